@@ -1,0 +1,4 @@
+//! The CPU road: [`reference`](mod@reference) judges the results, [`baseline`] is the fair opponent in benchmarks.
+
+pub mod baseline;
+pub mod reference;

@@ -1,0 +1,1 @@
+//! The judge, in f64: obviously right.
