@@ -18,6 +18,18 @@ pub enum Kind {
     Identity,
 }
 
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        "identity"
+    }
+    pub(crate) fn wgsl(self) -> &'static str {
+        ""
+    }
+}
+pub(crate) fn shared_wgsl(_name: &str) -> Option<&'static str> {
+    None
+}
+
 #[expect(unused_variables, clippy::unimplemented, reason = "signatures only; the table replaces this file")]
 impl Activation {
     /// y = x

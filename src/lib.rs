@@ -1,8 +1,25 @@
 //! Fused affine + activation layers on any GPU: y = act(x·Wᵀ + b; α), forward and backward.
 
 pub mod activation;
+pub mod affine;
 pub mod cpu;
 pub mod dtype;
+pub mod elementwise;
 pub mod error;
+pub mod gpu;
+pub mod kernel;
+pub mod plan;
 pub mod request;
+pub mod shader;
 pub mod shape;
+
+pub use activation::Activation;
+pub use error::{Error, Result};
+pub use gpu::{
+    Checks, Gpu, Options,
+    record::{Target, View},
+    transfer::Tensor,
+};
+pub use request::{AlphaSource, Operand, Road, Saved, Want, WeightLayout};
+/// The wgpu that this version is built on: use it, so that the types match.
+pub use wgpu;

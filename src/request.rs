@@ -30,7 +30,9 @@ pub enum Operand {
     Saved,
     /// Upstream gradient ∂L/∂y `[.., N]`.
     Dy,
-    /// dy ⊙ act'(z).
+    /// Pre-activation, computed again into elbow's own scratch memory.
+    Z,
+    /// dy ⊙ act'(z), in elbow's own scratch memory.
     Dz,
     /// Gradient of x.
     Dx,
@@ -71,7 +73,7 @@ impl Operand {
         match self {
             Operand::X => "x", Operand::W => "w", Operand::B => "b", Operand::Alpha => "alpha",
             Operand::Residual => "residual", Operand::Y => "y", Operand::Saved => "saved",
-            Operand::Dy => "dy", Operand::Dz => "dz", Operand::Dx => "dx", Operand::Dw => "dw",
+            Operand::Dy => "dy", Operand::Z => "z", Operand::Dz => "dz", Operand::Dx => "dx", Operand::Dw => "dw",
             Operand::Db => "db", Operand::Dalpha => "dalpha", Operand::Dresidual => "dresidual",
             Operand::SavedBelow => "saved_below", Operand::AlphaBelow => "alpha_below",
             Operand::DbBelow => "db_below", Operand::DalphaBelow => "dalpha_below",

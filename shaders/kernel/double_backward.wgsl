@@ -1,0 +1,55 @@
+// The backward of the elementwise backward dx = dy ⊙ act'(x), given the cotangent ddx of dx:
+//   ddy = ddx ⊙ act'(x)    dx2 = ddx ⊙ dy ⊙ act''(x)    dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α (as column partials)
+#use tile
+#use slope
+#if SUMS
+#use column_lanes
+#end
+@compute @workgroup_size(LX, LY)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let tile = workgroup_number(wid);
+    if (tile >= P.tiles) {
+        return;
+    }
+    let part = tile / P.tiles_cols;
+    let n = tile % P.tiles_cols * LX + lid.x;
+    let end = min((part + 1u) * P.chunk, P.rows);
+#if SUMS
+    var sums = Running(vec2<f32>(), vec2<f32>(), 0u);
+#end
+    if (n < P.cols) {
+        for (var m = part * P.chunk + lid.y; m < end; m += LY) {
+            let i = m * P.cols + n;
+            let p = parameters(n);
+            let x = x_at(i);
+            let ddx = ddx_at(i);
+#if OUT_DX2
+            let dx2 = ddx * dy_at(i) * act_dzz(x, p);
+#end
+#if SUMS
+            add_to(&sums, vec2<f32>(ddx * dy_at(i) * act_dzda(x, p), 0.0));
+#end
+#if OUT_DDY
+            let ddy = ddx * act_dz(x, p);
+            if ((P.accumulate & 1u) != 0u) {
+                ddy_put(i, ddy_at(i) + ddy);
+            } else {
+                ddy_put(i, ddy);
+            }
+#end
+#if OUT_DX2
+            if ((P.accumulate & 2u) != 0u) {
+                dx2_put(i, dx2_at(i) + dx2);
+            } else {
+                dx2_put(i, dx2);
+            }
+#end
+        }
+    }
+#if SUMS
+    let total = over_lanes(sums, lid.x, lid.y);
+    if (lid.y == 0u && n < P.cols) {
+        partials_put(part * P.cols + n, total.x);
+    }
+#end
+}

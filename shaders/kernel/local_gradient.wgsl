@@ -1,0 +1,65 @@
+// One pass over dy and what forward saved: dz = dy ⊙ act'(z) (OUT_DZ), d(residual) = dy (OUT_RESIDUAL), and the column
+// sums of dz for db (SUM_DB) and of dy ⊙ ∂act/∂α for dα (SUM_DALPHA), as partials of `chunk` rows each. With x for z it
+// is the backward of the elementwise operator.
+#use tile
+#use slope
+#if SUMS
+#use column_lanes
+#end
+@compute @workgroup_size(LX, LY)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let tile = workgroup_number(wid);
+    if (tile >= P.tiles) {
+        return;
+    }
+    let part = tile / P.tiles_cols;
+    let n = tile % P.tiles_cols * LX + lid.x;
+    let end = min((part + 1u) * P.chunk, P.rows);
+#if SUMS
+    var sums = Running(vec2<f32>(), vec2<f32>(), 0u);
+#end
+    if (n < P.cols) {
+        for (var m = part * P.chunk + lid.y; m < end; m += LY) {
+            let i = m * P.cols + n;
+            let dy = dy_at(i);
+#if NEED_DZ
+            let dz = dy * slope_at(m, n);
+#else
+            let dz = 0.0;
+#end
+#if SUM_DALPHA
+            add_to(&sums, vec2<f32>(dz, dy * act_da(saved_at(i), parameters(n))));
+#else
+#if SUM_DB
+            add_to(&sums, vec2<f32>(dz, 0.0));
+#end
+#end
+#if OUT_RESIDUAL
+            if ((P.accumulate & 2u) != 0u) {
+                dresidual_put(i, dresidual_at(i) + dy);
+            } else {
+                dresidual_put(i, dy);
+            }
+#end
+#if OUT_DZ
+            if ((P.accumulate & 1u) != 0u) {
+                dz_put(i, dz_at(i) + dz);
+            } else {
+                dz_put(i, dz);
+            }
+#end
+        }
+    }
+#if SUMS
+    let total = over_lanes(sums, lid.x, lid.y);
+    if (lid.y == 0u && n < P.cols) {
+        let at = part * P.cols + n;
+#if SUM_DB
+        partials_put(at, total.x);
+#end
+#if SUM_DALPHA
+        partials_put(at + P.plane * P.cols, total.y);
+#end
+    }
+#end
+}

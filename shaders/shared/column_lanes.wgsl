@@ -1,0 +1,31 @@
+// Sums over the rows of a block of LX columns: LY lanes a column, each over every LY-th row, then a tree over the lanes.
+// A lane adds up runs of 16 before it adds to its total, so that long sums keep their digits.
+var<workgroup> lane_sums: array<vec2<f32>, LX * LY>;
+
+struct Running {
+    total: vec2<f32>,
+    run: vec2<f32>,
+    count: u32,
+}
+
+fn add_to(r: ptr<function, Running>, v: vec2<f32>) {
+    (*r).run += v;
+    (*r).count += 1u;
+    if (((*r).count & 15u) == 0u) {
+        (*r).total += (*r).run;
+        (*r).run = vec2<f32>();
+    }
+}
+
+// The column's sum, valid in the lanes of ly = 0.
+fn over_lanes(r: Running, lx: u32, ly: u32) -> vec2<f32> {
+    lane_sums[ly * LX + lx] = r.total + r.run;
+    workgroupBarrier();
+    for (var half = LY / 2u; half > 0u; half /= 2u) {
+        if (ly < half) {
+            lane_sums[ly * LX + lx] += lane_sums[(ly + half) * LX + lx];
+        }
+        workgroupBarrier();
+    }
+    return lane_sums[lx];
+}

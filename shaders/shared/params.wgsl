@@ -1,0 +1,16 @@
+// The parameter block of every kernel: the twin of `kernel::Params`, compared with it by reflection in a test.
+struct Params {
+    rows: u32,
+    cols: u32,
+    red: u32,
+    chunk: u32,
+    tiles: u32,
+    tiles_cols: u32,
+    plane: u32,
+    grid_x: u32,
+    channels: u32,
+    accumulate: u32,
+    p: vec2<f32>,
+    at: array<vec4<u32>, 2>,
+}
+@group(0) @binding(0) var<uniform> P: Params;

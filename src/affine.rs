@@ -1,0 +1,476 @@
+//! The fused layer on the device: y = act(x·Wᵀ + b; α) (+ residual), and its gradients.
+//!
+//! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]`,
+//! residual and y `[.., N]`. Everything is recorded into the caller's encoder or pass; nothing is submitted.
+
+use crate::{
+    activation::Activation,
+    error::{Error, Result},
+    gpu::{
+        Gpu,
+        record::{Operands, Target, View, record},
+    },
+    plan::{self, Pin, Plan},
+    request::{
+        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Road, Saved, Want, WeightLayout,
+    },
+    shape,
+};
+
+/// One forward call: its operands and its choices.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a> {
+    /// The activation.
+    pub activation: Activation,
+    /// How w lies.
+    pub layout: WeightLayout,
+    /// What is kept for backward.
+    pub saved: Saved,
+    /// Input `[.., K]`.
+    pub x: View<'a>,
+    /// Weight.
+    pub w: View<'a>,
+    /// Bias `[N]`.
+    pub b: Option<View<'a>>,
+    /// Learnable α: `[1]` or `[N]`. Without it the activation's own number counts.
+    pub alpha: Option<View<'a>>,
+    /// Added after the activation, `[.., N]`; may be the memory of y.
+    pub residual: Option<View<'a>>,
+    /// Output `[.., N]`.
+    pub y: View<'a>,
+    /// Where z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]` words) goes, if the choice calls for one.
+    pub save_to: Option<View<'a>>,
+    /// Choices taken away from the plan.
+    pub pin: Pin,
+}
+
+impl<'a> Forward<'a> {
+    /// y = act(x·Wᵀ), nothing kept (`Saved::Y`, or `Saved::None`: backward recomputes): set what else there is.
+    pub fn new(activation: Activation, x: impl Into<View<'a>>, w: impl Into<View<'a>>, y: impl Into<View<'a>>) -> Self {
+        Forward {
+            activation,
+            layout: WeightLayout::OutIn,
+            saved: Saved::None,
+            x: x.into(),
+            w: w.into(),
+            b: None,
+            alpha: None,
+            residual: None,
+            y: y.into(),
+            save_to: None,
+            pin: Pin::default(),
+        }
+    }
+
+    /// The request that the operands' shapes make; an error names the operand that does not fit.
+    pub fn request(&self) -> Result<AffineRequest> {
+        let (m, k) = shape::rows_and_columns(Operand::X, self.x.shape)?;
+        let n = weight_n(self.w, self.layout, k)?;
+        expect_rows(Operand::Y, self.y, m, n)?;
+        expect_vector(Operand::B, self.b, n)?;
+        if let Some(residual) = self.residual {
+            expect_rows(Operand::Residual, residual, m, n)?;
+        }
+        let request = AffineRequest {
+            m,
+            n,
+            k,
+            layout: self.layout,
+            activation: self.activation,
+            alpha: alpha_source(Operand::Alpha, self.alpha, n)?,
+            bias: self.b.is_some(),
+            residual: self.residual.is_some(),
+            saved: self.saved,
+        };
+        request.check_sizes()?;
+        let saved = request.resolve_saved(false)?;
+        expect_saved(Operand::Saved, self.save_to, saved, m, n, matches!(saved, Saved::Z | Saved::Mask))?;
+        Ok(request)
+    }
+
+    fn operands(&self) -> Operands<'a> {
+        let mut operands = Operands::default();
+        operands.add(Operand::X, self.x).add(Operand::W, self.w).add(Operand::B, self.b);
+        operands.add(Operand::Alpha, self.alpha).add(Operand::Residual, self.residual);
+        operands.add(Operand::Y, self.y).add(Operand::Saved, self.save_to);
+        operands.in_place(Operand::Y, Operand::Residual);
+        operands
+    }
+
+    /// What will run.
+    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+        let in_place = self.residual.is_some_and(|r| r.same_memory(&self.y));
+        plan::forward(&self.request()?, self.operands().aligned(), in_place, &gpu.caps(), &self.pin)
+    }
+
+    /// Records the call. After an error nothing is recorded.
+    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
+        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
+    }
+}
+
+/// A gradient's operand, and whether it is overwritten or added to.
+#[derive(Debug, Clone, Copy)]
+pub struct Gradient<'a> {
+    /// Where it goes.
+    pub view: View<'a>,
+    /// += instead of =.
+    pub accumulate: bool,
+}
+
+impl<'a> Gradient<'a> {
+    /// The operand is overwritten.
+    pub fn overwrite(view: impl Into<View<'a>>) -> Option<Self> {
+        Some(Gradient { view: view.into(), accumulate: false })
+    }
+
+    /// The gradient is added to what is there.
+    pub fn accumulate(view: impl Into<View<'a>>) -> Option<Self> {
+        Some(Gradient { view: view.into(), accumulate: true })
+    }
+}
+
+pub(crate) fn want(gradient: &Option<Gradient<'_>>) -> Want {
+    match gradient {
+        None => Want::No,
+        Some(Gradient { accumulate: false, .. }) => Want::Overwrite,
+        Some(Gradient { accumulate: true, .. }) => Want::Accumulate,
+    }
+}
+
+pub(crate) fn view<'a>(gradient: &Option<Gradient<'a>>) -> Option<View<'a>> {
+    gradient.map(|g| g.view)
+}
+
+/// One backward call: gradients that are `None` are not computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Backward<'a> {
+    /// The activation.
+    pub activation: Activation,
+    /// How w lies.
+    pub layout: WeightLayout,
+    /// What forward kept.
+    pub saved: Saved,
+    /// Whether forward added a residual.
+    pub residual: bool,
+    /// Upstream gradient `[.., N]`; with `dy_is_dz` the gradient with respect to z, as a chain wrote it.
+    pub dy: View<'a>,
+    /// dy holds dz already: no slope is applied.
+    pub dy_is_dz: bool,
+    /// Input: for dw, and where z is computed again.
+    pub x: Option<View<'a>>,
+    /// Weight: for dx, and where z is computed again.
+    pub w: Option<View<'a>>,
+    /// Bias: where z is computed again.
+    pub b: Option<View<'a>>,
+    /// Learnable α.
+    pub alpha: Option<View<'a>>,
+    /// z, y or the mask.
+    pub saved_from: Option<View<'a>>,
+    /// dx `[.., K]`; with `below` it receives dz of the layer below.
+    pub dx: Option<Gradient<'a>>,
+    /// dW, shaped as w.
+    pub dw: Option<Gradient<'a>>,
+    /// db `[N]`.
+    pub db: Option<Gradient<'a>>,
+    /// dα, shaped as alpha.
+    pub dalpha: Option<Gradient<'a>>,
+    /// d(residual) = dy.
+    pub dresidual: Option<Gradient<'a>>,
+    /// Chain: the layer whose output is this layer's x.
+    pub below: Option<ChainBelow<'a>>,
+    /// Which road.
+    pub road: Road,
+    /// Choices taken away from the plan.
+    pub pin: Pin,
+}
+
+/// The layer below in a chain: its slope is applied in the epilogue of the dx product, and its db and dα are reduced from
+/// the same tiles.
+#[derive(Debug, Clone, Copy)]
+pub struct ChainBelow<'a> {
+    /// Its activation.
+    pub activation: Activation,
+    /// What it kept: z, y or the mask.
+    pub saved: Saved,
+    /// That operand, `[.., K]` of this layer.
+    pub saved_from: Option<View<'a>>,
+    /// Its learnable α.
+    pub alpha: Option<View<'a>>,
+    /// Gradient of its bias.
+    pub db: Option<Gradient<'a>>,
+    /// Gradient of its α.
+    pub dalpha: Option<Gradient<'a>>,
+}
+
+impl<'a> Backward<'a> {
+    /// No gradient wanted yet: set those that are.
+    pub fn new(activation: Activation, saved: Saved, dy: impl Into<View<'a>>) -> Self {
+        Backward {
+            activation,
+            layout: WeightLayout::OutIn,
+            saved,
+            residual: false,
+            dy: dy.into(),
+            dy_is_dz: false,
+            x: None,
+            w: None,
+            b: None,
+            alpha: None,
+            saved_from: None,
+            dx: None,
+            dw: None,
+            db: None,
+            dalpha: None,
+            dresidual: None,
+            below: None,
+            road: Road::Auto,
+            pin: Pin::default(),
+        }
+    }
+
+    /// The request that the operands' shapes make.
+    pub fn request(&self) -> Result<BackwardRequest> {
+        let (m, n) = shape::rows_and_columns(Operand::Dy, self.dy.shape)?;
+        let k = self.in_features(n)?;
+        if let Some(x) = self.x {
+            expect_rows(Operand::X, x, m, k)?;
+        }
+        if let Some(dx) = self.dx {
+            expect_rows(Operand::Dx, dx.view, m, k)?;
+        }
+        for (operand, w) in [(Operand::W, self.w), (Operand::Dw, view(&self.dw))] {
+            if let Some(w) = w {
+                let expected = weight_shape(self.layout, n, k);
+                if w.shape != expected {
+                    return Err(wrong_shape(operand, format!("{expected:?} ({})", layout_name(self.layout)), w));
+                }
+            }
+        }
+        expect_vector(Operand::B, self.b, n)?;
+        expect_vector(Operand::Db, view(&self.db), n)?;
+        if let Some(dresidual) = self.dresidual {
+            expect_rows(Operand::Dresidual, dresidual.view, m, n)?;
+        }
+        let alpha = alpha_source(Operand::Alpha, self.alpha, n)?;
+        expect_like(Operand::Dalpha, view(&self.dalpha), self.alpha)?;
+        let affine = AffineRequest {
+            m,
+            n,
+            k,
+            layout: self.layout,
+            activation: self.activation,
+            alpha,
+            bias: self.b.is_some(),
+            residual: self.residual,
+            saved: self.saved,
+        };
+        let gradients = Gradients {
+            x: want(&self.dx),
+            w: want(&self.dw),
+            b: want(&self.db),
+            alpha: want(&self.dalpha),
+            residual: want(&self.dresidual),
+        };
+        affine.check_sizes()?;
+        self.check_needs(&affine, &gradients)?;
+        let below = self.below.map(|below| below.facts(m, k)).transpose()?;
+        Ok(BackwardRequest { affine, gradients, road: self.road, upstream_is_dz: self.dy_is_dz, below })
+    }
+
+    /// K, from the first operand that tells.
+    fn in_features(&self, n: usize) -> Result<usize> {
+        if let Some(x) = self.x {
+            return Ok(shape::rows_and_columns(Operand::X, x.shape)?.1);
+        }
+        if let Some(dx) = self.dx {
+            return Ok(shape::rows_and_columns(Operand::Dx, dx.view.shape)?.1);
+        }
+        match (self.w, self.layout) {
+            (Some(View { shape: &[_, k], .. }), WeightLayout::OutIn) => Ok(k),
+            (Some(View { shape: &[k, _], .. }), WeightLayout::InOut) => Ok(k),
+            (Some(w), layout) => {
+                Err(wrong_shape(Operand::W, format!("two dimensions ({}), N = {n}", layout_name(layout)), w))
+            }
+            (None, _) => Ok(0),
+        }
+    }
+
+    /// Operands that the wanted gradients need.
+    fn check_needs(&self, affine: &AffineRequest, wants: &Gradients) -> Result<()> {
+        let needed = |operand, given: bool, why: &str| match given {
+            true => Ok(()),
+            false => Err(Error::Operand { operand, expected: why.to_owned(), got: "none".into() }),
+        };
+        if wants.x.wanted() {
+            needed(Operand::W, self.w.is_some(), "the weight: dx = dz·W")?;
+        }
+        if wants.w.wanted() {
+            needed(Operand::X, self.x.is_some(), "the input: dW = dzᵀ·x")?;
+        }
+        let slope = wants.x.wanted() || wants.w.wanted() || wants.b.wanted() || wants.alpha.wanted();
+        if self.dy_is_dz || !slope || (self.activation.needs_nothing() && !wants.alpha.wanted()) {
+            return Ok(());
+        }
+        let saved = affine.resolve_saved(wants.alpha.wanted())?;
+        if saved == Saved::None {
+            needed(Operand::X, self.x.is_some(), "the input: z was not saved and is computed again")?;
+            needed(Operand::W, self.w.is_some(), "the weight: z was not saved and is computed again")?;
+            return Ok(());
+        }
+        expect_saved(Operand::Saved, self.saved_from, saved, affine.m, affine.n, true)
+    }
+
+    fn operands(&self) -> Operands<'a> {
+        let mut operands = Operands::default();
+        operands.add(Operand::X, self.x).add(Operand::W, self.w).add(Operand::B, self.b);
+        operands.add(Operand::Alpha, self.alpha).add(Operand::Saved, self.saved_from).add(Operand::Dy, self.dy);
+        operands.add(Operand::Dx, view(&self.dx)).add(Operand::Dw, view(&self.dw)).add(Operand::Db, view(&self.db));
+        operands.add(Operand::Dalpha, view(&self.dalpha)).add(Operand::Dresidual, view(&self.dresidual));
+        if let Some(below) = &self.below {
+            operands.add(Operand::SavedBelow, below.saved_from).add(Operand::AlphaBelow, below.alpha);
+            operands.add(Operand::DbBelow, view(&below.db)).add(Operand::DalphaBelow, view(&below.dalpha));
+        }
+        operands
+    }
+
+    /// What will run.
+    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+        plan::backward(&self.request()?, self.operands().aligned(), &gpu.caps(), &self.pin)
+    }
+
+    /// Records the call. After an error nothing is recorded.
+    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
+        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
+    }
+}
+
+impl ChainBelow<'_> {
+    fn facts(&self, m: usize, k: usize) -> Result<Below> {
+        let alpha = alpha_source(Operand::AlphaBelow, self.alpha, k)?;
+        expect_vector(Operand::DbBelow, view(&self.db), k)?;
+        expect_like(Operand::DalphaBelow, view(&self.dalpha), self.alpha)?;
+        let layer = AffineRequest { alpha, saved: self.saved, ..AffineRequest::new(m, k, 0, self.activation) };
+        let saved = layer.resolve_saved(self.dalpha.is_some())?;
+        if saved != Saved::None {
+            expect_saved(Operand::SavedBelow, self.saved_from, saved, m, k, true)?;
+        }
+        Ok(Below {
+            activation: self.activation,
+            alpha,
+            saved: self.saved,
+            db: want(&self.db),
+            dalpha: want(&self.dalpha),
+        })
+    }
+}
+
+pub(crate) fn weight_shape(layout: WeightLayout, n: usize, k: usize) -> [usize; 2] {
+    match layout {
+        WeightLayout::OutIn => [n, k],
+        WeightLayout::InOut => [k, n],
+    }
+}
+
+fn layout_name(layout: WeightLayout) -> &'static str {
+    match layout {
+        WeightLayout::OutIn => "[out, in]",
+        WeightLayout::InOut => "[in, out]",
+    }
+}
+
+fn weight_n(w: View<'_>, layout: WeightLayout, k: usize) -> Result<usize> {
+    match (layout, w.shape) {
+        (WeightLayout::OutIn, &[n, in_features]) if in_features == k => Ok(n),
+        (WeightLayout::InOut, &[in_features, n]) if in_features == k => Ok(n),
+        (layout, _) => {
+            let (expected, hint) = match layout {
+                WeightLayout::OutIn => (format!("[N, {k}]"), "WeightLayout::InOut"),
+                WeightLayout::InOut => (format!("[{k}, N]"), "WeightLayout::OutIn"),
+            };
+            let transposed = w.shape.len() == 2 && w.shape.contains(&k);
+            let hint =
+                if transposed { format!("; is it stored the other way round? then {hint}") } else { String::new() };
+            Err(wrong_shape(
+                Operand::W,
+                format!("{expected} ({}) for x with {k} columns{hint}", layout_name(layout)),
+                w,
+            ))
+        }
+    }
+}
+
+fn wrong_shape(operand: Operand, expected: String, got: View<'_>) -> Error {
+    Error::Shape { operand, expected, got: format!("{:?}", got.shape) }
+}
+
+/// `[.., n]` with m rows.
+pub(crate) fn expect_rows(operand: Operand, view: View<'_>, m: usize, n: usize) -> Result<()> {
+    if shape::rows_and_columns(operand, view.shape)? == (m, n) {
+        Ok(())
+    } else {
+        Err(wrong_shape(operand, format!("[.., {n}] with {m} rows"), view))
+    }
+}
+
+fn expect_vector(operand: Operand, view: Option<View<'_>>, n: usize) -> Result<()> {
+    match view {
+        Some(view) if view.shape != [n] => Err(wrong_shape(operand, format!("[{n}]"), view)),
+        _ => Ok(()),
+    }
+}
+
+/// A gradient has the shape of what it is the gradient of.
+pub(crate) fn expect_like(operand: Operand, gradient: Option<View<'_>>, of: Option<View<'_>>) -> Result<()> {
+    match (gradient, of) {
+        (Some(gradient), Some(of)) if gradient.shape != of.shape => {
+            Err(wrong_shape(operand, format!("{:?}", of.shape), gradient))
+        }
+        (Some(_), None) => Err(Error::Operand {
+            operand,
+            expected: "no gradient of alpha: no alpha operand was given".into(),
+            got: format!("{operand} wanted"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn alpha_source(operand: Operand, alpha: Option<View<'_>>, n: usize) -> Result<AlphaSource> {
+    match alpha {
+        None => Ok(AlphaSource::Constant),
+        Some(View { shape: &[1], .. }) => Ok(AlphaSource::PerLayer),
+        Some(View { shape: &[len], .. }) if len == n => Ok(AlphaSource::PerChannel),
+        Some(view) => Err(wrong_shape(operand, format!("[1] or [{n}]"), view)),
+    }
+}
+
+/// The saved operand: needed or of no use, and of which shape.
+fn expect_saved(
+    operand: Operand,
+    given: Option<View<'_>>,
+    saved: Saved,
+    m: usize,
+    n: usize,
+    needed: bool,
+) -> Result<()> {
+    let what = match saved {
+        Saved::Mask => format!("the mask, [.., {}] words with {m} rows", n.div_ceil(32)),
+        _ => format!("{saved}, [.., {n}] with {m} rows"),
+    };
+    match given {
+        Some(view) if needed => {
+            let columns = if saved == Saved::Mask { n.div_ceil(32) } else { n };
+            match shape::rows_and_columns(operand, view.shape)? == (m, columns) {
+                true => Ok(()),
+                false => Err(wrong_shape(operand, what, view)),
+            }
+        }
+        None if needed => Err(Error::Operand { operand, expected: what, got: "none".into() }),
+        Some(_) => Err(Error::Operand {
+            operand,
+            expected: format!("no operand: saved = {saved} keeps nothing beside y"),
+            got: "an operand".into(),
+        }),
+        None => Ok(()),
+    }
+}

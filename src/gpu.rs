@@ -1,0 +1,229 @@
+//! The device wrapper: elbow's own device or a host's.
+
+mod adapter;
+mod memory;
+mod pipeline;
+pub mod record;
+pub mod transfer;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+pub use adapter::{AdapterChoice, adapters};
+
+use crate::{
+    error::{Error, Result},
+    plan::{Caps, DeviceClass},
+};
+
+/// Whether kernels carry the driver-independent checks that wgpu can inject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Checks {
+    /// None: every kernel guards its own indices before it loads, and every loop ends by its bounds. The default.
+    #[default]
+    Trusted,
+    /// All of wgpu's: bounds, loops, integer division. Slower; the test suite runs in both modes.
+    Checked,
+}
+
+/// How a [`Gpu`] is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Shader checks.
+    pub checks: Checks,
+    /// Ask for `wgpu::Limits::defaults()` and no features, whatever the device has: what a host may hand us.
+    pub default_limits: bool,
+}
+
+/// A device with its pipelines and its pooled memory. A cheap handle: clones share everything.
+#[derive(Clone)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    features: wgpu::Features,
+    limits: wgpu::Limits,
+    class: DeviceClass,
+    checks: Checks,
+    pipelines: pipeline::Pipelines,
+    memory: memory::Memory,
+    scratch_limit: AtomicU64,
+    /// Set by the lost callback of a device of our own; a host's callbacks are not touched.
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+/// Bytes that elbow's scratch and staging buffers may take, unless [`Gpu::set_scratch_limit`] says otherwise.
+pub const DEFAULT_SCRATCH_LIMIT: u64 = 512 << 20;
+
+impl Gpu {
+    /// Opens the best adapter of this machine: a real GPU before a software one.
+    ///
+    /// `WGPU_BACKEND` (a list such as `vulkan,metal`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low`,
+    /// `high`) narrow the choice; where nothing fits, [`Error::NoAdapter`] lists the adapters that are there.
+    pub fn new() -> Result<Self> {
+        Self::with_options(Options::default())
+    }
+
+    /// [`Gpu::new`] with options.
+    pub fn with_options(options: Options) -> Result<Self> {
+        pollster::block_on(Self::open(options))
+    }
+
+    /// [`Gpu::with_options`] without blocking.
+    pub async fn open(options: Options) -> Result<Self> {
+        let choice = AdapterChoice::from_env();
+        let adapter = adapter::select(&choice).await?;
+        let (features, limits) = if options.default_limits {
+            (wgpu::Features::empty(), wgpu::Limits::defaults())
+        } else {
+            (adapter.features() & WANTED, adapter.limits())
+        };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("elbow"),
+            required_features: features,
+            required_limits: limits,
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::NoAdapter {
+            wanted: format!("a device of {}: {error}", adapter::describe(&adapter.get_info())),
+            found: vec![adapter::describe(&adapter.get_info())],
+        })?;
+        let gpu = Self::from_wgpu_with(&device, &queue, options.checks);
+        // The device is ours: its loss is noticed without waiting for it, and its errors go to the log, not to a panic.
+        let lost = Arc::clone(&gpu.inner.lost);
+        device.set_device_lost_callback(move |reason, message| {
+            if let Ok(mut lost) = lost.lock() {
+                *lost = Some(format!("{reason:?}: {message}"));
+            }
+        });
+        device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("uncaptured wgpu error: {error}")));
+        Ok(gpu)
+    }
+
+    /// A guest on a host's device: no handler is installed, and nothing is submitted or polled unless one of the blocking
+    /// conveniences is called. Works at `wgpu::Limits::defaults()` with no features.
+    pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
+        Self::from_wgpu_with(device, queue, Checks::default())
+    }
+
+    /// [`Gpu::from_wgpu`] with a choice of shader checks.
+    pub fn from_wgpu_with(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks) -> Self {
+        let info = device.adapter_info();
+        let class = match info.device_type {
+            wgpu::DeviceType::Cpu => DeviceClass::Software,
+            wgpu::DeviceType::IntegratedGpu => DeviceClass::Integrated,
+            _ => DeviceClass::Discrete,
+        };
+        let inner = Inner {
+            features: device.features(),
+            limits: device.limits(),
+            pipelines: pipeline::Pipelines::default(),
+            memory: memory::Memory::new(device),
+            scratch_limit: AtomicU64::new(DEFAULT_SCRATCH_LIMIT),
+            lost: Arc::default(),
+            device: device.clone(),
+            queue: queue.clone(),
+            info,
+            class,
+            checks,
+        };
+        Gpu { inner: Arc::new(inner) }
+    }
+
+    /// The wgpu device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The wgpu queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// What the adapter says of itself.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// Whether the adapter is a CPU that plays GPU: right results, no speed to boast of.
+    pub fn is_software(&self) -> bool {
+        self.inner.class == DeviceClass::Software
+    }
+
+    /// What plans may use on this device.
+    pub fn caps(&self) -> Caps {
+        let limits = &self.inner.limits;
+        Caps {
+            class: self.inner.class,
+            max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            max_binding: limits.max_storage_buffer_binding_size,
+            max_scratch: self.scratch_limit(),
+        }
+    }
+
+    /// Bytes that elbow's pooled buffers take at this moment.
+    pub fn pooled_bytes(&self) -> u64 {
+        self.inner.memory.bytes()
+    }
+
+    /// The bound of the pooled buffers.
+    pub fn scratch_limit(&self) -> u64 {
+        self.inner.scratch_limit.load(Ordering::Relaxed)
+    }
+
+    /// Sets the bound of the pooled buffers. What is pooled already is released by [`Gpu::trim`].
+    pub fn set_scratch_limit(&self, bytes: u64) {
+        self.inner.scratch_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Releases every pooled buffer that is not in use.
+    pub fn trim(&self) {
+        self.inner.memory.trim();
+    }
+
+    /// Number of pipelines compiled so far.
+    pub fn pipelines(&self) -> usize {
+        self.inner.pipelines.len()
+    }
+
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        match self.inner.lost.lock() {
+            Ok(lost) => match &*lost {
+                Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
+                None => Ok(()),
+            },
+            Err(_) => Err(Error::DeviceLost { reason: "a thread panicked in the lost callback".into() }),
+        }
+    }
+}
+
+/// Features that are used where they are there; none is needed.
+const WANTED: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY;
+
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { info, features, limits, checks, .. } = &*self.inner;
+        write!(f, "{}", adapter::describe(info))?;
+        let used = *features & WANTED;
+        write!(f, "; features used: {}", if used.is_empty() { "none".to_owned() } else { used.to_string() })?;
+        write!(f, "; binding up to {} MiB", limits.max_storage_buffer_binding_size >> 20)?;
+        write!(f, "; {} invocations a workgroup", limits.max_compute_invocations_per_workgroup)?;
+        write!(f, "; shader checks {}", if *checks == Checks::Checked { "on" } else { "off" })
+    }
+}
+
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gpu({self})")
+    }
+}

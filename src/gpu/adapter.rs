@@ -1,0 +1,96 @@
+//! Which adapter: our own selection, so that a failure is a value that lists what is there.
+
+use std::env;
+
+use crate::error::{Error, Result};
+
+/// What narrows the choice, as the environment says it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AdapterChoice {
+    /// `WGPU_BACKEND`: a list of backends (`vulkan`, `metal`, `dx12`, `gl`).
+    pub backend: Option<String>,
+    /// `WGPU_ADAPTER_NAME`: part of the adapter's name, in any case.
+    pub name: Option<String>,
+    /// `WGPU_POWER_PREF`: `low` puts an integrated GPU before a discrete one; anything else the other way.
+    pub power: Option<String>,
+}
+
+impl AdapterChoice {
+    /// Reads the three variables; an empty one counts as unset.
+    pub fn from_env() -> Self {
+        let read = |name| env::var(name).ok().map(|v: String| v.trim().to_lowercase()).filter(|v| !v.is_empty());
+        AdapterChoice { backend: read("WGPU_BACKEND"), name: read("WGPU_ADAPTER_NAME"), power: read("WGPU_POWER_PREF") }
+    }
+
+    fn wanted(&self) -> String {
+        let parts =
+            [("WGPU_BACKEND", &self.backend), ("WGPU_ADAPTER_NAME", &self.name), ("WGPU_POWER_PREF", &self.power)];
+        let set: Vec<String> = parts.iter().filter_map(|(n, v)| v.as_ref().map(|v| format!("{n}={v}"))).collect();
+        if set.is_empty() { "any that runs compute shaders".to_owned() } else { set.join(" ") }
+    }
+
+    fn backends(&self) -> wgpu::Backends {
+        self.backend.as_deref().map_or(wgpu::Backends::all(), wgpu::Backends::from_comma_list)
+    }
+
+    /// The smaller, the better; `None` does not qualify.
+    fn rank(&self, info: &wgpu::AdapterInfo) -> Option<(u8, u8)> {
+        if !self.backends().contains(info.backend.into()) {
+            return None;
+        }
+        if self.name.as_ref().is_some_and(|name| !info.name.to_lowercase().contains(name.as_str())) {
+            return None;
+        }
+        let low = self.power.as_deref().is_some_and(|p| p.starts_with("low"));
+        let device = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => u8::from(low),
+            wgpu::DeviceType::IntegratedGpu => u8::from(!low),
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        let backend = match info.backend {
+            wgpu::Backend::Vulkan | wgpu::Backend::Metal | wgpu::Backend::BrowserWebGpu => 0,
+            wgpu::Backend::Dx12 => 1,
+            _ => 2,
+        };
+        Some((device, backend))
+    }
+}
+
+/// Every adapter of this machine that runs compute shaders.
+pub fn adapters() -> Vec<wgpu::Adapter> {
+    pollster::block_on(enumerate())
+}
+
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // The validation layers are for debugging wgpu itself; they are not on every machine.
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
+    adapters
+}
+
+/// The best adapter that fits, or the list of those that are there.
+pub(super) async fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
+    let adapters = enumerate().await;
+    let found = adapters.iter().map(|a| describe(&a.get_info())).collect();
+    adapters
+        .into_iter()
+        .filter_map(|adapter| choice.rank(&adapter.get_info()).map(|rank| (rank, adapter)))
+        .min_by_key(|(rank, _)| *rank)
+        .map(|(_, adapter)| adapter)
+        .ok_or_else(|| Error::NoAdapter { wanted: choice.wanted(), found })
+}
+
+/// Name, driver, backend and device type in one line.
+pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
+    let kind = match info.device_type {
+        wgpu::DeviceType::Cpu => "SOFTWARE adapter: a CPU plays GPU".to_owned(),
+        kind => format!("{kind:?}"),
+    };
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
+    format!("{} ({:?}, {}, {kind})", info.name, info.backend, driver.trim())
+}

@@ -1,0 +1,272 @@
+//! Bind and dispatch into the caller's encoder or pass. Nothing is submitted, polled or waited for; everything is checked
+//! before anything is recorded, because wgpu would report it in the host's `finish()` and spoil the host's command buffer.
+
+use std::ops::Range;
+
+use super::Gpu;
+use crate::{
+    error::{Error, Result},
+    kernel::Kernel,
+    plan::{Plan, SCRATCH, Use},
+    request::Operand,
+    shader::Binding,
+    shape,
+};
+
+/// An operand: a range of a buffer, seen as a row-major tensor of f32 (masks and labels: u32).
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The buffer; it needs `BufferUsages::STORAGE`.
+    pub buffer: &'a wgpu::Buffer,
+    /// First byte; any multiple of 4.
+    pub offset: u64,
+    /// Dimensions.
+    pub shape: &'a [usize],
+}
+
+impl<'a> View<'a> {
+    /// A view of a buffer from its start.
+    pub const fn new(buffer: &'a wgpu::Buffer, shape: &'a [usize]) -> Self {
+        View { buffer, offset: 0, shape }
+    }
+
+    /// The same, from a byte offset on.
+    pub const fn at(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize]) -> Self {
+        View { buffer, offset, shape }
+    }
+
+    /// The same memory under another shape.
+    pub const fn reshaped(self, shape: &'a [usize]) -> Self {
+        View { shape, ..self }
+    }
+
+    pub(crate) fn same_memory(&self, other: &View<'_>) -> bool {
+        self.buffer == other.buffer && self.offset == other.offset
+    }
+}
+
+/// Where to record: the host's encoder (a compute pass is opened and closed in it) or the host's open pass.
+#[derive(Debug)]
+pub enum Target<'a, 'p> {
+    /// An encoder.
+    Encoder(&'a mut wgpu::CommandEncoder),
+    /// A pass: many operations in one pass cost less.
+    Pass(&'a mut wgpu::ComputePass<'p>),
+}
+
+impl<'a> From<&'a mut wgpu::CommandEncoder> for Target<'a, 'static> {
+    fn from(encoder: &'a mut wgpu::CommandEncoder) -> Self {
+        Target::Encoder(encoder)
+    }
+}
+
+impl<'a, 'p> From<&'a mut wgpu::ComputePass<'p>> for Target<'a, 'p> {
+    fn from(pass: &'a mut wgpu::ComputePass<'p>) -> Self {
+        Target::Pass(pass)
+    }
+}
+
+/// The operands of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Operands<'a> {
+    list: Vec<(Operand, View<'a>)>,
+    /// An output that may be the very memory of an input, because each element is read before it is written.
+    in_place: Option<(Operand, Operand)>,
+}
+
+impl<'a> Operands<'a> {
+    pub(crate) fn add(&mut self, operand: Operand, view: impl Into<Option<View<'a>>>) -> &mut Self {
+        self.list.extend(view.into().map(|view| (operand, view)));
+        self
+    }
+
+    /// Allows `output` to be the memory of `input`, exactly.
+    pub(crate) fn in_place(&mut self, output: Operand, input: Operand) -> &mut Self {
+        self.in_place = Some((output, input));
+        self
+    }
+
+    fn get(&self, operand: Operand) -> Result<View<'a>> {
+        self.list.iter().find(|(o, _)| *o == operand).map(|(_, v)| *v).ok_or_else(|| Error::Operand {
+            operand,
+            expected: "an operand: this request needs it".into(),
+            got: "none".into(),
+        })
+    }
+
+    /// Whether every operand starts at a multiple of 16 bytes, so that rows of vec4 can be read as such.
+    pub(crate) fn aligned(&self) -> bool {
+        self.list.iter().all(|(_, v)| v.offset.is_multiple_of(16))
+    }
+}
+
+/// A binding, resolved: buffer, bytes, and the first element in it.
+struct Bound {
+    buffer: wgpu::Buffer,
+    offset: u64,
+    size: u64,
+    first: u32,
+}
+
+/// Checks everything, then records every dispatch of the plan.
+pub(crate) fn record(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, target: Target<'_, '_>) -> Result<()> {
+    gpu.check_alive()?;
+    check_operands(plan, operands)?;
+    let limit = gpu.scratch_limit();
+    let mut scratch = Vec::new();
+    for operand in SCRATCH {
+        let bytes = plan.scratch(operand) * 4;
+        if bytes > 0 {
+            scratch.push((operand, gpu.inner.memory.scratch(gpu.device(), operand, bytes, limit)?));
+        }
+    }
+    let mut ready = Vec::with_capacity(plan.dispatches.len());
+    for dispatch in &plan.dispatches {
+        let mut bound = Vec::with_capacity(dispatch.uses.len());
+        for part in &dispatch.uses {
+            bound.push(bind(gpu, part, operands, &scratch)?);
+        }
+        ready.push(prepare(gpu, &dispatch.kernel, dispatch.params, &bound)?);
+    }
+    let encode = |pass: &mut wgpu::ComputePass<'_>| {
+        for (compiled, group, grid) in &ready {
+            pass.set_pipeline(&compiled.pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups(grid[0], grid[1], 1);
+        }
+    };
+    match target {
+        Target::Pass(pass) => encode(pass),
+        Target::Encoder(encoder) if !ready.is_empty() => {
+            let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
+            encode(&mut encoder.begin_compute_pass(&descriptor));
+        }
+        Target::Encoder(_) => {}
+    }
+    Ok(())
+}
+
+type Ready = (std::sync::Arc<super::pipeline::Compiled>, wgpu::BindGroup, [u32; 2]);
+
+/// Pipeline, parameter block and bind group of one dispatch.
+fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound: &[Bound]) -> Result<Ready> {
+    let device = gpu.device();
+    let written = |w: bool| kernel.slots.iter().zip(bound).filter(move |(s, _)| s.written == w).map(|(_, b)| &b.buffer);
+    let shared = written(true).any(|output| written(false).any(|input| input == output));
+    let binding = if shared { Binding::Shared } else { Binding::Exclusive };
+    let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
+    let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
+    params.grid_x = params.tiles.min(most);
+    let grid = [params.grid_x, params.tiles.div_ceil(params.grid_x.max(1))];
+    if grid[1] > most {
+        let limit = u64::from(most) * u64::from(most);
+        return Err(Error::LimitExceeded {
+            what: "workgroups of one dispatch".into(),
+            asked: u64::from(params.tiles),
+            limit,
+        });
+    }
+    for (at, b) in params.at.iter_mut().zip(bound) {
+        *at = b.first;
+    }
+    let block = gpu.inner.memory.params(device, &params)?;
+    let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: block.as_entire_binding() }];
+    for (index, (_, b)) in kernel.slots.iter().zip(bound).enumerate().filter(|(_, (s, _))| s.within.is_none()) {
+        let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+            buffer: &b.buffer,
+            offset: b.offset,
+            size: wgpu::BufferSize::new(b.size),
+        });
+        entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource });
+    }
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("elbow"),
+        layout: &compiled.layout,
+        entries: &entries,
+    });
+    if let Some(error) = pollster::block_on(scope.pop()) {
+        return Err(Error::Wgpu { operation: format!("binding the operands of {kernel}"), message: error.to_string() });
+    }
+    Ok((compiled, group, grid))
+}
+
+fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, wgpu::Buffer)]) -> Result<Bound> {
+    if part.len == 0 {
+        return Ok(Bound { buffer: gpu.inner.memory.nothing.clone(), offset: 0, size: 256, first: 0 });
+    }
+    let (buffer, start) = match scratch.iter().find(|(o, _)| *o == part.operand) {
+        Some((_, buffer)) => (buffer.clone(), 0),
+        None => {
+            let view = operands.get(part.operand)?;
+            (view.buffer.clone(), view.offset)
+        }
+    };
+    // A binding must start at a multiple of the device's alignment: the rest is an element offset.
+    let start = start + part.first * 4;
+    let align = u64::from(gpu.inner.limits.min_storage_buffer_offset_alignment);
+    let offset = start / align * align;
+    let size = start - offset + part.len * 4;
+    let limit = gpu.inner.limits.max_storage_buffer_binding_size;
+    if size > limit {
+        return Err(Error::LimitExceeded {
+            what: format!("bytes of {} in one binding", part.operand),
+            asked: size,
+            limit,
+        });
+    }
+    Ok(Bound { buffer, offset, size, first: ((start - offset) / 4) as u32 })
+}
+
+/// Usage, alignment, length and overlap of every operand of the call.
+fn check_operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
+    let mut ranges: Vec<(Operand, View<'_>, Range<u64>, bool)> = Vec::new();
+    for &(operand, view) in &operands.list {
+        let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
+        let used = || uses().filter(|(_, u)| u.operand == operand);
+        let written = used().any(|(slot, _)| slot.written);
+        let bytes = shape::elements(operand, view.shape)? * 4;
+        if !view.offset.is_multiple_of(4) {
+            return Err(Error::Misaligned { operand, alignment: 4, offset: view.offset });
+        }
+        let end = view.offset.checked_add(bytes).filter(|end| *end <= view.buffer.size());
+        let Some(end) = end else {
+            return Err(Error::Buffer {
+                operand,
+                expected: format!("{bytes} bytes from offset {} on, for shape {:?}", view.offset, view.shape),
+                got: format!("a buffer of {} bytes", view.buffer.size()),
+            });
+        };
+        if bytes > 0 && !view.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            return Err(Error::Buffer {
+                operand,
+                expected: "a buffer with usage STORAGE".into(),
+                got: format!("usage {:?}", view.buffer.usage()),
+            });
+        }
+        ranges.push((operand, view, view.offset..end, written));
+    }
+    for (i, (operand, view, range, written)) in ranges.iter().enumerate() {
+        for (other, other_view, other_range, other_written) in &ranges[i + 1..] {
+            let overlap = view.buffer == other_view.buffer
+                && range.start < other_range.end
+                && other_range.start < range.end
+                && (*written || *other_written);
+            if !overlap {
+                continue;
+            }
+            let pair = if *written { (*operand, *other) } else { (*other, *operand) };
+            if operands.in_place == Some(pair) && range == other_range {
+                continue;
+            }
+            let (range, other_range) = if *written { (range, other_range) } else { (other_range, range) };
+            return Err(Error::Alias {
+                operand: pair.0,
+                other: pair.1,
+                range: range.clone(),
+                other_range: other_range.clone(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The kernels: one row each, and a variant of a row as plain data (flags and slots) that the plan fills in and the shader
+//! assembler turns into text.
+
+use std::fmt;
+
+use crate::{activation::Kind, dtype::Dtype, shader::Flags};
+
+/// A WGSL file of `shaders/kernel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum KernelFile {
+    /// A product with its register tile filled straight from storage: software adapters, few rows.
+    ProductDirect,
+    /// A product that stages tiles in workgroup memory: real GPUs.
+    ProductStaged,
+    /// Second stage of split-K: sums the partial products in order, then the epilogue.
+    SplitSum,
+    /// dz = dy ⊙ act'(z), with the column sums for db and dα on the way; alone, the elementwise backward.
+    LocalGradient,
+    /// Second stage of a column reduction.
+    ColumnSum,
+    /// y = act(x).
+    ElementwiseForward,
+    /// Gradients of the elementwise backward.
+    DoubleBackward,
+    /// Softmax cross-entropy: loss and gradient of each row.
+    SoftmaxCrossEntropy,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+impl KernelFile {
+    /// Every row.
+    pub const ALL: [KernelFile; 9] = [
+        KernelFile::ProductDirect,
+        KernelFile::ProductStaged,
+        KernelFile::SplitSum,
+        KernelFile::LocalGradient,
+        KernelFile::ColumnSum,
+        KernelFile::ElementwiseForward,
+        KernelFile::DoubleBackward,
+        KernelFile::SoftmaxCrossEntropy,
+        KernelFile::Sgd,
+    ];
+
+    /// The file's stem, and the kernel's name in labels and plans.
+    pub const fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The file's text.
+    pub(crate) const fn text(self) -> &'static str {
+        self.row().1
+    }
+
+    const fn row(self) -> (&'static str, &'static str) {
+        macro_rules! row {
+            ($name:literal) => {
+                ($name, include_str!(concat!("../shaders/kernel/", $name, ".wgsl")))
+            };
+        }
+        match self {
+            KernelFile::ProductDirect => row!("product_direct"),
+            KernelFile::ProductStaged => row!("product_staged"),
+            KernelFile::SplitSum => row!("split_sum"),
+            KernelFile::LocalGradient => row!("local_gradient"),
+            KernelFile::ColumnSum => row!("column_sum"),
+            KernelFile::ElementwiseForward => row!("elementwise_forward"),
+            KernelFile::DoubleBackward => row!("double_backward"),
+            KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
+            KernelFile::Sgd => row!("sgd"),
+        }
+    }
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Elem {
+    /// Elements of the kernel's dtype, one by one.
+    Scalar,
+    /// The same in aligned groups of four.
+    Four,
+    /// u32 words: a mask, labels.
+    Word,
+}
+
+/// One storage binding of a kernel, and the name of its accessor functions: `NAME_at(i)`, `NAME_put(i, v)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// Its role, as the WGSL knows it.
+    pub role: &'static str,
+    /// Whether the kernel writes it.
+    pub written: bool,
+    /// What it holds.
+    pub elem: Elem,
+    /// In place: this input is the same memory as that output and is read through its binding.
+    pub within: Option<&'static str>,
+}
+
+/// A kernel variant: everything its text depends on. Two equal values are one pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// The row.
+    pub file: KernelFile,
+    /// The one activation inside, if any.
+    pub activation: Option<Kind>,
+    /// Storage type.
+    pub dtype: Dtype,
+    /// Text constants and switches.
+    pub flags: Flags,
+    /// Bindings 1, 2, ... (0 is the parameter block).
+    pub slots: Vec<Slot>,
+}
+
+impl Kernel {
+    /// The value of a flag, 0 when absent.
+    pub fn flag(&self, name: &str) -> u32 {
+        self.flags.get(name).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.file.name())?;
+        if let Some(kind) = self.activation {
+            write!(f, " {}", kind.name())?;
+        }
+        for (name, value) in &self.flags {
+            match value {
+                1 => write!(f, " {name}")?,
+                value => write!(f, " {name}={value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parameter block of every kernel, binding 0: 80 bytes, the same layout as `struct Params` in
+/// `shaders/shared/params.wgsl` (compared by reflection in a test).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Params {
+    /// Rows of the output.
+    pub rows: u32,
+    /// Columns of the output.
+    pub cols: u32,
+    /// Length of the reduction.
+    pub red: u32,
+    /// What one workgroup takes of the reduction.
+    pub chunk: u32,
+    /// Workgroups that have work.
+    pub tiles: u32,
+    /// Tiles in one row of tiles.
+    pub tiles_cols: u32,
+    /// Tiles of one split.
+    pub plane: u32,
+    /// Workgroups in x; the rest is folded into y.
+    pub grid_x: u32,
+    /// Channels: the length of a row of dy, z and the mask.
+    pub channels: u32,
+    /// Bit i: output i is added to.
+    pub accumulate: u32,
+    /// Activation parameters `[α, second]`.
+    pub p: [f32; 2],
+    /// First element of each slot in its binding: hosts may bind at any offset.
+    pub at: [u32; 8],
+}

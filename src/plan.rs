@@ -1,0 +1,214 @@
+//! What will run: a request turned into a list of dispatches, as plain data. Every heuristic lives here. A plan can be
+//! printed, compared and tested without a GPU.
+
+mod affine;
+mod elementwise;
+mod reduce;
+mod tile;
+mod training;
+
+use std::fmt;
+
+pub use affine::{backward, forward};
+pub use elementwise::{
+    AlphaGradient, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward,
+    elementwise_double, elementwise_forward,
+};
+pub use tile::{Stage, TILES, Tile};
+pub use training::{sgd, softmax_cross_entropy};
+
+use crate::{
+    activation::{Activation, Kind},
+    dtype::Dtype,
+    kernel::{Elem, Kernel, KernelFile, Params, Slot},
+    request::{AlphaSource, Operand, Road, Saved},
+    shader::Flags,
+};
+
+/// What kind of device will run the plan: the heuristics differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceClass {
+    /// A CPU that plays GPU (lavapipe, WARP, SwiftShader).
+    Software,
+    /// A GPU that shares the CPU's memory.
+    Integrated,
+    /// A GPU with memory of its own.
+    Discrete,
+}
+
+/// What a plan may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// The kind of device.
+    pub class: DeviceClass,
+    /// Invocations in a workgroup.
+    pub max_invocations: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Bytes that one binding may span.
+    pub max_binding: u64,
+    /// Bytes of scratch that one operation may use.
+    pub max_scratch: u64,
+}
+
+impl Caps {
+    /// WebGPU's default limits, on a device of this class.
+    pub const fn defaults(class: DeviceClass) -> Self {
+        Caps { class, max_invocations: 256, workgroup_bytes: 16384, max_binding: 128 << 20, max_scratch: 128 << 20 }
+    }
+}
+
+/// Choices taken away from the heuristics: what is `None` or `Auto` is still chosen. A plan that is pinned completely
+/// gives the same bits on the same device, always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pin {
+    /// The road of backward.
+    pub road: Road,
+    /// The tile of every product, by its place in [`TILES`].
+    pub tile: Option<usize>,
+    /// Splits of every product's reduction.
+    pub splits: Option<u32>,
+}
+
+/// One operand of a dispatch: which one, and which part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The operand.
+    pub operand: Operand,
+    /// First element.
+    pub first: u64,
+    /// Elements.
+    pub len: u64,
+}
+
+/// One kernel launch as data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispatch {
+    /// The kernel variant.
+    pub kernel: Kernel,
+    /// Its parameter block (`grid_x` and `at` are filled in when it is recorded).
+    pub params: Params,
+    /// Its operands, in the order of the kernel's slots.
+    pub uses: Vec<Use>,
+}
+
+/// A list of dispatches, and the scratch they share.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// In order; each sees what those before it wrote.
+    pub dispatches: Vec<Dispatch>,
+    /// The road that was chosen (backward).
+    pub road: Road,
+    /// What forward saves (forward) or backward reads.
+    pub saved: Saved,
+}
+
+impl Plan {
+    /// Elements of a scratch operand (z, dz, partials) that the plan needs.
+    pub fn scratch(&self, operand: Operand) -> u64 {
+        let uses = self.dispatches.iter().flat_map(|d| &d.uses);
+        uses.filter(|u| u.operand == operand).map(|u| u.first + u.len).max().unwrap_or(0)
+    }
+
+    /// Bytes of scratch, all together.
+    pub fn scratch_bytes(&self) -> u64 {
+        SCRATCH.iter().map(|&operand| self.scratch(operand) * 4).sum()
+    }
+}
+
+/// The operands that live in elbow's own memory.
+pub const SCRATCH: [Operand; 3] = [Operand::Z, Operand::Dz, Operand::Partials];
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, d) in self.dispatches.iter().enumerate() {
+            write!(f, "{i}: {} × {}: rows {} cols {}", d.params.tiles, d.kernel, d.params.rows, d.params.cols)?;
+            if d.params.red > 0 {
+                write!(f, " red {} in chunks of {}", d.params.red, d.params.chunk)?;
+            }
+            f.write_str(" (")?;
+            for (slot, u) in d.kernel.slots.iter().zip(&d.uses) {
+                write!(f, " {}={}", slot.role, u.operand)?;
+            }
+            f.write_str(" )\n")?;
+        }
+        write!(f, "scratch: {} bytes", self.scratch_bytes())
+    }
+}
+
+/// Collects a kernel's slots, flags and operands while a plan is written.
+struct Builder {
+    kernel: Kernel,
+    params: Params,
+    uses: Vec<Use>,
+}
+
+impl Builder {
+    fn new(file: KernelFile) -> Self {
+        let kernel = Kernel { file, activation: None, dtype: Dtype::F32, flags: Flags::new(), slots: Vec::new() };
+        Builder { kernel, params: Params { plane: 1, tiles_cols: 1, ..Params::default() }, uses: Vec::new() }
+    }
+
+    fn flag(&mut self, name: &'static str, value: u32) -> &mut Self {
+        self.kernel.flags.insert(name, value);
+        self
+    }
+
+    fn on(&mut self, name: &'static str, on: bool) -> &mut Self {
+        if on {
+            self.flag(name, 1);
+        }
+        self
+    }
+
+    fn read(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
+        self.slot(Slot { role, written: false, elem, within: None }, Use { operand, first: 0, len })
+    }
+
+    fn write(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
+        self.slot(Slot { role, written: true, elem, within: None }, Use { operand, first: 0, len })
+    }
+
+    fn slot(&mut self, slot: Slot, part: Use) -> &mut Self {
+        self.kernel.slots.push(slot);
+        self.uses.push(part);
+        self
+    }
+
+    fn activation(&mut self, activation: &Activation) -> &mut Self {
+        self.kernel.activation = Some(activation.kind());
+        self.params.p = activation.params();
+        self
+    }
+
+    /// The α operand of the activation inside, where it is learnable.
+    fn alpha(&mut self, source: AlphaSource, operand: Operand, channels: u64) -> &mut Self {
+        match source {
+            AlphaSource::Constant => self,
+            AlphaSource::PerLayer => self.flag("ALPHA_LAYER", 1).read("alpha", Elem::Scalar, operand, 1),
+            AlphaSource::PerChannel => self.flag("ALPHA_CHANNEL", 1).read("alpha", Elem::Scalar, operand, channels),
+        }
+    }
+
+    /// The slope act'(z) from what was saved: `from` is where (an operand, or z recomputed into scratch).
+    fn slope(&mut self, saved: Saved, elem: Elem, operand: Operand, m: u64, n: u64) -> &mut Self {
+        self.flag("SLOPE", 1);
+        match saved {
+            Saved::Z => self.flag("FROM_Z", 1).read("saved", elem, operand, m * n),
+            Saved::Y => self.flag("FROM_Y", 1).read("saved", elem, operand, m * n),
+            Saved::Mask => self.flag("FROM_MASK", 1).read("saved", Elem::Word, operand, m * n.div_ceil(32)),
+            Saved::Auto | Saved::None => self.flag("FROM_NOTHING", 1),
+        }
+    }
+
+    fn build(self) -> Dispatch {
+        Dispatch { kernel: self.kernel, params: self.params, uses: self.uses }
+    }
+}
+
+impl Kind {
+    /// Kept beside the plan: rows whose slope is a constant need no kernel of their own.
+    const fn is_identity(self) -> bool {
+        matches!(self, Kind::Identity)
+    }
+}

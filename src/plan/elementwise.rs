@@ -1,0 +1,216 @@
+//! The activations alone: value, backward, double backward of a tensor `[.., channels]`.
+
+use super::{
+    Builder, Caps, DeviceClass, Plan,
+    affine::{check, workgroups},
+    reduce::{self, ColumnPass},
+};
+use crate::{
+    activation::Activation,
+    error::{Error, Result},
+    kernel::{Elem, KernelFile, Slot},
+    request::{AffineRequest, AlphaSource, Operand, Saved, Want},
+    shape,
+};
+
+/// y = act(x; α).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ElementwiseForward {
+    /// Leading dimensions, flattened.
+    pub rows: usize,
+    /// The last dimension.
+    pub channels: usize,
+    /// The activation.
+    pub activation: Activation,
+    /// Where its α comes from.
+    pub alpha: AlphaSource,
+    /// y is the memory of x.
+    pub in_place: bool,
+}
+
+/// dx = dy ⊙ act'(x) and dα = Σ dy ⊙ ∂act/∂α.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ElementwiseBackward {
+    /// The forward's facts; `in_place` says that dx is the memory of dy.
+    pub forward: ElementwiseForward,
+    /// dx.
+    pub dx: Want,
+    /// dα.
+    pub dalpha: Want,
+}
+
+/// Given the cotangent ddx of dx: gradients for dy, x and α.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ElementwiseDouble {
+    /// The forward's facts (never in place).
+    pub forward: ElementwiseForward,
+    /// For dy: ddx ⊙ act'(x).
+    pub ddy: Want,
+    /// For x: ddx ⊙ dy ⊙ act''(x).
+    pub dx2: Want,
+    /// For α: Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α.
+    pub dalpha2: Want,
+}
+
+/// How the gradient of α is laid out for a tensor seen as rows × channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AlphaGradient {
+    /// Rows of the view.
+    pub rows: u64,
+    /// Columns of the view.
+    pub cols: u64,
+}
+
+impl ElementwiseForward {
+    fn elements(&self) -> Result<u64> {
+        let total = shape::elements(Operand::X, &[self.rows, self.channels])?;
+        if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
+            return Err(Error::Operand {
+                operand: Operand::Alpha,
+                expected: format!("no alpha: {} has no learnable parameter", self.activation),
+                got: "an alpha operand".into(),
+            });
+        }
+        Ok(total)
+    }
+
+    /// Only a per-channel α cares where the rows end; without one the tensor is a single column.
+    fn view(&self) -> Result<AlphaGradient> {
+        let total = self.elements()?;
+        Ok(match self.alpha {
+            AlphaSource::PerChannel => AlphaGradient { rows: self.rows as u64, cols: self.channels as u64 },
+            _ => AlphaGradient { rows: total, cols: 1 },
+        })
+    }
+
+    fn facts(&self, view: AlphaGradient) -> AffineRequest {
+        AffineRequest {
+            alpha: self.alpha,
+            ..AffineRequest::new(view.rows as usize, view.cols as usize, 0, self.activation)
+        }
+    }
+}
+
+/// The plan of y = act(x; α).
+pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let total = request.elements()?;
+    let mut plan = Plan::default();
+    if total == 0 {
+        return Ok(plan);
+    }
+    let channels = request.channels as u64;
+    let per_channel = request.alpha == AlphaSource::PerChannel;
+    let vec = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
+    let elem = if vec { Elem::Four } else { Elem::Scalar };
+    let (lanes, per_lane) = if caps.class == DeviceClass::Software { (64, 16) } else { (256, 4) };
+    let mut k = Builder::new(KernelFile::ElementwiseForward);
+    k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("VEC", vec);
+    k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);
+    k.write("y", elem, Operand::Y, total);
+    let within = request.in_place.then_some("y");
+    k.slot(Slot { role: "x", written: false, elem, within }, super::Use { operand: Operand::X, first: 0, len: total });
+    k.params.rows = total as u32;
+    k.params.channels = channels as u32;
+    k.params.tiles = workgroups(total.div_ceil(u64::from(lanes * per_lane) * if vec { 4 } else { 1 }))?;
+    plan.dispatches.push(k.build());
+    check(&plan, caps)?;
+    Ok(plan)
+}
+
+/// The plan of dx and dα: the local gradient pass of the fused layer, with x for z.
+pub fn elementwise_backward(request: &ElementwiseBackward, caps: &Caps) -> Result<Plan> {
+    let forward = &request.forward;
+    let view = forward.view()?;
+    check_alpha(forward, Operand::Dalpha, request.dalpha)?;
+    if forward.in_place && request.dx == Want::Accumulate {
+        return Err(Error::Unsupported {
+            what: "dx accumulated in place of dy".into(),
+            why: "the sum would start from dy itself; give dx memory of its own".into(),
+        });
+    }
+    let mut plan = Plan::default();
+    let pass = ColumnPass {
+        request: &forward.facts(view),
+        m: view.rows,
+        n: view.cols,
+        from: Operand::X,
+        slope: Saved::Z,
+        upstream: Operand::Dy,
+        dz: request.dx.wanted().then_some((Operand::Dx, request.dx)),
+        dy_in_place: forward.in_place,
+        dresidual: Want::No,
+        db: Want::No,
+        dalpha: request.dalpha,
+    };
+    reduce::column_pass(&mut plan, &pass, caps);
+    check(&plan, caps)?;
+    Ok(plan)
+}
+
+/// The plan of the double backward.
+pub fn elementwise_double(request: &ElementwiseDouble, caps: &Caps) -> Result<Plan> {
+    let forward = &request.forward;
+    let view = forward.view()?;
+    check_alpha(forward, Operand::Dalpha2, request.dalpha2)?;
+    let (m, n) = (view.rows, view.cols);
+    let sums = request.dalpha2.wanted();
+    let mut plan = Plan::default();
+    if !(sums || request.ddy.wanted() || request.dx2.wanted()) {
+        return Ok(plan);
+    }
+    let mut parts = 0;
+    if m > 0 && n > 0 {
+        let (lx, ly) = reduce::lanes(caps, n);
+        let chunk = reduce::rows_per_part(caps, m, n, lx, ly);
+        parts = m.div_ceil(chunk);
+        let mut k = Builder::new(KernelFile::DoubleBackward);
+        k.flag("LX", lx).flag("LY", ly).on("SUMS", sums);
+        k.on("OUT_DDY", request.ddy.wanted()).on("OUT_DX2", request.dx2.wanted());
+        k.read("x", Elem::Scalar, Operand::X, m * n).read("ddx", Elem::Scalar, Operand::Ddx, m * n);
+        if sums || request.dx2.wanted() {
+            k.read("dy", Elem::Scalar, Operand::Dy, m * n);
+        }
+        k.activation(&forward.activation).alpha(forward.alpha, Operand::Alpha, n);
+        if request.ddy.wanted() {
+            k.write("ddy", Elem::Scalar, Operand::Ddy, m * n);
+            k.params.accumulate |= u32::from(request.ddy == Want::Accumulate);
+        }
+        if request.dx2.wanted() {
+            k.write("dx2", Elem::Scalar, Operand::Dx2, m * n);
+            k.params.accumulate |= u32::from(request.dx2 == Want::Accumulate) << 1;
+        }
+        if sums {
+            k.write("partials", Elem::Scalar, Operand::Partials, parts * n);
+        }
+        k.params.rows = m as u32;
+        k.params.cols = n as u32;
+        k.params.channels = n as u32;
+        k.params.chunk = chunk as u32;
+        k.params.plane = parts as u32;
+        k.params.tiles_cols = n.div_ceil(u64::from(lx)) as u32;
+        k.params.tiles = workgroups(parts * n.div_ceil(u64::from(lx)))?;
+        plan.dispatches.push(k.build());
+    }
+    if sums {
+        match forward.alpha {
+            AlphaSource::PerChannel if n == 0 => {}
+            AlphaSource::PerChannel => {
+                plan.dispatches.push(reduce::column_sum(0, parts, n, Operand::Dalpha2, request.dalpha2));
+            }
+            _ => plan.dispatches.push(reduce::column_sum(0, parts * n, 1, Operand::Dalpha2, request.dalpha2)),
+        }
+    }
+    check(&plan, caps)?;
+    Ok(plan)
+}
+
+fn check_alpha(forward: &ElementwiseForward, operand: Operand, want: Want) -> Result<()> {
+    if want.wanted() && forward.alpha == AlphaSource::Constant {
+        return Err(Error::Operand {
+            operand,
+            expected: "no gradient of alpha: no alpha operand was given".into(),
+            got: format!("{operand} wanted"),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Column sums in two stages: partials of a block of rows each, then their sum in order. No atomics, and never one
+//! invocation for a whole column.
+
+use super::{Builder, Caps, DeviceClass, Dispatch, Plan, Use};
+use crate::{
+    kernel::{Elem, KernelFile, Slot},
+    request::{AffineRequest, AlphaSource, Operand, Saved, Want},
+};
+
+/// One pass over dy: dz, d(residual), and the first stage of db and dα.
+pub(super) struct ColumnPass<'a> {
+    /// Activation and α.
+    pub(super) request: &'a AffineRequest,
+    pub(super) m: u64,
+    pub(super) n: u64,
+    pub(super) from: Operand,
+    pub(super) slope: Saved,
+    pub(super) upstream: Operand,
+    /// Where dz goes, if it is written.
+    pub(super) dz: Option<(Operand, Want)>,
+    /// dz and dy are the same memory.
+    pub(super) dy_in_place: bool,
+    pub(super) dresidual: Want,
+    pub(super) db: Want,
+    pub(super) dalpha: Want,
+}
+
+/// Lanes of a reducing workgroup: LX columns × LY rows.
+pub(super) fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
+    let all = if caps.class == DeviceClass::Software { 64 } else { 256 };
+    let lx = match cols {
+        0..=1 => 1,
+        2..=4 => 4,
+        5..=16 => 16,
+        _ => 64,
+    };
+    (lx, all / lx)
+}
+
+/// Rows of one partial: enough parts to fill the device, no more than a second stage reads quickly.
+pub(super) fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
+    let (fill, most) = if caps.class == DeviceClass::Software { (16, 256) } else { (512, 1024) };
+    let across = cols.div_ceil(u64::from(lx)).max(1);
+    let parts = u64::div_ceil(fill, across).clamp(1, most);
+    // Long sums keep their digits when a lane adds no more than about 1,024 terms.
+    let parts = parts.max(rows.div_ceil(1024 * u64::from(ly)).min(most));
+    rows.div_ceil(parts).max(u64::from(ly) * 4)
+}
+
+/// The pass, and the second stages it needs.
+pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, caps: &Caps) {
+    let ColumnPass { request, m, n, .. } = *pass;
+    let sums = pass.db.wanted() || pass.dalpha.wanted();
+    if !(sums || pass.dz.is_some() || pass.dresidual.wanted()) {
+        return;
+    }
+    let mut parts = 0;
+    if m > 0 && n > 0 {
+        let (lx, ly) = lanes(caps, n);
+        let chunk = rows_per_part(caps, m, n, lx, ly);
+        parts = m.div_ceil(chunk);
+        let mut k = Builder::new(KernelFile::LocalGradient);
+        k.flag("LX", lx).flag("LY", ly).on("SUMS", sums);
+        k.on("SUM_DB", pass.db.wanted()).on("SUM_DALPHA", pass.dalpha.wanted());
+        k.on("OUT_DZ", pass.dz.is_some()).on("OUT_RESIDUAL", pass.dresidual.wanted());
+        let within = pass.dy_in_place.then_some("dz");
+        let dy = Slot { role: "dy", written: false, elem: Elem::Scalar, within };
+        k.slot(dy, Use { operand: pass.upstream, first: 0, len: m * n });
+        if pass.dz.is_some() || sums {
+            let needs_dz = pass.dz.is_some() || pass.db.wanted();
+            k.on("NEED_DZ", needs_dz);
+            k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, n);
+            k.slope(pass.slope, Elem::Scalar, pass.from, m, n);
+        }
+        if let Some((operand, want)) = pass.dz {
+            k.write("dz", Elem::Scalar, operand, m * n);
+            k.params.accumulate |= u32::from(want == Want::Accumulate);
+        }
+        if pass.dresidual.wanted() {
+            k.write("dresidual", Elem::Scalar, Operand::Dresidual, m * n);
+            k.params.accumulate |= u32::from(pass.dresidual == Want::Accumulate) << 1;
+        }
+        if sums {
+            k.write("partials", Elem::Scalar, Operand::Partials, 2 * parts * n);
+        }
+        k.params.rows = m as u32;
+        k.params.cols = n as u32;
+        k.params.channels = n as u32;
+        k.params.chunk = chunk as u32;
+        k.params.plane = parts as u32;
+        k.params.tiles_cols = n.div_ceil(u64::from(lx)) as u32;
+        k.params.tiles = (parts * n.div_ceil(u64::from(lx))) as u32;
+        plan.dispatches.push(k.build());
+    }
+    let db = pass.db.wanted().then_some((Operand::Db, pass.db));
+    let dalpha = pass.dalpha.wanted().then_some((Operand::Dalpha, pass.dalpha));
+    second_stage(plan, parts, n, db, dalpha, request.alpha);
+}
+
+/// The second stages: the first half of the partials is db's, the second dα's.
+pub(super) fn second_stage(
+    plan: &mut Plan,
+    parts: u64,
+    n: u64,
+    db: Option<(Operand, Want)>,
+    dalpha: Option<(Operand, Want)>,
+    alpha: AlphaSource,
+) {
+    if let Some((operand, want)) = db.filter(|_| n > 0) {
+        plan.dispatches.push(column_sum(0, parts, n, operand, want));
+    }
+    if let Some((operand, want)) = dalpha {
+        match alpha {
+            AlphaSource::PerChannel if n == 0 => {}
+            AlphaSource::PerChannel => plan.dispatches.push(column_sum(parts * n, parts, n, operand, want)),
+            // One number for the layer: the partials are one long column.
+            _ => plan.dispatches.push(column_sum(parts * n, parts * n, 1, operand, want)),
+        }
+    }
+}
+
+/// out[c] (+)= Σ_rows partials[first + row·cols + c].
+pub(super) fn column_sum(first: u64, rows: u64, cols: u64, operand: Operand, want: Want) -> Dispatch {
+    let (lx, ly) = if cols == 1 { (1, 64) } else { (16, 4) };
+    let mut k = Builder::new(KernelFile::ColumnSum);
+    k.flag("LX", lx).flag("LY", ly);
+    let slot = Slot { role: "partials", written: false, elem: Elem::Scalar, within: None };
+    k.slot(slot, Use { operand: Operand::Partials, first, len: rows * cols });
+    k.write("out", Elem::Scalar, operand, cols);
+    k.params.rows = rows as u32;
+    k.params.cols = cols as u32;
+    k.params.tiles = cols.div_ceil(u64::from(lx)) as u32;
+    k.params.accumulate = u32::from(want == Want::Accumulate);
+    k.build()
+}

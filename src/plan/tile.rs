@@ -1,0 +1,117 @@
+//! The tiles of the products, and which one serves which shape.
+
+use super::{Caps, DeviceClass};
+
+/// How operands reach the register tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Straight from storage.
+    Direct,
+    /// Through workgroup memory, BK steps of the reduction at a time.
+    Staged {
+        /// Steps.
+        bk: u32,
+    },
+}
+
+/// A workgroup of WX×WY invocations, each with a register tile of TM rows × TN columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tile {
+    /// Invocations along the columns.
+    pub wx: u32,
+    /// Invocations along the rows.
+    pub wy: u32,
+    /// Rows of the register tile.
+    pub tm: u32,
+    /// Columns of the register tile; a multiple of 4.
+    pub tn: u32,
+    /// How operands come.
+    pub stage: Stage,
+}
+
+const fn direct(wx: u32, wy: u32, tm: u32, tn: u32) -> Tile {
+    Tile { wx, wy, tm, tn, stage: Stage::Direct }
+}
+
+const fn staged(wx: u32, wy: u32, tm: u32, tn: u32, bk: u32) -> Tile {
+    Tile { wx, wy, tm, tn, stage: Stage::Staged { bk } }
+}
+
+/// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
+/// to one workgroup.
+pub const TILES: [Tile; 8] = [
+    direct(8, 8, 4, 4),
+    direct(8, 8, 8, 8),
+    direct(16, 4, 4, 4),
+    direct(32, 1, 1, 4),
+    direct(16, 1, 4, 8),
+    staged(8, 8, 4, 4, 16),
+    staged(16, 16, 4, 4, 16),
+    staged(16, 16, 8, 8, 8),
+];
+
+impl Tile {
+    /// Rows of the workgroup tile.
+    pub const fn bm(&self) -> u32 {
+        self.wy * self.tm
+    }
+
+    /// Columns of the workgroup tile.
+    pub const fn bn(&self) -> u32 {
+        self.wx * self.tn
+    }
+
+    /// Workgroups for an output of this size.
+    pub const fn tiles(&self, rows: u64, cols: u64) -> u64 {
+        rows.div_ceil(self.bm() as u64) * cols.div_ceil(self.bn() as u64)
+    }
+
+    /// Whether the tile can serve this form of product on this device. A operand that lies across the reduction is read
+    /// four rows at a time.
+    pub const fn fits(&self, caps: &Caps, a_along_reduction: bool) -> bool {
+        let bytes = match self.stage {
+            Stage::Direct => 0,
+            Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
+        };
+        self.wx * self.wy <= caps.max_invocations
+            && bytes <= caps.workgroup_bytes
+            && (a_along_reduction || self.tm.is_multiple_of(4))
+    }
+}
+
+/// The tile and the number of splits for C[rows, cols] reduced over `red`.
+pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, a_along_reduction: bool) -> (Tile, u32) {
+    let software = caps.class == DeviceClass::Software;
+    let order: &[usize] = match (software, rows) {
+        (_, 0..=2) if a_along_reduction => &[3],
+        (_, 0..=4) => &[4],
+        (_, 5..=16) => &[2],
+        (true, _) => &[1, 0],
+        (false, _) => &[7, 6, 5],
+    };
+    // Enough workgroups to fill the device, or the smallest tile in the order.
+    let wanted = if software { 4 } else { 64 };
+    let index = order
+        .iter()
+        .copied()
+        .find(|&i| TILES[i].fits(caps, a_along_reduction) && TILES[i].tiles(rows, cols) >= wanted)
+        .or_else(|| order.iter().rev().copied().find(|&i| TILES[i].fits(caps, a_along_reduction)))
+        .unwrap_or(0);
+    let tile = TILES[index];
+    (tile, splits(caps, &tile, rows, cols, red))
+}
+
+/// Split-K where the output alone does not fill the device, and where a sum would otherwise run over so many terms
+/// that it loses digits; as far as scratch allows.
+pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -> u32 {
+    let workgroups = tile.tiles(rows, cols).max(1);
+    let (fill, least) = if caps.class == DeviceClass::Software { (4, 1024) } else { (128, 256) };
+    let for_width = if workgroups < fill { (fill / workgroups).min(red / least) } else { 1 };
+    let for_digits = red.div_ceil(LONGEST_RUN);
+    let affordable = (caps.max_scratch.min(caps.max_binding) / 4 / (rows * cols).max(1)).max(1);
+    for_width.max(for_digits).max(1).min(affordable).min(MAX_SPLITS) as u32
+}
+
+/// Terms that are added one after the other before the error of the sum shows.
+const LONGEST_RUN: u64 = 16_384;
+const MAX_SPLITS: u64 = 256;
