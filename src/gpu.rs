@@ -196,6 +196,18 @@ impl Gpu {
         self.inner.pipelines.len()
     }
 
+    /// An error of wgpu's as one of ours, on one line. A lost device shows first as a validation error; whether it is lost
+    /// is known after a look at it.
+    pub(crate) fn refused(&self, operation: impl Into<String>, error: &wgpu::Error) -> Error {
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
+        if let Err(lost) = self.check_alive() {
+            return lost;
+        }
+        let message = error.to_string();
+        let message: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        Error::Wgpu { operation: operation.into(), message: message.join(" ") }
+    }
+
     pub(crate) fn check_alive(&self) -> Result<()> {
         match self.inner.lost.lock() {
             Ok(lost) => match &*lost {

@@ -37,6 +37,7 @@ fn b_along(col: u32, r: u32, end: u32) -> vec4<f32> {
 @compute @workgroup_size(WX, WY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
+    P = uniform_params;
     let number = workgroup_number(wid);
     if (number >= P.tiles) {
         return;
@@ -88,21 +89,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
         }
         workgroupBarrier();
-#for k in BK
-        {
+        for (var k = 0u; k < BK; k += UNROLL) {
+#for u in UNROLL
 #for i in TM4
-            let a_{i} = a_tile[{k}u * A4 + {i}u * WY + lid.y];
+            let a_{u}_{i} = a_tile[(k + {u}u) * A4 + {i}u * WY + lid.y];
 #end
 #for j in TN4
-            let b_{j} = b_tile[{k}u * B4 + {j}u * WX + lid.x];
+            let b_{u}_{j} = b_tile[(k + {u}u) * B4 + {j}u * WX + lid.x];
 #end
 #for i in TM
 #for j in TN4
-            acc_{i}_{j} += a_{i:vec}.{i:lane} * b_{j};
+            acc_{i}_{j} += a_{u}_{i:vec}.{i:lane} * b_{u}_{j};
+#end
 #end
 #end
         }
-#end
         workgroupBarrier();
     }
 #if SAVE_MASK

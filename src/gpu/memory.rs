@@ -5,6 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use super::Gpu;
 use crate::{
     error::{Error, Result},
     kernel::Params,
@@ -60,13 +61,7 @@ impl Memory {
     }
 
     /// The scratch buffer of an operand, at least `bytes` long.
-    pub(super) fn scratch(
-        &self,
-        device: &wgpu::Device,
-        operand: Operand,
-        bytes: u64,
-        limit: u64,
-    ) -> Result<wgpu::Buffer> {
+    pub(super) fn scratch(&self, gpu: &Gpu, operand: Operand, bytes: u64, limit: u64) -> Result<wgpu::Buffer> {
         let place = SCRATCH.iter().position(|&o| o == operand).unwrap_or(0);
         let mut pools = self.pools();
         if let Some(buffer) = pools.scratch[place].as_ref().filter(|b| b.size() >= bytes) {
@@ -80,12 +75,13 @@ impl Memory {
         // Room to grow, so that slowly growing batches don't allocate each time.
         let size = bytes.next_power_of_two().min(limit - others).max(bytes);
         let label = format!("elbow scratch {operand}");
-        let buffer = create(device, &label, size, wgpu::BufferUsages::STORAGE)?;
+        let buffer = create(gpu, &label, size, wgpu::BufferUsages::STORAGE)?;
         pools.scratch[place] = Some(buffer.clone());
         Ok(buffer)
     }
 
-    pub(super) fn params(&self, device: &wgpu::Device, params: &Params) -> Result<wgpu::Buffer> {
+    pub(super) fn params(&self, gpu: &Gpu, params: &Params) -> Result<wgpu::Buffer> {
+        let device = gpu.device();
         let mut content = [0; size_of::<Params>()];
         content.copy_from_slice(bytemuck::bytes_of(params));
         let mut pools = self.pools();
@@ -118,7 +114,7 @@ impl Memory {
     }
 
     /// A buffer to download through; give it back with [`Memory::recycle`].
-    pub(super) fn staging(&self, device: &wgpu::Device, bytes: u64) -> Result<wgpu::Buffer> {
+    pub(super) fn staging(&self, gpu: &Gpu, bytes: u64) -> Result<wgpu::Buffer> {
         let mut pools = self.pools();
         let fits = |b: &wgpu::Buffer| b.size() >= bytes && b.size() <= bytes.max(1 << 16) * 4;
         if let Some(at) = pools.staging.iter().position(fits) {
@@ -126,7 +122,7 @@ impl Memory {
         }
         drop(pools);
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        create(device, "elbow staging", bytes.next_power_of_two().max(256), usage)
+        create(gpu, "elbow staging", bytes.next_power_of_two().max(256), usage)
     }
 
     pub(super) fn recycle(&self, buffer: wgpu::Buffer, limit: u64) {
@@ -139,7 +135,8 @@ impl Memory {
 }
 
 /// A buffer, or an error that is a value.
-pub(super) fn create(device: &wgpu::Device, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+    let device = gpu.device();
     let limit = device.limits().max_buffer_size;
     if size > limit {
         return Err(Error::LimitExceeded { what: "bytes of one buffer".into(), asked: size, limit });
@@ -154,7 +151,7 @@ pub(super) fn create(device: &wgpu::Device, label: &str, size: u64, usage: wgpu:
         return Err(Error::OutOfMemory { asked: size, limit });
     }
     match validation {
-        Some(error) => Err(Error::Wgpu { operation: format!("creating {label}"), message: error.to_string() }),
+        Some(error) => Err(gpu.refused(format!("creating {label}"), &error)),
         None => Ok(buffer),
     }
 }

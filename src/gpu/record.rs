@@ -117,7 +117,7 @@ pub(crate) fn record(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, target: Ta
     for operand in SCRATCH {
         let bytes = plan.scratch(operand) * 4;
         if bytes > 0 {
-            scratch.push((operand, gpu.inner.memory.scratch(gpu.device(), operand, bytes, limit)?));
+            scratch.push((operand, gpu.inner.memory.scratch(gpu, operand, bytes, limit)?));
         }
     }
     let mut ready = Vec::with_capacity(plan.dispatches.len());
@@ -169,7 +169,7 @@ fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound:
     for (at, b) in params.at.iter_mut().zip(bound) {
         *at = b.first;
     }
-    let block = gpu.inner.memory.params(device, &params)?;
+    let block = gpu.inner.memory.params(gpu, &params)?;
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: block.as_entire_binding() }];
     for (index, (_, b)) in kernel.slots.iter().zip(bound).enumerate().filter(|(_, (s, _))| s.within.is_none()) {
         let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -186,7 +186,7 @@ fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound:
         entries: &entries,
     });
     if let Some(error) = pollster::block_on(scope.pop()) {
-        return Err(Error::Wgpu { operation: format!("binding the operands of {kernel}"), message: error.to_string() });
+        return Err(gpu.refused(format!("binding the operands of {kernel}"), &error));
     }
     Ok((compiled, group, grid))
 }

@@ -63,7 +63,7 @@ impl Gpu {
         self.check_alive()?;
         let bytes = shape::elements(Operand::Tensor, shape)? * 4;
         // A buffer may not be empty; a tensor may.
-        let buffer = memory::create(self.device(), "elbow tensor", bytes.max(16), USAGE)?;
+        let buffer = memory::create(self, "elbow tensor", bytes.max(16), USAGE)?;
         Ok(Tensor { buffer, shape: shape.to_vec() })
     }
 
@@ -152,7 +152,7 @@ impl Gpu {
                 got: format!("usage {:?} and {} bytes", view.buffer.usage(), view.buffer.size()),
             });
         }
-        let staging = self.inner.memory.staging(self.device(), bytes)?;
+        let staging = self.inner.memory.staging(self, bytes)?;
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow download") });
@@ -164,7 +164,7 @@ impl Gpu {
         });
         let submission = self.queue().submit([encoder.finish()]);
         if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(Error::Wgpu { operation: "downloading".into(), message: error.to_string() });
+            return Err(self.refused("downloading", &error));
         }
         if wait {
             self.wait_for(Some(submission))?;
@@ -218,7 +218,7 @@ impl Gpu {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         self.queue().submit([encoder.finish()]);
         match pollster::block_on(scope.pop()) {
-            Some(error) => Err(Error::Wgpu { operation: "submitting".into(), message: error.to_string() }),
+            Some(error) => Err(self.refused("submitting", &error)),
             None => Ok(value),
         }
     }

@@ -1,7 +1,7 @@
 //! The fused layer: forward in one dispatch, backward by one of two roads.
 
 use super::{
-    Builder, Caps, Dispatch, Pin, Plan, SCRATCH, Stage, TILES, Tile, Use,
+    Builder, Caps, DeviceClass, Dispatch, Pin, Plan, SCRATCH, Stage, TILES, Tile, Use,
     reduce::{self, ColumnPass},
     tile,
 };
@@ -343,7 +343,7 @@ fn product(
     let vec = aligned && vectors(rows, cols, red, a, b);
     let chunk = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
     let splits = red.div_ceil(chunk).max(1);
-    let dispatch = tiled(product, epilogue, &tile, splits, chunk, vec)?;
+    let dispatch = tiled(product, epilogue, &tile, splits, chunk, vec, caps)?;
     plan.dispatches.push(dispatch);
     if splits > 1 {
         plan.dispatches.push(split_sum(rows, cols, splits, epilogue)?);
@@ -364,6 +364,7 @@ fn tiled(
     splits: u64,
     chunk: u64,
     vec: bool,
+    caps: &Caps,
 ) -> Result<Dispatch> {
     let Product { rows, cols, red, a, b } = product;
     let (&rows, &cols, &red) = (rows, cols, red);
@@ -371,7 +372,9 @@ fn tiled(
         Stage::Direct => Builder::new(KernelFile::ProductDirect),
         Stage::Staged { bk } => {
             let mut k = Builder::new(KernelFile::ProductStaged);
-            k.flag("BK", bk);
+            // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.
+            let unroll = if caps.class == DeviceClass::Software { 1 } else { bk };
+            k.flag("BK", bk).flag("UNROLL", unroll);
             k
         }
     };

@@ -39,7 +39,7 @@ const fn staged(wx: u32, wy: u32, tm: u32, tn: u32, bk: u32) -> Tile {
 
 /// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
 /// to one workgroup.
-pub const TILES: [Tile; 8] = [
+pub const TILES: [Tile; 9] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -48,6 +48,7 @@ pub const TILES: [Tile; 8] = [
     staged(8, 8, 4, 4, 16),
     staged(16, 16, 4, 4, 16),
     staged(16, 16, 8, 8, 8),
+    direct(8, 1, 8, 8),
 ];
 
 impl Tile {

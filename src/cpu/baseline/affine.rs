@@ -179,8 +179,7 @@ pub fn backward(
     let mut dx = output(Operand::Dx, outputs.dx, wants.x, &[m, k])?;
     let dw = output(Operand::Dw, outputs.dw, wants.w, weights)?;
     let db = output(Operand::Db, outputs.db, wants.b, &[n])?;
-    let dalpha =
-        output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
+    let dalpha = output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
     let dresidual = output(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
     let below = match &request.below {
         Some(below) => Some(BelowParts::new(below, &inputs, outputs.db_below, outputs.dalpha_below, m, k)?),
@@ -372,9 +371,7 @@ fn output<'a>(
 ) -> Result<Option<(&'a mut [f32], Want)>> {
     match (given, want.wanted()) {
         (Some(given), true) => Ok(Some((operands::slice_mut(operand, given, shape)?, want))),
-        (None, true) => {
-            Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() })
-        }
+        (None, true) => Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() }),
         (_, false) => Ok(None),
     }
 }

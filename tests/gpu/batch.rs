@@ -1,0 +1,117 @@
+//! Many cases in one submit: every operand is a span of one of three arenas, with canaries between the spans, NaN in
+//! every output before the run, and offsets that are anything but round.
+
+use elbow::{Gpu, Tensor, View};
+
+/// Between the spans; no kernel may change it.
+const CANARY: u32 = 0xA5A5_A5A5;
+/// In outputs before the run: a NaN of its own, which no kernel writes.
+pub const UNWRITTEN: u32 = 0x7fc0_dead;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arena {
+    /// Read only.
+    In,
+    /// Written by forward, read by backward.
+    Mid,
+    /// Written.
+    Out,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub arena: Arena,
+    pub first: usize,
+    pub len: usize,
+}
+
+pub struct Batch {
+    words: [Vec<u32>; 3],
+    spans: Vec<Span>,
+    /// Outputs and inputs in one buffer: the other binding flavour.
+    shared: bool,
+}
+
+pub struct Buffers {
+    tensors: [Tensor; 3],
+}
+
+pub struct Results {
+    words: [Vec<u32>; 3],
+}
+
+impl Batch {
+    pub fn new(shared: bool) -> Self {
+        Batch { words: Default::default(), spans: Vec::new(), shared }
+    }
+
+    fn place(&mut self, arena: Arena, words: &[u32], misalign: usize) -> Span {
+        let arena = if self.shared { Arena::In } else { arena };
+        let store = &mut self.words[arena as usize];
+        store.extend([CANARY; 16]);
+        while store.len() % 4 != misalign {
+            store.push(CANARY);
+        }
+        let span = Span { arena, first: store.len(), len: words.len() };
+        store.extend_from_slice(words);
+        self.spans.push(span);
+        span
+    }
+
+    pub fn input(&mut self, values: &[f32], misalign: usize) -> Span {
+        self.place(Arena::In, bytemuck::cast_slice(values), misalign)
+    }
+
+    pub fn input_words(&mut self, words: &[u32], misalign: usize) -> Span {
+        self.place(Arena::In, words, misalign)
+    }
+
+    pub fn output(&mut self, arena: Arena, len: usize, misalign: usize) -> Span {
+        self.place(arena, &vec![UNWRITTEN; len], misalign)
+    }
+
+    /// An output that is added to.
+    pub fn accumulated(&mut self, values: &[f32], misalign: usize) -> Span {
+        self.place(Arena::Out, bytemuck::cast_slice(values), misalign)
+    }
+
+    pub fn buffers(&self, gpu: &Gpu) -> Buffers {
+        let tensors = self.words.each_ref().map(|words| {
+            let mut words = words.clone();
+            words.extend([CANARY; 64]);
+            gpu.upload_words(&words, &[words.len()]).unwrap()
+        });
+        Buffers { tensors }
+    }
+
+    /// The arenas after the run, canaries checked.
+    pub fn results(&self, gpu: &Gpu, buffers: &Buffers) -> Results {
+        let words = buffers.tensors.each_ref().map(|tensor| gpu.download_words(tensor).unwrap());
+        for (arena, words) in words.iter().enumerate() {
+            let mut inside = vec![false; words.len()];
+            for span in self.spans.iter().filter(|s| s.arena as usize == arena) {
+                inside[span.first..span.first + span.len].fill(true);
+            }
+            for (i, word) in words.iter().enumerate().filter(|(i, _)| !inside[*i]) {
+                assert_eq!(*word, CANARY, "canary at word {i} of arena {arena} was overwritten");
+            }
+        }
+        Results { words }
+    }
+}
+
+impl Buffers {
+    pub fn view<'a>(&'a self, span: Span, shape: &'a [usize]) -> View<'a> {
+        View::at(self.tensors[span.arena as usize].buffer(), span.first as u64 * 4, shape)
+    }
+}
+
+impl Results {
+    pub fn words(&self, span: Span) -> &[u32] {
+        &self.words[span.arena as usize][span.first..span.first + span.len]
+    }
+
+    pub fn values(&self, span: Span) -> &[f32] {
+        bytemuck::cast_slice(self.words(span))
+    }
+}

@@ -1,0 +1,161 @@
+//! A guest on a host's device: default limits, no features, the host's encoder and pass, its handlers untouched.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use elbow::{
+    Activation, Error, Gpu, Options, View,
+    affine::{Backward, Forward, Gradient},
+    wgpu,
+};
+
+use crate::common::{checks, gpu};
+
+/// A device as a host would open it.
+fn host() -> (wgpu::Device, wgpu::Queue) {
+    let adapter = elbow::gpu::adapters()
+        .into_iter()
+        .find(|a| {
+            let info = a.get_info();
+            info.name == gpu().info().name && info.backend == gpu().info().backend
+        })
+        .expect("the adapter under test");
+    pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()))
+        .expect("a device with default limits")
+}
+
+#[test]
+fn records_into_the_hosts_encoder_and_pass() {
+    let (device, queue) = host();
+    let errors = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&errors);
+    device.on_uncaptured_error(Arc::new(move |_| {
+        seen.fetch_add(1, Ordering::Relaxed);
+    }));
+    let gpu = Gpu::from_wgpu_with(&device, &queue, checks());
+    assert_eq!(device.limits(), wgpu::Limits::defaults());
+    // One buffer of the host's for everything, at offsets that are only multiples of 4.
+    let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 4096,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let x: Vec<f32> = (0..6).map(|i| i as f32 - 3.0).collect();
+    let w: Vec<f32> = (0..12).map(|i| (i % 5) as f32 - 2.0).collect();
+    queue.write_buffer(&buffer, 4, bytemuck::cast_slice(&x));
+    queue.write_buffer(&buffer, 132, bytemuck::cast_slice(&w));
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let call = Forward::new(
+        Activation::RELU,
+        View::at(&buffer, 4, &[2, 3]),
+        View::at(&buffer, 132, &[4, 3]),
+        View::at(&buffer, 204, &[2, 4]),
+    );
+    {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        call.record(&gpu, &mut pass).unwrap();
+        // A bad call in between is an error, and the pass goes on.
+        let bad = Forward { y: View::at(&buffer, 8, &[2, 4]), ..call };
+        assert!(matches!(bad.record(&gpu, &mut pass), Err(Error::Alias { .. })));
+        let second = Forward { y: View::at(&buffer, 260, &[2, 4]), ..call };
+        second.record(&gpu, &mut pass).unwrap();
+    }
+    call.record(&gpu, &mut encoder).unwrap();
+    queue.submit([encoder.finish()]);
+    let mut expected = Vec::new();
+    for m in 0..2 {
+        for n in 0..4 {
+            expected.push((0..3).map(|k| x[m * 3 + k] * w[n * 3 + k]).sum::<f32>().max(0.0));
+        }
+    }
+    assert_eq!(gpu.download_view(View::at(&buffer, 204, &[8])).unwrap(), expected);
+    assert_eq!(gpu.download_view(View::at(&buffer, 260, &[8])).unwrap(), expected);
+    assert_eq!(errors.load(Ordering::Relaxed), 0);
+    // The host's handler is still the host's: an error of its own reaches it.
+    device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: u64::MAX / 2,
+        usage: wgpu::BufferUsages::STORAGE,
+        mapped_at_creation: false,
+    });
+    assert_eq!(errors.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn works_at_default_limits_with_no_features() {
+    let gpu = Gpu::with_options(Options { checks: checks(), default_limits: true }).unwrap();
+    assert_eq!(gpu.caps().max_invocations, 256);
+    let x = gpu.upload(&[1.0, -2.0], &[2, 1]).unwrap();
+    let w = gpu.upload(&[3.0], &[1, 1]).unwrap();
+    let (y, dx) = (gpu.zeros(&[2, 1]).unwrap(), gpu.zeros(&[2, 1]).unwrap());
+    gpu.submit_pass(|pass| {
+        Forward::new(Activation::RELU, &x, &w, &y).record(&gpu, &mut *pass)?;
+        let saved_from = Some(y.view());
+        let dx = Gradient::overwrite(&dx);
+        let call =
+            Backward { w: Some(w.view()), saved_from, dx, ..Backward::new(Activation::RELU, elbow::Saved::Y, &x) };
+        call.record(&gpu, &mut *pass)
+    })
+    .unwrap();
+    assert_eq!(gpu.download(&y).unwrap(), [3.0, 0.0]);
+    assert_eq!(gpu.download(&dx).unwrap(), [3.0, 0.0]);
+}
+
+#[test]
+fn async_download() {
+    let gpu = gpu();
+    let tensor = gpu.upload(&[1.0, 2.0, 3.0], &[3]).unwrap();
+    let waiter = gpu.clone();
+    let done = Arc::new(AtomicUsize::new(0));
+    let flag = Arc::clone(&done);
+    let poller = std::thread::spawn(move || {
+        while flag.load(Ordering::Relaxed) == 0 {
+            let _ = waiter.device().poll(wgpu::PollType::Poll);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    });
+    assert_eq!(pollster::block_on(gpu.download_async(&tensor)).unwrap(), [1.0, 2.0, 3.0]);
+    done.store(1, Ordering::Relaxed);
+    poller.join().unwrap();
+}
+
+#[test]
+fn display_names_the_adapter_loudly() {
+    let text = gpu().to_string();
+    assert!(text.contains(&gpu().info().name), "{text}");
+    assert_eq!(text.contains("SOFTWARE"), gpu().is_software(), "{text}");
+    assert!(text.contains("features used"), "{text}");
+}
+
+#[test]
+fn pipelines_are_compiled_once_and_pools_are_bounded() {
+    let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
+    let x = gpu.zeros(&[64, 64]).unwrap();
+    let (y, db) = (gpu.zeros(&[64, 64]).unwrap(), gpu.zeros(&[64]).unwrap());
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        gpu.submit_pass(|pass| {
+            Forward::new(Activation::RELU, &x, &x, &y).record(&gpu, &mut *pass)?;
+            Backward { db: Gradient::overwrite(&db), ..Backward::new(Activation::IDENTITY, elbow::Saved::Auto, &x) }
+                .record(&gpu, &mut *pass)
+        })
+        .unwrap();
+        seen.push((gpu.pipelines(), gpu.pooled_bytes()));
+    }
+    assert_eq!(seen[0], seen[2]);
+    gpu.set_scratch_limit(64);
+    let big = gpu.zeros(&[4096, 64]).unwrap();
+    let call =
+        Backward { db: Gradient::overwrite(&db), ..Backward::new(Activation::IDENTITY, elbow::Saved::Auto, &big) };
+    let error = gpu.submit(|e| call.record(&gpu, e)).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { limit: 64, .. }), "{error}");
+    gpu.set_scratch_limit(1 << 20);
+    gpu.submit(|e| call.record(&gpu, e)).unwrap();
+    gpu.trim();
+    assert_eq!(gpu.pooled_bytes(), 0);
+    gpu.submit(|e| call.record(&gpu, e)).unwrap();
+    gpu.wait().unwrap();
+}

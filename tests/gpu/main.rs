@@ -1,0 +1,16 @@
+//! Everything that needs an adapter. One binary, one device: a missing adapter fails every test here.
+//!
+//! `ELBOW_TEST_CHECKED=1` runs with wgpu's shader checks on; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps.
+
+#![allow(unreachable_pub, reason = "modules of one test binary")]
+
+mod batch;
+mod case;
+mod common;
+mod contract;
+mod elementwise;
+mod exact;
+mod faults;
+mod golden;
+mod host;
+mod real;
