@@ -17,16 +17,6 @@ pub enum Alpha<'a> {
     Each(&'a [f32]),
 }
 
-impl<'a> Alpha<'a> {
-    /// The part for elements `range`.
-    pub(super) fn part(self, range: std::ops::Range<usize>) -> Alpha<'a> {
-        match self {
-            Alpha::One(a) => Alpha::One(a),
-            Alpha::Each(a) => Alpha::Each(&a[range]),
-        }
-    }
-}
-
 /// out[i] = f(z[i]; α), where f is `quantity` of `activation`. The shortest of the slices says how many.
 ///
 /// Accuracy: within the table of the documentation on all finite f32; NaN gives NaN, ±inf the limit.

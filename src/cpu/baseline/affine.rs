@@ -264,7 +264,7 @@ pub fn backward(
         }
     }
     // dx = dz·W is a product with rows of W as they lie, if they lie [K, N].
-    let mut dx_product =
+    let dx_product =
         |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
     match (below, &mut dx) {
         (None, Some((dx, want))) => dx_product(dx, *want == Want::Accumulate),

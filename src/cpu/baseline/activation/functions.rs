@@ -221,7 +221,9 @@ impl Functions for Celu {
     const HAS_ALPHA: bool = true;
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
-        select(z > 0.0, z, a * expm1(z / a))
+        let (high, low) = quotient(z, a);
+        let m = expm1(high);
+        select(z > 0.0, z, a * fma(select(high < 80.0, low, 0.0), m + 1.0, m))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -240,7 +242,7 @@ impl Functions for Celu {
         // e^u - 1 - u e^u: a series near 0, where it cancels to -u²/2.
         let (high, low) = quotient(z, a);
         let e = exp_far(high, low);
-        let u = clamp_abs(high, 200.0).copysign(high);
+        let u = clamp_abs(high, FAR).copysign(high);
         let series = horner(
             u,
             [
@@ -263,7 +265,7 @@ impl Functions for Celu {
     fn act_dzda(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
         let e = exp_far(high, low);
-        let u = clamp_abs(high, 200.0).copysign(high);
+        let u = clamp_abs(high, FAR).copysign(high);
         select(z > 0.0, 0.0, e.times_far(-u * e.m / a, 0))
     }
 }
@@ -301,7 +303,8 @@ impl Functions for Softplus {
     fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        select(above(high, low, s), 0.0, q.scaled.times_far(finite(z) * q.scaled.m / (q.d * q.d), 0))
+        let (x, power) = scaled_down(z);
+        select(above(high, low, s), 0.0, q.scaled.times_far(x * q.scaled.m / (q.d * q.d), power))
     }
 }
 
@@ -469,7 +472,8 @@ impl Functions for Swish {
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        select(high < 0.0, q.scaled.times_far(finite(z) * q.scaled.m / q.d, 0), z / q.d)
+        let (x, power) = scaled_down(z);
+        select(high < 0.0, q.scaled.times_far(x * q.scaled.m / q.d, power), z / q.d)
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -489,7 +493,7 @@ impl Functions for Swish {
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        // x² overflows before x²·e^-|αx| does.
+        // x² overflows before x²·e^-|αx| does: 2^-66 is taken out of x.
         let large = z.abs() > 1e18;
         let x = finite(z) * select(large, f32::from_bits((127 - 66) << 23), 1.0);
         q.scaled.times_far(x * x * q.scaled.m / (q.d * q.d), if large { 132 } else { 0 })
@@ -499,7 +503,8 @@ impl Functions for Swish {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
         let bracket = 2.0 * q.d - q.t * (1.0 - q.e);
-        q.scaled.times_far(finite(z) * (q.scaled.m * bracket / (q.d * q.d * q.d)), 0)
+        let (x, power) = scaled_down(z);
+        q.scaled.times_far(x * (q.scaled.m * bracket / (q.d * q.d * q.d)), power)
     }
 }
 
