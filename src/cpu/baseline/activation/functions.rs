@@ -223,7 +223,8 @@ impl Functions for Celu {
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
         let m = expm1(high);
-        select(z > 0.0, z, a * fma(select(high < 80.0, low, 0.0), m + 1.0, m))
+        // The rest of the quotient moves e^u by low·e^u; beyond 80 that is nothing, or all is infinite.
+        select(z > 0.0, z, a * (m + select(high.abs() < 80.0, low * (m + 1.0), 0.0)))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -504,7 +505,9 @@ impl Functions for Swish {
         let q = decay_far(high, low);
         let bracket = 2.0 * q.d - q.t * (1.0 - q.e);
         let (x, power) = scaled_down(z);
-        q.scaled.times_far(x * (q.scaled.m * bracket / (q.d * q.d * q.d)), power)
+        let bent = q.scaled.times_far(x * (q.scaled.m * bracket / (q.d * q.d * q.d)), power);
+        // A straight line at α = 0, infinite at infinity.
+        select(a == 0.0, 0.5 * z, bent)
     }
 }
 

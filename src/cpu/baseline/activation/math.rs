@@ -49,12 +49,11 @@ pub(super) fn finite(x: f32) -> f32 {
     clamp_abs(x, f32::MAX).copysign(x)
 }
 
-/// x as a number that can be doubled and squared with care: finite, and where it is large, x/4 and the power 2 that is
-/// still to be applied.
+/// x with room for a factor of 2¹²: finite, and where it is large, x/2¹² and the power 12 that is still to be applied.
 #[inline(always)]
 pub(super) fn scaled_down(x: f32) -> (f32, i32) {
     let large = x.abs() > 1e30;
-    (finite(x) * select(large, 0.25, 1.0), if large { 2 } else { 0 })
+    (finite(x) * select(large, 1.0 / 4096.0, 1.0), if large { 12 } else { 0 })
 }
 
 /// The nearest integer, as a number and as an integer.
