@@ -163,8 +163,7 @@ fn functions_agree_with_the_golden_files() {
         let header: Vec<&str> = lines.next().unwrap().split('\t').collect();
         let table: Vec<Vec<&str>> = lines.map(|line| line.split('\t').collect()).collect();
         let bits = header.iter().position(|&name| name == "x_bits").unwrap();
-        let z: Vec<f32> =
-            table.iter().map(|row| f32::from_bits(u32::from_str_radix(row[bits], 16).unwrap())).collect();
+        let z: Vec<f32> = table.iter().map(|row| f32::from_bits(u32::from_str_radix(row[bits], 16).unwrap())).collect();
         for (i, name) in header.iter().enumerate() {
             let quantity = match *name {
                 "f" => Quantity::Value,
@@ -216,15 +215,7 @@ impl Case {
             AlphaSource::PerChannel => (0..n).map(|i| a * (1.0 + (i % 7) as f32 * 0.125)).collect(),
         };
         let mut next = |length| fill(&mut numbers, length);
-        Case {
-            x: next(m * k),
-            w: next(n * k),
-            b: next(n),
-            residual: next(m * n),
-            dy: next(m * n),
-            alpha,
-            request,
-        }
+        Case { x: next(m * k), w: next(n * k), b: next(n), residual: next(m * n), dy: next(m * n), alpha, request }
     }
 
     fn alpha(&self) -> Option<&[f32]> {
@@ -282,7 +273,8 @@ fn check_forward(case: &Case) -> (Vec<f32>, Vec<f32>, Vec<u32>) {
     for i in 0..y.len() {
         let ez = 8.0 * EPS * exact.z_terms[i];
         assert!((f64::from(z[i]) - exact.z[i]).abs() <= ez, "{request:?} z[{i}]: {} not {}", z[i], exact.z[i]);
-        let bound = lipschitz * ez + (request.activation.row().tolerance(Quantity::Value) + 2.0) * ulp(exact.y[i].abs() + 1.0);
+        let bound =
+            lipschitz * ez + (request.activation.row().tolerance(Quantity::Value) + 2.0) * ulp(exact.y[i].abs() + 1.0);
         assert!((f64::from(y[i]) - exact.y[i]).abs() <= bound, "{request:?} y[{i}]: {} not {}", y[i], exact.y[i]);
     }
     if request.activation.row().from_bit {
@@ -322,8 +314,7 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         alpha: if learnable && from_z { want } else { Want::No },
         residual: if affine.residual { want } else { Want::No },
     };
-    let request =
-        BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below: None };
+    let request = BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below: None };
     let inputs = reference::BackwardInputs {
         x: &case.x,
         w: &case.w,
@@ -435,7 +426,10 @@ fn odd_shapes() {
             for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
                 for alpha in [AlphaSource::Constant, AlphaSource::PerChannel] {
                     if alpha == AlphaSource::Constant || activation.has_alpha() {
-                        check(AffineRequest { layout, alpha, ..AffineRequest::new(m, n, k, activation) }, &mut workspace);
+                        check(
+                            AffineRequest { layout, alpha, ..AffineRequest::new(m, n, k, activation) },
+                            &mut workspace,
+                        );
                     }
                 }
             }
@@ -465,8 +459,11 @@ fn zero_sizes() {
                 let request = AffineRequest { layout, ..AffineRequest::new(m, n, k, activation) };
                 check(request, &mut workspace);
             }
-            let learnable =
-                AffineRequest { layout, alpha: AlphaSource::PerLayer, ..AffineRequest::new(m, n, k, Activation::swish(2.0).unwrap()) };
+            let learnable = AffineRequest {
+                layout,
+                alpha: AlphaSource::PerLayer,
+                ..AffineRequest::new(m, n, k, Activation::swish(2.0).unwrap())
+            };
             check(learnable, &mut workspace);
         }
     }
@@ -537,7 +534,8 @@ fn chains() {
                 let case = Case::new(affine, |numbers, length| numbers.vec(length));
                 let mut numbers = Numbers(5);
                 let z_below: Vec<f32> = numbers.vec(11 * 35).iter().map(|z| z * 3.0).collect();
-                let alphas: Vec<f32> = (0..35).map(|i| below_activation.params()[0] * (1.0 + i as f32 / 64.0)).collect();
+                let alphas: Vec<f32> =
+                    (0..35).map(|i| below_activation.params()[0] * (1.0 + i as f32 / 64.0)).collect();
                 let alpha_below = match source {
                     AlphaSource::Constant => None,
                     AlphaSource::PerLayer => Some(&alphas[..1]),
@@ -628,7 +626,12 @@ fn elementwise_agrees() {
                 };
                 let mut y = vec![f32::NAN; count];
                 baseline::elementwise::forward(&request, &x, alphas, &mut y).unwrap();
-                close("y", &y, &reference::elementwise::forward(&request, &x, alphas).unwrap(), tolerance(Quantity::Value));
+                close(
+                    "y",
+                    &y,
+                    &reference::elementwise::forward(&request, &x, alphas).unwrap(),
+                    tolerance(Quantity::Value),
+                );
 
                 let exact = reference::elementwise::backward(&request, &x, alphas, &dy).unwrap();
                 let mut dx = vec![f32::NAN; count];
@@ -687,16 +690,33 @@ fn sums_of_many_terms() {
 
 #[test]
 fn same_bits_again_and_on_one_thread() {
-    let request = AffineRequest { alpha: AlphaSource::PerChannel, ..AffineRequest::new(150, 70, 90, Activation::swish(1.5).unwrap()) };
+    let request = AffineRequest {
+        alpha: AlphaSource::PerChannel,
+        ..AffineRequest::new(150, 70, 90, Activation::swish(1.5).unwrap())
+    };
     let case = Case::new(request, |numbers, length| numbers.vec(length));
     let run = || {
         let mut z = vec![0.0; 150 * 70];
         let y = case.forward(SavedOut::Z(&mut z));
-        let wants = Gradients { x: Want::Overwrite, w: Want::No, b: Want::Overwrite, alpha: Want::Overwrite, residual: Want::No };
-        let backward = BackwardRequest { affine: request, gradients: wants, road: Road::Auto, upstream_is_dz: false, below: None };
+        let wants = Gradients {
+            x: Want::Overwrite,
+            w: Want::No,
+            b: Want::Overwrite,
+            alpha: Want::Overwrite,
+            residual: Want::No,
+        };
+        let backward =
+            BackwardRequest { affine: request, gradients: wants, road: Road::Auto, upstream_is_dz: false, below: None };
         let (mut dx, mut db, mut dalpha) = (vec![0.0; 150 * 90], vec![0.0; 70], vec![0.0; 70]);
-        let inputs = BackwardInputs { w: &case.w, alpha: case.alpha(), dy: &case.dy, saved: SavedIn::Z(&z), ..Default::default() };
-        let outputs = BackwardOutputs { dx: Some(&mut dx), db: Some(&mut db), dalpha: Some(&mut dalpha), ..Default::default() };
+        let inputs = BackwardInputs {
+            w: &case.w,
+            alpha: case.alpha(),
+            dy: &case.dy,
+            saved: SavedIn::Z(&z),
+            ..Default::default()
+        };
+        let outputs =
+            BackwardOutputs { dx: Some(&mut dx), db: Some(&mut db), dalpha: Some(&mut dalpha), ..Default::default() };
         baseline::backward(&backward, inputs, outputs, &mut Workspace::new()).unwrap();
         [y, db, dalpha].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
     };

@@ -145,8 +145,7 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
         Some(z) => operands::slice(Operand::Saved, z, &[rows, channels])?.iter().map(|&z| f64::from(z)).collect(),
         None => forward(&without_residual, forward_inputs)?.z,
     };
-    let z_below =
-        operands::optional(Operand::SavedBelow, inputs.z_below, request.below.is_some(), &[rows, features])?;
+    let z_below = operands::optional(Operand::SavedBelow, inputs.z_below, request.below.is_some(), &[rows, features])?;
     let below_source = request.below.map_or(AlphaSource::Constant, |below| below.alpha);
     let alpha_below = operands::alpha(Operand::AlphaBelow, inputs.alpha_below, below_source, features)?;
 

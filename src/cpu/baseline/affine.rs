@@ -105,7 +105,8 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
     };
     let threads = rayon::current_num_threads();
     let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && threads > 1;
-    if request.layout == WeightLayout::OutIn && !(parallel && product::is_flat(m, threads)) {
+    let tiles = request.layout == WeightLayout::OutIn && !product::pays_to_pack(m, n, k);
+    if tiles && !(parallel && product::is_flat(m, threads)) {
         let rows = product::block_rows(m, k, if parallel { threads } else { 1 });
         let blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).enumerate().collect();
         let work = |(i, (y, mut saved)): (usize, (&mut [f32], SavedOut<'_>))| {
@@ -135,6 +136,9 @@ fn times_transposed(
     }
     if !across {
         return product::general(c, View::rows(a, k), View::rows(b, n), (m, n, k), accumulate);
+    }
+    if product::pays_to_pack(m, n, k) {
+        return product::general(c, View::rows(a, k), View::rows(b, k).transposed(), (m, n, k), accumulate);
     }
     let threads = rayon::current_num_threads();
     if m.saturating_mul(n).saturating_mul(k) <= SERIAL || threads == 1 {
@@ -179,8 +183,7 @@ pub fn backward(
     let mut dx = output(Operand::Dx, outputs.dx, wants.x, &[m, k])?;
     let dw = output(Operand::Dw, outputs.dw, wants.w, weights)?;
     let db = output(Operand::Db, outputs.db, wants.b, &[n])?;
-    let dalpha =
-        output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
+    let dalpha = output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
     let dresidual = output(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
     let below = match &request.below {
         Some(below) => Some(BelowParts::new(below, &inputs, outputs.db_below, outputs.dalpha_below, m, k)?),
@@ -264,8 +267,7 @@ pub fn backward(
         }
     }
     // dx = dz·W is a product with rows of W as they lie, if they lie [K, N].
-    let dx_product =
-        |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
+    let dx_product = |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
     match (below, &mut dx) {
         (None, Some((dx, want))) => dx_product(dx, *want == Want::Accumulate),
         (None, None) => {}
@@ -372,9 +374,7 @@ fn output<'a>(
 ) -> Result<Option<(&'a mut [f32], Want)>> {
     match (given, want.wanted()) {
         (Some(given), true) => Ok(Some((operands::slice_mut(operand, given, shape)?, want))),
-        (None, true) => {
-            Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() })
-        }
+        (None, true) => Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() }),
         (_, false) => Ok(None),
     }
 }
