@@ -107,9 +107,9 @@ fn error(activation: &Activation, quantity: Quantity, z: f32, got: f32) -> f64 {
 
 #[test]
 fn functions_meet_the_table_over_all_floats() {
-    let mut z: Vec<f32> = (0..=u32::MAX).step_by(40_961).map(f32::from_bits).collect();
-    for i in 0..60_000 {
-        let t = 2f32.powf(-6.0 + 13.0 * i as f32 / 60_000.0);
+    let mut z: Vec<f32> = (0..=u32::MAX).step_by(130_003).map(f32::from_bits).collect();
+    for i in 0..20_000 {
+        let t = 2f32.powf(-6.0 + 13.0 * i as f32 / 20_000.0);
         z.extend([t, -t]);
     }
     z.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 1e-45, -1e-45]);

@@ -223,8 +223,9 @@ impl Functions for Celu {
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
         let m = expm1(high);
-        // The rest of the quotient moves e^u by low·e^u; beyond 80 that is nothing, or all is infinite.
-        select(z > 0.0, z, a * (m + select(high.abs() < 80.0, low * (m + 1.0), 0.0)))
+        // The rest of the quotient moves e^u by low·e^u, unless that is 0 or infinite.
+        let inside = (high.abs() < FAR) & (m <= f32::MAX);
+        select(z > 0.0, z, a * (m + select(inside, low * (m + 1.0), 0.0)))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -395,7 +396,7 @@ impl Functions for GeluErf {
 pub(super) struct GeluTanh;
 impl GeluTanh {
     /// 2√(2/π).
-    const A: f32 = 1.595_769_1;
+    const A: f32 = 1.595_769;
     /// 3·0.044715·A.
     const B: f32 = 0.214_064_45;
 }

@@ -1,6 +1,8 @@
 //! Building blocks in f32: e^x as a mantissa and a power of two, split products, clamps that let NaN pass.
 //! No branch, no table and no libm call, so that LLVM turns a loop over them into vector code.
 
+#![expect(clippy::excessive_precision, reason = "upper parts are written out: they are exact, with trailing zero bits")]
+
 const LOG2E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts; the upper one has 9 trailing zero bits, so that n·LN2_HIGH is exact for |n| < 512.
 const LN2_HIGH: f32 = 0.693_145_751_953_125;
