@@ -1,6 +1,8 @@
 //! The CPU baseline against the f64 reference: every activation, both weight layouts, everything that can be saved,
 //! odd shapes, NaN and infinity; and its activation functions against the golden files.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
+
 use std::{fs, path::Path};
 
 use elbow::{
@@ -182,8 +184,7 @@ fn functions_agree_with_the_golden_files() {
                 }
                 let terms = activation.terms(quantity, f64::from(z)).max(exact.abs());
                 let error = (f64::from(got) - exact).abs() / ulp(terms);
-                // A NaN error fails too.
-                if !(error <= tolerance) {
+                if error.is_nan() || error > tolerance {
                     failed.push(format!("{stem} {name} at {z:e}: {got:e}, exact {exact:e}, {error:.2} ulp"));
                 }
             }
@@ -640,10 +641,10 @@ fn elementwise_agrees() {
                 baseline::elementwise::backward(&request, &x, alphas, &dy, &mut dx, wanted).unwrap();
                 close("dx", &dx, &exact.dx, tolerance(Quantity::Slope));
                 let sums = |name: &str, got: &[f32], exact: &reference::Gradient, tolerance: f64| {
-                    for i in 0..got.len() {
+                    for (i, &got) in got.iter().enumerate() {
                         let bound = EPS * ((8.0 + 2.0 * tolerance) * exact.terms[i] + tolerance * count as f64) + 1e-44;
-                        let error = (f64::from(got[i]) - exact.value[i]).abs();
-                        assert!(error <= bound, "{request:?} {name}[{i}]: {} not {}", got[i], exact.value[i]);
+                        let error = (f64::from(got) - exact.value[i]).abs();
+                        assert!(error <= bound, "{request:?} {name}[{i}]: {got} not {}", exact.value[i]);
                     }
                 };
                 if alpha != AlphaSource::Constant {

@@ -1,5 +1,7 @@
 //! The judge is judged: tiny cases by hand, and every gradient against central differences.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
+
 use elbow::{
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},

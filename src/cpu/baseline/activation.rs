@@ -19,7 +19,7 @@ pub enum Alpha<'a> {
     Each(&'a [f32]),
 }
 
-/// out[i] = f(z[i]; α), where f is `quantity` of `activation`. The shortest of the slices says how many.
+/// `out[i]` = f(`z[i]`; α), where f is `quantity` of `activation`. The shortest of the slices says how many.
 ///
 /// Accuracy: within the table of the documentation on all finite f32; NaN gives NaN, ±inf the limit.
 pub fn evaluate(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
