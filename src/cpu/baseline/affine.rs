@@ -92,7 +92,12 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         return Err(Error::Operand {
             operand: Operand::Saved,
             expected: format!("room for what the request saves: {}", request.saved),
-            got: format!("{saved:.0?}"),
+            got: match saved {
+                SavedOut::None => "none",
+                SavedOut::Z(_) => "room for z",
+                SavedOut::Mask(_) => "room for the mask",
+            }
+            .into(),
         });
     }
     if y.is_empty() {
