@@ -130,12 +130,12 @@ pub(super) fn optional<'a>(
 }
 
 /// α by where it comes from.
-pub(super) fn alpha<'a>(
+pub(super) fn alpha(
     operand: Operand,
-    given: Option<&'a [f32]>,
+    given: Option<&[f32]>,
     source: AlphaSource,
     channels: usize,
-) -> Result<Option<&'a [f32]>> {
+) -> Result<Option<&[f32]>> {
     optional(operand, given, source != AlphaSource::Constant, &[alpha_length(source, channels)])
 }
 

@@ -3,6 +3,8 @@
 mod functions;
 mod math;
 
+use std::marker::PhantomData;
+
 use functions::Functions;
 use pulp::{Arch, Simd, WithSimd};
 
@@ -17,17 +19,7 @@ pub enum Alpha<'a> {
     Each(&'a [f32]),
 }
 
-impl<'a> Alpha<'a> {
-    /// The part for elements `range`.
-    pub(super) fn part(self, range: std::ops::Range<usize>) -> Alpha<'a> {
-        match self {
-            Alpha::One(a) => Alpha::One(a),
-            Alpha::Each(a) => Alpha::Each(&a[range]),
-        }
-    }
-}
-
-/// out[i] = f(z[i]; α), where f is `quantity` of `activation`. The shortest of the slices says how many.
+/// `out[i]` = f(`z[i]`; α), where f is `quantity` of `activation`. The shortest of the slices says how many.
 ///
 /// Accuracy: within the table of the documentation on all finite f32; NaN gives NaN, ±inf the limit.
 pub fn evaluate(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
@@ -83,19 +75,38 @@ pub fn evaluate(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z
 
 fn run<F: Functions>(quantity: Quantity, alpha: Alpha<'_>, s: f32, z: &[f32], out: &mut [f32]) {
     match quantity {
-        Quantity::Value => map(F::act, alpha, s, z, out),
-        Quantity::Slope => map(F::act_dz, alpha, s, z, out),
-        Quantity::Curvature => map(F::act_dzz, alpha, s, z, out),
-        Quantity::AlphaSlope => map(F::act_da, alpha, s, z, out),
-        Quantity::AlphaCurvature => map(F::act_dzda, alpha, s, z, out),
+        Quantity::Value => map(Value::<F>(PhantomData), alpha, s, z, out),
+        Quantity::Slope => map(Slope::<F>(PhantomData), alpha, s, z, out),
+        Quantity::Curvature => map(Curvature::<F>(PhantomData), alpha, s, z, out),
+        Quantity::AlphaSlope => map(AlphaSlope::<F>(PhantomData), alpha, s, z, out),
+        Quantity::AlphaCurvature => map(AlphaCurvature::<F>(PhantomData), alpha, s, z, out),
     }
 }
 
-fn map(f: impl Fn(f32, f32, f32) -> f32, alpha: Alpha<'_>, s: f32, z: &[f32], out: &mut [f32]) {
+/// A function of one element. A trait and not a closure, because only a method can be told to be always inlined: outside
+/// of the loop it would be compiled without the vector instructions of the machine.
+trait Pointwise {
+    fn at(&self, z: f32, a: f32, s: f32) -> f32;
+}
+
+macro_rules! pointwise {
+    ($($name:ident => $function:ident),* $(,)?) => {$(
+        struct $name<F>(PhantomData<F>);
+        impl<F: Functions> Pointwise for $name<F> {
+            #[inline(always)]
+            fn at(&self, z: f32, a: f32, s: f32) -> f32 {
+                F::$function(z, a, s)
+            }
+        }
+    )*};
+}
+pointwise! { Value => act, Slope => act_dz, Curvature => act_dzz, AlphaSlope => act_da, AlphaCurvature => act_dzda }
+
+fn map(f: impl Pointwise, alpha: Alpha<'_>, s: f32, z: &[f32], out: &mut [f32]) {
     Arch::new().dispatch(Map { f, alpha, s, z, out });
 }
 
-/// The loop, compiled once for each instruction set: the closure is inlined into it and vectorised.
+/// The loop, compiled once for each instruction set, with the function inlined into it.
 struct Map<'a, F> {
     f: F,
     alpha: Alpha<'a>,
@@ -104,7 +115,7 @@ struct Map<'a, F> {
     out: &'a mut [f32],
 }
 
-impl<F: Fn(f32, f32, f32) -> f32> WithSimd for Map<'_, F> {
+impl<F: Pointwise> WithSimd for Map<'_, F> {
     type Output = ();
 
     #[inline(always)]
@@ -113,12 +124,12 @@ impl<F: Fn(f32, f32, f32) -> f32> WithSimd for Map<'_, F> {
         match alpha {
             Alpha::One(a) => {
                 for (out, &z) in out.iter_mut().zip(z) {
-                    *out = f(z, a, s);
+                    *out = f.at(z, a, s);
                 }
             }
             Alpha::Each(alpha) => {
                 for ((out, &z), &a) in out.iter_mut().zip(z).zip(alpha) {
-                    *out = f(z, a, s);
+                    *out = f.at(z, a, s);
                 }
             }
         }

@@ -92,7 +92,12 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         return Err(Error::Operand {
             operand: Operand::Saved,
             expected: format!("room for what the request saves: {}", request.saved),
-            got: format!("{saved:.0?}"),
+            got: match saved {
+                SavedOut::None => "none",
+                SavedOut::Z(_) => "room for z",
+                SavedOut::Mask(_) => "room for the mask",
+            }
+            .into(),
         });
     }
     if y.is_empty() {
@@ -105,7 +110,8 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
     };
     let threads = rayon::current_num_threads();
     let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && threads > 1;
-    if request.layout == WeightLayout::OutIn && !(parallel && product::is_flat(m, threads)) {
+    let tiles = request.layout == WeightLayout::OutIn && !product::pays_to_pack(m, n, k);
+    if tiles && !(parallel && product::is_flat(m, threads)) {
         let rows = product::block_rows(m, k, if parallel { threads } else { 1 });
         let blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).enumerate().collect();
         let work = |(i, (y, mut saved)): (usize, (&mut [f32], SavedOut<'_>))| {
@@ -135,6 +141,9 @@ fn times_transposed(
     }
     if !across {
         return product::general(c, View::rows(a, k), View::rows(b, n), (m, n, k), accumulate);
+    }
+    if product::pays_to_pack(m, n, k) {
+        return product::general(c, View::rows(a, k), View::rows(b, k).transposed(), (m, n, k), accumulate);
     }
     let threads = rayon::current_num_threads();
     if m.saturating_mul(n).saturating_mul(k) <= SERIAL || threads == 1 {
@@ -263,8 +272,7 @@ pub fn backward(
         }
     }
     // dx = dz·W is a product with rows of W as they lie, if they lie [K, N].
-    let mut dx_product =
-        |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
+    let dx_product = |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
     match (below, &mut dx) {
         (None, Some((dx, want))) => dx_product(dx, *want == Want::Accumulate),
         (None, None) => {}

@@ -364,11 +364,11 @@ impl Descend<'_> {
                 }
                 (_, SavedIn::Z(z)) => Some(&z[span.range.clone()]),
                 (_, SavedIn::Y(y)) => {
-                    self.from_y(&span, &y[span.range.clone()], slopes);
+                    self.slopes_of_y(&span, &y[span.range.clone()], slopes);
                     None
                 }
                 (_, SavedIn::Mask(mask)) => {
-                    self.from_bits(&span, mask, slopes);
+                    self.slopes_of_bits(&span, mask, slopes);
                     None
                 }
                 (_, SavedIn::None) => {
@@ -399,7 +399,7 @@ impl Descend<'_> {
     }
 
     /// Rows whose slope follows from y are few and cheap; the f64 mathematics serves.
-    fn from_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
+    fn slopes_of_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
         for (y, slopes) in y.chunks(span.columns).zip(slopes.chunks_mut(span.columns)) {
             for (j, (&y, slope)) in y.iter().zip(slopes).enumerate() {
                 *slope = self.channels.at(span.column + j).slope_of_y(f64::from(y)) as f32;
@@ -407,7 +407,7 @@ impl Descend<'_> {
         }
     }
 
-    fn from_bits(&self, span: &Span, mask: &[u32], slopes: &mut [f32]) {
+    fn slopes_of_bits(&self, span: &Span, mask: &[u32], slopes: &mut [f32]) {
         let width = words(self.channels.n);
         let same = self.channels.of_bits(0);
         for (i, slopes) in slopes.chunks_mut(span.columns).enumerate() {

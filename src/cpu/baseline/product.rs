@@ -1,6 +1,6 @@
-//! Matrix products. A·Bᵀ, both with long rows as x and W have them, needs no packing: a tile of dot products runs along
-//! the rows as they lie, and each block of rows is finished (bias, activation) while it is in the cache. Products whose
-//! operands lie the other way go through the `gemm` crate, which packs.
+//! Matrix products. A small A·Bᵀ, both with long rows as x and W have them, needs no packing: a tile of dot products runs
+//! along the rows as they lie, and each block of rows is finished (bias, activation) while it is in the cache. Large
+//! products, and those whose operands lie the other way, go through the `gemm` crate, which packs.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -18,6 +18,12 @@ pub(super) fn block_rows(m: usize, k: usize, threads: usize) -> usize {
     let by_cache = (BLOCK / k.clamp(1, PANEL)).clamp(TILE_ROWS, 256);
     let by_threads = m.div_ceil(threads.max(1));
     by_cache.min(by_threads.max(1)).next_multiple_of(TILE_ROWS)
+}
+
+/// Whether A·Bᵀ is better left to the `gemm` crate: packing pays from so many rows and multiplications on. Measured with
+/// K = N = 256 to 4096 on a Zen 3: below, a tile of dot products is up to 9 times as fast; above, it has 80 % of the speed.
+pub(super) fn pays_to_pack(m: usize, n: usize, k: usize) -> bool {
+    m >= 32 && m.saturating_mul(n).saturating_mul(k) > 8 << 20
 }
 
 /// Whether C has too few rows to give each thread a block: then its columns are split.

@@ -221,7 +221,11 @@ impl Functions for Celu {
     const HAS_ALPHA: bool = true;
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
-        select(z > 0.0, z, a * expm1(z / a))
+        let (high, low) = quotient(z, a);
+        let m = expm1(high);
+        // The rest of the quotient moves e^u by low·e^u, unless that is 0 or infinite.
+        let inside = (high.abs() < FAR) & (m <= f32::MAX);
+        select(z > 0.0, z, a * (m + select(inside, low * (m + 1.0), 0.0)))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -240,7 +244,7 @@ impl Functions for Celu {
         // e^u - 1 - u e^u: a series near 0, where it cancels to -u²/2.
         let (high, low) = quotient(z, a);
         let e = exp_far(high, low);
-        let u = clamp_abs(high, 200.0).copysign(high);
+        let u = clamp_abs(high, FAR).copysign(high);
         let series = horner(
             u,
             [
@@ -263,7 +267,7 @@ impl Functions for Celu {
     fn act_dzda(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
         let e = exp_far(high, low);
-        let u = clamp_abs(high, 200.0).copysign(high);
+        let u = clamp_abs(high, FAR).copysign(high);
         select(z > 0.0, 0.0, e.times_far(-u * e.m / a, 0))
     }
 }
@@ -301,7 +305,8 @@ impl Functions for Softplus {
     fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        select(above(high, low, s), 0.0, q.scaled.times_far(finite(z) * q.scaled.m / (q.d * q.d), 0))
+        let (x, power) = scaled_down(z);
+        select(above(high, low, s), 0.0, q.scaled.times_far(x * q.scaled.m / (q.d * q.d), power))
     }
 }
 
@@ -391,7 +396,7 @@ impl Functions for GeluErf {
 pub(super) struct GeluTanh;
 impl GeluTanh {
     /// 2√(2/π).
-    const A: f32 = 1.595_769_1;
+    const A: f32 = 1.595_769;
     /// 3·0.044715·A.
     const B: f32 = 0.214_064_45;
 }
@@ -469,7 +474,8 @@ impl Functions for Swish {
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        select(high < 0.0, q.scaled.times_far(finite(z) * q.scaled.m / q.d, 0), z / q.d)
+        let (x, power) = scaled_down(z);
+        select(high < 0.0, q.scaled.times_far(x * q.scaled.m / q.d, power), z / q.d)
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -489,7 +495,7 @@ impl Functions for Swish {
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        // x² overflows before x²·e^-|αx| does.
+        // x² overflows before x²·e^-|αx| does: 2^-66 is taken out of x.
         let large = z.abs() > 1e18;
         let x = finite(z) * select(large, f32::from_bits((127 - 66) << 23), 1.0);
         q.scaled.times_far(x * x * q.scaled.m / (q.d * q.d), if large { 132 } else { 0 })
@@ -499,7 +505,10 @@ impl Functions for Swish {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
         let bracket = 2.0 * q.d - q.t * (1.0 - q.e);
-        q.scaled.times_far(finite(z) * (q.scaled.m * bracket / (q.d * q.d * q.d)), 0)
+        let (x, power) = scaled_down(z);
+        let bent = q.scaled.times_far(x * (q.scaled.m * bracket / (q.d * q.d * q.d)), power);
+        // A straight line at α = 0, infinite at infinity.
+        select(a == 0.0, 0.5 * z, bent)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Building blocks in f32: e^x as a mantissa and a power of two, split products, clamps that let NaN pass.
 //! No branch, no table and no libm call, so that LLVM turns a loop over them into vector code.
 
+#![expect(clippy::excessive_precision, reason = "upper parts are written out: they are exact, with trailing zero bits")]
+
 const LOG2E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts; the upper one has 9 trailing zero bits, so that n·LN2_HIGH is exact for |n| < 512.
 const LN2_HIGH: f32 = 0.693_145_751_953_125;
@@ -49,6 +51,13 @@ pub(super) fn finite(x: f32) -> f32 {
     clamp_abs(x, f32::MAX).copysign(x)
 }
 
+/// x with room for a factor of 2¹²: finite, and where it is large, x/2¹² and the power 12 that is still to be applied.
+#[inline(always)]
+pub(super) fn scaled_down(x: f32) -> (f32, i32) {
+    let large = x.abs() > 1e30;
+    (finite(x) * select(large, 1.0 / 4096.0, 1.0), if large { 12 } else { 0 })
+}
+
 /// The nearest integer, as a number and as an integer.
 #[inline(always)]
 fn round(x: f32) -> (f32, i32) {
@@ -76,13 +85,14 @@ impl Scaled {
         p * power_of_two(half) * power_of_two(self.n.wrapping_sub(half))
     }
 
-    /// p·2^(n + extra) for n + extra in [-378, 381].
+    /// p·2^(n + extra) for any n: beyond ±372 the result is 0 or inf with any normal p.
     #[inline(always)]
     pub(super) fn times_far(self, p: f32, extra: i32) -> f32 {
-        let n = self.n.wrapping_add(extra);
-        let half = n >> 1;
-        let quarter = n >> 2;
-        p * power_of_two(quarter) * power_of_two(half.wrapping_sub(quarter)) * power_of_two(n.wrapping_sub(half))
+        let n = self.n.wrapping_add(extra).clamp(-372, 372);
+        // n/3, rounded down.
+        let third = n.wrapping_mul(21_846) >> 16;
+        let scale = power_of_two(third);
+        p * scale * scale * power_of_two(n.wrapping_sub(third.wrapping_mul(2)))
     }
 }
 
@@ -93,7 +103,10 @@ fn exp_reduced(r: f32) -> f32 {
     1.0 + fma(r * r, p, r)
 }
 
-/// e^(high + low) for high in [-300, 89] and a small correction low.
+/// Where e^-|u| is 0 in all that is made of it.
+pub(super) const FAR: f32 = 290.0;
+
+/// e^(high + low) for high in [-300, 300] and a small correction low.
 #[inline(always)]
 pub(super) fn exp(high: f32, low: f32) -> Scaled {
     let (n, integer) = round(high * LOG2E);
@@ -132,12 +145,12 @@ pub(super) fn decay(x: f32) -> Decay {
     Decay { scaled, e, d: 1.0 + e, t }
 }
 
-/// e^-|u| for u = high + low; `|u|` up to 200 and a power for [`Scaled::times_far`], since u = βx and x may be as large
-/// as e^88.7: x·e^-|u| is not 0 before |u| = 193.
+/// e^-|u| for u = high + low; |u| up to 290 and a power for [`Scaled::times_far`], since u = βx and x may be as large
+/// as e^88.7: x²·e^-|u| is not 0 before |u| = 282.
 #[inline(always)]
 pub(super) fn decay_far(high: f32, low: f32) -> Decay {
-    let t = clamp_abs(high, 200.0);
-    let low = select(high.abs() < 200.0, low * -1.0f32.copysign(high), 0.0);
+    let t = clamp_abs(high, FAR);
+    let low = select(high.abs() < FAR, low * -1.0f32.copysign(high), 0.0);
     let scaled = exp(-t, low);
     let e = scaled.times_far(scaled.m, 0);
     Decay { scaled, e, d: 1.0 + e, t }
@@ -148,7 +161,7 @@ pub(super) fn decay_far(high: f32, low: f32) -> Decay {
 pub(super) fn product(beta: f32, x: f32) -> (f32, f32) {
     // β = 0 is a straight line, at x = inf too.
     let high = select(beta == 0.0, 0.0, beta * x);
-    (unless_nan(x, high), fma(beta, x, -high))
+    (unless_nan(x, high), select(beta == 0.0, 0.0, fma(beta, x, -high)))
 }
 
 /// x/a as high + low.
@@ -161,8 +174,8 @@ pub(super) fn quotient(x: f32, a: f32) -> (f32, f32) {
 /// e^(high + low) for any high: 0 and inf where f32 ends. For [`Scaled::times_far`].
 #[inline(always)]
 pub(super) fn exp_far(high: f32, low: f32) -> Scaled {
-    let inside = high.abs() < 200.0;
-    exp(clamp_abs(high, 200.0).copysign(high), select(inside, low, 0.0))
+    let inside = high.abs() < FAR;
+    exp(clamp_abs(high, FAR).copysign(high), select(inside, low, 0.0))
 }
 
 /// e^v - 1.

@@ -1,0 +1,259 @@
+//! The judge is judged: tiny cases by hand, and every gradient against central differences.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
+
+use elbow::{
+    activation::Activation,
+    cpu::{Elementwise, ForwardInputs, reference},
+    error::Error,
+    request::{
+        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Road, Saved, Want, WeightLayout,
+    },
+};
+
+fn backward_of(affine: AffineRequest) -> BackwardRequest {
+    BackwardRequest { affine, gradients: Gradients::default(), road: Road::Auto, upstream_is_dz: false, below: None }
+}
+
+#[test]
+fn by_hand() {
+    // x = [1 2; 3 -1], W = [1 1; 2 -1; 0 -3], b = [0.5 0 -1].
+    let x = [1.0, 2.0, 3.0, -1.0];
+    let b = [0.5, 0.0, -1.0];
+    let leaky = Activation::leaky_relu(0.25).unwrap();
+    for (layout, w) in [
+        (WeightLayout::OutIn, [1.0, 1.0, 2.0, -1.0, 0.0, -3.0]),
+        (WeightLayout::InOut, [1.0, 2.0, 0.0, 1.0, -1.0, -3.0]),
+    ] {
+        let request = AffineRequest { layout, alpha: AlphaSource::PerLayer, ..AffineRequest::new(2, 3, 2, leaky) };
+        let alpha = [0.5];
+        let inputs = ForwardInputs { x: &x, w: &w, b: Some(&b), alpha: Some(&alpha), residual: None };
+        let out = reference::forward(&request, inputs).unwrap();
+        assert_eq!(out.z, [3.5, 0.0, -7.0, 2.5, 7.0, 2.0]);
+        assert_eq!(out.z_terms, [3.5, 4.0, 7.0, 4.5, 7.0, 4.0]);
+        assert_eq!(out.y, [3.5, 0.0, -3.5, 2.5, 7.0, 2.0]);
+
+        let dy = [1.0, 2.0, -4.0, 1.0, 0.0, 3.0];
+        let inputs =
+            reference::BackwardInputs { x: &x, w: &w, b: Some(&b), alpha: Some(&alpha), dy: &dy, ..Default::default() };
+        let out = reference::backward(&backward_of(request), inputs).unwrap();
+        // leaky'(0) is the slope.
+        assert_eq!(out.dz.value, [1.0, 1.0, -2.0, 1.0, 0.0, 3.0]);
+        assert_eq!(out.db.value, [2.0, 1.0, 1.0]);
+        assert_eq!(out.db.terms, [2.0, 1.0, 5.0]);
+        // dx = dz·W
+        assert_eq!(out.dx.value, [3.0, 6.0, 1.0, -8.0]);
+        assert_eq!(out.dx.terms, [3.0, 8.0, 1.0, 10.0]);
+        // dW = dzᵀ·x: rows [1·1+1·3, 1·2-1·1], [1, 2], [-2+9, -4-3].
+        let dw = match layout {
+            WeightLayout::OutIn => [4.0, 1.0, 1.0, 2.0, 7.0, -7.0],
+            WeightLayout::InOut => [4.0, 1.0, 7.0, 1.0, 2.0, -7.0],
+        };
+        assert_eq!(out.dw.value, dw);
+        // dα: z where z <= 0: 2·0 + (-4)·(-7).
+        assert_eq!(out.dalpha.value, [28.0]);
+        assert_eq!(out.dresidual.value, dy.map(f64::from));
+    }
+}
+
+#[test]
+fn elementwise_by_hand() {
+    let prelu = Activation::prelu(0.25).unwrap();
+    let request = Elementwise { rows: 2, channels: 2, activation: prelu, alpha: AlphaSource::PerChannel };
+    let (x, alpha) = ([-2.0, -4.0, 3.0, -1.0], [0.5, 2.0]);
+    let (dy, ddx) = ([1.0, 1.0, 5.0, 3.0], [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(reference::elementwise::forward(&request, &x, Some(&alpha)).unwrap(), [-1.0, -8.0, 3.0, -2.0]);
+    let out = reference::elementwise::backward(&request, &x, Some(&alpha), &dy).unwrap();
+    assert_eq!(out.dx, [0.5, 2.0, 5.0, 6.0]);
+    assert_eq!(out.dalpha.value, [-2.0, -7.0]);
+    let out = reference::elementwise::double_backward(&request, &x, Some(&alpha), &dy, &ddx).unwrap();
+    assert_eq!(out.ddy, [0.5, 4.0, 3.0, 8.0]);
+    assert_eq!(out.dx2, [0.0; 4]);
+    assert_eq!(out.dalpha2.value, [1.0, 14.0]);
+}
+
+#[test]
+fn zero_sizes_and_nan() {
+    for (m, n, k) in [(0, 2, 3), (2, 0, 3), (2, 3, 0)] {
+        let request = AffineRequest { bias: false, ..AffineRequest::new(m, n, k, Activation::SILU) };
+        let (x, w, dy) = (vec![1.0; m * k], vec![1.0; n * k], vec![1.0; m * n]);
+        let out = reference::forward(&request, ForwardInputs { x: &x, w: &w, ..Default::default() }).unwrap();
+        assert_eq!(out.y, vec![0.0; m * n]);
+        let inputs = reference::BackwardInputs { x: &x, w: &w, dy: &dy, ..Default::default() };
+        let out = reference::backward(&backward_of(request), inputs).unwrap();
+        assert_eq!((out.dx.value, out.dw.value), (vec![0.0; m * k], vec![0.0; n * k]));
+    }
+    let request = AffineRequest { bias: false, ..AffineRequest::new(2, 1, 1, Activation::RELU) };
+    let inputs = ForwardInputs { x: &[f32::NAN, 1.0], w: &[1.0], ..Default::default() };
+    let out = reference::forward(&request, inputs).unwrap();
+    assert!(out.y[0].is_nan() && out.y[1] == 1.0);
+}
+
+#[test]
+fn wrong_lengths_are_named() {
+    let request = AffineRequest::new(2, 3, 4, Activation::RELU);
+    let (x, w, b) = ([0.0; 8], [0.0; 12], [0.0; 3]);
+    let right = ForwardInputs { x: &x, w: &w, b: Some(&b), ..Default::default() };
+    let named = |inputs| match reference::forward(&request, inputs) {
+        Err(Error::Shape { operand, .. }) => operand,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(named(ForwardInputs { x: &x[1..], ..right }), Operand::X);
+    assert_eq!(named(ForwardInputs { w: &w[1..], ..right }), Operand::W);
+    assert_eq!(named(ForwardInputs { b: Some(&b[1..]), ..right }), Operand::B);
+}
+
+/// Numbers that are multiples of 1/64, so that a step of 1/4096 in f32 is exact.
+fn numbers(length: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((state >> 57) as f32 - 64.0) / 64.0 + 1.0 / 256.0
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// (f(+h) - f(-h))/2h with the error h²: what is compared is 1e-6 of the terms.
+fn differentiate(values: &[f32], index: usize, loss: impl Fn(&[f32]) -> f64) -> f64 {
+    const STEP: f32 = 1.0 / 4096.0;
+    let at = |step: f32| {
+        let mut moved = values.to_vec();
+        moved[index] += step;
+        loss(&moved)
+    };
+    // Five points: the error is of order h⁴.
+    let h = f64::from(STEP);
+    (8.0 * (at(STEP) - at(-STEP)) - (at(2.0 * STEP) - at(-2.0 * STEP))) / (12.0 * h)
+}
+
+#[track_caller]
+fn agree(what: &str, gradient: &reference::Gradient, numeric: impl Fn(usize) -> f64) {
+    for (i, value) in gradient.value.iter().enumerate() {
+        let numeric = numeric(i);
+        assert!((value - numeric).abs() <= 1e-6 * (1.0 + gradient.terms[i]), "{what}[{i}]: {value} not {numeric}");
+    }
+}
+
+/// No numbers stand for no operand.
+fn some(alphas: &[f32]) -> Option<&[f32]> {
+    (!alphas.is_empty()).then_some(alphas)
+}
+
+/// Smooth where it is tested: jumps of the function itself have no derivative to find.
+fn smooth() -> Vec<Activation> {
+    let parsed = ["leaky_relu(0.25)", "elu(0.5)", "celu(2)", "softplus(2)", "squareplus(1)", "swish(1.5)", "swish(-1)"];
+    let plain = ["gelu_erf", "gelu_tanh", "silu", "mish", "tanh", "sigmoid", "relu", "tanhshrink", "logsigmoid"];
+    parsed.iter().chain(&plain).map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn gradients_are_derivatives() {
+    let (m, n, k) = (3, 4, 2);
+    for activation in smooth() {
+        for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
+            for alpha in [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel] {
+                if alpha != AlphaSource::Constant && !activation.has_alpha() {
+                    continue;
+                }
+                let request = AffineRequest { layout, alpha, ..AffineRequest::new(m, n, k, activation) };
+                let (x, w, b, dy) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3), numbers(m * n, 4));
+                let alphas = match alpha {
+                    AlphaSource::Constant => vec![],
+                    AlphaSource::PerLayer => vec![activation.params()[0]],
+                    AlphaSource::PerChannel => (0..n).map(|i| activation.params()[0] + i as f32 / 8.0).collect(),
+                };
+                let loss = |x: &[f32], w: &[f32], b: &[f32], alphas: &[f32]| -> f64 {
+                    let inputs = ForwardInputs { x, w, b: Some(b), alpha: some(alphas), residual: None };
+                    let y = reference::forward(&request, inputs).unwrap().y;
+                    y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum()
+                };
+                let inputs = reference::BackwardInputs {
+                    x: &x,
+                    w: &w,
+                    b: Some(&b),
+                    alpha: some(&alphas),
+                    dy: &dy,
+                    ..Default::default()
+                };
+                let out = reference::backward(&backward_of(request), inputs).unwrap();
+                agree("dx", &out.dx, |i| differentiate(&x, i, |x| loss(x, &w, &b, &alphas)));
+                agree("dw", &out.dw, |i| differentiate(&w, i, |w| loss(&x, w, &b, &alphas)));
+                agree("db", &out.db, |i| differentiate(&b, i, |b| loss(&x, &w, b, &alphas)));
+                if alpha != AlphaSource::Constant {
+                    agree("dalpha", &out.dalpha, |i| differentiate(&alphas, i, |a| loss(&x, &w, &b, a)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_chain_is_two_layers() {
+    // Layer below: x = act(u·Vᵀ + c; α), then y = x·Wᵀ. u is one feature wide, so that db and dz show in c.
+    let (m, n, k) = (3, 2, 4);
+    for activation in smooth().into_iter().filter(Activation::has_alpha) {
+        let lower = AffineRequest { alpha: AlphaSource::PerChannel, ..AffineRequest::new(m, k, 1, activation) };
+        let (u, v, c, w, dy) = (numbers(m, 5), numbers(k, 6), numbers(k, 7), numbers(n * k, 8), numbers(m * n, 9));
+        let alpha: Vec<f32> = (0..k).map(|i| activation.params()[0] + i as f32 / 4.0).collect();
+        let loss = |c: &[f32], alpha: &[f32]| -> f64 {
+            let inputs = ForwardInputs { x: &u, w: &v, b: Some(c), alpha: Some(alpha), residual: None };
+            let x = reference::forward(&lower, inputs).unwrap().y;
+            let mut sum = 0.0;
+            for row in 0..m {
+                for column in 0..n {
+                    let dot: f64 = (0..k).map(|i| x[row * k + i] * f64::from(w[column * k + i])).sum();
+                    sum += dot * f64::from(dy[row * n + column]);
+                }
+            }
+            sum
+        };
+        let inputs = ForwardInputs { x: &u, w: &v, b: Some(&c), alpha: Some(&alpha), residual: None };
+        let z_below: Vec<f32> = reference::forward(&lower, inputs).unwrap().z.iter().map(|&z| z as f32).collect();
+        let request = BackwardRequest {
+            upstream_is_dz: true,
+            below: Some(Below {
+                activation,
+                alpha: AlphaSource::PerChannel,
+                saved: Saved::Z,
+                db: Want::Overwrite,
+                dalpha: Want::Overwrite,
+            }),
+            ..backward_of(AffineRequest { bias: false, ..AffineRequest::new(m, n, k, Activation::RELU) })
+        };
+        let x = vec![0.0; m * k];
+        let inputs = reference::BackwardInputs {
+            x: &x,
+            w: &w,
+            dy: &dy,
+            z_below: Some(&z_below),
+            alpha_below: Some(&alpha),
+            ..Default::default()
+        };
+        let out = reference::backward(&request, inputs).unwrap();
+        agree("db_below", &out.db_below, |i| differentiate(&c, i, |c| loss(c, &alpha)));
+        agree("dalpha_below", &out.dalpha_below, |i| differentiate(&alpha, i, |alpha| loss(&c, alpha)));
+    }
+}
+
+#[test]
+fn double_backward_is_a_derivative() {
+    let (rows, channels) = (3, 4);
+    for activation in smooth() {
+        let alpha = if activation.has_alpha() { AlphaSource::PerChannel } else { AlphaSource::Constant };
+        let request = Elementwise { rows, channels, activation, alpha };
+        let (x, dy, ddx) = (numbers(12, 1), numbers(12, 2), numbers(12, 3));
+        let count = if activation.has_alpha() { channels } else { 0 };
+        let alphas: Vec<f32> = (0..count).map(|i| activation.params()[0] + i as f32 / 8.0).collect();
+        let loss = |x: &[f32], alphas: &[f32], dy: &[f32]| -> f64 {
+            let dx = reference::elementwise::backward(&request, x, some(alphas), dy).unwrap().dx;
+            dx.iter().zip(&ddx).map(|(dx, ddx)| dx * f64::from(*ddx)).sum()
+        };
+        let out = reference::elementwise::double_backward(&request, &x, some(&alphas), &dy, &ddx).unwrap();
+        let plain = |value: &[f64]| reference::Gradient { value: value.to_vec(), terms: vec![1.0; value.len()] };
+        agree("ddy", &plain(&out.ddy), |i| differentiate(&dy, i, |dy| loss(&x, &alphas, dy)));
+        agree("dx2", &plain(&out.dx2), |i| differentiate(&x, i, |x| loss(x, &alphas, &dy)));
+        if activation.has_alpha() {
+            agree("dalpha2", &out.dalpha2, |i| differentiate(&alphas, i, |alphas| loss(&x, alphas, &dy)));
+        }
+    }
+}
