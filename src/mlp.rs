@@ -394,10 +394,7 @@ fn place<const D: usize>(values: &mut Vec<f32>, shape: [usize; D], mut value: im
 }
 
 /// Records into the caller's pass, or into one pass of the caller's encoder.
-fn in_one_pass(
-    target: Target<'_, '_>,
-    f: impl FnOnce(&mut wgpu::ComputePass<'_>) -> Result<()>,
-) -> Result<()> {
+fn in_one_pass(target: Target<'_, '_>, f: impl FnOnce(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Result<()> {
     match target {
         Target::Pass(pass) => f(pass),
         Target::Encoder(encoder) => {
