@@ -188,7 +188,7 @@ impl<'d> Case<'d> {
         let mut mask = vec![0; if self.request.saved == Saved::Mask { m * n.div_ceil(32) } else { 0 }];
         let (mut dx, mut dw, mut db) = (vec![0.0; m * k], vec![0.0; n * k], vec![0.0; n]);
         let mut workspace = baseline::Workspace::new();
-        let mut forward = |y: &mut [f32], z: &mut [f32], mask: &mut [u32]| {
+        let forward = |y: &mut [f32], z: &mut [f32], mask: &mut [u32]| {
             let inputs = ForwardInputs { x: &self.x, w: &self.w, b: Some(&self.b), alpha: None, residual: None };
             let saved = match self.request.saved {
                 Saved::Z => SavedOut::Z(z),

@@ -9,8 +9,8 @@ use criterion::Criterion;
 use elbow::{Activation, Gpu, Result, wgpu};
 
 /// A device, and timestamp queries where it has them.
-pub struct Device {
-    pub gpu: Gpu,
+pub(crate) struct Device {
+    pub(crate) gpu: Gpu,
     clock: Option<Clock>,
 }
 
@@ -24,7 +24,7 @@ struct Clock {
 
 impl Device {
     /// Opens the device and prints what is measured on, and when.
-    pub fn open(title: &str) -> Self {
+    pub(crate) fn open(title: &str) -> Self {
         let gpu = Gpu::new().expect("a GPU adapter, real or software");
         println!("{title}, {}", today());
         println!("adapter: {gpu}");
@@ -40,12 +40,12 @@ impl Device {
     }
 
     /// Whether there are device times.
-    pub fn has_clock(&self) -> bool {
+    pub(crate) fn has_clock(&self) -> bool {
         self.clock.is_some()
     }
 
     /// From submission until the device is done, without transfers.
-    pub fn wall_time(&self, iterations: u64, record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Duration {
+    pub(crate) fn wall_time(&self, iterations: u64, record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Duration {
         let mut total = Duration::ZERO;
         for _ in 0..iterations {
             let start = Instant::now();
@@ -57,7 +57,7 @@ impl Device {
     }
 
     /// The device's own time between the beginning and the end of a pass.
-    pub fn device_time(&self, iterations: u64, record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Duration {
+    pub(crate) fn device_time(&self, iterations: u64, record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Duration {
         let clock = self.clock.as_ref().expect("asked only where there is a clock");
         (0..iterations).map(|_| clock.time(&self.gpu, record)).sum()
     }
@@ -126,7 +126,7 @@ impl Drop for Clock {
 }
 
 /// Ten samples and short times: a run over everything ends within minutes, on a software adapter too.
-pub fn criterion() -> Criterion {
+pub(crate) fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(100))
@@ -137,25 +137,25 @@ pub fn criterion() -> Criterion {
 }
 
 /// `cargo bench -- --test`: everything once, to see that it works.
-pub fn only_testing() -> bool {
+pub(crate) fn only_testing() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
 /// From `ELBOW_BENCH_ACTIVATIONS` (SPECs separated by semicolons), or these.
-pub fn activations(default: &str) -> Vec<Activation> {
+pub(crate) fn activations(default: &str) -> Vec<Activation> {
     let list = std::env::var("ELBOW_BENCH_ACTIVATIONS").unwrap_or_else(|_| default.to_owned());
     list.split(';').map(|spec| spec.trim().parse().unwrap_or_else(|error| panic!("{error}"))).collect()
 }
 
 /// Normal numbers of this scale. A dy of ones would hide what a wrong index does, and flatter the branches of a kernel.
-pub fn normals(seed: u64, length: usize, scale: f32) -> Vec<f32> {
+pub(crate) fn normals(seed: u64, length: usize, scale: f32) -> Vec<f32> {
     use rand::{RngExt, SeedableRng};
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..length).map(|_| scale * rng.sample::<f32, _>(rand_distr::StandardNormal)).collect()
 }
 
 /// The largest error relative to what the sum was made of, or a panic that says where.
-pub fn verify<'a>(what: &str, tolerance: f64, values: impl Iterator<Item = (f32, &'a f64, &'a f64)>) -> f64 {
+pub(crate) fn verify<'a>(what: &str, tolerance: f64, values: impl Iterator<Item = (f32, &'a f64, &'a f64)>) -> f64 {
     let mut worst = 0.0f64;
     for (i, (got, want, terms)) in values.enumerate() {
         let error = (f64::from(got) - want).abs() / terms.abs().max(1e-30);

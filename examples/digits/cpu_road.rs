@@ -11,11 +11,11 @@ use elbow::{
 };
 
 /// A dense layer with its gradients, velocities and the memory of a batch.
-pub struct Layer {
-    pub request: AffineRequest,
-    pub w: Updated,
-    pub b: Updated,
-    pub alpha: Option<Updated>,
+pub(crate) struct Layer {
+    pub(crate) request: AffineRequest,
+    pub(crate) w: Updated,
+    pub(crate) b: Updated,
+    pub(crate) alpha: Option<Updated>,
     saved: Saved,
     y: Vec<f32>,
     z: Vec<f32>,
@@ -24,14 +24,14 @@ pub struct Layer {
 }
 
 /// A parameter, its gradient and its velocity.
-pub struct Updated {
+pub(crate) struct Updated {
     value: Vec<f32>,
     gradient: Vec<f32>,
     velocity: Vec<f32>,
 }
 
 impl Updated {
-    pub fn new(value: Vec<f32>) -> Self {
+    pub(crate) fn new(value: Vec<f32>) -> Self {
         Updated { gradient: vec![0.0; value.len()], velocity: vec![0.0; value.len()], value }
     }
 
@@ -45,7 +45,7 @@ impl Updated {
 
 impl Layer {
     /// `request.m` is the largest batch.
-    pub fn new(request: AffineRequest, w: Vec<f32>, b: Vec<f32>, alpha: Option<Vec<f32>>) -> Result<Self> {
+    pub(crate) fn new(request: AffineRequest, w: Vec<f32>, b: Vec<f32>, alpha: Option<Vec<f32>>) -> Result<Self> {
         let saved = request.resolve_saved(alpha.is_some())?;
         let length = request.m * request.n;
         Ok(Layer {
@@ -91,14 +91,14 @@ impl Layer {
 }
 
 /// The stack of layers.
-pub struct Network {
-    pub layers: Vec<Layer>,
-    pub workspace: baseline::Workspace,
+pub(crate) struct Network {
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) workspace: baseline::Workspace,
 }
 
 impl Network {
     /// One step of descent; the losses of the batch's rows.
-    pub fn train(&mut self, x: &[f32], labels: &[u32], rate: f32, momentum: f32) -> Result<Vec<f32>> {
+    pub(crate) fn train(&mut self, x: &[f32], labels: &[u32], rate: f32, momentum: f32) -> Result<Vec<f32>> {
         let rows = labels.len();
         for index in 0..self.layers.len() {
             let (below, rest) = self.layers.split_at_mut(index);

@@ -6,28 +6,28 @@ use std::error::Error;
 use rand::seq::SliceRandom;
 
 /// Pixels of an image.
-pub const PIXELS: usize = 64;
+pub(crate) const PIXELS: usize = 64;
 /// Digits.
-pub const CLASSES: usize = 10;
+pub(crate) const CLASSES: usize = 10;
 
 /// Images, row-major, and a label for each.
 #[derive(Debug, Clone, Default)]
-pub struct Digits {
-    pub x: Vec<f32>,
-    pub labels: Vec<u32>,
+pub(crate) struct Digits {
+    pub(crate) x: Vec<f32>,
+    pub(crate) labels: Vec<u32>,
 }
 
 impl Digits {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
-    pub fn image(&self, index: usize) -> &[f32] {
+    pub(crate) fn image(&self, index: usize) -> &[f32] {
         &self.x[index * PIXELS..(index + 1) * PIXELS]
     }
 
     /// The images of these indices, in their order.
-    pub fn select(&self, indices: &[usize]) -> Digits {
+    pub(crate) fn select(&self, indices: &[usize]) -> Digits {
         Digits {
             x: indices.iter().flat_map(|&i| self.image(i)).copied().collect(),
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
@@ -61,7 +61,7 @@ fn read() -> Result<Digits, Box<dyn Error>> {
 ///
 /// Pixels are centred by their mean over the training part, and all divided by one number, so that their mean square is 1
 /// there: what the initialisation expects. (One number, because some pixels are almost always 0.)
-pub fn split(rng: &mut impl rand::Rng) -> Result<(Digits, Digits), Box<dyn Error>> {
+pub(crate) fn split(rng: &mut impl rand::Rng) -> Result<(Digits, Digits), Box<dyn Error>> {
     let all = read()?;
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.shuffle(rng);
