@@ -1,124 +1,307 @@
-//! The activations: one table.
+//! The activations: one table ([`rows`]), one block of mathematics, one WGSL file for each function.
+//!
+//! ```
+//! use elbow::activation::Activation;
+//!
+//! let leaky: Activation = "leaky_relu(0.01)".parse()?;
+//! assert_eq!(leaky, Activation::leaky_relu(0.01)?);
+//! assert_eq!(leaky.to_string(), "leaky_relu(0.01)");
+//! assert_eq!(leaky.value(3.0), 3.0);
+//! # Ok::<(), elbow::error::Error>(())
+//! ```
 
-use crate::{error::Result, request::Saved};
-use std::{fmt, str::FromStr};
+mod gain;
+mod kink;
+mod math;
+mod parse;
+mod saved;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use gain::Gain;
+pub use kink::Kink;
+pub use math::Quantity;
+pub(crate) use table::shared_wgsl;
+pub use table::{Domain, Parameter, Row, rows};
+
+use crate::error::{Error, Result};
 
 /// An activation with its parameters: a plain value.
+///
+/// It parses and prints (`"leaky_relu(0.01)"`), evaluates in f64, and knows its kinks, its Lipschitz constant, its
+/// moments under a normal distribution, and what forward must keep for backward.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Activation {
     kind: Kind,
     params: [f32; 2],
 }
 
-/// Which row of the table.
+/// Which row of the table. The formulas are in [`Row::formula`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[rustfmt::skip]
 pub enum Kind {
-    /// y = x
+    /// y = z
     Identity,
+    /// y = max(z, 0)
+    Relu,
+    /// y = z > 0 ? z : α z
+    LeakyRelu,
+    /// The same function as leaky_relu; usually with a learnable α.
+    Prelu,
+    /// y = min(max(z, 0), cap)
+    ClippedRelu,
+    /// y = min(max(z, 0), 6)
+    Relu6,
+    /// y = min(max(z, min), max)
+    Hardtanh,
+    /// y = max(z, 0)²
+    ReluSquared,
+    /// y = z > θ ? z : 0
+    ThresholdedRelu,
+    /// y = z > t ? z : v
+    Threshold,
+    /// y = z > 0 ? z : α (exp(z) - 1)
+    Elu,
+    /// y = z > 0 ? z : α (exp(z/α) - 1)
+    Celu,
+    /// y = scale · elu(z; 1.673...), scale = 1.050...
+    Selu,
+    /// y = log(1 + exp(β z)) / β
+    Softplus,
+    /// y = (z + √(z² + b)) / 2
+    Squareplus,
+    /// y = z Φ(z)
+    GeluErf,
+    /// y = z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))
+    GeluTanh,
+    /// y = z sigmoid(1.702 z)
+    QuickGelu,
+    /// y = z sigmoid(z)
+    Silu,
+    /// y = z sigmoid(β z)
+    Swish,
+    /// y = z tanh(softplus(z))
+    Mish,
+    /// y = z min(max(z + 3, 0), 6) / 6
+    Hardswish,
+    /// y = min(max(z + 3, 0), 6) / 6
+    Hardsigmoid,
+    /// y = min(max(slope z + offset, 0), 1); named `hardsigmoid`, with arguments
+    HardsigmoidAffine,
+    /// y = 1 / (1 + exp(-z))
+    Sigmoid,
+    /// y = log(sigmoid(z))
+    Logsigmoid,
+    /// y = tanh(z)
+    Tanh,
+    /// y = z / (1 + |z|)
+    Softsign,
+    /// y = z - tanh(z)
+    Tanhshrink,
+    /// y = sign(z) max(|z| - λ, 0)
+    Softshrink,
+    /// y = |z| > λ ? z : 0
+    Hardshrink,
+}
+
+/// Constants for the activations that take no parameter.
+#[rustfmt::skip]
+impl Activation {
+    /// y = z
+    pub const IDENTITY: Activation = Activation::fixed(Kind::Identity, [0.0, 0.0]);
+    /// y = max(z, 0)
+    pub const RELU: Activation = Activation::fixed(Kind::Relu, [0.0, 0.0]);
+    /// y = min(max(z, 0), 6)
+    pub const RELU6: Activation = Activation::fixed(Kind::Relu6, [6.0, 0.0]);
+    /// y = max(z, 0)²
+    pub const RELU_SQUARED: Activation = Activation::fixed(Kind::ReluSquared, [0.0, 0.0]);
+    /// y = scale (z > 0 ? z : α (exp(z) - 1))
+    pub const SELU: Activation = Activation::fixed(Kind::Selu, [0.0, 0.0]);
+    /// y = z Φ(z)
+    pub const GELU_ERF: Activation = Activation::fixed(Kind::GeluErf, [0.0, 0.0]);
+    /// y = z/2 (1 + tanh(√(2/π) (z + 0.044715 z³)))
+    pub const GELU_TANH: Activation = Activation::fixed(Kind::GeluTanh, [0.0, 0.0]);
+    /// y = z sigmoid(1.702 z)
+    pub const QUICK_GELU: Activation = Activation::fixed(Kind::QuickGelu, [1.702, 0.0]);
+    /// y = z sigmoid(z)
+    pub const SILU: Activation = Activation::fixed(Kind::Silu, [1.0, 0.0]);
+    /// y = z tanh(softplus(z))
+    pub const MISH: Activation = Activation::fixed(Kind::Mish, [0.0, 0.0]);
+    /// y = z min(max(z + 3, 0), 6) / 6
+    pub const HARDSWISH: Activation = Activation::fixed(Kind::Hardswish, [0.0, 0.0]);
+    /// y = min(max(z + 3, 0), 6) / 6
+    pub const HARDSIGMOID: Activation = Activation::fixed(Kind::Hardsigmoid, [0.0, 0.0]);
+    /// y = 1 / (1 + exp(-z))
+    pub const SIGMOID: Activation = Activation::fixed(Kind::Sigmoid, [0.0, 0.0]);
+    /// y = log(sigmoid(z))
+    pub const LOGSIGMOID: Activation = Activation::fixed(Kind::Logsigmoid, [0.0, 0.0]);
+    /// y = tanh(z)
+    pub const TANH: Activation = Activation::fixed(Kind::Tanh, [0.0, 0.0]);
+    /// y = z / (1 + |z|)
+    pub const SOFTSIGN: Activation = Activation::fixed(Kind::Softsign, [0.0, 0.0]);
+    /// y = z - tanh(z)
+    pub const TANHSHRINK: Activation = Activation::fixed(Kind::Tanhshrink, [0.0, 0.0]);
+}
+
+/// Constructors; each checks its parameters' domains ([`Parameter::domain`]) and fails with [`Error::BadParameter`].
+impl Activation {
+    /// Any activation from its parameters in order; missing ones take their default.
+    pub fn new(kind: Kind, parameters: &[f32]) -> Result<Self> {
+        let row = kind.row();
+        let bad = |parameter: &str, expected: String, got: String| Error::BadParameter {
+            activation: row.name.into(),
+            parameter: parameter.into(),
+            expected,
+            got,
+        };
+        if parameters.len() > row.parameters.len() {
+            let names: Vec<_> = row.parameters.iter().map(|parameter| parameter.name).collect();
+            let expected = match names.len() {
+                0 => "no parameter".into(),
+                count => format!("at most {count} ({})", names.join(", ")),
+            };
+            return Err(bad("number of parameters", expected, parameters.len().to_string()));
+        }
+        let mut params = row.fixed;
+        for (slot, parameter) in row.parameters.iter().enumerate() {
+            params[slot] = match (parameters.get(slot).copied(), parameter.default) {
+                (Some(value), _) if parameter.domain.contains(value) => value,
+                (Some(value), _) => {
+                    return Err(bad(parameter.name, parameter.domain.to_string(), value.to_string()));
+                }
+                (None, Some(default)) => default,
+                (None, None) => return Err(bad(parameter.name, parameter.domain.to_string(), "nothing".into())),
+            };
+        }
+        if kind == Kind::Hardtanh && params[0] > params[1] {
+            return Err(bad("max", format!("a number >= min = {}", params[0]), params[1].to_string()));
+        }
+        Ok(Activation { kind, params })
+    }
+
+    /// y = z > 0 ? z : slope · z
+    pub fn leaky_relu(slope: f32) -> Result<Self> {
+        Self::new(Kind::LeakyRelu, &[slope])
+    }
+
+    /// y = z > 0 ? z : α z; the start value where α is learnable.
+    pub fn prelu(alpha: f32) -> Result<Self> {
+        Self::new(Kind::Prelu, &[alpha])
+    }
+
+    /// y = min(max(z, 0), cap), cap ≥ 0
+    pub fn clipped_relu(cap: f32) -> Result<Self> {
+        Self::new(Kind::ClippedRelu, &[cap])
+    }
+
+    /// y = min(max(z, min), max), min ≤ max
+    pub fn hardtanh(min: f32, max: f32) -> Result<Self> {
+        Self::new(Kind::Hardtanh, &[min, max])
+    }
+
+    /// y = z > theta ? z : 0
+    pub fn thresholded_relu(theta: f32) -> Result<Self> {
+        Self::new(Kind::ThresholdedRelu, &[theta])
+    }
+
+    /// y = z > threshold ? z : value
+    pub fn threshold(threshold: f32, value: f32) -> Result<Self> {
+        Self::new(Kind::Threshold, &[threshold, value])
+    }
+
+    /// y = z > 0 ? z : α (exp(z) - 1)
+    pub fn elu(alpha: f32) -> Result<Self> {
+        Self::new(Kind::Elu, &[alpha])
+    }
+
+    /// y = z > 0 ? z : α (exp(z/α) - 1), α ≠ 0
+    pub fn celu(alpha: f32) -> Result<Self> {
+        Self::new(Kind::Celu, &[alpha])
+    }
+
+    /// y = log(1 + exp(β z)) / β, β > 0. Without a threshold; in f32 its value and slope are those of PyTorch's default
+    /// threshold of 20, where the two differ by less than a tenth of an ulp.
+    pub fn softplus(beta: f32) -> Result<Self> {
+        Self::new(Kind::Softplus, &[beta])
+    }
+
+    /// As [`Activation::softplus`], but y = z where β z > threshold: PyTorch's form, to the letter.
+    pub fn softplus_with_threshold(beta: f32, threshold: f32) -> Result<Self> {
+        Self::new(Kind::Softplus, &[beta, threshold])
+    }
+
+    /// y = (z + √(z² + b)) / 2, b > 0
+    pub fn squareplus(b: f32) -> Result<Self> {
+        Self::new(Kind::Squareplus, &[b])
+    }
+
+    /// y = z sigmoid(β z)
+    pub fn swish(beta: f32) -> Result<Self> {
+        Self::new(Kind::Swish, &[beta])
+    }
+
+    /// y = min(max(slope z + offset, 0), 1): ONNX's form; [`Activation::HARDSIGMOID`] is PyTorch's.
+    pub fn hardsigmoid(slope: f32, offset: f32) -> Result<Self> {
+        Self::new(Kind::HardsigmoidAffine, &[slope, offset])
+    }
+
+    /// y = z > λ ? z - λ : z < -λ ? z + λ : 0, λ ≥ 0
+    pub fn softshrink(lambda: f32) -> Result<Self> {
+        Self::new(Kind::Softshrink, &[lambda])
+    }
+
+    /// y = |z| > λ ? z : 0, λ ≥ 0
+    pub fn hardshrink(lambda: f32) -> Result<Self> {
+        Self::new(Kind::Hardshrink, &[lambda])
+    }
+
+    const fn fixed(kind: Kind, params: [f32; 2]) -> Self {
+        Activation { kind, params }
+    }
 }
 
 impl Kind {
-    pub(crate) const fn name(self) -> &'static str {
-        "identity"
+    /// Its row of the table.
+    pub fn row(self) -> &'static Row {
+        &rows()[self as usize]
     }
-    pub(crate) fn wgsl(self) -> &'static str {
-        ""
-    }
-}
-pub(crate) fn shared_wgsl(_name: &str) -> Option<&'static str> {
-    None
 }
 
-#[expect(unused_variables, clippy::unimplemented, reason = "signatures only; the table replaces this file")]
 impl Activation {
-    /// y = x
-    pub const IDENTITY: Activation = Activation { kind: Kind::Identity, params: [0.0, 0.0] };
     /// Which row.
     pub const fn kind(&self) -> Kind {
         self.kind
     }
+
+    /// Its row of the table.
+    pub fn row(&self) -> &'static Row {
+        self.kind.row()
+    }
+
     /// The row's name.
     pub fn name(&self) -> &'static str {
-        unimplemented!()
+        self.row().name
     }
+
     /// `[α, second parameter]`, as the shaders see them.
     pub const fn params(&self) -> [f32; 2] {
         self.params
     }
+
     /// The same activation with another α (unchecked: what a learnable α may become on the device).
     pub const fn with_alpha(self, alpha: f32) -> Self {
         Activation { kind: self.kind, params: [alpha, self.params[1]] }
     }
+
     /// Whether α can be learnable.
     pub fn has_alpha(&self) -> bool {
-        unimplemented!()
+        self.row().learnable
     }
-    /// act(z), f64.
-    pub fn value(&self, z: f64) -> f64 {
-        unimplemented!()
-    }
-    /// act'(z).
-    pub fn slope(&self, z: f64) -> f64 {
-        unimplemented!()
-    }
-    /// act''(z).
-    pub fn curvature(&self, z: f64) -> f64 {
-        unimplemented!()
-    }
-    /// ∂act/∂α.
-    pub fn alpha_slope(&self, z: f64) -> f64 {
-        unimplemented!()
-    }
-    /// ∂²act/∂z∂α.
-    pub fn alpha_curvature(&self, z: f64) -> f64 {
-        unimplemented!()
-    }
-    /// act' from y = act(z), where the row allows it.
-    pub fn slope_of_y(&self, y: f64) -> f64 {
-        unimplemented!()
-    }
-    /// The mask's bit.
-    pub fn bit(&self, z: f64) -> bool {
-        unimplemented!()
-    }
-    /// act' from the mask's bit.
-    pub fn slope_of_bit(&self, bit: bool) -> f64 {
-        unimplemented!()
-    }
-    /// Ok if backward gives the right gradient from what was saved; else `Error::Unsupported` that says what would do.
-    pub fn saved_is_enough(&self, saved: Saved, learnable: bool, dalpha: bool, residual: bool) -> Result<()> {
-        unimplemented!()
-    }
-    /// Whether the slope is a constant (identity): backward needs nothing saved.
-    pub fn needs_nothing(&self) -> bool {
-        unimplemented!()
-    }
-    /// Whether the slope computed from y is as accurate as from z.
-    pub fn slope_of_y_is_accurate(&self) -> bool {
-        unimplemented!()
-    }
-    /// Whether the slope is cheap enough to be computed again at each load of a tile.
-    pub fn slope_is_cheap(&self) -> bool {
-        unimplemented!()
-    }
+
     /// The WGSL text of act, act_dz, ...
     pub(crate) fn wgsl(&self) -> &'static str {
-        unimplemented!()
-    }
-    /// max |act'|.
-    pub fn lipschitz(&self) -> f64 {
-        unimplemented!()
-    }
-}
-impl fmt::Display for Activation {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
-    }
-}
-impl FromStr for Activation {
-    type Err = crate::error::Error;
-    fn from_str(_s: &str) -> Result<Self> {
-        Ok(Self::IDENTITY)
+        self.row().wgsl
     }
 }

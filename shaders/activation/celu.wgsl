@@ -1,0 +1,71 @@
+#use expm1
+// celu: y = z > 0 ? z : alpha (exp(z / alpha) - 1); slope 1 at 0
+// p.x = alpha. The quotient u = z / alpha is kept in two parts, because its rounding error would be magnified |u| times by
+// the exponential. A negative alpha gives u > 0, which may overflow, as it should.
+
+const ACT_FAR: f32 = 150.0;
+
+struct ActQuotient {
+    h: f32,
+    l: f32,
+}
+
+// min(z, 0) / alpha as h + l: h is the quotient's head, so that h * head(alpha) is exact, and l is what it leaves.
+fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
+    let lower = min(z, 0.0);
+    let q = lower / alpha;
+    let h = head(q);
+    let alpha_head = head(alpha);
+    let rest = (lower - h * alpha_head) - h * (alpha - alpha_head);
+    let far = abs(q) > ACT_FAR;
+    return ActQuotient(select(h, with_sign(ACT_FAR, q), far), select(rest / alpha, 0.0, far));
+}
+
+// exp(u) - 1; expm1 itself is for u that does not overflow.
+fn act_expm1(u: ActQuotient) -> f32 {
+    let s = exp_scaled(u.h, u.l);
+    let sum = u.h + u.l;
+    return select(expm1(min(sum, 40.0)), scale2(s.m, s.n), sum > 40.0);
+}
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    let lower = p.x * act_expm1(act_quotient(z, p.x));
+    return keep_nan(select(lower, z, z > 0.0), z);
+}
+
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let s = exp_scaled(u.h, u.l);
+    return keep_nan(select(scale2(s.m, s.n), 1.0, z > 0.0), z);
+}
+
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let s = exp_scaled(u.h, u.l);
+    return keep_nan(select(scale2(s.m / p.x, s.n), 0.0, z > 0.0), z);
+}
+
+// expm1(u) - u exp(u) = -u^2 (1/2 + u/3 + u^2/8 + ...): the difference cancels near 0, the series does not.
+fn act_da(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let sum = u.h + u.l;
+    let high = 0.0069443672 + sum * (0.00119006913 + sum * (0.000173715205 + sum * (2.26033098e-05
+        + sum * 2.45992123e-06)));
+    let q = 0.5 + sum * (0.333333313 + sum * (0.125000015 + sum * (0.0333334431 + sum * high)));
+    let s = exp_scaled(u.h, u.l);
+    let lower = select(act_expm1(u) - scale2(sum * s.m, s.n), -(sum * sum) * q, abs(sum) < 1.0);
+    return keep_nan(select(lower, 0.0, z > 0.0), z);
+}
+
+// -(u / alpha) exp(u)
+fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let s = exp_scaled(u.h, u.l);
+    let lower = scale2(-((u.h + u.l) / p.x) * s.m, s.n);
+    return keep_nan(select(lower, 0.0, z > 0.0), z);
+}
+
+// Right for alpha > 0 only. Cancels where y comes near -alpha: absolute accuracy, not relative.
+fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(y / p.x + 1.0, 1.0, y > 0.0), y);
+}

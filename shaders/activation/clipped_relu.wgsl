@@ -1,0 +1,36 @@
+#use bits
+// clipped_relu, relu6: y = min(max(z, 0), cap); slope 0 at 0 and at the cap
+// p.x = cap. Comparisons that are false for NaN let it through; min and max would drop it.
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    let upper = select(z, p.x, z >= p.x);
+    return select(upper, 0.0, z <= 0.0);
+}
+
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(0.0, 1.0, z > 0.0 && z < p.x), z);
+}
+
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
+fn act_da(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(0.0, 1.0, z > 0.0 && z >= p.x), z);
+}
+
+fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
+fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(0.0, 1.0, y > 0.0 && y < p.x), y);
+}
+
+fn act_bit(z: f32, p: vec2<f32>) -> bool {
+    return (z > 0.0 && z < p.x) || is_nan(z);
+}
+
+fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {
+    return select(0.0, 1.0, bit);
+}

@@ -1,0 +1,27 @@
+#use normal
+// gelu_erf: y = z Phi(z)
+// With t = |z|: the tail is -t Phi(-t) = -t e R(t), e = exp(-t^2/2), R = mills; for z > 0 it is z minus the same, because
+// gelu(z) - gelu(-z) = z. No 1 + erf, so no cancellation. t is capped where the tail is zero: inf * 0 does not arise.
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    let t = capped_abs(z, 15.0);
+    let g = gauss_scaled(t);
+    let r = g.m * mills(t);
+    return select(z - t * scale2(r, g.n), scale2(-t * r, g.n), z < 0.0);
+}
+
+// e (R - t / sqrt(2 pi)) for z < 0, and 1 minus it above.
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    let t = capped_abs(z, 15.5);
+    let g = gauss_scaled(t);
+    let k = scale2(g.m * (mills(t) - t * INV_SQRT_2PI), g.n);
+    return select(1.0 - k, k, z < 0.0);
+}
+
+// e (2 - t^2) / sqrt(2 pi), factored at its root; sqrt(2) in two parts.
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    let t = capped_abs(z, 16.0);
+    let g = gauss_scaled(t);
+    let from_root = (t - 1.4142135) - 2.420323e-8;
+    return scale2(INV_SQRT_2PI * g.m * -(from_root * (t + 1.4142135)), g.n);
+}

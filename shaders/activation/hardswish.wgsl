@@ -1,0 +1,18 @@
+#use bits
+// hardswish: y = z min(max(z + 3, 0), 6) / 6; slope 0 at -3, 1 at 3 (PyTorch)
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    let middle = z * (z + 3.0) / 6.0;
+    let upper = select(middle, z, z >= 3.0);
+    return select(upper, 0.0, z <= -3.0);
+}
+
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    let middle = z / 3.0 + 0.5;
+    let upper = select(middle, 1.0, z >= 3.0);
+    return select(upper, 0.0, z <= -3.0);
+}
+
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(0.0, 0.33333334, z > -3.0 && z < 3.0), z);
+}

@@ -1,0 +1,25 @@
+#use exp
+// silu: y = z sigmoid(z)
+// From e = exp(-t), t = |z|: z / (1 + e) above 0, -t e / (1 + e) below; silu(z) - silu(-z) = z.
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    let w = decay(z);
+    let d = 1.0 + w.e;
+    return select(z / d, scale2(-capped_abs(z, EXP_FAR) * w.m / d, w.n), z < 0.0);
+}
+
+// e (1 + e - t) / (1 + e)^2 for z < 0, and 1 minus it above.
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    let w = decay(z);
+    let t = capped_abs(z, EXP_FAR);
+    let d = 1.0 + w.e;
+    let k = scale2(w.m * (d - t) / (d * d), w.n);
+    return select(1.0 - k, k, z < 0.0);
+}
+
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    let w = decay(z);
+    let t = capped_abs(z, EXP_FAR);
+    let d = 1.0 + w.e;
+    return scale2(w.m * (2.0 * d - t * (1.0 - w.e)) / (d * d * d), w.n);
+}

@@ -1,0 +1,33 @@
+#use bits
+// softshrink: y = z > lambda ? z - lambda : z < -lambda ? z + lambda : 0; slope 0 at both kinks
+// p.x = lambda >= 0.
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    let lower = select(0.0, z + p.x, z < -p.x);
+    return keep_nan(select(lower, z - p.x, z > p.x), z);
+}
+
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(0.0, 1.0, abs(z) > p.x), z);
+}
+
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
+fn act_da(z: f32, p: vec2<f32>) -> f32 {
+    let lower = select(0.0, 1.0, z < -p.x);
+    return keep_nan(select(lower, -1.0, z > p.x), z);
+}
+
+fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
+fn act_bit(z: f32, p: vec2<f32>) -> bool {
+    return abs(z) > p.x || is_nan(z);
+}
+
+fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {
+    return select(0.0, 1.0, bit);
+}

@@ -1,0 +1,23 @@
+#use bits
+// threshold, thresholded_relu: y = z > t ? z : v; slope 0 at t
+// p.x = t, p.y = v (0 for thresholded_relu).
+
+fn act(z: f32, p: vec2<f32>) -> f32 {
+    return select(z, p.y, z <= p.x);
+}
+
+fn act_dz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(select(0.0, 1.0, z > p.x), z);
+}
+
+fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
+fn act_bit(z: f32, p: vec2<f32>) -> bool {
+    return z > p.x || is_nan(z);
+}
+
+fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {
+    return select(0.0, 1.0, bit);
+}

@@ -1,0 +1,30 @@
+// Questions that WGSL's comparisons and builtins do not answer reliably: they are asked on the bits.
+
+// `x != x` is always false on some drivers, and min, max and clamp drop NaN; the exponent and fraction do not lie.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// v, or NaN where z is NaN.
+fn keep_nan(v: f32, z: f32) -> f32 {
+    return select(v, z, is_nan(z));
+}
+
+// min(|x|, cap); NaN stays NaN, because its comparison is false.
+fn capped_abs(x: f32, cap: f32) -> f32 {
+    let a = abs(x);
+    return select(a, cap, a > cap);
+}
+
+// The magnitude of v with the sign of x.
+fn with_sign(v: f32, x: f32) -> f32 {
+    return bitcast<f32>((bitcast<u32>(v) & 0x7fffffffu) | (bitcast<u32>(x) & 0x80000000u));
+}
+
+// The upper 12 bits of the significand: the product of two heads is exact. Splitting by a mask survives the driver's
+// algebra; error-free transforms such as (a + b) - a do not.
+fn head(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
+}
+
+const LARGEST: f32 = 3.4028235e38;

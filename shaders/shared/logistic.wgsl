@@ -1,0 +1,29 @@
+#use exp
+#use product
+// The parts of sigmoid(beta z) for a beta that is no power of two: everything follows from e = exp(-|beta z|), and the
+// product is kept in two parts, because its rounding error would be magnified |beta z| times by the exponential.
+
+// Past this |beta z| the exponential is zero beside every factor it meets; scale2 still reaches it.
+const LOGISTIC_FAR: f32 = 160.0;
+
+struct Logistic {
+    t: f32,         // |beta z|, capped at LOGISTIC_FAR
+    negative: bool, // beta z < 0
+    far: bool,      // the cap was reached
+    m: f32,         // e = m * 2^n
+    n: i32,
+    e: f32,
+    d: f32,         // 1 + e
+    u: Pair,        // beta z
+}
+
+fn logistic(beta: f32, z: f32) -> Logistic {
+    let u = product_pair(beta, z, LOGISTIC_FAR);
+    // h may be 0 (a subnormal's head) where l is not: the sign is that of the sum.
+    let sum = u.h + u.l;
+    let negative = sum < 0.0;
+    let s = exp_scaled(select(-u.h, u.h, negative), select(-u.l, u.l, negative));
+    let e = scale2(s.m, s.n);
+    let t = abs(sum);
+    return Logistic(t, negative, t >= LOGISTIC_FAR, s.m, s.n, e, 1.0 + e, u);
+}

@@ -1,0 +1,103 @@
+//! Activations as text: `leaky_relu(0.01)`, `hardtanh(-1,1)`, `gelu`.
+
+use std::{fmt, str::FromStr};
+
+use super::{Activation, Kind, rows};
+use crate::error::{Error, Result};
+
+/// The text that [`FromStr`] reads back to the same value: `leaky_relu(0.01)`, `gelu_erf`, each number as short as it can
+/// be.
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = self.row();
+        let mut parameters: Vec<String> =
+            row.parameters.iter().zip(self.params).map(|(_, value)| number(value)).collect();
+        // A threshold that is never reached is no news.
+        if self.kind == Kind::Softplus && self.params[1] == f32::INFINITY {
+            parameters.pop();
+        }
+        if parameters.is_empty() { f.pad(row.name) } else { f.pad(&format!("{}({})", row.name, parameters.join(","))) }
+    }
+}
+
+/// The shortest digits that give the same f32 back, with an exponent where that is shorter by far.
+fn number(value: f32) -> String {
+    let plain = value.to_string();
+    if plain.len() > 14 { format!("{value:e}") } else { plain }
+}
+
+/// `name` or `name(number, ...)`. Case, spaces, `-` and `_` in the name do not matter; missing parameters take their
+/// defaults. Unknown names give [`Error::UnknownActivation`], parameters out of their domain [`Error::BadParameter`].
+impl FromStr for Activation {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = |expected: String| Error::UnknownActivation { text: text.into(), expected };
+        let trimmed = text.trim();
+        let (name, inside) = match trimmed.split_once('(') {
+            None => (trimmed, ""),
+            Some((name, rest)) => match rest.trim_end().strip_suffix(')') {
+                Some(inside) if !inside.contains(['(', ')']) => (name, inside.trim()),
+                _ => return Err(unknown("name or name(number, ...)".into())),
+            },
+        };
+        let folded = fold(name);
+        let Some(row) = rows().iter().find(|row| row.names().any(|known| fold(known) == folded)) else {
+            return Err(unknown(expected_names(&folded)));
+        };
+        // Two rows share one name: with arguments it is ONNX's.
+        let kind = match row.kind {
+            Kind::Hardsigmoid if !inside.is_empty() => Kind::HardsigmoidAffine,
+            kind => kind,
+        };
+        let row = kind.row();
+        let mut parameters = Vec::new();
+        for (slot, piece) in inside.split(',').enumerate().filter(|_| !inside.is_empty()) {
+            let value = piece.trim().parse::<f32>().map_err(|_| Error::BadParameter {
+                activation: row.name.into(),
+                parameter: row.parameters.get(slot).map_or("parameter", |parameter| parameter.name).into(),
+                expected: row.parameters.get(slot).map_or("nothing".into(), |parameter| parameter.domain.to_string()),
+                got: piece.trim().into(),
+            })?;
+            parameters.push(value);
+        }
+        Activation::new(kind, &parameters)
+    }
+}
+
+/// What of a name counts: `Leaky-ReLU`, `leaky_relu` and `leakyrelu` are one.
+fn fold(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace()).flat_map(char::to_lowercase).collect()
+}
+
+fn expected_names(folded: &str) -> String {
+    let near = rows()
+        .iter()
+        .flat_map(|row| row.names())
+        .map(|name| (distance(&fold(name), folded), name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2));
+    let mut names: Vec<_> = rows().iter().map(|row| row.name).collect();
+    names.dedup();
+    let list = format!("one of {}", names.join(", "));
+    match near {
+        Some((_, name)) => format!("{name}? or {list}"),
+        None => list,
+    }
+}
+
+/// Letters to insert, delete or replace to get from one word to the other (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut costs: Vec<usize> = (0..=to.len()).collect();
+    for (i, letter) in from.chars().enumerate() {
+        let mut diagonal = i;
+        costs[0] = i + 1;
+        for (j, other) in to.iter().enumerate() {
+            let replace = diagonal + usize::from(letter != *other);
+            diagonal = costs[j + 1];
+            costs[j + 1] = replace.min(costs[j] + 1).min(diagonal + 1);
+        }
+    }
+    costs[to.len()]
+}

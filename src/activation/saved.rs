@@ -1,0 +1,80 @@
+//! What forward must keep so that backward finds the right slope.
+
+use super::{Activation, Kind};
+use crate::{
+    error::{Error, Result},
+    request::Saved,
+};
+
+impl Activation {
+    /// Ok if backward gives the right gradient from what was saved; else [`Error::Unsupported`] that says what would do.
+    ///
+    /// `learnable`: α is an operand, so its sign is not known. `dalpha`: the gradient of α is wanted. `residual`: y is
+    /// act(z) + residual.
+    pub fn saved_is_enough(&self, saved: Saved, learnable: bool, dalpha: bool, residual: bool) -> Result<()> {
+        let why = match saved {
+            Saved::Auto | Saved::Z | Saved::None => return Ok(()),
+            Saved::Y | Saved::Mask if dalpha => "the gradient of alpha needs z".to_owned(),
+            Saved::Y | Saved::Mask if self.needs_nothing() => return Ok(()),
+            Saved::Y if residual => "y holds the residual too, so it does not give the slope".to_owned(),
+            Saved::Y => match self.y_is_not_enough(learnable) {
+                None => return Ok(()),
+                Some(why) => why,
+            },
+            Saved::Mask if self.row().from_bit => return Ok(()),
+            Saved::Mask => format!("the slope of {self} takes more than two values"),
+        };
+        let mut would_do = vec!["z", "none (z is computed again)"];
+        if !dalpha && !residual && self.y_is_not_enough(learnable).is_none() {
+            would_do.push("y");
+        }
+        if !dalpha && self.row().from_bit {
+            would_do.push("mask");
+        }
+        Err(Error::Unsupported {
+            what: format!("backward of {self} from saved {saved}"),
+            why: format!("{why}; enough would be: {}", would_do.join(", ")),
+        })
+    }
+
+    /// Why y does not determine the slope; None if it does.
+    fn y_is_not_enough(&self, learnable: bool) -> Option<String> {
+        if !self.row().from_y {
+            return Some(format!("y does not determine the slope of {self}"));
+        }
+        // Of these, y determines the slope only while alpha has the right sign.
+        let (expected, holds) = match self.kind {
+            Kind::LeakyRelu | Kind::Prelu => (">= 0", self.params[0] >= 0.0),
+            Kind::Elu | Kind::Celu => ("> 0", self.params[0] > 0.0),
+            Kind::Softplus if self.params[1] != f32::INFINITY => {
+                return Some("with a threshold, y does not say on which side of it z was".into());
+            }
+            _ => return None,
+        };
+        if learnable {
+            Some(format!("y determines the slope only for alpha {expected}, and a learnable alpha may become anything"))
+        } else if holds {
+            None
+        } else {
+            Some(format!("y determines the slope only for alpha {expected}"))
+        }
+    }
+
+    /// Whether the slope is a constant (identity): backward needs nothing saved.
+    pub fn needs_nothing(&self) -> bool {
+        self.kind == Kind::Identity
+    }
+
+    /// Whether the slope computed from y is as accurate as from z: relative accuracy everywhere. False for the saturating
+    /// rows (elu: y + α, sigmoid: y (1 - y), ...), whose slope from y cancels and is accurate only in absolute terms.
+    pub fn slope_of_y_is_accurate(&self) -> bool {
+        let cancels =
+            matches!(self.kind, Kind::Elu | Kind::Celu | Kind::Selu | Kind::Sigmoid | Kind::Tanh | Kind::Softsign);
+        self.row().from_y && !cancels
+    }
+
+    /// Whether the slope is cheap enough to be computed again at each load of a tile: no exponential, no root.
+    pub fn slope_is_cheap(&self) -> bool {
+        self.row().from_bit || matches!(self.kind, Kind::ReluSquared | Kind::Hardswish)
+    }
+}
