@@ -75,8 +75,8 @@ fn expected_names(folded: &str) -> String {
         .iter()
         .flat_map(|row| row.names())
         .map(|name| (distance(&fold(name), folded), name))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2));
+        .filter(|(distance, name)| *distance <= 2.min(name.len() / 2))
+        .min_by_key(|(distance, _)| *distance);
     let mut names: Vec<_> = rows().iter().map(|row| row.name).collect();
     names.dedup();
     let list = format!("one of {}", names.join(", "));

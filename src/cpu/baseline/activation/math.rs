@@ -1,0 +1,290 @@
+//! Building blocks in f32: e^x as a mantissa and a power of two, split products, clamps that let NaN pass.
+//! No branch, no table and no libm call, so that LLVM turns a loop over them into vector code.
+
+const LOG2E: f32 = std::f32::consts::LOG2_E;
+/// ln 2 in two parts; the upper one has 9 trailing zero bits, so that n·LN2_HIGH is exact for |n| < 512.
+const LN2_HIGH: f32 = 0.693_145_751_953_125;
+const LN2_LOW: f32 = 1.428_606_765_3e-6;
+/// 1.5·2²³: adding it rounds to an integer, which then lies in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// a·b + c, rounded once.
+#[inline(always)]
+pub(super) fn fma(a: f32, b: f32, c: f32) -> f32 {
+    a.mul_add(b, c)
+}
+
+/// Horner: c[0] + x(c[1] + x(c[2] + ...)).
+#[inline(always)]
+pub(super) fn horner<const D: usize>(x: f32, c: [f32; D]) -> f32 {
+    let mut sum = 0.0;
+    for coefficient in c.into_iter().rev() {
+        sum = fma(sum, x, coefficient);
+    }
+    sum
+}
+
+/// `if condition { a } else { b }`: both are computed.
+#[inline(always)]
+pub(super) fn select(condition: bool, a: f32, b: f32) -> f32 {
+    if condition { a } else { b }
+}
+
+/// `value`, but NaN where `x` is NaN: comparisons that are false for NaN would give a number.
+#[inline(always)]
+pub(super) fn unless_nan(x: f32, value: f32) -> f32 {
+    select(x.is_nan(), x, value)
+}
+
+/// min(|x|, c); NaN passes.
+#[inline(always)]
+pub(super) fn clamp_abs(x: f32, c: f32) -> f32 {
+    let a = x.abs();
+    select(a > c, c, a)
+}
+
+/// x with |x| brought down to the largest finite number, so that inf·0 cannot happen.
+#[inline(always)]
+pub(super) fn finite(x: f32) -> f32 {
+    clamp_abs(x, f32::MAX).copysign(x)
+}
+
+/// The nearest integer, as a number and as an integer.
+#[inline(always)]
+fn round(x: f32) -> (f32, i32) {
+    let shifted = x + ROUND;
+    (shifted - ROUND, shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32)
+}
+
+#[inline(always)]
+fn power_of_two(n: i32) -> f32 {
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
+}
+
+/// A number m·2ⁿ: the power is applied last, so that a subnormal result costs no digits on the way.
+#[derive(Clone, Copy)]
+pub(super) struct Scaled {
+    pub(super) m: f32,
+    pub(super) n: i32,
+}
+
+impl Scaled {
+    /// p·2ⁿ for n in [-252, 254].
+    #[inline(always)]
+    pub(super) fn times(self, p: f32) -> f32 {
+        let half = self.n >> 1;
+        p * power_of_two(half) * power_of_two(self.n.wrapping_sub(half))
+    }
+
+    /// p·2^(n + extra) for n + extra in [-378, 381].
+    #[inline(always)]
+    pub(super) fn times_far(self, p: f32, extra: i32) -> f32 {
+        let n = self.n.wrapping_add(extra);
+        let half = n >> 1;
+        let quarter = n >> 2;
+        p * power_of_two(quarter) * power_of_two(half.wrapping_sub(quarter)) * power_of_two(n.wrapping_sub(half))
+    }
+}
+
+/// e^r for |r| <= ln2/2.
+#[inline(always)]
+fn exp_reduced(r: f32) -> f32 {
+    let p = horner(r, [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_8]);
+    1.0 + fma(r * r, p, r)
+}
+
+/// e^(high + low) for high in [-300, 89] and a small correction low.
+#[inline(always)]
+pub(super) fn exp(high: f32, low: f32) -> Scaled {
+    let (n, integer) = round(high * LOG2E);
+    let r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, high)) + low;
+    Scaled { m: exp_reduced(r), n: integer }
+}
+
+/// e^(a + b + low), where a and b are each as large as 300 and their sum would round.
+#[inline(always)]
+fn exp_of_sum(a: f32, b: f32, low: f32) -> Scaled {
+    let (na, ia) = round(a * LOG2E);
+    let (nb, ib) = round(b * LOG2E);
+    let r = (fma(-na, LN2_HIGH, a) + fma(-nb, LN2_HIGH, b)) - fma(na + nb, LN2_LOW, -low);
+    let (nr, ir) = round(r * LOG2E);
+    Scaled { m: exp_reduced(fma(-nr, std::f32::consts::LN_2, r)), n: ia.wrapping_add(ib).wrapping_add(ir) }
+}
+
+/// e^-|x|, its mantissa and power too.
+#[derive(Clone, Copy)]
+pub(super) struct Decay {
+    pub(super) scaled: Scaled,
+    /// e^-|x|
+    pub(super) e: f32,
+    /// 1 + e^-|x|
+    pub(super) d: f32,
+    /// |x|, clamped where e^-|x| is 0 in any product.
+    pub(super) t: f32,
+}
+
+/// e^-|x|.
+#[inline(always)]
+pub(super) fn decay(x: f32) -> Decay {
+    let t = clamp_abs(x, 120.0);
+    let scaled = exp(-t, 0.0);
+    let e = scaled.times(scaled.m);
+    Decay { scaled, e, d: 1.0 + e, t }
+}
+
+/// e^-|u| for u = high + low; `|u|` up to 200 and a power for [`Scaled::times_far`], since u = βx and x may be as large
+/// as e^88.7: x·e^-|u| is not 0 before |u| = 193.
+#[inline(always)]
+pub(super) fn decay_far(high: f32, low: f32) -> Decay {
+    let t = clamp_abs(high, 200.0);
+    let low = select(high.abs() < 200.0, low * -1.0f32.copysign(high), 0.0);
+    let scaled = exp(-t, low);
+    let e = scaled.times_far(scaled.m, 0);
+    Decay { scaled, e, d: 1.0 + e, t }
+}
+
+/// β·x as high + low: e^(βx) has an error of |βx| ulp if the product is rounded.
+#[inline(always)]
+pub(super) fn product(beta: f32, x: f32) -> (f32, f32) {
+    // β = 0 is a straight line, at x = inf too.
+    let high = select(beta == 0.0, 0.0, beta * x);
+    (unless_nan(x, high), fma(beta, x, -high))
+}
+
+/// x/a as high + low.
+#[inline(always)]
+pub(super) fn quotient(x: f32, a: f32) -> (f32, f32) {
+    let high = x / a;
+    (high, -fma(high, a, -x) / a)
+}
+
+/// e^(high + low) for any high: 0 and inf where f32 ends. For [`Scaled::times_far`].
+#[inline(always)]
+pub(super) fn exp_far(high: f32, low: f32) -> Scaled {
+    let inside = high.abs() < 200.0;
+    exp(clamp_abs(high, 200.0).copysign(high), select(inside, low, 0.0))
+}
+
+/// e^v - 1.
+#[inline(always)]
+pub(super) fn expm1(v: f32) -> f32 {
+    let x = select(v < -20.0, -20.0, v);
+    let x = select(x > 90.0, 90.0, x);
+    let (n, integer) = round(x * LOG2E);
+    let r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x));
+    let p = horner(r, [0.5, 0.166_666_67, 0.041_666_325, 0.008_333_22, 0.001_394_321, 0.000_199_621_72]);
+    let m = fma(r * r, p, r);
+    let inverse = select(integer > 100, 0.0, power_of_two(integer.wrapping_neg()));
+    select(integer == 0, m, Scaled { m, n: integer }.times(m + (1.0 - inverse)))
+}
+
+/// ln(1 + e) with its power of two not yet applied: e = e^-t as in [`Decay`].
+#[inline(always)]
+pub(super) fn log1p_mantissa(q: Decay) -> f32 {
+    let inverse = 1.0 / (2.0 + q.e);
+    let s = q.e * inverse;
+    let z = s * s;
+    let p = horner(z, [0.666_666_75, 0.399_988_9, 0.286_166_13, 0.214_305_61, 0.242_902_95]);
+    let sm = q.scaled.m * inverse;
+    fma(sm * z, p, 2.0 * sm)
+}
+
+/// The upper 12 bits of the significand: products of two such numbers are exact.
+#[inline(always)]
+fn upper(x: f32) -> f32 {
+    f32::from_bits(x.to_bits() & 0xffff_f000)
+}
+
+/// e^(-t²/2) for t in [0, 16].
+#[inline(always)]
+pub(super) fn gauss(t: f32) -> Scaled {
+    let h = upper(t);
+    exp(-0.5 * h * h, -0.5 * (t - h) * (t + h))
+}
+
+/// e^(t²/2)·Φ(-t) for t in [0, 16]: Mills' ratio over √(2π), a polynomial in (t - 3.5)/(t + 3.5).
+#[inline(always)]
+pub(super) fn mills(t: f32) -> f32 {
+    let r = 1.0 / (t + 3.5);
+    let q = (t - 3.5) * r;
+    let p = horner(
+        q,
+        [
+            0.744_416_06,
+            -0.565_561_8,
+            0.315_425_04,
+            -0.116_053_04,
+            0.017_406_378,
+            0.006_493_115_3,
+            -0.003_175_310_8,
+            -0.000_494_942_5,
+            0.000_421_898_2,
+            0.000_110_689_136,
+        ],
+    );
+    p * r
+}
+
+/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [0, 11.2], the argument built from 12-bit pieces.
+#[inline(always)]
+pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
+    let th = upper(t);
+    let tl = t - th;
+    let c0 = th * th;
+    let ch = upper(c0);
+    let c1 = (c0 - ch) + (t + th) * tl;
+    let u0 = th * ch;
+    let uh = upper(u0);
+    let ul = (u0 - uh) + (th * c1 + tl * (ch + c1));
+    let h1 = 1.595_703_125 * th;
+    let h2 = 0.071_350_097_656_25 * uh;
+    let low = (1.595_703_125 * tl + 6.599_66e-5 * t) + (0.071_350_097_656_25 * ul + 4.718_616_3e-6 * (uh + ul));
+    exp_of_sum(-h1, -h2, -low)
+}
+
+/// tanh(x), odd; relative accuracy near 0.
+#[inline(always)]
+pub(super) fn tanh(x: f32) -> f32 {
+    let t = clamp_abs(x, 10.0);
+    let z = t * t;
+    let p = horner(z, [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_088, -0.005_704_987]);
+    let near = fma(t * z, p, t);
+    let g = exp(-2.0 * t, 0.0);
+    let e = g.times(g.m);
+    let far = 1.0 - 2.0 * (e / (1.0 + e));
+    select(t < 0.625, near, far).copysign(x)
+}
+
+/// tanh'(x) = 4e^-2|x| / (1 + e^-2|x|)².
+#[inline(always)]
+pub(super) fn tanh_slope(x: f32) -> f32 {
+    let t = clamp_abs(x, 60.0);
+    let g = exp(-2.0 * t, 0.0);
+    let d = 1.0 + g.times(g.m);
+    g.times(4.0 * g.m / (d * d))
+}
+
+/// x - tanh(x), odd: its own polynomial below 1, where the difference cancels.
+#[inline(always)]
+pub(super) fn tanhshrink(x: f32) -> f32 {
+    let t = x.abs();
+    let z = t * t;
+    let p = horner(
+        z,
+        [
+            0.333_333_34,
+            -0.133_333_1,
+            0.053_963_42,
+            -0.021_829_585,
+            0.008_697_948,
+            -0.003_206_949_2,
+            0.000_923_606_1,
+            -0.000_142_823_06,
+        ],
+    );
+    let near = t * z * p;
+    let g = exp(-2.0 * clamp_abs(x, 60.0), 0.0);
+    let e = g.times(g.m);
+    let far = (t - 1.0) + 2.0 * (e / (1.0 + e));
+    select(t < 1.0, near, far).copysign(x)
+}

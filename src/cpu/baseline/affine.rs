@@ -1,0 +1,390 @@
+//! The fused layer: y = act(x·Wᵀ + b; α) + residual, and its gradients.
+
+use rayon::prelude::*;
+
+pub use super::pass::{SavedIn, SavedOut};
+use super::{
+    Workspace,
+    pass::{self, Channels, Descend, Finish, Slopes},
+    product::{self, View},
+};
+use crate::{
+    cpu::operands::{self, ForwardInputs},
+    error::{Error, Result},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Saved, Want, WeightLayout},
+};
+
+/// Multiplications below which a second thread costs more than it brings.
+const SERIAL: usize = 64 * 1024;
+
+/// The results of [`forward`].
+#[derive(Debug, Default)]
+pub struct ForwardOutputs<'a> {
+    /// `[M, N]`
+    pub y: &'a mut [f32],
+    /// What backward will need.
+    pub saved: SavedOut<'a>,
+}
+
+/// The operands of [`backward()`]. Those that nothing wanted depends on may be empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BackwardInputs<'a> {
+    /// `[M, K]`; for dw, and if nothing was saved.
+    pub x: &'a [f32],
+    /// `[N, K]` or `[K, N]`; for dx, and if nothing was saved.
+    pub w: &'a [f32],
+    /// `[N]`; if nothing was saved.
+    pub b: Option<&'a [f32]>,
+    /// `[1]` or `[N]`, if α is not a constant.
+    pub alpha: Option<&'a [f32]>,
+    /// ∂L/∂y, `[M, N]`; or dz.
+    pub dy: &'a [f32],
+    /// What forward kept.
+    pub saved: SavedIn<'a>,
+    /// What the layer below kept, `[M, K]`.
+    pub saved_below: SavedIn<'a>,
+    /// α of the layer below.
+    pub alpha_below: Option<&'a [f32]>,
+}
+
+/// The results of [`backward()`]: those that are wanted must be there.
+#[derive(Debug, Default)]
+pub struct BackwardOutputs<'a> {
+    /// `[M, K]`: dx = dz·W; in a chain dz of the layer below.
+    pub dx: Option<&'a mut [f32]>,
+    /// `[N, K]` or `[K, N]`
+    pub dw: Option<&'a mut [f32]>,
+    /// `[N]`
+    pub db: Option<&'a mut [f32]>,
+    /// `[1]` or `[N]`
+    pub dalpha: Option<&'a mut [f32]>,
+    /// `[M, N]`
+    pub dresidual: Option<&'a mut [f32]>,
+    /// `[K]`
+    pub db_below: Option<&'a mut [f32]>,
+    /// `[1]` or `[K]`
+    pub dalpha_below: Option<&'a mut [f32]>,
+}
+
+/// y = act(x·Wᵀ + b; α) + residual, and what backward needs.
+///
+/// What is saved is what `outputs.saved` has room for; it must agree with `request.saved` unless that is
+/// [`Saved::Auto`].
+pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
+    let inputs = inputs.checked(request)?;
+    let (m, n, k) = (request.m, request.n, request.k);
+    let y = operands::slice_mut(Operand::Y, outputs.y, &[m, n])?;
+    let saved = match outputs.saved {
+        SavedOut::None => SavedOut::None,
+        SavedOut::Z(z) => SavedOut::Z(operands::slice_mut(Operand::Saved, z, &[m, n])?),
+        SavedOut::Mask(mask) => {
+            request.activation.saved_is_enough(Saved::Mask, false, false, request.residual)?;
+            SavedOut::Mask(operands::slice_mut(Operand::Saved, mask, &[m, pass::words(n)])?)
+        }
+    };
+    let agrees = match request.saved {
+        Saved::Auto => true,
+        Saved::Z => matches!(saved, SavedOut::Z(_)),
+        Saved::Mask => matches!(saved, SavedOut::Mask(_)),
+        Saved::Y | Saved::None => matches!(saved, SavedOut::None),
+    };
+    if !agrees {
+        return Err(Error::Operand {
+            operand: Operand::Saved,
+            expected: format!("room for what the request saves: {}", request.saved),
+            got: format!("{saved:.0?}"),
+        });
+    }
+    if y.is_empty() {
+        return Ok(());
+    }
+    let finish = Finish {
+        bias: inputs.b,
+        channels: Channels::new(request.activation, request.alpha, inputs.alpha, n),
+        residual: inputs.residual,
+    };
+    let threads = rayon::current_num_threads();
+    let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && threads > 1;
+    if request.layout == WeightLayout::OutIn && !(parallel && product::is_flat(m, threads)) {
+        let rows = product::block_rows(m, k, if parallel { threads } else { 1 });
+        let blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).enumerate().collect();
+        let work = |(i, (y, mut saved)): (usize, (&mut [f32], SavedOut<'_>))| {
+            let mut c: Vec<_> = y.chunks_mut(n).collect();
+            product::rows_times_rows(&mut c, &inputs.x[i * rows * k..], inputs.w, k, false);
+            finish.block(i * rows, y, &mut saved);
+        };
+        if parallel { blocks.into_par_iter().for_each(work) } else { blocks.into_iter().for_each(work) }
+    } else {
+        times_transposed(y, inputs.x, inputs.w, (m, n, k), request.layout == WeightLayout::OutIn, false);
+        finish.all(y, saved);
+    }
+    Ok(())
+}
+
+/// C (+)= A·Bᵀ (`across`: B is n×k) or A·B (B is k×n); A is m×k in rows.
+fn times_transposed(
+    c: &mut [f32],
+    a: &[f32],
+    b: &[f32],
+    (m, n, k): (usize, usize, usize),
+    across: bool,
+    accumulate: bool,
+) {
+    if c.is_empty() {
+        return;
+    }
+    if !across {
+        return product::general(c, View::rows(a, k), View::rows(b, n), (m, n, k), accumulate);
+    }
+    let threads = rayon::current_num_threads();
+    if m.saturating_mul(n).saturating_mul(k) <= SERIAL || threads == 1 {
+        let mut rows: Vec<_> = c.chunks_mut(n).collect();
+        product::rows_times_rows(&mut rows, a, b, k, accumulate);
+    } else if product::is_flat(m, threads) {
+        let columns = n.div_ceil(threads);
+        let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
+        parts.resize_with(n.div_ceil(columns), Vec::new);
+        for row in c.chunks_mut(n) {
+            for (part, piece) in parts.iter_mut().zip(row.chunks_mut(columns)) {
+                part.push(piece);
+            }
+        }
+        parts.par_iter_mut().enumerate().for_each(|(i, rows)| {
+            product::rows_times_rows(rows, a, &b[i * columns * k..], k, accumulate);
+        });
+    } else {
+        let block = product::block_rows(m, k, threads);
+        c.par_chunks_mut(block * n).enumerate().for_each(|(i, c)| {
+            let mut rows: Vec<_> = c.chunks_mut(n).collect();
+            product::rows_times_rows(&mut rows, &a[i * block * k..], b, k, accumulate);
+        });
+    }
+}
+
+/// The gradients that the request wants: dz = dy ⊙ act'(z; α) once, then dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz,
+/// dα = Σ dy ⊙ ∂act/∂α.
+pub fn backward(
+    request: &BackwardRequest,
+    inputs: BackwardInputs<'_>,
+    outputs: BackwardOutputs<'_>,
+    workspace: &mut Workspace,
+) -> Result<()> {
+    let affine = &request.affine;
+    affine.check_sizes()?;
+    let wants = &request.gradients;
+    let (m, n, k) = (affine.m, affine.n, affine.k);
+    let Workspace { dz: dz_memory, dx: dx_memory, partials } = workspace;
+
+    let weights: &[usize] = &[n, k];
+    let mut dx = output(Operand::Dx, outputs.dx, wants.x, &[m, k])?;
+    let dw = output(Operand::Dw, outputs.dw, wants.w, weights)?;
+    let db = output(Operand::Db, outputs.db, wants.b, &[n])?;
+    let dalpha =
+        output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
+    let dresidual = output(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
+    let below = match &request.below {
+        Some(below) => Some(BelowParts::new(below, &inputs, outputs.db_below, outputs.dalpha_below, m, k)?),
+        None => None,
+    };
+    let dy = operands::slice(Operand::Dy, inputs.dy, &[m, n])?;
+    let alpha = operands::alpha(Operand::Alpha, inputs.alpha, affine.alpha, n)?;
+    let dx_needed = dx.is_some() || below.is_some();
+    if wants.alpha.wanted() {
+        learnable(Operand::Dalpha, affine.alpha)?;
+    }
+    if request.upstream_is_dz && (wants.alpha.wanted() || wants.residual.wanted()) {
+        return Err(Error::Unsupported {
+            what: "dalpha or dresidual from an upstream gradient that is dz".into(),
+            why: "they follow from dy; ask the layer above for dalpha_below".into(),
+        });
+    }
+    if wants.residual.wanted() && !affine.residual {
+        return Err(Error::Operand {
+            operand: Operand::Dresidual,
+            expected: "none: the request has no residual".into(),
+            got: "one".into(),
+        });
+    }
+    let dz_needed = dx_needed || dw.is_some() || db.is_some() || dalpha.is_some();
+    // dz is dy: as the caller says, or because the slope is 1.
+    let ready = request.upstream_is_dz || (affine.activation.needs_nothing() && !wants.alpha.wanted());
+    let saved = if ready || !dz_needed {
+        SavedIn::None
+    } else {
+        let learnable = affine.alpha != AlphaSource::Constant;
+        affine.activation.saved_is_enough(kind(&inputs.saved), learnable, wants.alpha.wanted(), affine.residual)?;
+        checked(Operand::Saved, inputs.saved, m, n)?
+    };
+    let again = dz_needed && !ready && matches!(saved, SavedIn::None);
+    let x = if again || dw.is_some() { operands::slice(Operand::X, inputs.x, &[m, k])? } else { &[] };
+    let w = if again || dx_needed { operands::slice(Operand::W, inputs.w, &[n, k])? } else { &[] };
+    let b = if again { operands::optional(Operand::B, inputs.b, affine.bias, &[n])? } else { None };
+    let across = affine.layout == WeightLayout::OutIn;
+
+    if let Some((dresidual, want)) = dresidual {
+        match want {
+            Want::Accumulate => pass::add(dresidual, dy),
+            _ => dresidual.copy_from_slice(dy),
+        }
+    }
+    if !dz_needed {
+        return Ok(());
+    }
+    let descend = |slopes, dy| Descend {
+        channels: Channels::new(affine.activation, affine.alpha, alpha, n),
+        slopes,
+        dy,
+        db: db.is_some(),
+        dalpha: dalpha.is_some(),
+    };
+    let dz: &[f32] = if ready && db.is_none() {
+        dy
+    } else {
+        let dz = super::scratch(dz_memory, dy.len());
+        let slopes = if ready {
+            Slopes::Unit
+        } else if again {
+            times_transposed(dz, x, w, (m, n, k), across, false);
+            Slopes::ProductInPlace(b)
+        } else {
+            Slopes::Saved(saved)
+        };
+        let (db_sums, dalpha_sums) = descend(slopes, Some(dy)).all(dz, partials);
+        put(db, db_sums);
+        put(dalpha, dalpha_sums);
+        dz
+    };
+    if let Some((dw, want)) = dw {
+        let (dz, x) = (View::rows(dz, n), View::rows(x, k));
+        let accumulate = want == Want::Accumulate;
+        if across {
+            product::general(dw, dz.transposed(), x, (n, k, m), accumulate);
+        } else {
+            product::general(dw, x.transposed(), dz, (k, n, m), accumulate);
+        }
+    }
+    // dx = dz·W is a product with rows of W as they lie, if they lie [K, N].
+    let mut dx_product =
+        |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
+    match (below, &mut dx) {
+        (None, Some((dx, want))) => dx_product(dx, *want == Want::Accumulate),
+        (None, None) => {}
+        (Some(below), Some((dx, Want::Overwrite))) => {
+            dx_product(dx, false);
+            below.descend(dx, partials);
+        }
+        (Some(below), dx) => {
+            let scratch = super::scratch(dx_memory, operands::length(Operand::Dx, &[m, k])?);
+            dx_product(scratch, false);
+            below.descend(scratch, partials);
+            if let Some((dx, _)) = dx {
+                pass::add(dx, scratch);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The layer below, its operands checked.
+struct BelowParts<'i, 'o> {
+    channels: Channels<'i>,
+    saved: SavedIn<'i>,
+    unit: bool,
+    db: Option<(&'o mut [f32], Want)>,
+    dalpha: Option<(&'o mut [f32], Want)>,
+}
+
+impl<'i, 'o> BelowParts<'i, 'o> {
+    fn new(
+        below: &Below,
+        inputs: &BackwardInputs<'i>,
+        db: Option<&'o mut [f32]>,
+        dalpha: Option<&'o mut [f32]>,
+        m: usize,
+        k: usize,
+    ) -> Result<Self> {
+        let alpha = operands::alpha(Operand::AlphaBelow, inputs.alpha_below, below.alpha, k)?;
+        if below.dalpha.wanted() {
+            learnable(Operand::DalphaBelow, below.alpha)?;
+        }
+        let unit = below.activation.needs_nothing();
+        let given = kind(&inputs.saved_below);
+        if !unit && given == Saved::None {
+            return Err(Error::Operand {
+                operand: Operand::SavedBelow,
+                expected: "z, y or the mask of the layer below".into(),
+                got: "none".into(),
+            });
+        }
+        let learnable = below.alpha != AlphaSource::Constant;
+        below.activation.saved_is_enough(given, learnable, below.dalpha.wanted(), false)?;
+        Ok(BelowParts {
+            channels: Channels::new(below.activation, below.alpha, alpha, k),
+            saved: checked(Operand::SavedBelow, inputs.saved_below, m, k)?,
+            unit,
+            db: output(Operand::DbBelow, db, below.db, &[k])?,
+            dalpha: output(Operand::DalphaBelow, dalpha, below.dalpha, &[operands::alpha_length(below.alpha, k)])?,
+        })
+    }
+
+    /// dx becomes dz of the layer below.
+    fn descend(self, dx: &mut [f32], partials: &mut Vec<f64>) {
+        let BelowParts { channels, saved, unit, db, dalpha } = self;
+        let slopes = if unit { Slopes::Unit } else { Slopes::Saved(saved) };
+        let descend = Descend { channels, slopes, dy: None, db: db.is_some(), dalpha: dalpha.is_some() };
+        let (db_sums, dalpha_sums) = descend.all(dx, partials);
+        put(db, db_sums);
+        put(dalpha, dalpha_sums);
+    }
+}
+
+fn kind(saved: &SavedIn<'_>) -> Saved {
+    match saved {
+        SavedIn::None => Saved::None,
+        SavedIn::Z(_) => Saved::Z,
+        SavedIn::Y(_) => Saved::Y,
+        SavedIn::Mask(_) => Saved::Mask,
+    }
+}
+
+fn checked<'a>(operand: Operand, saved: SavedIn<'a>, m: usize, n: usize) -> Result<SavedIn<'a>> {
+    Ok(match saved {
+        SavedIn::None => SavedIn::None,
+        SavedIn::Z(z) => SavedIn::Z(operands::slice(operand, z, &[m, n])?),
+        SavedIn::Y(y) => SavedIn::Y(operands::slice(operand, y, &[m, n])?),
+        SavedIn::Mask(mask) => SavedIn::Mask(operands::slice(operand, mask, &[m, pass::words(n)])?),
+    })
+}
+
+fn learnable(operand: Operand, source: AlphaSource) -> Result<()> {
+    if source == AlphaSource::Constant {
+        return Err(operands::constant_alpha(operand));
+    }
+    Ok(())
+}
+
+/// A gradient that is there if it is wanted.
+fn output<'a>(
+    operand: Operand,
+    given: Option<&'a mut [f32]>,
+    want: Want,
+    shape: &[usize],
+) -> Result<Option<(&'a mut [f32], Want)>> {
+    match (given, want.wanted()) {
+        (Some(given), true) => Ok(Some((operands::slice_mut(operand, given, shape)?, want))),
+        (None, true) => {
+            Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() })
+        }
+        (_, false) => Ok(None),
+    }
+}
+
+/// Sums into their operand.
+fn put(out: Option<(&mut [f32], Want)>, sums: &[f64]) {
+    if let Some((out, want)) = out {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            let old = if want == Want::Accumulate { f64::from(*out) } else { 0.0 };
+            *out = (old + sum) as f32;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::{
+    activation::{Alpha, evaluate},
+    pass::{self, Channels, Descend, SavedIn, Slopes},
+};
+use crate::{
+    activation::{Activation, Quantity},
+    cpu::operands::{self, Elementwise},
+    error::Result,
+    request::Operand,
+};
+
+/// Elements that one thread takes at a time.
+const BLOCK: usize = 64 * 1024;
+/// Elements below which a second thread costs more than it brings.
+const SERIAL: usize = 16 * 1024;
+
+/// y = act(x; α).
+pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
+    let shape = [request.rows, request.channels];
+    let x = operands::slice(Operand::X, x, &shape)?;
+    let alpha = request.checked_alpha(alpha)?;
+    let y = operands::slice_mut(Operand::Y, y, &shape)?;
+    map(request, Quantity::Value, x, alpha, y);
+    Ok(())
+}
+
+/// y = act(x) and the like over all elements: straight from x to y, each read and written once.
+fn map(request: &Elementwise, quantity: Quantity, x: &[f32], alpha: Option<&[f32]>, y: &mut [f32]) {
+    if y.is_empty() {
+        return;
+    }
+    let channels = Channels::new(request.activation, request.alpha, alpha, request.channels);
+    let block = match channels.alpha_of_all() {
+        Some(_) => BLOCK,
+        None => pass::block_rows(request.rows, request.channels) * request.channels,
+    };
+    let work = |(y, x): (&mut [f32], &[f32])| match channels.alpha_of_all() {
+        Some(activation) => evaluate_one(&activation, quantity, x, y),
+        None => channels.map(quantity, x, y),
+    };
+    if y.len() <= SERIAL { work((y, x)) } else { y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(work) }
+}
+
+fn evaluate_one(activation: &Activation, quantity: Quantity, x: &[f32], y: &mut [f32]) {
+    evaluate(activation, quantity, Alpha::One(activation.params()[0]), x, y);
+}
+
+/// dx = dy ⊙ act'(x), and dα = Σ dy ⊙ ∂act/∂α: over everything, or over rows for α per channel.
+///
+/// `dalpha` of `[1]` or `[channels]`, overwritten; None if not wanted.
+pub fn backward(
+    request: &Elementwise,
+    x: &[f32],
+    alpha: Option<&[f32]>,
+    dy: &[f32],
+    dx: &mut [f32],
+    dalpha: Option<&mut [f32]>,
+) -> Result<()> {
+    let shape = [request.rows, request.channels];
+    let x = operands::slice(Operand::X, x, &shape)?;
+    let alpha = request.checked_alpha(alpha)?;
+    let dy = operands::slice(Operand::Dy, dy, &shape)?;
+    let dx = operands::slice_mut(Operand::Dx, dx, &shape)?;
+    let dalpha = request.checked_dalpha(Operand::Dalpha, dalpha)?;
+    let descend = Descend {
+        channels: Channels::new(request.activation, request.alpha, alpha, request.channels),
+        slopes: Slopes::Saved(SavedIn::Z(x)),
+        dy: Some(dy),
+        db: false,
+        dalpha: dalpha.is_some(),
+    };
+    let mut partials = Vec::new();
+    let (_, sums) = descend.all(dx, &mut partials);
+    write(dalpha, sums);
+    Ok(())
+}
+
+/// What [`double_backward`] writes; None if not wanted.
+#[derive(Debug, Default)]
+pub struct DoubleBackwardOutputs<'a> {
+    /// ddx ⊙ act'(x)
+    pub ddy: Option<&'a mut [f32]>,
+    /// ddx ⊙ dy ⊙ act''(x)
+    pub dx2: Option<&'a mut [f32]>,
+    /// Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α, `[1]` or `[channels]`
+    pub dalpha2: Option<&'a mut [f32]>,
+}
+
+/// The backward of [`backward`], given the cotangent ddx of dx: ddy = ddx ⊙ act', dx2 = ddx ⊙ dy ⊙ act'',
+/// dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α. Everything is overwritten.
+pub fn double_backward(
+    request: &Elementwise,
+    x: &[f32],
+    alpha: Option<&[f32]>,
+    dy: &[f32],
+    ddx: &[f32],
+    outputs: DoubleBackwardOutputs<'_>,
+) -> Result<()> {
+    let shape = [request.rows, request.channels];
+    let x = operands::slice(Operand::X, x, &shape)?;
+    let alpha = request.checked_alpha(alpha)?;
+    let dy = operands::slice(Operand::Dy, dy, &shape)?;
+    let ddx = operands::slice(Operand::Ddx, ddx, &shape)?;
+    let DoubleBackwardOutputs { ddy, dx2, dalpha2 } = outputs;
+    let ddy = ddy.map(|out| operands::slice_mut(Operand::Ddy, out, &shape)).transpose()?;
+    let dx2 = dx2.map(|out| operands::slice_mut(Operand::Dx2, out, &shape)).transpose()?;
+    let dalpha2 = request.checked_dalpha(Operand::Dalpha2, dalpha2)?;
+    if let Some(ddy) = ddy {
+        map(request, Quantity::Slope, x, alpha, ddy);
+        times(ddy, &[ddx]);
+    }
+    if let Some(dx2) = dx2 {
+        map(request, Quantity::Curvature, x, alpha, dx2);
+        times(dx2, &[ddx, dy]);
+    }
+    if let Some(dalpha2) = dalpha2 {
+        let channels = Channels::new(request.activation, request.alpha, alpha, request.channels);
+        let mut sums = vec![0.0; dalpha2.len()];
+        channels.sum_alpha_curvature(x, dy, ddx, &mut sums);
+        write(Some(dalpha2), &sums);
+    }
+    Ok(())
+}
+
+/// out ⊙= each of the factors.
+fn times(out: &mut [f32], factors: &[&[f32]]) {
+    for factor in factors {
+        out.par_chunks_mut(BLOCK).zip(factor.par_chunks(BLOCK)).for_each(|(out, factor)| {
+            Arch::new().dispatch(|| {
+                for (out, factor) in out.iter_mut().zip(factor) {
+                    *out *= factor;
+                }
+            });
+        });
+    }
+}
+
+fn write(out: Option<&mut [f32]>, sums: &[f64]) {
+    if let Some(out) = out {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = *sum as f32;
+        }
+    }
+}

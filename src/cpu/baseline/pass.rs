@@ -1,0 +1,479 @@
+//! Passes over the rows of a matrix [M, N], in spans that stay in the first-level cache: what follows a forward product
+//! (bias, activation, residual, what is saved), and what comes before a backward one (dz = dy ⊙ act', Σ for db and dα).
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::activation::{Alpha, evaluate};
+use crate::{
+    activation::{Activation, Quantity},
+    request::AlphaSource,
+};
+
+/// Elements worked on at a time.
+const SPAN: usize = 1024;
+/// Elements in a block that one thread takes; a multiple of 8 rows.
+const BLOCK: usize = 32 * 1024;
+/// Blocks at most: each has its own partial sums.
+const MAX_BLOCKS: usize = 64;
+
+/// Rows in a block. Depends on the shape alone, so that sums have the same order on any number of threads.
+pub(super) fn block_rows(m: usize, n: usize) -> usize {
+    (BLOCK / n.max(1)).max(m.div_ceil(MAX_BLOCKS)).max(1).next_multiple_of(8)
+}
+
+/// Some whole rows, or a part of one row.
+#[derive(Clone)]
+struct Span {
+    /// Elements of the block.
+    range: std::ops::Range<usize>,
+    /// First row, in the block.
+    row: usize,
+    /// First column, and how many.
+    column: usize,
+    columns: usize,
+}
+
+fn rows_in_span(n: usize) -> usize {
+    (SPAN / n.max(1)).max(1)
+}
+
+/// The spans of `elements` = rows·n elements, in order.
+fn spans(elements: usize, n: usize) -> impl Iterator<Item = Span> {
+    let columns = n.min(SPAN);
+    let (step, parts) = if n > SPAN { (n, n.div_ceil(SPAN)) } else { (rows_in_span(n) * n.max(1), 1) };
+    (0..elements).step_by(step.max(1)).flat_map(move |start| {
+        (0..parts).map(move |part| {
+            if parts == 1 {
+                let range = start..(start + step).min(elements);
+                Span { range, row: start / n.max(1), column: 0, columns }
+            } else {
+                let column = part * SPAN;
+                let columns = SPAN.min(n - column);
+                Span { range: start + column..start + column + columns, row: start / n, column, columns }
+            }
+        })
+    })
+}
+
+/// An activation with its α for each column.
+pub(super) struct Channels<'a> {
+    activation: Activation,
+    n: usize,
+    alpha: Option<&'a [f32]>,
+    /// α repeated for the rows of a span.
+    tiled: Vec<f32>,
+}
+
+impl<'a> Channels<'a> {
+    /// `alpha` is the operand, of the length that `source` says.
+    pub(super) fn new(activation: Activation, source: AlphaSource, alpha: Option<&'a [f32]>, n: usize) -> Self {
+        match (source, alpha) {
+            (AlphaSource::PerChannel, Some(alpha)) => {
+                let tiled = if n < SPAN { alpha.repeat(rows_in_span(n)) } else { Vec::new() };
+                Channels { activation, n, alpha: Some(alpha), tiled }
+            }
+            (AlphaSource::PerLayer, Some(&[alpha, ..])) => {
+                Channels { activation: activation.with_alpha(alpha), n, alpha: None, tiled: Vec::new() }
+            }
+            _ => Channels { activation, n, alpha: None, tiled: Vec::new() },
+        }
+    }
+
+    /// The activation, if its α is the same in all columns.
+    pub(super) fn alpha_of_all(&self) -> Option<Activation> {
+        self.alpha.is_none().then_some(self.activation)
+    }
+
+    /// A quantity over whole rows.
+    pub(super) fn map(&self, quantity: Quantity, z: &[f32], out: &mut [f32]) {
+        for span in spans(out.len(), self.n) {
+            self.evaluate(quantity, &span, &z[span.range.clone()], &mut out[span.range.clone()]);
+        }
+    }
+
+    /// Σ ddx ⊙ dy ⊙ ∂²act/∂z∂α into one sum, or one for each column.
+    pub(super) fn sum_alpha_curvature(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
+        let mut curvatures = [0.0; SPAN];
+        let mut both = [0.0; SPAN];
+        for span in spans(z.len(), self.n) {
+            let curvatures = &mut curvatures[..span.range.len()];
+            let both = &mut both[..span.range.len()];
+            self.evaluate(Quantity::AlphaCurvature, &span, &z[span.range.clone()], curvatures);
+            multiply(curvatures, &dy[span.range.clone()], both);
+            let ddx = &ddx[span.range.clone()];
+            if self.alpha.is_some() {
+                for (a, b) in ddx.chunks(span.columns).zip(both.chunks(span.columns)) {
+                    add_products(&mut sums[span.column..span.column + span.columns], a, b);
+                }
+            } else if let [sum] = sums {
+                *sum += dot(ddx, both);
+            }
+        }
+    }
+
+    fn of(&self, span: &Span) -> Alpha<'_> {
+        match self.alpha {
+            None => Alpha::One(self.activation.params()[0]),
+            Some(alpha) if self.tiled.is_empty() => Alpha::Each(&alpha[span.column..span.column + span.columns]),
+            Some(_) => Alpha::Each(&self.tiled[..span.range.len()]),
+        }
+    }
+
+    fn evaluate(&self, quantity: Quantity, span: &Span, z: &[f32], out: &mut [f32]) {
+        evaluate(&self.activation, quantity, self.of(span), z, out);
+    }
+
+    /// The same activation with the α of one column.
+    fn at(&self, column: usize) -> Activation {
+        match self.alpha {
+            None => self.activation,
+            Some(alpha) => self.activation.with_alpha(alpha[column]),
+        }
+    }
+
+    /// The slopes that the bits 0 and 1 of the mask stand for.
+    fn of_bits(&self, column: usize) -> [f32; 2] {
+        let activation = self.at(column);
+        [activation.slope_of_bit(false) as f32, activation.slope_of_bit(true) as f32]
+    }
+}
+
+/// Words of a row of the mask.
+pub(super) fn words(n: usize) -> usize {
+    n.div_ceil(32)
+}
+
+/// Where forward writes what backward will need.
+#[derive(Debug, Default)]
+pub enum SavedOut<'a> {
+    /// Nothing, or y itself.
+    #[default]
+    None,
+    /// The pre-activation, `[M, N]`.
+    Z(&'a mut [f32]),
+    /// One bit an element, column j of a row in bit j mod 32 of its word j / 32; each row starts a new word.
+    Mask(&'a mut [u32]),
+}
+
+impl<'a> SavedOut<'a> {
+    /// For blocks of so many rows.
+    pub(super) fn blocks(self, rows: usize, n: usize, count: usize) -> Vec<SavedOut<'a>> {
+        match self {
+            SavedOut::None => (0..count).map(|_| SavedOut::None).collect(),
+            SavedOut::Z(z) => z.chunks_mut(rows * n).map(SavedOut::Z).collect(),
+            SavedOut::Mask(mask) => mask.chunks_mut(rows * words(n)).map(SavedOut::Mask).collect(),
+        }
+    }
+}
+
+/// Where backward reads what forward kept.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum SavedIn<'a> {
+    /// Nothing: z is computed again from x, w and b.
+    #[default]
+    None,
+    /// The pre-activation, `[M, N]`.
+    Z(&'a [f32]),
+    /// The output, `[M, N]`.
+    Y(&'a [f32]),
+    /// The mask, as in [`SavedOut::Mask`].
+    Mask(&'a [u32]),
+}
+
+impl<'a> SavedIn<'a> {
+    fn block(self, row: usize, rows: usize, n: usize) -> SavedIn<'a> {
+        match self {
+            SavedIn::None => SavedIn::None,
+            SavedIn::Z(z) => SavedIn::Z(&z[row * n..(row + rows) * n]),
+            SavedIn::Y(y) => SavedIn::Y(&y[row * n..(row + rows) * n]),
+            SavedIn::Mask(mask) => SavedIn::Mask(&mask[row * words(n)..(row + rows) * words(n)]),
+        }
+    }
+}
+
+/// What follows the product in forward.
+pub(super) struct Finish<'a> {
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) channels: Channels<'a>,
+    pub(super) residual: Option<&'a [f32]>,
+}
+
+impl Finish<'_> {
+    /// y holds x·Wᵀ and gets act(y + b) + residual. The block starts at `row` of the matrix.
+    pub(super) fn block(&self, row: usize, y: &mut [f32], saved: &mut SavedOut<'_>) {
+        let n = self.channels.n;
+        let mut buffer = [0.0; SPAN];
+        let mut slopes = [0.0; SPAN];
+        for span in spans(y.len(), n) {
+            let y = &mut y[span.range.clone()];
+            let z = &mut buffer[..y.len()];
+            z.copy_from_slice(y);
+            if let Some(bias) = self.bias {
+                for z in z.chunks_mut(span.columns) {
+                    add(z, &bias[span.column..span.column + span.columns]);
+                }
+            }
+            match saved {
+                SavedOut::None => {}
+                SavedOut::Z(kept) => kept[span.range.clone()].copy_from_slice(z),
+                SavedOut::Mask(mask) => {
+                    let slopes = &mut slopes[..z.len()];
+                    self.channels.evaluate(Quantity::Slope, &span, z, slopes);
+                    self.bits(&span, slopes, mask);
+                }
+            }
+            self.channels.evaluate(Quantity::Value, &span, z, y);
+            if let Some(residual) = self.residual {
+                add(y, &residual[row * n..][span.range]);
+            }
+        }
+    }
+
+    /// A bit is set unless the slope is that of a clear bit: also for NaN.
+    fn bits(&self, span: &Span, slopes: &[f32], mask: &mut [u32]) {
+        let width = words(self.channels.n);
+        let same = self.channels.of_bits(0)[0];
+        for (i, slopes) in slopes.chunks(span.columns).enumerate() {
+            let words = &mut mask[(span.row + i) * width + span.column / 32..];
+            for (w, slopes) in slopes.chunks(32).enumerate() {
+                let mut word = 0;
+                for (j, &slope) in slopes.iter().enumerate() {
+                    let clear = match self.channels.alpha {
+                        None => same,
+                        Some(_) => self.channels.of_bits(span.column + w * 32 + j)[0],
+                    };
+                    word |= u32::from(slope != clear) << j;
+                }
+                words[w] = word;
+            }
+        }
+    }
+
+    /// All of y, on all threads.
+    pub(super) fn all(&self, y: &mut [f32], saved: SavedOut<'_>) {
+        let n = self.channels.n;
+        let m = y.len() / n.max(1);
+        if y.is_empty() {
+            return;
+        }
+        let rows = block_rows(m, n);
+        let mut blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).collect();
+        if let [(y, saved)] = blocks.as_mut_slice() {
+            return self.block(0, y, saved);
+        }
+        blocks.into_par_iter().enumerate().for_each(|(i, (y, mut saved))| self.block(i * rows, y, &mut saved));
+    }
+}
+
+/// Where dz's slope comes from.
+pub(super) enum Slopes<'a> {
+    /// What forward kept.
+    Saved(SavedIn<'a>),
+    /// The slope is 1.
+    Unit,
+    /// dz holds x·Wᵀ; the bias is still to be added.
+    ProductInPlace(Option<&'a [f32]>),
+}
+
+/// dz = dy ⊙ act', and the sums on the way.
+pub(super) struct Descend<'a> {
+    pub(super) channels: Channels<'a>,
+    pub(super) slopes: Slopes<'a>,
+    /// None: dz holds dy.
+    pub(super) dy: Option<&'a [f32]>,
+    /// Σ_rows dz is wanted.
+    pub(super) db: bool,
+    /// Σ dy ⊙ ∂act/∂α is wanted; from z alone.
+    pub(super) dalpha: bool,
+}
+
+impl Descend<'_> {
+    /// Elements of Σ for db and for dα.
+    fn sums(&self) -> (usize, usize) {
+        let n = self.channels.n;
+        let dalpha = if self.channels.alpha.is_some() { n } else { 1 };
+        (if self.db { n } else { 0 }, if self.dalpha { dalpha } else { 0 })
+    }
+
+    /// All of dz, on all threads. Gives the sums for db and dα, empty where not wanted.
+    pub(super) fn all<'p>(&self, dz: &mut [f32], partials: &'p mut Vec<f64>) -> (&'p [f64], &'p [f64]) {
+        let n = self.channels.n;
+        let m = dz.len() / n.max(1);
+        let rows = block_rows(m, n);
+        let count = m.div_ceil(rows).max(1);
+        let (db, dalpha) = self.sums();
+        let width = db + dalpha;
+        let partials = super::scratch(partials, count * width);
+        partials.fill(0.0);
+        if !dz.is_empty() {
+            let blocks = dz.chunks_mut(rows * n).enumerate();
+            let mut sums: Vec<&mut [f64]> = Vec::new();
+            if width > 0 {
+                sums.extend(partials.chunks_mut(width));
+            } else {
+                sums.extend((0..count).map(|_| -> &mut [f64] { &mut [] }));
+            }
+            let mut blocks: Vec<_> = blocks.zip(sums).collect();
+            if let [((_, dz), sums)] = blocks.as_mut_slice() {
+                self.block(0, dz, sums);
+            } else {
+                blocks.into_par_iter().for_each(|((i, dz), sums)| self.block(i * rows, dz, sums));
+            }
+        }
+        let (first, others) = partials.split_at_mut(width);
+        for other in others.chunks(width.max(1)) {
+            for (sum, part) in first.iter_mut().zip(other) {
+                *sum += part;
+            }
+        }
+        first.split_at(db)
+    }
+
+    fn block(&self, row: usize, dz: &mut [f32], sums: &mut [f64]) {
+        let n = self.channels.n;
+        let (db, dalpha) = sums.split_at_mut(self.sums().0);
+        let rows = dz.len() / n;
+        let saved = match self.slopes {
+            Slopes::Saved(saved) => saved.block(row, rows, n),
+            Slopes::Unit | Slopes::ProductInPlace(_) => SavedIn::None,
+        };
+        let mut upstream = [0.0; SPAN];
+        let mut slopes = [0.0; SPAN];
+        let mut pre = [0.0; SPAN];
+        for span in spans(dz.len(), n) {
+            let dz = &mut dz[span.range.clone()];
+            let dy = match self.dy {
+                Some(dy) => &dy[row * n..][span.range.clone()],
+                None => {
+                    upstream[..dz.len()].copy_from_slice(dz);
+                    &upstream[..dz.len()]
+                }
+            };
+            let slopes = &mut slopes[..dz.len()];
+            let z = match (&self.slopes, saved) {
+                (Slopes::ProductInPlace(bias), _) => {
+                    let z = &mut pre[..dz.len()];
+                    z.copy_from_slice(dz);
+                    if let Some(bias) = bias {
+                        for z in z.chunks_mut(span.columns) {
+                            add(z, &bias[span.column..span.column + span.columns]);
+                        }
+                    }
+                    Some(&*z)
+                }
+                (_, SavedIn::Z(z)) => Some(&z[span.range.clone()]),
+                (_, SavedIn::Y(y)) => {
+                    self.from_y(&span, &y[span.range.clone()], slopes);
+                    None
+                }
+                (_, SavedIn::Mask(mask)) => {
+                    self.from_bits(&span, mask, slopes);
+                    None
+                }
+                (_, SavedIn::None) => {
+                    slopes.fill(1.0);
+                    None
+                }
+            };
+            if let Some(z) = z {
+                self.channels.evaluate(Quantity::Slope, &span, z, slopes);
+            }
+            multiply(dy, slopes, dz);
+            if self.db {
+                for dz in dz.chunks(span.columns) {
+                    add_to_sums(&mut db[span.column..span.column + span.columns], dz);
+                }
+            }
+            if let (true, Some(z)) = (self.dalpha, z) {
+                self.channels.evaluate(Quantity::AlphaSlope, &span, z, slopes);
+                if self.channels.alpha.is_some() {
+                    for (dy, slopes) in dy.chunks(span.columns).zip(slopes.chunks(span.columns)) {
+                        add_products(&mut dalpha[span.column..span.column + span.columns], dy, slopes);
+                    }
+                } else if let [sum] = dalpha {
+                    *sum += dot(dy, slopes);
+                }
+            }
+        }
+    }
+
+    /// Rows whose slope follows from y are few and cheap; the f64 mathematics serves.
+    fn from_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
+        for (y, slopes) in y.chunks(span.columns).zip(slopes.chunks_mut(span.columns)) {
+            for (j, (&y, slope)) in y.iter().zip(slopes).enumerate() {
+                *slope = self.channels.at(span.column + j).slope_of_y(f64::from(y)) as f32;
+            }
+        }
+    }
+
+    fn from_bits(&self, span: &Span, mask: &[u32], slopes: &mut [f32]) {
+        let width = words(self.channels.n);
+        let same = self.channels.of_bits(0);
+        for (i, slopes) in slopes.chunks_mut(span.columns).enumerate() {
+            let words = &mask[(span.row + i) * width + span.column / 32..];
+            for (w, slopes) in slopes.chunks_mut(32).enumerate() {
+                for (j, slope) in slopes.iter_mut().enumerate() {
+                    let bits = match self.channels.alpha {
+                        None => same,
+                        Some(_) => self.channels.of_bits(span.column + w * 32 + j),
+                    };
+                    *slope = if words[w] >> j & 1 == 1 { bits[1] } else { bits[0] };
+                }
+            }
+        }
+    }
+}
+
+/// out += other.
+pub(super) fn add(out: &mut [f32], other: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (out, other) in out.iter_mut().zip(other) {
+            *out += other;
+        }
+    });
+}
+
+/// out = a ⊙ b.
+pub(super) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out = a * b;
+        }
+    });
+}
+
+/// sums += values. In f64: a sum of 2²⁰ terms is then as good as its terms.
+fn add_to_sums(sums: &mut [f64], values: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(*value);
+        }
+    });
+}
+
+/// sums += a ⊙ b.
+pub(super) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
+    Arch::new().dispatch(|| {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(*a) * f64::from(*b);
+        }
+    });
+}
+
+/// Σ a ⊙ b in f64, in lanes that do not wait for each other.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    Arch::new().dispatch(|| {
+        let mut lanes = [0.0; LANES];
+        let (a, a_rest) = a.as_chunks::<LANES>();
+        let (b, b_rest) = b.as_chunks::<LANES>();
+        for (a, b) in a.iter().zip(b) {
+            for l in 0..LANES {
+                lanes[l] += f64::from(a[l]) * f64::from(b[l]);
+            }
+        }
+        let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        lanes.iter().sum::<f64>() + rest
+    })
+}

@@ -1,0 +1,208 @@
+//! Matrix products. A·Bᵀ, both with long rows as x and W have them, needs no packing: a tile of dot products runs along
+//! the rows as they lie, and each block of rows is finished (bias, activation) while it is in the cache. Products whose
+//! operands lie the other way go through the `gemm` crate, which packs.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Rows of A in a register tile. 4×3 accumulators, 3 of B and one of A fill the 16 registers of AVX2.
+const TILE_ROWS: usize = 4;
+/// Rows of B in a register tile.
+const TILE_COLUMNS: usize = 3;
+/// Elements of a row that are worked through at a time: 3 rows of B in this length stay in the first-level cache.
+const PANEL: usize = 1024;
+/// Elements of A in a block of rows: it stays in the second-level cache while all of B streams past.
+const BLOCK: usize = 64 * 1024;
+
+/// How many rows of A (and of C) make a block, for `threads` threads: a multiple of the tile.
+pub(super) fn block_rows(m: usize, k: usize, threads: usize) -> usize {
+    let by_cache = (BLOCK / k.clamp(1, PANEL)).clamp(TILE_ROWS, 256);
+    let by_threads = m.div_ceil(threads.max(1));
+    by_cache.min(by_threads.max(1)).next_multiple_of(TILE_ROWS)
+}
+
+/// Whether C has too few rows to give each thread a block: then its columns are split.
+pub(super) fn is_flat(m: usize, threads: usize) -> bool {
+    m < TILE_ROWS * threads
+}
+
+/// c[i][j] (+)= Σ a[i·k + l]·b[j·k + l]: one block, by one thread. `rows` are the rows of C, each as long as B has rows.
+pub(super) fn rows_times_rows(rows: &mut [&mut [f32]], a: &[f32], b: &[f32], k: usize, accumulate: bool) {
+    if k == 0 {
+        if !accumulate {
+            rows.iter_mut().for_each(|row| row.fill(0.0));
+        }
+        return;
+    }
+    for start in (0..k).step_by(PANEL) {
+        let panel = start..(start + PANEL).min(k);
+        Arch::new().dispatch(Panel { rows: &mut *rows, a, b, k, panel, accumulate: accumulate || start > 0 });
+    }
+}
+
+struct Panel<'c, 'r, 'a> {
+    rows: &'c mut [&'r mut [f32]],
+    a: &'a [f32],
+    b: &'a [f32],
+    k: usize,
+    panel: std::ops::Range<usize>,
+    accumulate: bool,
+}
+
+impl WithSimd for Panel<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Panel { rows, a, b, k, panel, accumulate } = self;
+        let columns = rows.first().map_or(0, |row| row.len());
+        for column in (0..columns).step_by(TILE_COLUMNS) {
+            for (tile, rows) in rows.chunks_mut(TILE_ROWS).enumerate() {
+                let a = &a[tile * TILE_ROWS * k..];
+                let b = &b[column * k..];
+                let shape = Strip { k, panel: &panel, column, accumulate };
+                match columns - column {
+                    1 => strip::<S, 1>(simd, rows, a, b, shape),
+                    2 => strip::<S, 2>(simd, rows, a, b, shape),
+                    _ => strip::<S, TILE_COLUMNS>(simd, rows, a, b, shape),
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Strip<'a> {
+    k: usize,
+    panel: &'a std::ops::Range<usize>,
+    column: usize,
+    accumulate: bool,
+}
+
+#[inline(always)]
+fn strip<S: Simd, const C: usize>(simd: S, rows: &mut [&mut [f32]], a: &[f32], b: &[f32], strip: Strip<'_>) {
+    match rows.len() {
+        1 => tile::<S, 1, C>(simd, rows, a, b, strip),
+        2 => tile::<S, 2, C>(simd, rows, a, b, strip),
+        3 => tile::<S, 3, C>(simd, rows, a, b, strip),
+        _ => tile::<S, TILE_ROWS, C>(simd, rows, a, b, strip),
+    }
+}
+
+/// R×C dot products at once.
+#[inline(always)]
+fn tile<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    rows: &mut [&mut [f32]],
+    a: &[f32],
+    b: &[f32],
+    strip: Strip<'_>,
+) {
+    let row = |matrix, index: usize| -> (&[S::f32s], &[f32]) { part::<S>(matrix, index * strip.k, strip.panel) };
+    let a: [_; R] = std::array::from_fn(|i| row(a, i));
+    let b: [_; C] = std::array::from_fn(|j| row(b, j));
+    let length = a[0].0.len();
+    // Cut to one length, so that the loop has no bounds to check.
+    let av: [_; R] = std::array::from_fn(|i| &a[i].0[..length]);
+    let bv: [_; C] = std::array::from_fn(|j| &b[j].0[..length]);
+    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+    for l in 0..length {
+        let b: [_; C] = std::array::from_fn(|j| bv[j][l]);
+        for i in 0..R {
+            let a = av[i][l];
+            for j in 0..C {
+                sums[i][j] = simd.mul_add_f32s(a, b[j], sums[i][j]);
+            }
+        }
+    }
+    for (i, row) in rows.iter_mut().enumerate().take(R) {
+        for j in 0..C {
+            let mut sum = simd.reduce_sum_f32s(sums[i][j]);
+            for (a, b) in a[i].1.iter().zip(b[j].1) {
+                sum = a.mul_add(*b, sum);
+            }
+            let c = &mut row[strip.column + j];
+            *c = if strip.accumulate { *c + sum } else { sum };
+        }
+    }
+}
+
+/// A panel of one row: whole vectors, and the rest.
+#[inline(always)]
+fn part<'a, S: Simd>(matrix: &'a [f32], start: usize, panel: &std::ops::Range<usize>) -> (&'a [S::f32s], &'a [f32]) {
+    S::as_simd_f32s(&matrix[start + panel.start..start + panel.end])
+}
+
+/// A matrix as it lies: element (i, j) at `data[i·row + j·column]`.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a> View<'a> {
+    /// Rows of `columns` elements, one behind the other.
+    pub(super) fn rows(data: &'a [f32], columns: usize) -> Self {
+        View { data, row: columns, column: 1 }
+    }
+
+    /// The same memory, read across.
+    pub(super) fn transposed(self) -> Self {
+        View { row: self.column, column: self.row, ..self }
+    }
+
+    /// Whether an m×n matrix of these strides lies within the data.
+    fn holds(&self, m: usize, n: usize) -> bool {
+        let end = |count: usize, stride: usize| (count.checked_sub(1)?).checked_mul(stride);
+        match (end(m, self.row), end(n, self.column)) {
+            (Some(row), Some(column)) => row.checked_add(column).is_some_and(|last| last < self.data.len()),
+            _ => true,
+        }
+    }
+}
+
+/// C (+)= A·B with C m×n in rows, A m×k, B k×n, on all threads of the pool.
+pub(super) fn general(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            c.fill(0.0);
+        }
+        return;
+    }
+    let within = m.checked_mul(n).is_some_and(|elements| elements <= c.len()) && a.holds(m, k) && b.holds(k, n);
+    assert!(within, "a product's operands are as long as its shape says");
+    call_gemm(c, a, b, (m, n, k), accumulate);
+}
+
+#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
+fn call_gemm(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+    let scale = if accumulate { 1.0 } else { 0.0 };
+    // SAFETY: `general` has checked that every element of the m×n, m×k and k×n matrices lies within its slice; C is
+    // borrowed mutably, so it overlaps neither A nor B; strides are below isize::MAX because they index slices of f32.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            scale,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! What both CPU roads take, and the checks of it: lengths, and that each operand is there if and only if the request
+//! calls for it.
+
+use crate::{
+    activation::Activation,
+    error::{Error, Result},
+    request::{AffineRequest, AlphaSource, Operand},
+};
+
+/// The operands of forward: slices of at least the length that the request says; what lies behind is not read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ForwardInputs<'a> {
+    /// `[M, K]`
+    pub x: &'a [f32],
+    /// `[N, K]` or `[K, N]`
+    pub w: &'a [f32],
+    /// `[N]`, if the request has a bias.
+    pub b: Option<&'a [f32]>,
+    /// `[1]` or `[N]`, if α is not a constant.
+    pub alpha: Option<&'a [f32]>,
+    /// `[M, N]`, if the request has a residual.
+    pub residual: Option<&'a [f32]>,
+}
+
+impl<'a> ForwardInputs<'a> {
+    /// The same operands, each of exactly its length.
+    pub(super) fn checked(&self, request: &AffineRequest) -> Result<ForwardInputs<'a>> {
+        request.check_sizes()?;
+        let (m, n, k) = (request.m, request.n, request.k);
+        Ok(ForwardInputs {
+            x: slice(Operand::X, self.x, &[m, k])?,
+            w: slice(Operand::W, self.w, &[n, k])?,
+            b: optional(Operand::B, self.b, request.bias, &[n])?,
+            alpha: alpha(Operand::Alpha, self.alpha, request.alpha, n)?,
+            residual: optional(Operand::Residual, self.residual, request.residual, &[m, n])?,
+        })
+    }
+}
+
+/// An activation alone on a tensor [rows, channels]; α per channel goes along the last dimension.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Elementwise {
+    /// Leading dimensions, flattened.
+    pub rows: usize,
+    /// The last dimension.
+    pub channels: usize,
+    /// The activation.
+    pub activation: Activation,
+    /// Where its α comes from.
+    pub alpha: AlphaSource,
+}
+
+impl Elementwise {
+    /// α of the right length, if it is an operand.
+    pub(super) fn checked_alpha<'a>(&self, given: Option<&'a [f32]>) -> Result<Option<&'a [f32]>> {
+        if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
+            return Err(Error::Operand {
+                operand: Operand::Alpha,
+                expected: format!("no alpha: {} has no learnable parameter", self.activation),
+                got: "an alpha operand".into(),
+            });
+        }
+        alpha(Operand::Alpha, given, self.alpha, self.channels)
+    }
+
+    /// Room for the gradient of α, if it is wanted.
+    pub(super) fn checked_dalpha<'a>(
+        &self,
+        operand: Operand,
+        given: Option<&'a mut [f32]>,
+    ) -> Result<Option<&'a mut [f32]>> {
+        match given {
+            Some(_) if self.alpha == AlphaSource::Constant => Err(constant_alpha(operand)),
+            Some(given) => slice_mut(operand, given, &[alpha_length(self.alpha, self.channels)]).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A gradient asked of a constant α.
+pub(super) fn constant_alpha(operand: Operand) -> Error {
+    let expected = "alpha per layer or per channel: a constant has no gradient".into();
+    Error::Operand { operand, expected, got: "a constant alpha".into() }
+}
+
+/// The elements of `shape`; sizes are below 2³² after `check_sizes`, a product of two fits u64 and usize of 64 bits.
+pub(super) fn length(operand: Operand, shape: &[usize]) -> Result<usize> {
+    let elements = crate::shape::elements(operand, shape)?;
+    usize::try_from(elements).map_err(|_| Error::LimitExceeded {
+        what: format!("elements of {operand}"),
+        asked: elements,
+        limit: usize::MAX as u64,
+    })
+}
+
+fn too_short(operand: Operand, shape: &[usize], length: usize, got: usize) -> Error {
+    Error::Shape { operand, expected: format!("{length} elements, {shape:?}"), got: format!("{got} elements") }
+}
+
+/// The first elements of `given`, as many as `shape` has.
+pub(super) fn slice<'a, T>(operand: Operand, given: &'a [T], shape: &[usize]) -> Result<&'a [T]> {
+    let length = length(operand, shape)?;
+    given.get(..length).ok_or_else(|| too_short(operand, shape, length, given.len()))
+}
+
+/// [`slice`], to be written.
+pub(super) fn slice_mut<'a, T>(operand: Operand, given: &'a mut [T], shape: &[usize]) -> Result<&'a mut [T]> {
+    let length = length(operand, shape)?;
+    let got = given.len();
+    given.get_mut(..length).ok_or_else(|| too_short(operand, shape, length, got))
+}
+
+/// An operand that must be there if `wanted`, and must not if not.
+pub(super) fn optional<'a>(
+    operand: Operand,
+    given: Option<&'a [f32]>,
+    wanted: bool,
+    shape: &[usize],
+) -> Result<Option<&'a [f32]>> {
+    match (given, wanted) {
+        (Some(given), true) => slice(operand, given, shape).map(Some),
+        (None, false) => Ok(None),
+        (None, true) => {
+            Err(Error::Operand { operand, expected: format!("an operand of shape {shape:?}"), got: "none".into() })
+        }
+        (Some(_), false) => {
+            Err(Error::Operand { operand, expected: "none: the request has no such operand".into(), got: "one".into() })
+        }
+    }
+}
+
+/// α by where it comes from.
+pub(super) fn alpha<'a>(
+    operand: Operand,
+    given: Option<&'a [f32]>,
+    source: AlphaSource,
+    channels: usize,
+) -> Result<Option<&'a [f32]>> {
+    optional(operand, given, source != AlphaSource::Constant, &[alpha_length(source, channels)])
+}
+
+/// Elements of α, and of its gradient.
+pub(super) const fn alpha_length(source: AlphaSource, channels: usize) -> usize {
+    match source {
+        AlphaSource::Constant | AlphaSource::PerLayer => 1,
+        AlphaSource::PerChannel => channels,
+    }
+}

@@ -1,0 +1,89 @@
+//! The activations alone on a tensor [rows, channels], in f64.
+
+use super::{Gradient, with_alpha};
+use crate::{
+    cpu::operands::{self, Elementwise},
+    error::Result,
+    request::{AlphaSource, Operand},
+};
+
+/// What backward gives.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BackwardOutputs {
+    /// dy ⊙ act'(x)
+    pub dx: Vec<f64>,
+    /// Σ dy ⊙ ∂act/∂α, `[channels]` for α per channel, else `[1]`
+    pub dalpha: Gradient,
+}
+
+/// What double backward gives.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DoubleBackwardOutputs {
+    /// ddx ⊙ act'(x)
+    pub ddy: Vec<f64>,
+    /// ddx ⊙ dy ⊙ act''(x)
+    pub dx2: Vec<f64>,
+    /// Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α
+    pub dalpha2: Gradient,
+}
+
+/// y = act(x; α).
+pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>) -> Result<Vec<f64>> {
+    let x = operands::slice(Operand::X, x, &[request.rows, request.channels])?;
+    let alpha = request.checked_alpha(alpha)?;
+    let value = |(i, &x): (usize, &f32)| {
+        with_alpha(request.activation, request.alpha, alpha, i % request.channels).value(f64::from(x))
+    };
+    Ok(x.iter().enumerate().map(value).collect())
+}
+
+/// Where the gradient of α of element `i` is summed.
+fn channel(request: &Elementwise, i: usize) -> usize {
+    if request.alpha == AlphaSource::PerChannel { i % request.channels } else { 0 }
+}
+
+/// dx = dy ⊙ act'(x), dα = Σ dy ⊙ ∂act/∂α.
+pub fn backward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, dy: &[f32]) -> Result<BackwardOutputs> {
+    let shape = [request.rows, request.channels];
+    let x = operands::slice(Operand::X, x, &shape)?;
+    let dy = operands::slice(Operand::Dy, dy, &shape)?;
+    let alpha = request.checked_alpha(alpha)?;
+    let mut out = BackwardOutputs {
+        dx: Vec::new(),
+        dalpha: Gradient::zeros(operands::alpha_length(request.alpha, request.channels)),
+    };
+    for (i, (&x, &dy)) in x.iter().zip(dy).enumerate() {
+        let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
+        let (x, dy) = (f64::from(x), f64::from(dy));
+        out.dx.push(dy * activation.slope(x));
+        out.dalpha.add(channel(request, i), dy * activation.alpha_slope(x));
+    }
+    Ok(out)
+}
+
+/// ddy = ddx ⊙ act', dx2 = ddx ⊙ dy ⊙ act'', dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α.
+pub fn double_backward(
+    request: &Elementwise,
+    x: &[f32],
+    alpha: Option<&[f32]>,
+    dy: &[f32],
+    ddx: &[f32],
+) -> Result<DoubleBackwardOutputs> {
+    let shape = [request.rows, request.channels];
+    let x = operands::slice(Operand::X, x, &shape)?;
+    let dy = operands::slice(Operand::Dy, dy, &shape)?;
+    let ddx = operands::slice(Operand::Ddx, ddx, &shape)?;
+    let alpha = request.checked_alpha(alpha)?;
+    let mut out = DoubleBackwardOutputs {
+        dalpha2: Gradient::zeros(operands::alpha_length(request.alpha, request.channels)),
+        ..DoubleBackwardOutputs::default()
+    };
+    for i in 0..x.len() {
+        let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
+        let (x, dy, ddx) = (f64::from(x[i]), f64::from(dy[i]), f64::from(ddx[i]));
+        out.ddy.push(ddx * activation.slope(x));
+        out.dx2.push(ddx * dy * activation.curvature(x));
+        out.dalpha2.add(channel(request, i), ddx * dy * activation.alpha_curvature(x));
+    }
+    Ok(out)
+}
