@@ -135,7 +135,8 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let text = error.render().to_string();
-            let useful = text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
+            let useful =
+                text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
             let line = useful.collect::<Vec<_>>().join(" ");
             Failure::new(line.trim_start_matches("error: ")).report()
         }

@@ -56,5 +56,6 @@ fn describe(gpu: &Gpu, text: &mut String) {
         let _ = writeln!(text, "  {name:<40}{value}");
     }
     let _ = writeln!(text, "features:");
-    let _ = writeln!(text, "  {:<40}{}", "timestamps (device times in benchmarks)", yes(wgpu::Features::TIMESTAMP_QUERY));
+    let _ =
+        writeln!(text, "  {:<40}{}", "timestamps (device times in benchmarks)", yes(wgpu::Features::TIMESTAMP_QUERY));
 }

@@ -133,7 +133,9 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         Ok(saved) => saved,
         Err(elbow::Error::Unsupported { what, why }) => {
             let got = Saved::from(args.save);
-            return Err(Failure::new(format_args!("--save: expected a choice that is enough, got {got}: {what}: {why}")));
+            return Err(Failure::new(format_args!(
+                "--save: expected a choice that is enough, got {got}: {what}: {why}"
+            )));
         }
         Err(other) => return Err(other.into()),
     };
@@ -176,7 +178,11 @@ fn elementwise(
         Some(alpha) if alpha.values.len() == 1 => AlphaSource::PerLayer,
         Some(alpha) if alpha.shape == [channels] => AlphaSource::PerChannel,
         Some(alpha) => {
-            return Err(Failure::mismatch(Operand::Alpha, format!("[1] or [{channels}]"), format!("{:?}", alpha.shape)));
+            return Err(Failure::mismatch(
+                Operand::Alpha,
+                format!("[1] or [{channels}]"),
+                format!("{:?}", alpha.shape),
+            ));
         }
     };
     Ok(Elementwise { activation, rows, channels, source, x, alpha, dy, ddx })
