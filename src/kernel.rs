@@ -123,7 +123,7 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.file.name())?;
         if let Some(kind) = self.activation {
-            write!(f, " {}", kind.name())?;
+            write!(f, " {}", kind.row().name)?;
         }
         for (name, value) in &self.flags {
             match value {

@@ -30,7 +30,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     paste(kernel.file.text(), &mut seen, &mut source).map_err(fail)?;
     let mut functions = String::new();
     if let Some(kind) = kernel.activation {
-        paste(kind.wgsl(), &mut seen, &mut functions).map_err(fail)?;
+        paste(kind.row().wgsl, &mut seen, &mut functions).map_err(fail)?;
     }
     let mut text = String::from("// ");
     let _ = writeln!(text, "{kernel}\n{}", kernel.dtype.prelude());

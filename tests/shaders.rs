@@ -1,0 +1,253 @@
+//! Every kernel variant that a plan can ask for, without a GPU: parsed, validated, written out for Vulkan, Metal and DX12,
+//! its bindings and its parameter block compared with the Rust side.
+
+use std::collections::HashSet;
+
+use elbow::{
+    Activation, AlphaSource, Road, Saved, Want, WeightLayout,
+    activation::rows,
+    kernel::{Kernel, KernelFile, Params},
+    plan::{self, Caps, DeviceClass, Pin, Plan, TILES},
+    request::{AffineRequest, BackwardRequest, Below, Gradients},
+    shader::{Binding, assemble},
+};
+use naga::{
+    back::{hlsl, msl, spv},
+    front::wgsl,
+    proc::Layouter,
+    valid::{Capabilities, ValidationFlags, Validator},
+};
+
+/// One of each row, with its default parameters (or 0.5 where there is no default).
+fn activations() -> Vec<Activation> {
+    rows()
+        .iter()
+        .map(|row| {
+            Activation::new(row.kind, &vec![0.5; row.parameters.iter().filter(|p| p.default.is_none()).count()])
+                .unwrap()
+        })
+        .collect()
+}
+
+fn caps() -> Caps {
+    Caps::defaults(DeviceClass::Discrete)
+}
+
+const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
+const SAVED: [Saved; 4] = [Saved::Z, Saved::Y, Saved::Mask, Saved::None];
+
+/// The kernels of every plan for one activation and tile.
+fn collect(
+    kernels: &mut HashSet<Kernel>,
+    activation: Activation,
+    tile: usize,
+    size: usize,
+    bias: bool,
+    residual: bool,
+) {
+    let mut add = |plan: elbow::Result<Plan>| {
+        if let Ok(plan) = plan {
+            kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel));
+        }
+    };
+    for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
+        for alpha in ALPHAS {
+            for saved in SAVED {
+                for splits in [1, 2] {
+                    let request = AffineRequest {
+                        layout,
+                        alpha,
+                        bias,
+                        residual,
+                        saved,
+                        ..AffineRequest::new(size, size, size, activation)
+                    };
+                    let pin = Pin { tile: Some(tile), splits: Some(splits), ..Pin::default() };
+                    add(plan::forward(&request, true, residual, &caps(), &pin));
+                    for road in [Road::Prologue, Road::TwoPass] {
+                        for dalpha in [Want::No, Want::Overwrite] {
+                            let gradients = Gradients {
+                                x: Want::Overwrite,
+                                w: Want::Overwrite,
+                                b: if bias { Want::Overwrite } else { Want::No },
+                                alpha: dalpha,
+                                residual: if residual { Want::Overwrite } else { Want::No },
+                            };
+                            let below = Below { activation, alpha, saved, db: gradients.b, dalpha };
+                            for below in [None, Some(below)] {
+                                let request =
+                                    BackwardRequest { affine: request, gradients, road, upstream_is_dz: false, below };
+                                add(plan::backward(&request, true, &caps(), &pin));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn every_kernel() -> Vec<Kernel> {
+    let mut kernels = HashSet::new();
+    // Every activation with every road, saved choice and α on one tile of each kind; every tile with a few activations.
+    for activation in activations() {
+        collect(&mut kernels, activation, 0, 32, true, true);
+    }
+    for tile in 0..TILES.len() {
+        for spec in ["identity", "leaky_relu", "gelu"] {
+            for (bias, residual) in [(true, false), (false, true)] {
+                for size in [32, 33] {
+                    collect(&mut kernels, spec.parse().unwrap(), tile, size, bias, residual);
+                }
+            }
+        }
+    }
+    for activation in activations() {
+        for alpha in ALPHAS {
+            for channels in [5, 64] {
+                for in_place in [false, true] {
+                    for want in [Want::No, Want::Overwrite] {
+                        let forward = plan::ElementwiseForward { rows: 8, channels, activation, alpha, in_place };
+                        let backward = plan::ElementwiseBackward { forward, dx: Want::Overwrite, dalpha: want };
+                        let double = plan::ElementwiseDouble {
+                            forward,
+                            ddy: Want::Overwrite,
+                            dx2: Want::Overwrite,
+                            dalpha2: want,
+                        };
+                        let plans = [
+                            plan::elementwise_forward(&forward, true, &caps()),
+                            plan::elementwise_backward(&backward, &caps()),
+                            plan::elementwise_double(&double, &caps()),
+                        ];
+                        kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
+                    }
+                }
+            }
+        }
+    }
+    let training = [plan::softmax_cross_entropy(4, 3, &caps()), plan::sgd(4, 0.1, 0.9, &caps())];
+    kernels.extend(training.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
+    let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
+    kernels.sort_by_key(Kernel::to_string);
+    kernels
+}
+
+fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
+    let text = assemble(kernel, binding).map_err(|e| e.to_string())?;
+    let module = wgsl::parse_str(&text).map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
+
+    let mut storage = 0;
+    for (_, variable) in module.global_variables.iter() {
+        let Some(bound) = variable.binding else { continue };
+        if bound.binding == 0 {
+            let mut layouter = Layouter::default();
+            layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
+            let size = layouter[variable.ty].size as usize;
+            if size != size_of::<Params>() {
+                return Err(format!("the parameter block has {size} bytes in WGSL, {} in Rust", size_of::<Params>()));
+            }
+            let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
+                return Err("the parameter block is no struct".into());
+            };
+            let offsets: Vec<(String, u32)> =
+                members.iter().map(|m| (m.name.clone().unwrap_or_default(), m.offset)).collect();
+            let expected = PARAMS.map(|(name, offset)| (name.to_owned(), offset as u32));
+            if offsets != expected {
+                return Err(format!("the parameter block is {offsets:?} in WGSL, {expected:?} in Rust"));
+            }
+            continue;
+        }
+        storage += 1;
+        let slot = kernel.slots.get(bound.binding as usize - 1).ok_or("a binding without a slot")?;
+        let writable = matches!(variable.space, naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE));
+        if variable.name.as_deref() != Some(slot.role) || writable != (slot.written || binding == Binding::Shared) {
+            return Err(format!(
+                "binding {} is {:?} (writable: {writable}), the slot {slot:?}",
+                bound.binding, variable.name
+            ));
+        }
+    }
+    if storage != kernel.slots.iter().filter(|s| s.within.is_none()).count() || storage > 7 {
+        return Err(format!("{storage} storage bindings for {} slots; at most 7", kernel.slots.len()));
+    }
+
+    spv::write_vec(&module, &info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
+    let mut resources = msl::BindingMap::default();
+    for (_, variable) in module.global_variables.iter() {
+        if let Some(bound) = variable.binding {
+            let target = msl::BindTarget { buffer: Some(bound.binding as u8), mutable: true, ..Default::default() };
+            resources.insert(bound, target);
+        }
+    }
+    let entry = msl::EntryPointResources { resources, sizes_buffer: Some(30), ..Default::default() };
+    let options = msl::Options {
+        lang_version: (2, 1),
+        per_entry_point_map: [("main".to_owned(), entry)].into(),
+        ..Default::default()
+    };
+    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
+    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V5_1, ..Default::default() };
+    let mut out = String::new();
+    hlsl::Writer::new(&mut out, &options, &hlsl::PipelineOptions::default())
+        .write(&module, &info, None)
+        .map_err(|e| format!("HLSL: {e}"))?;
+    Ok(())
+}
+
+const PARAMS: [(&str, usize); 12] = [
+    ("rows", std::mem::offset_of!(Params, rows)),
+    ("cols", std::mem::offset_of!(Params, cols)),
+    ("red", std::mem::offset_of!(Params, red)),
+    ("chunk", std::mem::offset_of!(Params, chunk)),
+    ("tiles", std::mem::offset_of!(Params, tiles)),
+    ("tiles_cols", std::mem::offset_of!(Params, tiles_cols)),
+    ("plane", std::mem::offset_of!(Params, plane)),
+    ("grid_x", std::mem::offset_of!(Params, grid_x)),
+    ("channels", std::mem::offset_of!(Params, channels)),
+    ("accumulate", std::mem::offset_of!(Params, accumulate)),
+    ("p", std::mem::offset_of!(Params, p)),
+    ("at", std::mem::offset_of!(Params, at)),
+];
+
+#[test]
+fn every_permutation_is_valid_on_every_backend() {
+    let kernels = every_kernel();
+    for file in KernelFile::ALL {
+        assert!(kernels.iter().any(|k| k.file == file), "no plan asks for {}", file.name());
+    }
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let chunks: Vec<&[Kernel]> = kernels.chunks(kernels.len().div_ceil(threads)).collect();
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let handles: Vec<_> = chunks
+            .into_iter()
+            .map(|chunk| {
+                scope.spawn(move || {
+                    let mut failures = Vec::new();
+                    for kernel in chunk {
+                        for binding in [Binding::Exclusive, Binding::Shared] {
+                            if let Err(message) = check(kernel, binding) {
+                                failures.push(format!("{kernel} ({binding:?}): {message}"));
+                            }
+                        }
+                    }
+                    failures
+                })
+            })
+            .collect();
+        handles.into_iter().flat_map(|h| h.join().unwrap()).collect()
+    });
+    println!("{} kernel variants, each in two binding flavours", kernels.len());
+    assert!(failures.is_empty(), "{} of {}: {}", failures.len(), kernels.len(), failures[0]);
+}
+
+#[test]
+fn a_missing_function_is_an_error_without_a_gpu() {
+    // identity has no alpha: a kernel that asks for ∂act/∂α must not pass.
+    let mut kernel = every_kernel().into_iter().find(|k| k.flag("SUM_DALPHA") == 1).unwrap();
+    kernel.activation = Some(Activation::IDENTITY.kind());
+    assert!(check(&kernel, Binding::Exclusive).is_err());
+}
