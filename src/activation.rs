@@ -14,6 +14,7 @@ mod gain;
 mod kink;
 mod math;
 mod parse;
+mod row;
 mod saved;
 mod table;
 #[cfg(test)]
@@ -22,8 +23,9 @@ mod tests;
 pub use gain::Gain;
 pub use kink::Kink;
 pub use math::Quantity;
+pub use row::{Domain, Parameter, Row};
+pub use table::rows;
 pub(crate) use table::shared_wgsl;
-pub use table::{Domain, Parameter, Row, rows};
 
 use crate::error::{Error, Result};
 

@@ -45,7 +45,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(scale2(s.m / p.x, s.n), 0.0, z > 0.0), z);
 }
 
-// expm1(u) - u exp(u) = -u^2 (1/2 + u/3 + u^2/8 + ...): the difference cancels near 0, the series does not.
+// (1 - u) exp(u) - 1 = -u^2 (1/2 + u/3 + u^2/8 + ...): the difference cancels near 0, the series (own fit) does not.
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
     let sum = u.h + u.l;
@@ -53,7 +53,7 @@ fn act_da(z: f32, p: vec2<f32>) -> f32 {
         + sum * 2.45992123e-06)));
     let q = 0.5 + sum * (0.333333313 + sum * (0.125000015 + sum * (0.0333334431 + sum * high)));
     let s = exp_scaled(u.h, u.l);
-    let lower = select(act_expm1(u) - scale2(sum * s.m, s.n), -(sum * sum) * q, abs(sum) < 1.0);
+    let lower = select(scale2((1.0 - sum) * s.m, s.n) - 1.0, -(sum * sum) * q, abs(sum) < 1.0);
     return keep_nan(select(lower, 0.0, z > 0.0), z);
 }
 

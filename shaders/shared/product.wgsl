@@ -1,6 +1,5 @@
 #use bits
-// a * z as h + l, where the rounding of a plain product would be multiplied by |a * z| in an exponential, or would put z
-// on the wrong side of a kink.
+// a * z as h + l, where the rounding of a plain product would be multiplied by |a * z| in an exponential.
 
 struct Pair {
     h: f32,

@@ -5,21 +5,21 @@ use super::Activation;
 /// Second moments for z ~ N(0, 1), by quadrature.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gain {
-    /// E[act(z)²]. Weights of variance 1 / (fan_in · E[act²]) keep the size of the signal from layer to layer.
+    /// `E[act(z)²]`. Weights of variance `1 / (fan_in · E[act²])` keep the size of the signal from layer to layer.
     pub value_moment: f64,
-    /// E[act'(z)²]. Weights of variance 1 / (fan_out · E[act'²]) keep the size of the gradient.
+    /// `E[act'(z)²]`. Weights of variance `1 / (fan_out · E[act'²])` keep the size of the gradient.
     pub slope_moment: f64,
 }
 
 impl Gain {
-    /// 1 / √E[act²]: the factor on the standard deviation 1/√fan_in. For relu it is √2 (He, Zhang, Ren, Sun 2015,
+    /// `1 / √E[act²]`: the factor on the standard deviation 1/√fan_in. For relu it is √2 (He, Zhang, Ren, Sun 2015,
     /// "Delving Deep into Rectifiers", eq. 10), for leaky_relu √(2 / (1 + α²)) (eq. 15). PyTorch's `calculate_gain` agrees
     /// for these; its 5/3 for tanh and 3/4 for selu are recommendations, not moments.
     pub fn he_gain(&self) -> f64 {
         1.0 / self.value_moment.sqrt()
     }
 
-    /// 1 / √E[act'²]: the same for the backward signal.
+    /// `1 / √E[act'²]`: the same for the backward signal.
     pub fn backward_gain(&self) -> f64 {
         1.0 / self.slope_moment.sqrt()
     }
@@ -30,7 +30,7 @@ const FAR: f64 = 40.0;
 const NODES: usize = 16;
 
 impl Activation {
-    /// E[act(z)²] and E[act'(z)²] for z ~ N(0, 1): adaptive Gauss-Legendre quadrature, split at the kinks; error below 1e-10
+    /// `E[act(z)²]` and `E[act'(z)²]` for z ~ N(0, 1): adaptive Gauss-Legendre quadrature, split at the kinks; error below 1e-10
     /// (relative for moments above 1).
     pub fn gain(&self) -> Gain {
         let rule = gauss_legendre();

@@ -4,8 +4,11 @@
 //! cancel nowhere but at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that the row declares. Logarithms
 //! and exponentials come from the `libm` crate, so that the judge says the same on every machine.
 
-use libm::{erfc, exp, expm1, fma, hypot, log1p, sqrt};
+mod smooth;
 
+use libm::{exp, expm1, log1p, sqrt};
+
+use self::smooth::{Logistic, celu, gelu_erf, gelu_tanh, mish, sech2, softplus, squareplus, swish, tanh, tanhshrink};
 use super::{Activation, Kind};
 
 /// One of the five functions that an activation is made of.
@@ -172,12 +175,7 @@ impl Activation {
 
 /// Klambauer et al. 2017: scale, and scale · α.
 const SELU_SCALE: f64 = 1.0507009873554805;
-pub(super) const SELU_BOTH: f64 = 1.7580993408473768;
-/// 1/√2 in two parts.
-const INV_SQRT_2: (f64, f64) = (std::f64::consts::FRAC_1_SQRT_2, -4.833646656726457e-17);
-/// 1/√(2π).
-const INV_SQRT_2PI: f64 = 0.3989422804014327;
-
+const SELU_BOTH: f64 = 1.7580993408473768;
 /// The whole table of mathematics.
 fn jet(activation: &Activation, z: f64) -> Jet {
     let [a, b] = activation.params.map(f64::from);
@@ -264,48 +262,6 @@ fn jet(activation: &Activation, z: f64) -> Jet {
     }
 }
 
-/// e·x where e is an exponential that may have vanished: then the limit 0, also for infinite x.
-fn fade(e: f64, x: f64) -> f64 {
-    if e == 0.0 { 0.0 } else { e * x }
-}
-
-/// exp(h + l), l small.
-fn exp_pair(h: f64, l: f64) -> f64 {
-    let e = exp(h);
-    if l == 0.0 { e } else { e + e * l }
-}
-
-/// A sum h + l, l beyond the last digit of h.
-#[derive(Debug, Clone, Copy)]
-struct Pair {
-    h: f64,
-    l: f64,
-}
-
-impl Pair {
-    fn product(x: f64, y: f64) -> Pair {
-        let h = x * y;
-        Pair { h, l: fma(x, y, -h) }
-    }
-
-    fn sum(self, other: Pair) -> Pair {
-        let h = self.h + other.h;
-        let part = h - self.h;
-        let l = (self.h - (h - part)) + (other.h - part);
-        Pair { h, l: l + self.l + other.l }
-    }
-
-    fn times(self, x: f64) -> Pair {
-        let p = Pair::product(self.h, x);
-        Pair { h: p.h, l: p.l + self.l * x }
-    }
-
-    fn by(self, other: Pair) -> Pair {
-        let p = self.times(other.h);
-        Pair { h: p.h, l: p.l + self.h * other.l }
-    }
-}
-
 /// Where slope·z + offset lies. The product of two f32 is exact here, so the side is.
 enum Side {
     Below,
@@ -324,186 +280,4 @@ impl Side {
             Side::Inside(product + offset)
         }
     }
-}
-
-fn tanh(z: f64) -> f64 {
-    // expm1 has a relative accuracy that holds near 0; e = exp(-2|z|) - 1.
-    let e = expm1(-2.0 * z.abs());
-    (-e / (2.0 + e)).copysign(z)
-}
-
-/// 1 - tanh².
-fn sech2(z: f64) -> f64 {
-    let e = exp(-2.0 * z.abs());
-    4.0 * e / ((1.0 + e) * (1.0 + e))
-}
-
-/// z - tanh z: near 0 by the continued fraction of tanh, whose terms are all positive; else (t - 1) + 2e/(1 + e).
-fn tanhshrink(z: f64) -> f64 {
-    let t = z.abs();
-    if t < 1.0 {
-        let s = z * z;
-        // tanh z = z / (1 + c), c = s / (3 + s / (5 + s / (7 + ...)))
-        let c = (1..14).rev().fold(0.0, |c, k| s / (f64::from(2 * k + 1) + c));
-        return z * c / (1.0 + c);
-    }
-    let e = exp(-2.0 * t);
-    ((t - 1.0) + 2.0 * e / (1.0 + e)).copysign(z)
-}
-
-/// sigmoid(βz) and its parts, from e = exp(-|βz|).
-struct Logistic {
-    /// |βz|, capped where e is 0.
-    t: f64,
-    negative: bool,
-    e: f64,
-    /// 1 + e.
-    d: f64,
-}
-
-impl Logistic {
-    fn of(beta: f64, z: f64) -> Logistic {
-        let u = Pair::product(beta, z.clamp(-f64::MAX, f64::MAX));
-        let negative = u.h < 0.0;
-        let t = u.h.abs().min(1e4);
-        let e = exp_pair(
-            -t,
-            if t == 1e4 {
-                0.0
-            } else if negative {
-                u.l
-            } else {
-                -u.l
-            },
-        );
-        Logistic { t, negative, e, d: 1.0 + e }
-    }
-
-    fn sigmoid(&self) -> f64 {
-        if self.negative { self.e / self.d } else { 1.0 / self.d }
-    }
-
-    /// 1 - e.
-    fn gap(&self) -> f64 {
-        -expm1(-self.t)
-    }
-}
-
-fn swish(beta: f64, z: f64) -> Jet {
-    let q = Logistic::of(beta, z);
-    let (e, d, t) = (q.e, q.d, q.t);
-    let value = if q.negative { fade(e, z) / d } else { z / d };
-    let k = e * (d - t) / (d * d);
-    let slope = if q.negative { k } else { 1.0 - k };
-    let bracket = (2.0 * d - t * q.gap()) / (d * d * d);
-    let bracket_terms = (2.0 * d + t * q.gap()) / (d * d * d);
-    let ez = fade(e, z);
-    Jet::with_alpha(value, slope, beta * e * bracket, fade(ez, z) / (d * d), ez * bracket)
-        .terms(Quantity::Slope, q.sigmoid() + t * e / (d * d))
-        .terms(Quantity::Curvature, beta.abs() * e * bracket_terms)
-        .terms(Quantity::AlphaCurvature, ez.abs() * bracket_terms)
-}
-
-fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
-    if beta * z > threshold {
-        return Jet::line(z, 1.0);
-    }
-    let q = Logistic::of(beta, z);
-    let (e, d) = (q.e, q.d);
-    let log = log1p(e);
-    let value = if q.negative { log / beta } else { z + log / beta };
-    let alpha_slope = -(q.t * e / d + log) / beta / beta;
-    Jet::with_alpha(value, q.sigmoid(), beta * e / (d * d), alpha_slope, fade(e, z) / (d * d))
-}
-
-fn celu(alpha: f64, z: f64) -> Jet {
-    let quotient = z / alpha;
-    let u = if quotient.abs() > 1e4 {
-        Pair { h: 1e4f64.copysign(quotient), l: 0.0 }
-    } else {
-        Pair { h: quotient, l: fma(-quotient, alpha, z) / alpha }
-    };
-    let e = exp_pair(u.h, u.l);
-    let m = if u.l == 0.0 { expm1(u.h) } else { expm1(u.h) + e * u.l };
-    // expm1(u) - u exp(u) = -u² Σ (k - 1)/k! u^(k-2): near 0 the difference cancels.
-    let alpha_slope = if u.h.abs() < 1.0 {
-        let mut term = 0.5;
-        let mut sum = 0.0;
-        for k in 2..26 {
-            sum += term * f64::from(k - 1);
-            term *= u.h / f64::from(k + 1);
-        }
-        -u.h * u.h * sum
-    } else {
-        m - fade(e, u.h)
-    };
-    Jet::with_alpha(alpha * m, e, e / alpha, alpha_slope, -fade(e, u.h) / alpha)
-}
-
-fn squareplus(b: f64, z: f64) -> Jet {
-    let r = hypot(z, sqrt(b));
-    let t = z.abs();
-    let value = if z > 0.0 { (z + r) / 2.0 } else { b / (2.0 * (r + t)) };
-    let small = b / (2.0 * r) / (r + t);
-    let slope = if z > 0.0 { 1.0 - small } else { small };
-    let ratio = if z.is_infinite() { z.signum() } else { z / r };
-    Jet::with_alpha(value, slope, b / (2.0 * r) / r / r, 0.25 / r, -0.25 * ratio / r / r)
-}
-
-/// e = exp(-t²/2) and Φ(-t), t = |z|.
-fn gelu_erf(z: f64) -> Jet {
-    let t = z.abs().min(1e3);
-    let square = Pair::product(t, t);
-    let pdf = INV_SQRT_2PI * exp_pair(-0.5 * square.h, -0.5 * square.l);
-    // erfc at t/√2 in two parts: erfc(w + l) = erfc(w) - 2/√π exp(-w²) l.
-    let w = Pair { h: INV_SQRT_2.0, l: INV_SQRT_2.1 }.times(t);
-    let tail = 0.5 * erfc(w.h) - std::f64::consts::SQRT_2 * pdf * w.l;
-    let k = tail - t * pdf;
-    let below = z < 0.0;
-    let value = if below { -(tail * t) } else { z - tail * t };
-    let from_root = t - std::f64::consts::SQRT_2;
-    let curvature = -pdf * (from_root + 9.667293313452913e-17) * (t + std::f64::consts::SQRT_2);
-    Jet::plain(value, if below { k } else { 1.0 - k }, curvature)
-        .terms(Quantity::Slope, if below { tail } else { 1.0 - tail } + t * pdf)
-        .terms(Quantity::Curvature, pdf * (2.0 + t * t))
-}
-
-/// z·sigmoid(2u), 2u = A·z + B·z³; A = 2√(2/π), B = 0.044715·A, in two parts each.
-fn gelu_tanh(z: f64) -> Jet {
-    const A: Pair = Pair { h: 1.5957691216057308, l: -9.96930880911092e-17 };
-    const B: Pair = Pair { h: 0.07135481627260025, l: -6.175149918155315e-19 };
-    let t = z.abs().min(30.0);
-    let cubic = B.by(Pair::product(t, t)).times(t);
-    let u = A.times(t).sum(cubic);
-    let e = exp_pair(-u.h, -u.l);
-    let d = 1.0 + e;
-    let u1 = A.h + 3.0 * B.h * t * t;
-    let u2 = 6.0 * B.h * t;
-    let k = e * (d - t * u1) / (d * d);
-    let below = z < 0.0;
-    let first = (2.0 * u1 + t * u2) * d;
-    let second = t * u1 * u1 * -expm1(-u.h);
-    let cube = d * d * d;
-    Jet::plain(if below { -(e * t) / d } else { z / d }, if below { k } else { 1.0 - k }, e * (first - second) / cube)
-        .terms(Quantity::Slope, if below { e / d } else { 1.0 / d } + t * u1 * e / (d * d))
-        .terms(Quantity::Curvature, e * (first + second) / cube)
-}
-
-/// With w = exp(-|z|), T = tanh(softplus z), h = 1 - T², s = sigmoid z: rationals in w.
-fn mish(z: f64) -> Jet {
-    let t = z.abs().min(1e4);
-    let w = exp(-t);
-    let below = z < 0.0;
-    let (tanh, hs, s, c) = if below {
-        let d = w * (w + 2.0) + 2.0;
-        (w * (w + 2.0) / d, 4.0 * w * (1.0 + w) / (d * d), w / (1.0 + w), 1.0 / (1.0 + w))
-    } else {
-        let d = 1.0 + 2.0 * w * (1.0 + w);
-        ((1.0 + 2.0 * w) / d, 4.0 * w * w * (1.0 + w) / (d * d), 1.0 / (1.0 + w), w / (1.0 + w))
-    };
-    let signed = t.copysign(z);
-    let value = if below { signed * tanh } else { z * tanh };
-    Jet::plain(value, tanh + signed * hs, hs * (2.0 + signed * (c - 2.0 * tanh * s)))
-        .terms(Quantity::Slope, tanh + t * hs)
-        .terms(Quantity::Curvature, hs * (2.0 + t * (c + 2.0 * tanh * s)))
 }

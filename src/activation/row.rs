@@ -1,0 +1,103 @@
+//! What a row of the table says.
+
+use std::fmt;
+
+use super::{Kind, Quantity};
+
+/// What values a parameter may take. NaN is in none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Domain {
+    /// Any finite number.
+    Finite,
+    /// Any finite number but 0.
+    NonZero,
+    /// Finite and > 0.
+    Positive,
+    /// Finite and >= 0.
+    NonNegative,
+    /// Any finite number, or +inf for never.
+    FiniteOrNever,
+}
+
+impl Domain {
+    /// Whether the value is allowed.
+    pub fn contains(self, value: f32) -> bool {
+        match self {
+            Domain::Finite => value.is_finite(),
+            Domain::NonZero => value.is_finite() && value != 0.0,
+            Domain::Positive => value.is_finite() && value > 0.0,
+            Domain::NonNegative => value.is_finite() && value >= 0.0,
+            Domain::FiniteOrNever => value.is_finite() || value == f32::INFINITY,
+        }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Domain::Finite => "a finite number",
+            Domain::NonZero => "a finite number that is not 0",
+            Domain::Positive => "a finite number > 0",
+            Domain::NonNegative => "a finite number >= 0",
+            Domain::FiniteOrNever => "a finite number, or inf for no threshold",
+        })
+    }
+}
+
+/// A parameter of an activation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Parameter {
+    /// Its name in formulas and errors.
+    pub name: &'static str,
+    /// What it is when left out; None if it must be given.
+    pub default: Option<f32>,
+    /// What it may be.
+    pub domain: Domain,
+}
+
+/// All that is known of one activation. Parser, documents, tests and benchmarks walk these.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Row {
+    /// Which row this is.
+    pub kind: Kind,
+    /// The name, as printed.
+    pub name: &'static str,
+    /// The formula, in z and the parameters' names.
+    pub formula: &'static str,
+    /// The parameters in order; the first is α.
+    pub parameters: &'static [Parameter],
+    /// `[α, second parameter]` where the row takes none.
+    pub fixed: [f32; 2],
+    /// Whether α (the first parameter) can be learnable: then act_da and act_dzda are there.
+    pub learnable: bool,
+    /// Other names that are understood. Case, `-`, `_` and spaces never matter.
+    pub aliases: &'static [&'static str],
+    /// The name of the WGSL file; rows that are one function share it.
+    pub file: &'static str,
+    /// The text of `shaders/activation/FILE.wgsl`. A line `#use NAME` names a shared file that it needs.
+    pub wgsl: &'static str,
+    /// Largest error allowed on a GPU, in the order of [`Quantity::ALL`]: ulp of the result, or of
+    /// [`super::Activation::terms`] where that is larger, over all finite z whose result is normal.
+    pub ulp: [f64; 5],
+    /// Whether y can be enough for the slope (for which parameters: [`super::Activation::saved_is_enough`]).
+    pub from_y: bool,
+    /// Whether one bit is enough for the slope.
+    pub from_bit: bool,
+    /// Where it comes from.
+    pub source: &'static str,
+}
+
+impl Row {
+    /// Name and aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// Largest error allowed for this quantity, in ulp.
+    pub fn tolerance(&self, quantity: Quantity) -> f64 {
+        self.ulp[quantity as usize]
+    }
+}
