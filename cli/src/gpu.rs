@@ -31,7 +31,7 @@ fn zeros_like(gpu: &Gpu, tensor: &Option<Tensor>, wanted: bool) -> elbow::Result
 }
 
 fn gradient(tensor: &Option<DeviceTensor>) -> Option<Gradient<'_>> {
-    tensor.as_ref().and_then(|t| Gradient::overwrite(t))
+    tensor.as_ref().and_then(Gradient::overwrite)
 }
 
 /// Downloads those that are there, in order.
