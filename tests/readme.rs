@@ -85,5 +85,8 @@ fn the_compatibility_table_knows_this_version() {
     let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
     let mut parts = env!("CARGO_PKG_VERSION").split('.');
     let minor = format!("{}.{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    assert!(readme.contains(&format!("| {minor} |")), "README.md: no line for elbow {minor} in the compatibility table");
+    assert!(
+        readme.contains(&format!("| {minor} |")),
+        "README.md: no line for elbow {minor} in the compatibility table"
+    );
 }
