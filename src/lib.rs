@@ -8,10 +8,12 @@ pub mod elementwise;
 pub mod error;
 pub mod gpu;
 pub mod kernel;
+pub mod mlp;
 pub mod plan;
 pub mod request;
 pub mod shader;
 pub mod shape;
+pub mod train;
 
 pub use activation::Activation;
 pub use error::{Error, Result};
@@ -20,6 +22,7 @@ pub use gpu::{
     record::{Target, View},
     transfer::Tensor,
 };
+pub use mlp::Mlp;
 pub use request::{AlphaSource, Operand, Road, Saved, Want, WeightLayout};
 /// The wgpu that this version is built on: use it, so that the types match.
 pub use wgpu;

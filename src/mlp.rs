@@ -1,0 +1,405 @@
+//! A stack of dense layers that lives on the device: y₀ = x, y_l = act(y_{l−1}·W_lᵀ + b_l; α_l), the last layer linear.
+//!
+//! A convenience over [`affine`] and [`train`](crate::train): it owns memory and nothing else. Everything is recorded into the
+//! caller's encoder or pass, so that a whole training step can be one pass and one submission. Backward is a chain: the dx
+//! product of each layer applies the slope of the layer below, so dz of a hidden layer is written once and no pass of its
+//! own is spent on it.
+
+use crate::{
+    activation::Activation,
+    affine::{Backward, ChainBelow, Forward, Gradient},
+    error::{Error, Result},
+    gpu::{
+        Gpu,
+        record::{Target, View},
+        transfer::Tensor,
+    },
+    plan::Plan,
+    request::{AffineRequest, AlphaSource, Operand, Saved},
+    shape,
+    train::{Sgd, SoftmaxCrossEntropy},
+};
+
+/// What an [`Mlp`] is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Architecture<'a> {
+    /// Features of the input, of each hidden layer, and of the output: `[64, 128, 64, 10]` has three layers.
+    pub sizes: &'a [usize],
+    /// The activation of every hidden layer; the last layer is linear.
+    pub activation: Activation,
+    /// Where its α comes from; a learnable one starts at the activation's own number.
+    pub alpha: AlphaSource,
+    /// The largest batch that will come.
+    pub max_batch: usize,
+}
+
+/// One minibatch and how far to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'a> {
+    /// Input `[.., K]`, M rows.
+    pub x: View<'a>,
+    /// Classes as u32 words, `[M]`.
+    pub labels: View<'a>,
+    /// Receives the loss of each row, `[M]`.
+    pub loss: View<'a>,
+    /// Learning rate.
+    pub rate: f32,
+    /// Momentum.
+    pub momentum: f32,
+}
+
+/// A multi-layer perceptron on the device: parameters, their gradients, and the memory of a batch, allocated once.
+#[derive(Debug, Clone)]
+pub struct Mlp {
+    layers: Vec<Layer>,
+    max_batch: usize,
+    /// All parameters side by side, so that one dispatch updates them; gradients and velocities lie the same way.
+    parameters: Tensor,
+    gradients: Tensor,
+    velocity: Tensor,
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    activation: Activation,
+    saved: Saved,
+    w: Place<2>,
+    b: Place<1>,
+    alpha: Option<Place<1>>,
+    /// `[max_batch, N]`
+    y: Tensor,
+    /// z or the mask, where the activation calls for one.
+    kept: Option<Tensor>,
+    /// `[max_batch, N]`
+    dz: Tensor,
+}
+
+/// A tensor among the parameters.
+#[derive(Debug, Clone)]
+struct Place<const D: usize> {
+    /// First element.
+    at: usize,
+    shape: [usize; D],
+}
+
+impl<const D: usize> Place<D> {
+    fn of<'a>(&'a self, all: &'a Tensor) -> View<'a> {
+        View::at(all.buffer(), self.at as u64 * 4, &self.shape)
+    }
+}
+
+/// The parameters of one layer and their gradients.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters<'a> {
+    /// Weight `[N, K]`.
+    pub w: View<'a>,
+    /// Bias `[N]`.
+    pub b: View<'a>,
+    /// α, `[1]` or `[N]`, if it is learnable.
+    pub alpha: Option<View<'a>>,
+    /// Gradient of w, of the last backward.
+    pub dw: View<'a>,
+    /// Gradient of b.
+    pub db: View<'a>,
+    /// Gradient of α.
+    pub dalpha: Option<View<'a>>,
+}
+
+/// Every tensor starts where a binding may start on any device (256 bytes), so that vec4 reads and aligned bindings hold.
+const ALIGN: usize = 64;
+
+impl Mlp {
+    /// Allocates and initialises: weights normal with standard deviation gain / √fan_in, the gain by the activation's row
+    /// (He et al. 2015 for ReLU and PReLU), biases 0, α at the activation's own number.
+    ///
+    /// `normal` gives standard normal numbers; layer by layer, in the order of W `[N, K]`.
+    pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
+        let Architecture { sizes, activation, alpha, max_batch } = *architecture;
+        if sizes.len() < 2 {
+            return Err(Error::Shape {
+                operand: Operand::W,
+                expected: "at least two sizes: in features and out features".into(),
+                got: format!("{sizes:?}"),
+            });
+        }
+        let mut values = Vec::new();
+        let mut layers = Vec::with_capacity(sizes.len() - 1);
+        for (index, pair) in sizes.windows(2).enumerate() {
+            let (k, n) = (pair[0], pair[1]);
+            let hidden = index + 2 < sizes.len();
+            let (activation, alpha) =
+                if hidden { (activation, alpha) } else { (Activation::IDENTITY, AlphaSource::Constant) };
+            let request = AffineRequest { alpha, ..AffineRequest::new(max_batch, n, k, activation) };
+            request.check_sizes()?;
+            let learnable = alpha != AlphaSource::Constant;
+            let saved = request.resolve_saved(learnable)?;
+            // An activation that is zero almost everywhere has no gain to speak of.
+            let gain = activation.gain().he_gain();
+            let gain = if gain.is_finite() { gain } else { 1.0 };
+            let deviation = (gain / (k.max(1) as f64).sqrt()) as f32;
+            let w = place(&mut values, [n, k], || deviation * normal());
+            let b = place(&mut values, [n], || 0.0);
+            let alphas = if alpha == AlphaSource::PerLayer { 1 } else { n };
+            let alpha = learnable.then(|| place(&mut values, [alphas], || activation.params()[0]));
+            let kept = match saved {
+                Saved::Z => Some(gpu.zeros(&[max_batch, n])?),
+                Saved::Mask => Some(gpu.zeros(&[max_batch, n.div_ceil(32)])?),
+                Saved::Auto | Saved::Y | Saved::None => None,
+            };
+            let (y, dz) = (gpu.zeros(&[max_batch, n])?, gpu.zeros(&[max_batch, n])?);
+            layers.push(Layer { activation, saved, w, b, alpha, y, kept, dz });
+        }
+        let shape = [values.len()];
+        let parameters = gpu.upload(&values, &shape)?;
+        Ok(Mlp { layers, max_batch, parameters, gradients: gpu.zeros(&shape)?, velocity: gpu.zeros(&shape)? })
+    }
+
+    /// Number of layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// The largest batch.
+    pub fn max_batch(&self) -> usize {
+        self.max_batch
+    }
+
+    /// The activation of a layer.
+    pub fn activation(&self, layer: usize) -> Option<Activation> {
+        self.layers.get(layer).map(|l| l.activation)
+    }
+
+    /// What a layer keeps for backward.
+    pub fn saved(&self, layer: usize) -> Option<Saved> {
+        self.layers.get(layer).map(|l| l.saved)
+    }
+
+    /// Parameters and gradients of a layer, on the device: [`Gpu::download_view`] copies them back.
+    pub fn parameters(&self, layer: usize) -> Option<Parameters<'_>> {
+        let layer = self.layers.get(layer)?;
+        Some(Parameters {
+            w: layer.w.of(&self.parameters),
+            b: layer.b.of(&self.parameters),
+            alpha: layer.alpha.as_ref().map(|a| a.of(&self.parameters)),
+            dw: layer.w.of(&self.gradients),
+            db: layer.b.of(&self.gradients),
+            dalpha: layer.alpha.as_ref().map(|a| a.of(&self.gradients)),
+        })
+    }
+
+    /// The output y `[max_batch, N]` of a layer: after forward the first rows hold the batch. Of the last layer: the logits.
+    pub fn output(&self, layer: usize) -> Option<&Tensor> {
+        self.layers.get(layer).map(|l| &l.y)
+    }
+
+    /// The gradient dz `[max_batch, N]` of a layer. Of the last layer: what the loss writes and backward starts from.
+    pub fn dz(&self, layer: usize) -> Option<&Tensor> {
+        self.layers.get(layer).map(|l| &l.dz)
+    }
+
+    /// y of every layer for a batch `[.., K]`, one dispatch a layer.
+    pub fn forward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
+        let rows = self.rows(x)?;
+        in_one_pass(target.into(), |pass| self.record_forward(gpu, pass, x, rows))
+    }
+
+    /// The softmax cross-entropy of the logits that forward left, `[M]` for M labels, and its gradient.
+    pub fn loss<'t, 'p: 't>(
+        &self,
+        gpu: &Gpu,
+        target: impl Into<Target<'t, 'p>>,
+        labels: View<'_>,
+        loss: View<'_>,
+    ) -> Result<()> {
+        let rows = shape::elements(Operand::Saved, labels.shape)? as usize;
+        if rows > self.max_batch {
+            return Err(Error::Shape {
+                operand: Operand::Saved,
+                expected: format!("at most {} labels, the largest batch", self.max_batch),
+                got: format!("{rows}"),
+            });
+        }
+        let Some(top) = self.layers.last() else { return Ok(()) };
+        let logits = [rows, top.b.shape[0]];
+        let (x, dx) = (top.y.view_as(&logits), top.dz.view_as(&logits));
+        SoftmaxCrossEntropy { logits: x, labels, loss, dlogits: dx }.record(gpu, target)
+    }
+
+    /// All gradients, from the dz of the last layer and from what forward of this very batch left.
+    pub fn backward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
+        let rows = self.rows(x)?;
+        in_one_pass(target.into(), |pass| {
+            self.backward_calls(rows, x, &mut |call| call.record(gpu, Target::Pass(&mut *pass)))
+        })
+    }
+
+    /// What backward of a batch will run, from the last layer to the first.
+    pub fn backward_plans(&self, gpu: &Gpu, x: View<'_>) -> Result<Vec<Plan>> {
+        let mut plans = Vec::with_capacity(self.layers.len());
+        self.backward_calls(self.rows(x)?, x, &mut |call| {
+            plans.push(call.plan(gpu)?);
+            Ok(())
+        })?;
+        Ok(plans)
+    }
+
+    /// Descent with momentum on every w, b and α.
+    pub fn step<'t, 'p: 't>(
+        &self,
+        gpu: &Gpu,
+        target: impl Into<Target<'t, 'p>>,
+        rate: f32,
+        momentum: f32,
+    ) -> Result<()> {
+        in_one_pass(target.into(), |pass| {
+            // One dispatch, or as many as one binding's size makes it.
+            let most = (gpu.caps().max_binding as usize / 4 / ALIGN * ALIGN).max(ALIGN);
+            let total = self.parameters.elements();
+            for first in (0..total).step_by(most) {
+                let shape = [most.min(total - first)];
+                let part = |all| View::at(Tensor::buffer(all), first as u64 * 4, &shape);
+                let (parameter, gradient) = (part(&self.parameters), part(&self.gradients));
+                let velocity = part(&self.velocity);
+                Sgd { parameter, gradient, velocity, rate, momentum }.record(gpu, Target::Pass(&mut *pass))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A whole training step: forward, loss, backward, update; one pass.
+    ///
+    /// Shapes are checked before anything is recorded. An error after that (memory, a lost device) may leave some of the
+    /// calls in the pass: no update is among them.
+    pub fn train<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, step: &Step<'_>) -> Result<()> {
+        let rows = self.rows(step.x)?;
+        if step.labels.shape != [rows] {
+            return Err(Error::Shape {
+                operand: Operand::Saved,
+                expected: format!("[{rows}], a label for each row of x"),
+                got: format!("{:?}", step.labels.shape),
+            });
+        }
+        in_one_pass(target.into(), |pass| {
+            self.record_forward(gpu, pass, step.x, rows)?;
+            self.loss(gpu, Target::Pass(&mut *pass), step.labels, step.loss)?;
+            self.backward_calls(rows, step.x, &mut |call| call.record(gpu, Target::Pass(&mut *pass)))?;
+            self.step(gpu, Target::Pass(&mut *pass), step.rate, step.momentum)
+        })
+    }
+
+    fn record_forward(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, x: View<'_>, rows: usize) -> Result<()> {
+        let shapes = self.shapes(rows);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let call = Forward {
+                saved: layer.saved,
+                b: Some(layer.b.of(&self.parameters)),
+                alpha: layer.alpha.as_ref().map(|a| a.of(&self.parameters)),
+                save_to: layer.kept.as_ref().map(|kept| kept.view_as(shapes[index].kept(layer.saved))),
+                ..Forward::new(
+                    layer.activation,
+                    self.input(index, x, &shapes),
+                    layer.w.of(&self.parameters),
+                    layer.y.view_as(&shapes[index].y),
+                )
+            };
+            call.record(gpu, Target::Pass(&mut *pass))?;
+        }
+        Ok(())
+    }
+
+    /// The chain from the last layer down: every dy is dz already, and every dx product hands dz to the layer below.
+    fn backward_calls(
+        &self,
+        rows: usize,
+        x: View<'_>,
+        each: &mut dyn FnMut(&Backward<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let shapes = self.shapes(rows);
+        for (index, layer) in self.layers.iter().enumerate().rev() {
+            let top = index + 1 == self.layers.len();
+            let below = index.checked_sub(1).and_then(|i| Some((self.layers.get(i)?, shapes.get(i)?)));
+            let call = Backward {
+                dy_is_dz: true,
+                x: Some(self.input(index, x, &shapes)),
+                w: Some(layer.w.of(&self.parameters)),
+                dw: Gradient::overwrite(layer.w.of(&self.gradients)),
+                // The layers under the top have theirs from the chain.
+                db: if top { Gradient::overwrite(layer.b.of(&self.gradients)) } else { None },
+                dx: below.and_then(|(below, shape)| Gradient::overwrite(below.dz.view_as(&shape.y))),
+                below: below.map(|(below, shape)| ChainBelow {
+                    activation: below.activation,
+                    saved: below.saved,
+                    saved_from: match below.saved {
+                        Saved::Y => Some(below.y.view_as(&shape.y)),
+                        saved => below.kept.as_ref().map(|kept| kept.view_as(shape.kept(saved))),
+                    },
+                    alpha: below.alpha.as_ref().map(|a| a.of(&self.parameters)),
+                    db: Gradient::overwrite(below.b.of(&self.gradients)),
+                    dalpha: below.alpha.as_ref().and_then(|a| Gradient::overwrite(a.of(&self.gradients))),
+                }),
+                // With dz given the layer is as good as linear: its own activation has been applied.
+                ..Backward::new(Activation::IDENTITY, Saved::None, layer.dz.view_as(&shapes[index].y))
+            };
+            each(&call)?;
+        }
+        Ok(())
+    }
+
+    fn input<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> View<'a> {
+        match index.checked_sub(1) {
+            Some(below) => self.layers[below].y.view_as(&shapes[below].y),
+            None => x,
+        }
+    }
+
+    fn shapes(&self, rows: usize) -> Vec<Shapes> {
+        let shapes = |n: usize| Shapes { y: [rows, n], mask: [rows, n.div_ceil(32)] };
+        self.layers.iter().map(|layer| shapes(layer.b.shape[0])).collect()
+    }
+
+    /// M, if x fits the first layer and the memory of a batch.
+    fn rows(&self, x: View<'_>) -> Result<usize> {
+        let (rows, columns) = shape::rows_and_columns(Operand::X, x.shape)?;
+        let k = self.layers.first().map_or(0, |layer| layer.w.shape[1]);
+        if columns != k || rows > self.max_batch {
+            return Err(Error::Shape {
+                operand: Operand::X,
+                expected: format!("[.., {k}] with at most {} rows, the largest batch", self.max_batch),
+                got: format!("{:?}", x.shape),
+            });
+        }
+        Ok(rows)
+    }
+}
+
+/// The shapes of a layer's memory for one batch.
+struct Shapes {
+    y: [usize; 2],
+    mask: [usize; 2],
+}
+
+impl Shapes {
+    fn kept(&self, saved: Saved) -> &[usize; 2] {
+        if saved == Saved::Mask { &self.mask } else { &self.y }
+    }
+}
+
+/// Appends a tensor to the parameters.
+fn place<const D: usize>(values: &mut Vec<f32>, shape: [usize; D], mut value: impl FnMut() -> f32) -> Place<D> {
+    let at = values.len();
+    let elements = shape.iter().product();
+    values.extend(std::iter::repeat_with(&mut value).take(elements));
+    values.resize(values.len().next_multiple_of(ALIGN), 0.0);
+    Place { at, shape }
+}
+
+/// Records into the caller's pass, or into one pass of the caller's encoder.
+fn in_one_pass(target: Target<'_, '_>, f: impl FnOnce(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Result<()> {
+    match target {
+        Target::Pass(pass) => f(pass),
+        Target::Encoder(encoder) => {
+            let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
+            f(&mut encoder.begin_compute_pass(&descriptor))
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A training step of an [`Mlp`] against the same step made of reference calls; and that training trains.
+
+use elbow::{
+    Activation, AlphaSource, Gpu, Saved, Tensor, View, Want,
+    cpu::{ForwardInputs, reference},
+    kernel::KernelFile,
+    mlp::{Architecture, Mlp, Step},
+    request::{AffineRequest, BackwardRequest, Below, Gradients},
+    train::Sgd,
+};
+
+/// Random enough, and the same everywhere: a linear congruential generator through Box and Muller.
+struct Normal(u64);
+
+impl Normal {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    fn next(&mut self) -> f32 {
+        let (u, v) = (self.uniform(), self.uniform());
+        ((-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()) as f32
+    }
+}
+
+/// One layer's parameters on the host.
+#[derive(Clone)]
+struct HostLayer {
+    request: AffineRequest,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    alpha: Option<Vec<f32>>,
+}
+
+fn host_layers(gpu: &Gpu, mlp: &Mlp, sizes: &[usize], rows: usize, alpha: AlphaSource) -> Vec<HostLayer> {
+    let layer = |index: usize| {
+        let p = mlp.parameters(index).unwrap();
+        let hidden = index + 1 < mlp.layers();
+        let mut request = AffineRequest::new(rows, sizes[index + 1], sizes[index], mlp.activation(index).unwrap());
+        request.alpha = if hidden { alpha } else { AlphaSource::Constant };
+        HostLayer {
+            request,
+            w: gpu.download_view(p.w).unwrap(),
+            b: gpu.download_view(p.b).unwrap(),
+            alpha: p.alpha.map(|a| gpu.download_view(a).unwrap()),
+        }
+    };
+    (0..mlp.layers()).map(layer).collect()
+}
+
+/// Loss of each row and the gradient of the mean loss, in f64.
+fn cross_entropy(logits: &[f64], labels: &[u32], classes: usize) -> (Vec<f64>, Vec<f64>) {
+    let rows = labels.len();
+    let mut losses = Vec::with_capacity(rows);
+    let mut gradient = Vec::with_capacity(rows * classes);
+    for (row, &label) in logits.chunks(classes).zip(labels) {
+        let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = row.iter().map(|z| (z - top).exp()).sum();
+        losses.push(sum.ln() - (row[label as usize] - top));
+        gradient.extend(row.iter().enumerate().map(|(c, z)| {
+            let hit = f64::from(u8::from(c == label as usize));
+            ((z - top).exp() / sum - hit) / rows as f64
+        }));
+    }
+    (losses, gradient)
+}
+
+/// Gradients of one layer.
+struct HostGradients {
+    dw: Vec<f64>,
+    db: Vec<f64>,
+    dalpha: Vec<f64>,
+}
+
+fn to_f32(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|&v| v as f32).collect()
+}
+
+/// The step by the reference: losses, and the gradients of every layer.
+fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>, Vec<HostGradients>) {
+    let mut inputs = vec![x.to_vec()];
+    let mut zs = Vec::new();
+    for layer in layers {
+        let operands = ForwardInputs {
+            x: inputs.last().unwrap(),
+            w: &layer.w,
+            b: Some(&layer.b),
+            alpha: layer.alpha.as_deref(),
+            residual: None,
+        };
+        let out = reference::forward(&layer.request, operands).unwrap();
+        inputs.push(to_f32(&out.y));
+        zs.push(to_f32(&out.z));
+    }
+    let top = layers.len() - 1;
+    let logits: Vec<f64> = zs[top].iter().map(|&z| f64::from(z)).collect();
+    let (losses, dlogits) = cross_entropy(&logits, labels, layers[top].request.n);
+    let mut dz = to_f32(&dlogits);
+    let mut gradients = Vec::new();
+    let mut dalpha = Vec::new();
+    for index in (0..layers.len()).rev() {
+        let layer = &layers[index];
+        let below = index.checked_sub(1).map(|i| Below {
+            activation: layers[i].request.activation,
+            alpha: layers[i].request.alpha,
+            saved: Saved::Z,
+            db: Want::Overwrite,
+            dalpha: Want::No,
+        });
+        let request = BackwardRequest {
+            affine: layer.request,
+            gradients: Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() },
+            road: elbow::Road::Auto,
+            upstream_is_dz: true,
+            below,
+        };
+        let operands = reference::BackwardInputs {
+            x: &inputs[index],
+            w: &layer.w,
+            b: Some(&layer.b),
+            alpha: layer.alpha.as_deref(),
+            dy: &dz,
+            z: None,
+            z_below: index.checked_sub(1).map(|i| zs[i].as_slice()),
+            alpha_below: index.checked_sub(1).and_then(|i| layers[i].alpha.as_deref()),
+        };
+        let out = reference::backward(&request, operands).unwrap();
+        gradients.push(HostGradients { dw: out.dw.value, db: out.db.value, dalpha });
+        dz = to_f32(&out.dz_below.value);
+        dalpha = out.dalpha_below.value;
+    }
+    gradients.reverse();
+    (losses, gradients)
+}
+
+/// Largest error beside the largest value: each element of a gradient is a sum whose terms may cancel.
+fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let scale = want.iter().fold(1e-3, |a: f64, v| a.max(v.abs()));
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        let error = (f64::from(g) - w).abs() / scale;
+        assert!(error <= tolerance, "{what}[{i}]: got {g}, the reference has {w}, scale {scale}");
+    }
+}
+
+/// The f32 of the device against f64 sums over f32 inputs; a few roundings a layer, relative to the largest element.
+const TOLERANCE: f64 = 1e-5;
+const RATE: f32 = 0.3;
+const MOMENTUM: f32 = 0.9;
+
+#[test]
+fn a_step_is_the_step_of_the_reference() {
+    let gpu = Gpu::new().unwrap();
+    let cases: &[(&str, AlphaSource, &[usize])] = &[
+        ("relu", AlphaSource::Constant, &[7, 33, 5, 3]),
+        ("leaky_relu(0.01)", AlphaSource::Constant, &[16, 8, 4]),
+        ("prelu(0.25)", AlphaSource::PerChannel, &[13, 37, 65, 10]),
+        ("prelu(0.25)", AlphaSource::PerLayer, &[13, 37, 65, 10]),
+        ("gelu_erf", AlphaSource::Constant, &[9, 17, 11, 4]),
+        ("silu", AlphaSource::Constant, &[32, 64, 32, 8]),
+        ("swish(1)", AlphaSource::PerChannel, &[5, 19, 3]),
+        ("elu(1)", AlphaSource::Constant, &[11, 31, 2]),
+        ("elu(0.5)", AlphaSource::PerLayer, &[11, 31, 6, 2]),
+        ("identity", AlphaSource::Constant, &[6, 5, 4]),
+        ("tanh", AlphaSource::Constant, &[1, 1, 1, 1]),
+        ("relu6", AlphaSource::Constant, &[6, 40, 3]),
+        ("relu", AlphaSource::Constant, &[12, 5]),
+    ];
+    for &(spec, alpha, sizes) in cases {
+        let mut rng = Normal(spec.len() as u64 + 17);
+        let max_batch = 43;
+        let activation: Activation = spec.parse().unwrap();
+        let architecture = Architecture { sizes, activation, alpha, max_batch };
+        let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
+        let (features, classes) = (sizes[0], sizes[sizes.len() - 1]);
+        let loss = gpu.zeros(&[max_batch]).unwrap();
+        let mut velocities: Option<Vec<HostGradients>> = None;
+        // Batches that change; the second step has a velocity.
+        for rows in [43, 1, 30] {
+            let name = format!("{spec} {alpha:?} {sizes:?} batch {rows}");
+            let x: Vec<f32> = (0..rows * features).map(|_| rng.next()).collect();
+            let labels: Vec<u32> = (0..rows).map(|m| (m * 7 % classes) as u32).collect();
+            let before = host_layers(&gpu, &mlp, sizes, rows, alpha);
+            let (losses, gradients) = reference_step(&before, &x, &labels);
+
+            let (x, labels) = (gpu.upload(&x, &[rows, features]).unwrap(), gpu.upload_words(&labels, &[rows]).unwrap());
+            let shape = [rows];
+            let (x, labels) = (x.view(), labels.view());
+            let step = Step { x, labels, loss: loss.view_as(&shape), rate: RATE, momentum: MOMENTUM };
+            gpu.submit_pass(|pass| mlp.train(&gpu, pass, &step)).unwrap();
+
+            assert_close(&format!("{name}: loss"), &gpu.download_view(step.loss).unwrap(), &losses, TOLERANCE);
+            let after = host_layers(&gpu, &mlp, sizes, rows, alpha);
+            let mut next = Vec::new();
+            for (index, want) in gradients.iter().enumerate() {
+                let got = mlp.parameters(index).unwrap();
+                let (before, after) = (&before[index], &after[index]);
+                let old = velocities.as_ref().map(|v| &v[index]);
+                let check = |part: &str, got: View<'_>, want: &[f64], old: Option<&[f64]>, p: &[f32], q: &[f32]| {
+                    let what = format!("{name}: layer {index}: {part}");
+                    let got = gpu.download_view(got).unwrap();
+                    assert_close(&what, &got, want, TOLERANCE);
+                    let velocity: Vec<f64> = want
+                        .iter()
+                        .enumerate()
+                        .map(|(i, g)| g + f64::from(MOMENTUM) * old.map_or(0.0, |v| v[i]))
+                        .collect();
+                    let moved = |(p, v): (&f32, &f64)| f64::from(*p) - f64::from(RATE) * v;
+                    let updated: Vec<f64> = p.iter().zip(&velocity).map(moved).collect();
+                    assert_close(&format!("{what} updated"), q, &updated, TOLERANCE);
+                    velocity
+                };
+                next.push(HostGradients {
+                    dw: check("w", got.dw, &want.dw, old.map(|v| v.dw.as_slice()), &before.w, &after.w),
+                    db: check("b", got.db, &want.db, old.map(|v| v.db.as_slice()), &before.b, &after.b),
+                    dalpha: match (got.dalpha, &before.alpha, &after.alpha) {
+                        (Some(got), Some(p), Some(q)) => {
+                            check("alpha", got, &want.dalpha, old.map(|v| v.dalpha.as_slice()), p, q)
+                        }
+                        _ => Vec::new(),
+                    },
+                });
+            }
+            velocities = Some(next);
+        }
+    }
+}
+
+#[test]
+fn the_chain_writes_dz_once_and_has_no_pass_of_its_own() {
+    let gpu = Gpu::new().unwrap();
+    for alpha in [AlphaSource::Constant, AlphaSource::PerChannel] {
+        let activation = Activation::prelu(0.25).unwrap();
+        let architecture = Architecture { sizes: &[20, 40, 30, 10], activation, alpha, max_batch: 16 };
+        let mlp = Mlp::new(&gpu, &architecture, &mut || 0.1).unwrap();
+        let x = gpu.zeros(&[16, 20]).unwrap();
+        let plans = mlp.backward_plans(&gpu, x.view()).unwrap();
+        assert_eq!(plans.len(), 3, "one call a layer");
+        for (layer, plan) in plans.iter().rev().enumerate() {
+            let passes =
+                plan.dispatches.iter().filter(|d| d.kernel.file == KernelFile::LocalGradient).collect::<Vec<_>>();
+            // The bias of the top layer is summed from dlogits; below it the chain sums.
+            assert_eq!(passes.len(), usize::from(layer == 2), "layer {layer}:\n{plan}");
+            assert!(passes.iter().all(|d| d.kernel.flag("OUT_DZ") == 0), "layer {layer} writes dz again:\n{plan}");
+            assert_eq!(plan.scratch(elbow::Operand::Dz), 0, "layer {layer}: dz in scratch:\n{plan}");
+        }
+    }
+}
+
+#[test]
+fn training_reduces_the_loss() {
+    let gpu = Gpu::new().unwrap();
+    for (spec, alpha) in [("prelu(0.25)", AlphaSource::PerChannel), ("gelu_erf", AlphaSource::Constant)] {
+        let mut rng = Normal(5);
+        let architecture =
+            Architecture { sizes: &[2, 32, 32, 2], activation: spec.parse().unwrap(), alpha, max_batch: 200 };
+        let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
+        let x: Vec<f32> = (0..400).map(|_| rng.next()).collect();
+        // Inside a circle or not: no linear map can tell.
+        let labels: Vec<u32> = x.chunks(2).map(|p| u32::from(p[0] * p[0] + p[1] * p[1] < 1.0)).collect();
+        let (x, labels) = (gpu.upload(&x, &[200, 2]).unwrap(), gpu.upload_words(&labels, &[200]).unwrap());
+        let loss = gpu.zeros(&[200]).unwrap();
+        let mean = |loss: &Tensor| gpu.download(loss).unwrap().iter().sum::<f32>() / 200.0;
+        let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.1, momentum: 0.9 };
+        gpu.submit_pass(|pass| mlp.train(&gpu, pass, &step)).unwrap();
+        let first = mean(&loss);
+        for _ in 0..150 {
+            gpu.submit_pass(|pass| mlp.train(&gpu, pass, &step)).unwrap();
+        }
+        let last = mean(&loss);
+        assert!(last < 0.1 * first, "{spec}: the loss went from {first} to {last}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_an_error_and_records_nothing() {
+    let gpu = Gpu::new().unwrap();
+    let architecture =
+        Architecture { sizes: &[4, 3, 2], activation: Activation::RELU, alpha: AlphaSource::Constant, max_batch: 8 };
+    let mlp = Mlp::new(&gpu, &architecture, &mut || 0.5).unwrap();
+    let before = gpu.download_view(mlp.parameters(0).unwrap().w).unwrap();
+    let (x, wide, long) = (gpu.zeros(&[8, 4]).unwrap(), gpu.zeros(&[8, 5]).unwrap(), gpu.zeros(&[9, 4]).unwrap());
+    let (labels, few) = (gpu.upload_words(&[0; 8], &[8]).unwrap(), gpu.upload_words(&[0; 7], &[7]).unwrap());
+    let loss = gpu.zeros(&[8]).unwrap();
+    let mut failures = Vec::new();
+    gpu.submit_pass(|pass| {
+        for (x, labels) in [(&wide, &labels), (&long, &labels), (&x, &few)] {
+            let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 1.0, momentum: 0.0 };
+            failures.push(mlp.train(&gpu, &mut *pass, &step).unwrap_err().to_string());
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(
+        failures,
+        [
+            "x: expected [.., 4] with at most 8 rows, the largest batch, got [8, 5]",
+            "x: expected [.., 4] with at most 8 rows, the largest batch, got [9, 4]",
+            "saved: expected [8], a label for each row of x, got [7]",
+        ]
+    );
+    assert_eq!(gpu.download_view(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
+
+    let none = |sizes, activation, alpha| {
+        Mlp::new(&gpu, &Architecture { sizes, activation, alpha, max_batch: 8 }, &mut || 0.5).unwrap_err().to_string()
+    };
+    assert!(none(&[4], Activation::RELU, AlphaSource::Constant).starts_with("w: expected at least two sizes"));
+    assert!(none(&[4, 3, 2], Activation::RELU, AlphaSource::PerLayer).starts_with("alpha: expected no alpha"));
+
+    let sgd = Sgd { parameter: x.view(), gradient: wide.view(), velocity: x.view(), rate: 1.0, momentum: 0.0 };
+    let error = gpu.submit(|encoder| sgd.record(&gpu, encoder)).unwrap_err().to_string();
+    assert_eq!(error, "dw: expected [8, 4], the gradient of the parameter, got [8, 5]");
+}
