@@ -45,7 +45,11 @@ impl Device {
     }
 
     /// From submission until the device is done, without transfers.
-    pub(crate) fn wall_time(&self, iterations: u64, record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Duration {
+    pub(crate) fn wall_time(
+        &self,
+        iterations: u64,
+        record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>,
+    ) -> Duration {
         let mut total = Duration::ZERO;
         for _ in 0..iterations {
             let start = Instant::now();
@@ -57,7 +61,11 @@ impl Device {
     }
 
     /// The device's own time between the beginning and the end of a pass.
-    pub(crate) fn device_time(&self, iterations: u64, record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Duration {
+    pub(crate) fn device_time(
+        &self,
+        iterations: u64,
+        record: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>,
+    ) -> Duration {
         let clock = self.clock.as_ref().expect("asked only where there is a clock");
         (0..iterations).map(|_| clock.time(&self.gpu, record)).sum()
     }
