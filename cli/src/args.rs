@@ -1,0 +1,153 @@
+//! The command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use elbow::{Road, Saved, WeightLayout};
+
+use crate::failure::Failure;
+
+/// Fused affine + activation layers, forward and backward, on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "elbow", version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The adapters of this machine, and the one that elbow would use. Exit code 2 if there is none.
+    Info,
+    /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
+    Eval(Eval),
+}
+
+/// y = act(x·Wᵀ + b; α) + residual where IN holds w; y = act(x; α) where it does not.
+///
+/// IN: x [.., K]; fused: w [N, K], and b [N], residual [.., N], alpha [1] or [N] where wanted; elementwise: alpha of 1
+/// element or as long as the last dimension of x. With dy (shaped as y) OUT also gets the gradients dx, dw, db, dalpha,
+/// dresidual of the operands that are there; with ddx (elementwise only) also ddy, dx2, dalpha2. All tensors are F32.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Eval {
+    /// The activation: relu, leaky_relu(0.01), hardtanh(-1,1), gelu, ... Parameters left out are PyTorch's defaults.
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) activation: String,
+    /// Where it runs.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: Device,
+    /// How w lies: [N, K] (PyTorch, ONNX with transB) or [K, N] (Keras, JAX, Burn).
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) weight_layout: Layout,
+    /// What forward keeps for backward (fused only). A choice that is not enough for the gradients is an error.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) save: Save,
+    /// How dz reaches the products of backward (fused, GPU only).
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) road: RoadArg,
+    /// Input file.
+    #[arg(value_name = "IN.safetensors")]
+    pub(crate) input: PathBuf,
+    /// Output file: written only when everything went well.
+    #[arg(value_name = "OUT.safetensors")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Device {
+    /// The adapter that `elbow info` names.
+    #[default]
+    Gpu,
+    /// The fast CPU road.
+    Cpu,
+    /// The slow and obviously right road: f64 inside.
+    Reference,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Layout {
+    #[default]
+    #[value(name = "out_in")]
+    OutIn,
+    #[value(name = "in_out")]
+    InOut,
+}
+
+impl From<Layout> for WeightLayout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::OutIn => WeightLayout::OutIn,
+            Layout::InOut => WeightLayout::InOut,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Save {
+    #[default]
+    Auto,
+    Z,
+    Y,
+    Mask,
+    None,
+}
+
+impl From<Save> for Saved {
+    fn from(save: Save) -> Self {
+        match save {
+            Save::Auto => Saved::Auto,
+            Save::Z => Saved::Z,
+            Save::Y => Saved::Y,
+            Save::Mask => Saved::Mask,
+            Save::None => Saved::None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum RoadArg {
+    #[default]
+    Auto,
+    Prologue,
+    TwoPass,
+}
+
+impl From<RoadArg> for Road {
+    fn from(road: RoadArg) -> Self {
+        match road {
+            RoadArg::Auto => Road::Auto,
+            RoadArg::Prologue => Road::Prologue,
+            RoadArg::TwoPass => Road::TwoPass,
+        }
+    }
+}
+
+/// Help and version go out as clap writes them; a mistake is cut to its one line, as every other failure.
+pub(crate) fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed stdout (`elbow --help | head`) is no failure.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Failure::new("expected a command: info or eval (see elbow --help), got none").report()
+        }
+        _ => {
+            let text = error.render().to_string();
+            let useful =
+                text.lines().take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"));
+            let line = useful.collect::<Vec<_>>().join(" ");
+            Failure::new(line.trim_start_matches("error: ")).report()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,201 @@
+//! A job on the CPU: the fast road, and the one that is obviously right. The same keys come out as on the GPU.
+
+use elbow::{
+    Operand, Saved, Want,
+    cpu::{self, ForwardInputs, baseline, reference},
+    request::{BackwardRequest, Gradients},
+};
+
+use crate::{
+    failure::Failure,
+    file::Tensor,
+    job::{Elementwise, Fused, Job, Outputs},
+};
+
+/// The fast road, in f32.
+pub(crate) fn baseline(job: &Job) -> Result<Outputs, Failure> {
+    match job {
+        Job::Fused(job) => fused_baseline(job),
+        Job::Elementwise(job) => alone_baseline(job),
+    }
+    .map_err(Failure::from)
+}
+
+/// f64 inside, rounded to f32 at the end.
+pub(crate) fn reference(job: &Job) -> Result<Outputs, Failure> {
+    match job {
+        Job::Fused(job) => fused_reference(job),
+        Job::Elementwise(job) => alone_reference(job),
+    }
+    .map_err(Failure::from)
+}
+
+fn values(tensor: &Option<Tensor>) -> Option<&[f32]> {
+    tensor.as_ref().map(|t| t.values.as_slice())
+}
+
+fn rounded(shape: &[usize], values: &[f64]) -> Tensor {
+    Tensor { shape: shape.to_vec(), values: values.iter().map(|&v| v as f32).collect() }
+}
+
+/// Zeros shaped as `tensor`, if it is there.
+fn like(tensor: &Option<Tensor>) -> Option<Tensor> {
+    tensor.as_ref().map(|t| Tensor::zeros(&t.shape))
+}
+
+fn room(tensor: &mut Option<Tensor>) -> Option<&mut [f32]> {
+    tensor.as_mut().map(|t| t.values.as_mut_slice())
+}
+
+impl Fused {
+    fn forward_inputs(&self) -> ForwardInputs<'_> {
+        ForwardInputs {
+            x: &self.x.values,
+            w: &self.w.values,
+            b: values(&self.b),
+            alpha: values(&self.alpha),
+            residual: values(&self.residual),
+        }
+    }
+
+    /// Every gradient of an operand that is there.
+    fn backward_request(&self) -> BackwardRequest {
+        let want = |there| if there { Want::Overwrite } else { Want::No };
+        BackwardRequest {
+            affine: self.request,
+            gradients: Gradients {
+                x: Want::Overwrite,
+                w: Want::Overwrite,
+                b: want(self.b.is_some()),
+                alpha: want(self.alpha.is_some()),
+                residual: want(self.residual.is_some()),
+            },
+            road: self.road,
+            upstream_is_dz: false,
+            below: None,
+        }
+    }
+}
+
+fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
+    let request = &job.request;
+    let mut y = Tensor::zeros(&job.y_shape);
+    let mut z = vec![0.0; if request.saved == Saved::Z { y.values.len() } else { 0 }];
+    let mut mask = vec![0; if request.saved == Saved::Mask { request.m * request.n.div_ceil(32) } else { 0 }];
+    let saved = match request.saved {
+        Saved::Z => baseline::SavedOut::Z(&mut z),
+        Saved::Mask => baseline::SavedOut::Mask(&mut mask),
+        _ => baseline::SavedOut::None,
+    };
+    let outputs = baseline::ForwardOutputs { y: &mut y.values, saved };
+    baseline::forward(request, job.forward_inputs(), outputs)?;
+    let Some(dy) = &job.dy else { return Ok(vec![(Operand::Y, y)]) };
+
+    let (mut dx, mut dw) = (Tensor::zeros(&job.x.shape), Tensor::zeros(&job.w.shape));
+    let (mut db, mut dalpha, mut dresidual) = (like(&job.b), like(&job.alpha), like(&job.residual));
+    let inputs = baseline::BackwardInputs {
+        x: &job.x.values,
+        w: &job.w.values,
+        b: values(&job.b),
+        alpha: values(&job.alpha),
+        dy: &dy.values,
+        saved: match request.saved {
+            Saved::Z => baseline::SavedIn::Z(&z),
+            Saved::Y => baseline::SavedIn::Y(&y.values),
+            Saved::Mask => baseline::SavedIn::Mask(&mask),
+            _ => baseline::SavedIn::None,
+        },
+        ..Default::default()
+    };
+    let outputs = baseline::BackwardOutputs {
+        dx: Some(&mut dx.values),
+        dw: Some(&mut dw.values),
+        db: room(&mut db),
+        dalpha: room(&mut dalpha),
+        dresidual: room(&mut dresidual),
+        ..Default::default()
+    };
+    baseline::backward(&job.backward_request(), inputs, outputs, &mut baseline::Workspace::new())?;
+    let mut outputs = vec![(Operand::Y, y), (Operand::Dx, dx), (Operand::Dw, dw)];
+    for (operand, tensor) in [(Operand::Db, db), (Operand::Dalpha, dalpha), (Operand::Dresidual, dresidual)] {
+        outputs.extend(tensor.map(|tensor| (operand, tensor)));
+    }
+    Ok(outputs)
+}
+
+fn fused_reference(job: &Fused) -> elbow::Result<Outputs> {
+    let forward = reference::forward(&job.request, job.forward_inputs())?;
+    let mut outputs = vec![(Operand::Y, rounded(&job.y_shape, &forward.y))];
+    let Some(dy) = &job.dy else { return Ok(outputs) };
+    let inputs = reference::BackwardInputs {
+        x: &job.x.values,
+        w: &job.w.values,
+        b: values(&job.b),
+        alpha: values(&job.alpha),
+        dy: &dy.values,
+        ..Default::default()
+    };
+    let gradients = reference::backward(&job.backward_request(), inputs)?;
+    outputs.push((Operand::Dx, rounded(&job.x.shape, &gradients.dx.value)));
+    outputs.push((Operand::Dw, rounded(&job.w.shape, &gradients.dw.value)));
+    let others = [
+        (Operand::Db, &job.b, &gradients.db),
+        (Operand::Dalpha, &job.alpha, &gradients.dalpha),
+        (Operand::Dresidual, &job.residual, &gradients.dresidual),
+    ];
+    for (operand, of, gradient) in others {
+        outputs.extend(of.as_ref().map(|of| (operand, rounded(&of.shape, &gradient.value))));
+    }
+    Ok(outputs)
+}
+
+impl Elementwise {
+    fn request(&self) -> cpu::Elementwise {
+        cpu::Elementwise { rows: self.rows, channels: self.channels, activation: self.activation, alpha: self.source }
+    }
+}
+
+fn alone_baseline(job: &Elementwise) -> elbow::Result<Outputs> {
+    let (request, x, alpha) = (job.request(), &job.x.values, values(&job.alpha));
+    let mut y = Tensor::zeros(&job.x.shape);
+    baseline::elementwise::forward(&request, x, alpha, &mut y.values)?;
+    let mut outputs = vec![(Operand::Y, y)];
+    let Some(dy) = &job.dy else { return Ok(outputs) };
+    let (mut dx, mut dalpha) = (Tensor::zeros(&job.x.shape), like(&job.alpha));
+    baseline::elementwise::backward(&request, x, alpha, &dy.values, &mut dx.values, room(&mut dalpha))?;
+    outputs.push((Operand::Dx, dx));
+    outputs.extend(dalpha.map(|tensor| (Operand::Dalpha, tensor)));
+    let Some(ddx) = &job.ddx else { return Ok(outputs) };
+    let (mut ddy, mut dx2) = (Tensor::zeros(&job.x.shape), Tensor::zeros(&job.x.shape));
+    let mut dalpha2 = like(&job.alpha);
+    let results = baseline::elementwise::DoubleBackwardOutputs {
+        ddy: Some(&mut ddy.values),
+        dx2: Some(&mut dx2.values),
+        dalpha2: room(&mut dalpha2),
+    };
+    baseline::elementwise::double_backward(&request, x, alpha, &dy.values, &ddx.values, results)?;
+    outputs.extend([(Operand::Ddy, ddy), (Operand::Dx2, dx2)]);
+    outputs.extend(dalpha2.map(|tensor| (Operand::Dalpha2, tensor)));
+    Ok(outputs)
+}
+
+fn alone_reference(job: &Elementwise) -> elbow::Result<Outputs> {
+    let (request, x, alpha) = (job.request(), &job.x.values, values(&job.alpha));
+    let y = reference::elementwise::forward(&request, x, alpha)?;
+    let shape = &job.x.shape;
+    let mut outputs = vec![(Operand::Y, rounded(shape, &y))];
+    let Some(dy) = &job.dy else { return Ok(outputs) };
+    let back = reference::elementwise::backward(&request, x, alpha, &dy.values)?;
+    outputs.push((Operand::Dx, rounded(shape, &back.dx)));
+    if let Some(alpha) = &job.alpha {
+        outputs.push((Operand::Dalpha, rounded(&alpha.shape, &back.dalpha.value)));
+    }
+    let Some(ddx) = &job.ddx else { return Ok(outputs) };
+    let double = reference::elementwise::double_backward(&request, x, alpha, &dy.values, &ddx.values)?;
+    outputs.push((Operand::Ddy, rounded(shape, &double.ddy)));
+    outputs.push((Operand::Dx2, rounded(shape, &double.dx2)));
+    if let Some(alpha) = &job.alpha {
+        outputs.push((Operand::Dalpha2, rounded(&alpha.shape, &double.dalpha2.value)));
+    }
+    Ok(outputs)
+}

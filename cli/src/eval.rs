@@ -1,0 +1,22 @@
+//! `elbow eval`: a layer of a trained model, on the device of choice.
+
+use crate::{
+    args::{Device, Eval},
+    cpu,
+    failure::Failure,
+    file::{self, Destination},
+    gpu,
+    job::Job,
+};
+
+/// Reads, checks, runs, and only then writes.
+pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
+    let destination = Destination::new(&args.output)?;
+    let job = Job::new(args, file::read(&args.input)?)?;
+    let outputs = match args.device {
+        Device::Gpu => gpu::run(&job)?,
+        Device::Cpu => cpu::baseline(&job)?,
+        Device::Reference => cpu::reference(&job)?,
+    };
+    destination.write(&outputs)
+}

@@ -1,0 +1,124 @@
+//! Tensors from a safetensors file and to one.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use elbow::Operand;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use crate::failure::Failure;
+
+/// A row-major tensor on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tensor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) values: Vec<f32>,
+}
+
+impl Tensor {
+    /// A tensor of zeros; the caller has checked that the size is sane.
+    pub(crate) fn zeros(shape: &[usize]) -> Self {
+        Tensor { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
+    }
+}
+
+/// What a file may hold.
+const INPUTS: [Operand; 7] =
+    [Operand::X, Operand::W, Operand::B, Operand::Residual, Operand::Alpha, Operand::Dy, Operand::Ddx];
+
+/// Every tensor of the file. The header is held against the file's size before anything of a declared size is allocated.
+pub(crate) fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
+    let name = path.display();
+    let bytes = fs::read(path).map_err(|e| Failure::mismatch(name.to_string(), "a readable file", e))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .map_err(|e| Failure::mismatch(name.to_string(), "a safetensors file", format!("a damaged one ({e})")))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let Some(operand) = INPUTS.into_iter().find(|operand| operand.name() == name) else {
+            let known = INPUTS.map(Operand::name).join(", ");
+            let got: String = name.chars().take(60).collect();
+            return Err(Failure::mismatch(name_of_file(path), format!("tensors named {known}"), format!("{got:?}")));
+        };
+        tensors.insert(operand, tensor(operand, &view)?);
+    }
+    Ok(tensors)
+}
+
+fn name_of_file(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn tensor(operand: Operand, view: &TensorView<'_>) -> Result<Tensor, Failure> {
+    if view.dtype() != Dtype::F32 {
+        return Err(Failure::mismatch(operand, "dtype F32", format!("{:?}", view.dtype())));
+    }
+    // The data of a tensor need not start at a multiple of 4 bytes.
+    let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    Ok(Tensor { shape: view.shape().to_vec(), values: numbers.collect() })
+}
+
+/// A file that can be written: the place is checked before any work is done.
+#[derive(Debug)]
+pub(crate) struct Destination(PathBuf);
+
+impl Destination {
+    /// An existing file is replaced, through a link if it is one; a folder or a device is refused.
+    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
+        let fail = |got: String| Err(Failure::mismatch(name_of_file(path), "a place for the output file", got));
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_file() => match fs::canonicalize(path) {
+                Ok(target) => Ok(Destination(target)),
+                Err(error) => fail(error.to_string()),
+            },
+            Ok(meta) if meta.is_dir() => fail("a folder".to_owned()),
+            Ok(_) => fail("something that is no plain file".to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let folder = folder(path);
+                match fs::metadata(folder) {
+                    Ok(meta) if meta.is_dir() && path.file_name().is_some() => Ok(Destination(path.to_owned())),
+                    _ => fail(format!("no folder {}", folder.display())),
+                }
+            }
+            Err(error) => fail(error.to_string()),
+        }
+    }
+
+    /// All or nothing: a file beside it, then a rename.
+    pub(crate) fn write(&self, tensors: &[(Operand, Tensor)]) -> Result<(), Failure> {
+        let fail = |error: &dyn std::fmt::Display| {
+            Failure::mismatch(name_of_file(&self.0), "a place for the output file", error)
+        };
+        let bytes: Vec<Vec<u8>> =
+            tensors.iter().map(|(_, t)| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let mut views = Vec::with_capacity(tensors.len());
+        for ((operand, tensor), bytes) in tensors.iter().zip(&bytes) {
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(|e| fail(&e))?;
+            views.push((operand.name(), view));
+        }
+        let text = safetensors::serialize(views, None).map_err(|e| fail(&e))?;
+        let temporary = folder(&self.0).join(format!(".elbow-{}.tmp", std::process::id()));
+        let write = || {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            drop(file);
+            fs::rename(&temporary, &self.0)
+        };
+        write().map_err(|error| {
+            // A file of another process by that name is not ours to remove.
+            if error.kind() != ErrorKind::AlreadyExists {
+                let _ = fs::remove_file(&temporary);
+            }
+            fail(&error)
+        })
+    }
+}
+
+/// The folder a path lies in; a bare name lies in the current one.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}

@@ -1,0 +1,198 @@
+//! What a file asks for: every operand checked against the others, before any device is opened. One answer for all three
+//! devices.
+
+use std::collections::BTreeMap;
+
+use elbow::{Activation, AlphaSource, Operand, Road, Saved, WeightLayout, request::AffineRequest, shape};
+
+use crate::{args::Eval, failure::Failure, file::Tensor};
+
+/// The outputs of one run, by name.
+pub(crate) type Outputs = Vec<(Operand, Tensor)>;
+
+/// A file's request.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// There is a weight.
+    Fused(Fused),
+    /// The activation alone.
+    Elementwise(Elementwise),
+}
+
+/// y = act(x·Wᵀ + b; α) + residual, and its gradients if dy is there.
+#[derive(Debug)]
+pub(crate) struct Fused {
+    /// With `saved` resolved: never `Auto`.
+    pub(crate) request: AffineRequest,
+    pub(crate) road: Road,
+    pub(crate) x: Tensor,
+    pub(crate) w: Tensor,
+    pub(crate) b: Option<Tensor>,
+    pub(crate) alpha: Option<Tensor>,
+    pub(crate) residual: Option<Tensor>,
+    pub(crate) dy: Option<Tensor>,
+    /// Shape of y.
+    pub(crate) y_shape: Vec<usize>,
+}
+
+/// y = act(x; α), its gradients if dy is there, and theirs if ddx is there too.
+#[derive(Debug)]
+pub(crate) struct Elementwise {
+    pub(crate) activation: Activation,
+    pub(crate) rows: usize,
+    pub(crate) channels: usize,
+    pub(crate) source: AlphaSource,
+    pub(crate) x: Tensor,
+    pub(crate) alpha: Option<Tensor>,
+    pub(crate) dy: Option<Tensor>,
+    pub(crate) ddx: Option<Tensor>,
+}
+
+/// y may be larger than everything in the file together: 4 GiB of it is taken for a mistake.
+const LARGEST_Y: u64 = 1 << 30;
+
+impl Job {
+    /// Checks the operands of a file.
+    pub(crate) fn new(args: &Eval, mut tensors: BTreeMap<Operand, Tensor>) -> Result<Self, Failure> {
+        let activation: Activation = args.activation.parse()?;
+        let mut take = |operand| tensors.remove(&operand);
+        let x = take(Operand::X).ok_or_else(|| Failure::mismatch(Operand::X, "a tensor [.., K] in IN", "none"))?;
+        let (w, b, residual) = (take(Operand::W), take(Operand::B), take(Operand::Residual));
+        let (alpha, dy, ddx) = (take(Operand::Alpha), take(Operand::Dy), take(Operand::Ddx));
+        if alpha.is_some() && !activation.has_alpha() {
+            let expected = format!("no alpha: {activation} has no learnable parameter");
+            return Err(Failure::mismatch(Operand::Alpha, expected, "a tensor"));
+        }
+        if ddx.is_some() && dy.is_none() {
+            return Err(Failure::mismatch(Operand::Dy, "a tensor shaped as x: ddx is there", "none"));
+        }
+        match w {
+            Some(w) => {
+                if ddx.is_some() {
+                    let expected = "no ddx: the double backward is elementwise, and w is there";
+                    return Err(Failure::mismatch(Operand::Ddx, expected, "a tensor"));
+                }
+                let operands = FusedOperands { x, w, b, alpha, residual, dy };
+                fused(args, activation, operands).map(Job::Fused)
+            }
+            None => {
+                for (operand, given) in [(Operand::B, b.is_some()), (Operand::Residual, residual.is_some())] {
+                    if given {
+                        let expected = format!("no {operand}: without w the activation acts alone on x");
+                        return Err(Failure::mismatch(operand, expected, "a tensor"));
+                    }
+                }
+                elementwise(activation, x, alpha, dy, ddx).map(Job::Elementwise)
+            }
+        }
+    }
+}
+
+struct FusedOperands {
+    x: Tensor,
+    w: Tensor,
+    b: Option<Tensor>,
+    alpha: Option<Tensor>,
+    residual: Option<Tensor>,
+    dy: Option<Tensor>,
+}
+
+fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result<Fused, Failure> {
+    let FusedOperands { x, w, b, alpha, residual, dy } = operands;
+    let layout = WeightLayout::from(args.weight_layout);
+    let (m, k) = shape::rows_and_columns(Operand::X, &x.shape)?;
+    let n = out_features(&w, layout, k)?;
+    let mut y_shape = x.shape.clone();
+    if let Some(last) = y_shape.last_mut() {
+        *last = n;
+    }
+    same_shape(Operand::B, &b, &[n], "")?;
+    same_shape(Operand::Residual, &residual, &y_shape, ", the shape of y")?;
+    same_shape(Operand::Dy, &dy, &y_shape, ", the shape of y")?;
+    let source = match alpha.as_ref().map(|a| a.shape.as_slice()) {
+        None => AlphaSource::Constant,
+        Some([1]) => AlphaSource::PerLayer,
+        Some(&[len]) if len == n => AlphaSource::PerChannel,
+        Some(other) => return Err(Failure::mismatch(Operand::Alpha, format!("[1] or [{n}]"), format!("{other:?}"))),
+    };
+    let mut request = AffineRequest {
+        layout,
+        alpha: source,
+        bias: b.is_some(),
+        residual: residual.is_some(),
+        saved: args.save.into(),
+        ..AffineRequest::new(m, n, k, activation)
+    };
+    request.check_sizes()?;
+    let elements = shape::elements(Operand::Y, &y_shape)?;
+    if elements > LARGEST_Y {
+        return Err(Failure::mismatch(Operand::Y, format!("at most {LARGEST_Y} elements"), format!("{elements}")));
+    }
+    // alpha and dy together call for dalpha, for which not every choice is enough.
+    request.saved = match request.resolve_saved(alpha.is_some() && dy.is_some()) {
+        Ok(saved) => saved,
+        Err(elbow::Error::Unsupported { what, why }) => {
+            let got = Saved::from(args.save);
+            return Err(Failure::new(format_args!(
+                "--save: expected a choice that is enough, got {got}: {what}: {why}"
+            )));
+        }
+        Err(other) => return Err(other.into()),
+    };
+    Ok(Fused { request, road: args.road.into(), x, w, b, alpha, residual, dy, y_shape })
+}
+
+/// N, from the weight.
+fn out_features(w: &Tensor, layout: WeightLayout, k: usize) -> Result<usize, Failure> {
+    let (expected, other) = match layout {
+        WeightLayout::OutIn => (format!("[N, {k}] (out_in)"), "in_out"),
+        WeightLayout::InOut => (format!("[{k}, N] (in_out)"), "out_in"),
+    };
+    match (layout, w.shape.as_slice()) {
+        (WeightLayout::OutIn, &[n, inner]) | (WeightLayout::InOut, &[inner, n]) if inner == k => Ok(n),
+        (_, got) => {
+            let turned = got.len() == 2 && got.contains(&k);
+            let hint = if turned { format!("; try --weight-layout {other}") } else { String::new() };
+            let expected = format!("{expected} for x with {k} columns");
+            Err(Failure::mismatch(Operand::W, expected, format!("{got:?}{hint}")))
+        }
+    }
+}
+
+fn elementwise(
+    activation: Activation,
+    x: Tensor,
+    alpha: Option<Tensor>,
+    dy: Option<Tensor>,
+    ddx: Option<Tensor>,
+) -> Result<Elementwise, Failure> {
+    // A tensor of no dimensions is one number.
+    let (rows, channels) = match x.shape.is_empty() {
+        true => (1, 1),
+        false => shape::rows_and_columns(Operand::X, &x.shape)?,
+    };
+    same_shape(Operand::Dy, &dy, &x.shape, ", the shape of x")?;
+    same_shape(Operand::Ddx, &ddx, &x.shape, ", the shape of x")?;
+    let source = match &alpha {
+        None => AlphaSource::Constant,
+        Some(alpha) if alpha.values.len() == 1 => AlphaSource::PerLayer,
+        Some(alpha) if alpha.shape == [channels] => AlphaSource::PerChannel,
+        Some(alpha) => {
+            return Err(Failure::mismatch(
+                Operand::Alpha,
+                format!("[1] or [{channels}]"),
+                format!("{:?}", alpha.shape),
+            ));
+        }
+    };
+    Ok(Elementwise { activation, rows, channels, source, x, alpha, dy, ddx })
+}
+
+fn same_shape(operand: Operand, given: &Option<Tensor>, expected: &[usize], note: &str) -> Result<(), Failure> {
+    match given {
+        Some(tensor) if tensor.shape != expected => {
+            Err(Failure::mismatch(operand, format!("{expected:?}{note}"), format!("{:?}", tensor.shape)))
+        }
+        _ => Ok(()),
+    }
+}

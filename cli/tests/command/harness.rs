@@ -1,0 +1,103 @@
+//! Runs the binary in a folder of the test's own.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+/// A tensor by name.
+pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A fresh folder, removed at the end.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("elbow-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a folder for the test");
+        Folder(path)
+    }
+
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.0.join(file)
+    }
+
+    /// `elbow ARGS` in this folder.
+    pub(crate) fn elbow(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_elbow")).args(args).current_dir(&self.0).output().expect("elbow starts")
+    }
+
+    /// `elbow eval` of in.safetensors, which must succeed.
+    pub(crate) fn eval(&self, tensors: &Tensors, args: &[&str]) -> Tensors {
+        fs::write(self.path("in.safetensors"), file(tensors)).expect("the input file");
+        let mut all = vec!["eval"];
+        all.extend(args);
+        all.extend(["in.safetensors", "out.safetensors"]);
+        let output = self.elbow(&all);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "elbow {all:?} failed: {stderr}");
+        let bytes = fs::read(self.path("out.safetensors")).expect("an output file");
+        read(&bytes)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The bytes of a safetensors file.
+pub(crate) fn file(tensors: &Tensors) -> Vec<u8> {
+    let data: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, (shape, values))| (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .collect();
+    let views = data
+        .iter()
+        .map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor")));
+    safetensors::serialize(views, None).expect("a file")
+}
+
+fn read(bytes: &[u8]) -> Tensors {
+    let file = SafeTensors::deserialize(bytes).expect("a safetensors file");
+    let values = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    file.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), values(view.data())))).collect()
+}
+
+/// Numbers in [-2, 2), the same in every run.
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn next(&mut self) -> f32 {
+        // Knuth's MMIX constants; the high bits are good enough here.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1u64 << 22) as f32 - 2.0
+    }
+
+    pub(crate) fn tensors(&mut self, shapes: &[(&str, &[usize])]) -> Tensors {
+        let mut tensors = Tensors::new();
+        for (name, shape) in shapes {
+            let values = (0..shape.iter().product::<usize>()).map(|_| self.next()).collect();
+            tensors.insert((*name).to_owned(), (shape.to_vec(), values));
+        }
+        tensors
+    }
+}
+
+/// Same names and shapes, numbers that agree within `tolerance` (relative above 1).
+pub(crate) fn assert_close(got: &Tensors, expected: &Tensors, tolerance: f32, what: &str) {
+    let names = |t: &Tensors| t.iter().map(|(n, (s, _))| format!("{n}{s:?}")).collect::<Vec<_>>();
+    assert_eq!(names(got), names(expected), "{what}: other names or shapes");
+    for (name, (_, expected)) in expected {
+        for (i, (&g, &e)) in got[name].1.iter().zip(expected).enumerate() {
+            let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance * e.abs().max(1.0);
+            assert!(same, "{what}: {name}[{i}]: expected {e}, got {g}");
+        }
+    }
+}

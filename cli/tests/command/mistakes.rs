@@ -1,0 +1,186 @@
+//! Every mistake: one line on stderr that names what was expected and what came, exit code 2, no output file.
+
+use std::fs;
+
+use safetensors::{Dtype, tensor::TensorView};
+
+use crate::harness::{Folder, Numbers, Tensors, file};
+
+/// Runs `elbow eval` and checks how it fails; `parts` are in the message.
+fn fails(folder: &Folder, input: &[u8], args: &[&str], parts: &[&str]) {
+    fs::write(folder.path("in.safetensors"), input).expect("the input file");
+    let all = [&["eval"], args, &["in.safetensors", "out.safetensors"]].concat();
+    let output = folder.elbow(&all);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: exit code; stderr: {stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{args:?}: one line, got: {stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{args:?}: {part:?} is missing in: {stderr}");
+    }
+    assert!(output.stdout.is_empty(), "{args:?}: nothing belongs on stdout");
+    let left: Vec<_> = fs::read_dir(&folder.0).expect("the folder").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["in.safetensors"], "{args:?}: no output, no temporary file");
+}
+
+fn layer() -> Tensors {
+    Numbers(1).tensors(&[("x", &[4, 6]), ("w", &[3, 6]), ("b", &[3]), ("dy", &[4, 3])])
+}
+
+/// `tensors`, with one more or in place of another.
+fn with(mut tensors: Tensors, name: &str, shape: &[usize]) -> Vec<u8> {
+    tensors.insert(name.to_owned(), (shape.to_vec(), vec![0.5; shape.iter().product()]));
+    file(&tensors)
+}
+
+#[test]
+fn wrong_shapes() {
+    let folder = Folder::new("shapes");
+    let run = |activation: &str, input: &[u8], parts: &[&str]| {
+        for device in ["gpu", "cpu", "reference"] {
+            fails(&folder, input, &["--activation", activation, "--device", device], parts);
+        }
+    };
+    run("relu", &with(layer(), "w", &[3, 7]), &["w: expected [N, 6]", "got [3, 7]"]);
+    run("relu", &with(layer(), "w", &[6, 3]), &["w: expected [N, 6]", "got [6, 3]", "--weight-layout in_out"]);
+    run("relu", &with(layer(), "w", &[3, 6, 1]), &["w: expected", "got [3, 6, 1]"]);
+    run("relu", &with(layer(), "b", &[4]), &["b: expected [3]", "got [4]"]);
+    run("relu", &with(layer(), "b", &[1]), &["b: expected [3]", "got [1]"]);
+    run("relu", &with(layer(), "b", &[1, 3]), &["b: expected [3]", "got [1, 3]"]);
+    run("relu", &with(layer(), "dy", &[3, 4]), &["dy: expected [4, 3]", "got [3, 4]"]);
+    run("relu", &with(layer(), "residual", &[4, 6]), &["residual: expected [4, 3]", "got [4, 6]"]);
+    run("prelu", &with(layer(), "alpha", &[4]), &["alpha: expected [1] or [3]", "got [4]"]);
+    run("relu", &with(layer(), "x", &[]), &["x: expected at least one dimension", "got []"]);
+    let alone = Numbers(2).tensors(&[("x", &[4, 6])]);
+    run("prelu", &with(alone.clone(), "alpha", &[4]), &["alpha: expected [1] or [6]", "got [4]"]);
+    run("relu", &with(alone, "dy", &[6, 4]), &["dy: expected [4, 6]", "got [6, 4]"]);
+    let both = Numbers(3).tensors(&[("x", &[4, 6]), ("dy", &[4, 6])]);
+    run("relu", &with(both, "ddx", &[24]), &["ddx: expected [4, 6]", "got [24]"]);
+}
+
+#[test]
+fn wrong_operands() {
+    let folder = Folder::new("operands");
+    let run = |activation: &str, input: &[u8], parts: &[&str]| {
+        fails(&folder, input, &["--activation", activation], parts);
+    };
+    let alone = || Numbers(2).tensors(&[("x", &[4, 6])]);
+    run("relu", &file(&Tensors::new()), &["x: expected", "got none"]);
+    run("relu", &file(&Numbers(1).tensors(&[("w", &[4, 6])])), &["x: expected", "got none"]);
+    run("relu", &with(alone(), "weight", &[4, 6]), &["expected tensors named x, w, b", "\"weight\""]);
+    run("relu", &with(alone(), "a\nb", &[1]), &["expected tensors named x, w, b", "\"a\\nb\""]);
+    run("relu", &with(alone(), "b", &[6]), &["b: expected no b", "without w"]);
+    run("relu", &with(alone(), "residual", &[4, 6]), &["residual: expected no residual", "without w"]);
+    run("relu", &with(alone(), "ddx", &[4, 6]), &["dy: expected", "got none"]);
+    run("relu", &with(layer(), "ddx", &[4, 3]), &["ddx: expected no ddx", "w is there"]);
+    run("gelu", &with(layer(), "alpha", &[1]), &["alpha: expected no alpha", "gelu"]);
+    run("gelu", &with(alone(), "alpha", &[1]), &["alpha: expected no alpha", "gelu"]);
+}
+
+#[test]
+fn wrong_parameters_and_choices() {
+    let folder = Folder::new("choices-wrong");
+    let input = file(&layer());
+    let run = |args: &[&str], parts: &[&str]| fails(&folder, &input, args, parts);
+    run(&["--activation", "rellu"], &["rellu", "expected", "relu"]);
+    run(&["--activation", ""], &["expected"]);
+    run(&["--activation", "leaky_relu(x)"], &["leaky_relu", "slope", "got x"]);
+    run(&["--activation", "leaky_relu(0.1"], &["leaky_relu(0.1", "expected"]);
+    run(&["--activation", "relu(1)"], &["relu", "expected no parameter", "got 1"]);
+    run(&["--activation", "softplus(-1)"], &["softplus", "expected", "got -1"]);
+    run(&["--activation", "hardtanh(1,-1)"], &["hardtanh", "max", "expected", "got -1"]);
+    run(&["--activation", "celu(nan)"], &["celu", "expected", "got NaN"]);
+    run(&["--activation", "relu", "--device", "tpu"], &["tpu", "--device", "gpu, cpu, reference"]);
+    run(&["--activation", "relu", "--weight-layout", "io"], &["io", "out_in, in_out"]);
+    run(&["--activation", "relu", "--road", "short"], &["short", "prologue, two-pass"]);
+    run(&["--activation", "relu", "--save", "w"], &["--save", "auto, z, y, mask, none"]);
+    run(&["--activation", "relu", "--sav", "z"], &["--sav"]);
+    run(&[], &["--activation"]);
+    for device in ["gpu", "cpu", "reference"] {
+        let run = |args: &[&str], parts: &[&str]| run(&[args, &["--device", device]].concat(), parts);
+        run(&["--activation", "gelu", "--save", "y"], &["--save", "got y", "gelu_erf"]);
+        run(&["--activation", "silu", "--save", "mask"], &["--save", "got mask", "silu"]);
+        let learnable = with(layer(), "alpha", &[3]);
+        for save in ["y", "mask"] {
+            let args = ["--activation", "prelu", "--save", save, "--device", device];
+            fails(&folder, &learnable, &args, &["--save", &format!("got {save}"), "alpha"]);
+        }
+        let residual = with(layer(), "residual", &[4, 3]);
+        let args = ["--activation", "relu", "--save", "y", "--device", device];
+        fails(&folder, &residual, &args, &["--save", "got y", "residual"]);
+    }
+}
+
+#[test]
+fn damaged_files() {
+    let folder = Folder::new("damaged");
+    let run = |input: &[u8], parts: &[&str]| fails(&folder, input, &["--activation", "relu"], parts);
+    let good = file(&layer());
+    run(b"", &["in.safetensors: expected a safetensors file"]);
+    run(b"not a safetensors file", &["in.safetensors: expected a safetensors file"]);
+    run(&good[..good.len() - 1], &["in.safetensors: expected a safetensors file"]);
+    run(&[&good[..], b"x"].concat(), &["in.safetensors: expected a safetensors file"]);
+    run(&[255; 64], &["in.safetensors: expected a safetensors file"]);
+    // Headers that declare far more than the file holds.
+    for shape in ["[4294967296,4294967296]", "[9223372036854775807,8]", "[1073741824]"] {
+        let header = format!("{{\"x\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[0,4294967296]}}}}");
+        let length = (header.len() as u64).to_le_bytes();
+        run(&[&length[..], header.as_bytes(), &[0; 16]].concat(), &["in.safetensors: expected a safetensors file"]);
+    }
+    // No data at all, but an output of 2⁶⁰ elements.
+    let mut huge = Tensors::new();
+    huge.insert("x".into(), (vec![1 << 30, 0], vec![]));
+    huge.insert("w".into(), (vec![1 << 30, 0], vec![]));
+    run(&file(&huge), &["elements of y"]);
+    huge.insert("w".into(), (vec![2, 0], vec![]));
+    run(&file(&huge), &["y: expected at most"]);
+    let bytes = [0u8; 8];
+    for dtype in [Dtype::F64, Dtype::F16, Dtype::I32, Dtype::BOOL] {
+        let count = 8 * 8 / dtype.bitsize();
+        let view = TensorView::new(dtype, vec![count], &bytes).expect("a tensor");
+        let input = safetensors::serialize([("x", view)], None).expect("a file");
+        run(&input, &["x: expected dtype F32", &format!("got {dtype:?}")]);
+    }
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let folder = Folder::new("absent");
+    fs::write(folder.path("in.safetensors"), file(&layer())).expect("the input file");
+    let run = |input: &str, output: &str, part: &str| {
+        let result = folder.elbow(&["eval", "--activation", "relu", "--device", "cpu", input, output]);
+        let stderr = String::from_utf8_lossy(&result.stderr);
+        assert_eq!(result.status.code(), Some(2), "{input} {output}: {stderr}");
+        assert_eq!(stderr.trim_end().lines().count(), 1, "one line, got: {stderr}");
+        assert!(stderr.contains(part), "{part:?} is missing in: {stderr}");
+    };
+    run("none.safetensors", "out.safetensors", "none.safetensors: expected a readable file");
+    run(".", "out.safetensors", ".: expected a readable file");
+    run("in.safetensors", "none/out.safetensors", "none/out.safetensors: expected a place");
+    run("in.safetensors", ".", ".: expected a place");
+    #[cfg(unix)]
+    run("in.safetensors", "/dev/null", "/dev/null: expected a place");
+    let left: Vec<_> = fs::read_dir(&folder.0).expect("the folder").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["in.safetensors"], "nothing may have been written");
+}
+
+#[test]
+fn an_existing_output_survives_a_mistake() {
+    let folder = Folder::new("survives");
+    fs::write(folder.path("out.safetensors"), b"precious").expect("an old file");
+    fs::write(folder.path("in.safetensors"), with(layer(), "b", &[9])).expect("the input file");
+    let output = folder.elbow(&["eval", "--activation", "relu", "in.safetensors", "out.safetensors"]);
+    assert_eq!(output.status.code(), Some(2), "a wrong bias must fail");
+    assert_eq!(fs::read(folder.path("out.safetensors")).expect("still there"), b"precious", "the old file was touched");
+}
+
+#[test]
+fn no_command_is_a_mistake_and_help_is_not() {
+    let folder = Folder::new("help");
+    let none = folder.elbow(&[]);
+    assert_eq!(none.status.code(), Some(2), "no command");
+    assert_eq!(String::from_utf8_lossy(&none.stderr).lines().count(), 1, "one line");
+    for args in [&["--help"][..], &["eval", "--help"], &["--version"]] {
+        let output = folder.elbow(args);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{args:?} must print and succeed");
+    }
+}

@@ -1,0 +1,349 @@
+//! The rooms of the house and the doors between them: data flows one way. Facts (tables and arithmetic), decisions
+//! (kernel, plan, shader), the device, the operations; the CPU road sees only facts. Read from the text of `src/`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const FACTS: &[&str] = &["activation", "dtype", "error", "request", "shape"];
+const DECIDE: &[&str] = &["kernel", "plan", "shader"];
+const GPU: &[&str] = &["gpu"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "train"];
+const CPU: &[&str] = &["cpu"];
+
+/// No file longer than this: a file is one idea.
+const LONGEST: usize = 500;
+
+/// One block for each activation: it grows by a row, not by an idea.
+const GROW_BY_ROWS: &[&str] = &["cpu/baseline/activation/functions.rs"];
+
+/// The rooms that a room may use, itself included; None if nobody has said what the room is.
+fn may_use(room: &str) -> Option<Vec<&'static str>> {
+    let layers: &[&[&str]] = match layer(room)? {
+        Layer::Facts => &[FACTS],
+        Layer::Decide => &[FACTS, DECIDE],
+        Layer::Gpu => &[FACTS, DECIDE, GPU],
+        Layer::Operations => &[FACTS, DECIDE, GPU, OPERATIONS],
+        Layer::Cpu => &[FACTS, CPU],
+        Layer::Root => &[FACTS, DECIDE, GPU, OPERATIONS, CPU],
+    };
+    Some(layers.concat())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    Facts,
+    Decide,
+    Gpu,
+    Operations,
+    Cpu,
+    Root,
+}
+
+fn layer(room: &str) -> Option<Layer> {
+    let layers = [
+        (FACTS, Layer::Facts),
+        (DECIDE, Layer::Decide),
+        (GPU, Layer::Gpu),
+        (OPERATIONS, Layer::Operations),
+        (CPU, Layer::Cpu),
+        (&["lib"], Layer::Root),
+    ];
+    // `train_digits` would be a part of the room `train`.
+    let stem = |room: &str| room.split('_').next().unwrap_or_default().to_owned();
+    layers.into_iter().find(|(rooms, _)| rooms.contains(&room) || rooms.contains(&stem(room).as_str())).map(|(_, l)| l)
+}
+
+/// The room a file belongs to: `plan` for `plan.rs` and `plan/tile.rs`. And how deep its module lies.
+fn room_of(path: &str) -> (&str, usize) {
+    let path = path.strip_suffix(".rs").unwrap_or(path);
+    (path.split('/').next().unwrap_or_default(), path.split('/').count())
+}
+
+/// Rust text without comments, strings and characters: only code names rooms.
+fn code(text: &str) -> String {
+    let bytes: Vec<char> = text.chars().collect();
+    let mut out = String::new();
+    let mut i = 0;
+    while i < bytes.len() {
+        let rest = |n: usize| bytes.get(i + n).copied().unwrap_or(' ');
+        match bytes[i] {
+            '/' if rest(1) == '/' => {
+                while i < bytes.len() && bytes[i] != '\n' {
+                    i += 1;
+                }
+            }
+            '/' if rest(1) == '*' => {
+                i += 2;
+                while i < bytes.len() && !(bytes[i] == '*' && bytes.get(i + 1) == Some(&'/')) {
+                    i += 1;
+                }
+                i += 2;
+            }
+            '"' => {
+                i += 1;
+                while i < bytes.len() && bytes[i] != '"' {
+                    i += if bytes[i] == '\\' { 2 } else { 1 };
+                }
+                i += 1;
+                out.push_str("\"\"");
+            }
+            // A character; a lifetime has no closing quote so near.
+            '\'' if rest(1) == '\\' || rest(2) == '\'' => {
+                i += 2;
+                while i < bytes.len() && bytes[i] != '\'' {
+                    i += 1;
+                }
+                i += 1;
+            }
+            c => {
+                out.push(c);
+                i += 1;
+            }
+        }
+    }
+    out
+}
+
+/// The code as words and single signs; `::` is one.
+fn tokens(code: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut word = String::new();
+    for c in code.chars().chain([' ']) {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+            continue;
+        }
+        if !word.is_empty() {
+            tokens.push(std::mem::take(&mut word));
+        }
+        if c == ':' && tokens.last().is_some_and(|t| t == ":") {
+            tokens.pop();
+            tokens.push("::".into());
+        } else if !c.is_whitespace() {
+            tokens.push(c.to_string());
+        }
+    }
+    tokens
+}
+
+/// The names that stand directly after `at` (just behind `::`): one, or the first of each path in a group.
+fn heads(tokens: &[String], mut at: usize) -> Vec<String> {
+    let Some(first) = tokens.get(at) else { return Vec::new() };
+    if first != "{" {
+        return vec![first.clone()];
+    }
+    let mut names = Vec::new();
+    let mut depth = 0;
+    let mut start = true;
+    while at < tokens.len() {
+        match tokens[at].as_str() {
+            "{" => depth += 1,
+            "}" if depth == 1 => break,
+            "}" => depth -= 1,
+            "," if depth == 1 => start = true,
+            name if depth == 1 && start => {
+                names.push(name.to_owned());
+                start = false;
+            }
+            _ => {}
+        }
+        // The brace that opens the group stands before a name.
+        start |= depth == 1 && tokens[at] == "{" && names.is_empty();
+        at += 1;
+    }
+    names
+}
+
+/// Every name that the file takes from the root of the crate: after `crate::`, or after enough `super::`.
+fn from_root(tokens: &[String], depth: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut i = 0;
+    while i < tokens.len() {
+        let after_path = i > 0 && tokens[i - 1] == "::";
+        let mut end = i;
+        let mut supers = 0;
+        while tokens.get(end).is_some_and(|t| t == "super") && tokens.get(end + 1).is_some_and(|t| t == "::") {
+            supers += 1;
+            end += 2;
+        }
+        if tokens[i] == "crate" && tokens.get(i + 1).is_some_and(|t| t == "::") {
+            names.extend(heads(tokens, i + 2));
+        } else if supers >= depth && supers > 0 && !after_path {
+            names.extend(heads(tokens, end));
+        }
+        i = end.max(i + 1);
+    }
+    names
+}
+
+/// What `lib.rs` exports again: name to room.
+fn exports(lib: &str) -> BTreeMap<String, String> {
+    let tokens = tokens(&code(lib));
+    let mut map = BTreeMap::new();
+    for (i, window) in tokens.windows(4).enumerate() {
+        if window[0] == "pub" && window[1] == "use" && window[3] == "::" {
+            let end = tokens[i..].iter().position(|t| t == ";").map_or(tokens.len(), |n| i + n);
+            for name in &tokens[i + 4..end] {
+                if name.chars().all(|c| c.is_alphanumeric() || c == '_') {
+                    map.insert(name.clone(), window[2].clone());
+                }
+            }
+        }
+        if window[0] == "pub" && window[1] == "use" && window[3] == ";" {
+            map.insert(window[2].clone(), window[2].clone());
+        }
+    }
+    map
+}
+
+/// Every wrong door of one file.
+fn wrong_doors(path: &str, text: &str, exports: &BTreeMap<String, String>) -> Vec<String> {
+    let (room, depth) = room_of(path);
+    let Some(allowed) = may_use(room) else {
+        return vec![format!("{path}: room {room} has no layer: say here which")];
+    };
+    let tokens = tokens(&code(text));
+    let mut wrong = Vec::new();
+    for name in from_root(&tokens, depth) {
+        let used = exports.get(&name).unwrap_or(&name);
+        // Names that are no rooms: macros, the crate's own items of lib.rs.
+        let known = layer(used).is_some();
+        if known && !allowed.contains(&used.as_str()) {
+            wrong.push(format!("{path}: {room} may not use {used}"));
+        }
+    }
+    let may_name_wgpu = matches!(layer(room), Some(Layer::Gpu | Layer::Operations | Layer::Root));
+    if !may_name_wgpu && tokens.iter().any(|t| t == "wgpu") {
+        wrong.push(format!("{path}: {room} may not name wgpu"));
+    }
+    wrong
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder of the repository").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path, ending));
+        } else if path.extension().is_some_and(|e| e == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// (path within src, text) of every source file.
+fn sources() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let name = |path: &Path| {
+        let inside = path.strip_prefix(&src).expect("a path inside src");
+        inside.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+    };
+    files(&src, "rs").iter().map(|path| (name(path), fs::read_to_string(path).expect("a source file"))).collect()
+}
+
+#[test]
+fn data_flows_one_way() {
+    let sources = sources();
+    let lib = sources.iter().find(|(path, _)| path == "lib.rs").map(|(_, text)| text.as_str()).unwrap_or_default();
+    let exports = exports(lib);
+    assert_eq!(exports.get("Gpu").map(String::as_str), Some("gpu"), "lib.rs is not read right: {exports:?}");
+    let wrong: Vec<_> = sources.iter().flat_map(|(path, text)| wrong_doors(path, text, &exports)).collect();
+    assert!(wrong.is_empty(), "wrong doors:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_short_and_none_is_called_mod() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        if lines >= LONGEST && !GROW_BY_ROWS.contains(&path.as_str()) {
+            wrong.push(format!("src/{path}: {lines} lines, {LONGEST} is too many"));
+        }
+        if path.ends_with("mod.rs") {
+            wrong.push(format!("src/{path}: call it by its folder's name, beside the folder"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_shader_file_is_used() {
+    let sources: String = sources().into_iter().map(|(_, text)| text).collect();
+    let shaders = root().join("shaders");
+    let texts: Vec<(PathBuf, String)> = files(&shaders, "wgsl")
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).expect("a shader file");
+            (path, text)
+        })
+        .collect();
+    let used_by_wgsl = |stem: &str| texts.iter().any(|(_, t)| t.lines().any(|l| l.trim() == format!("#use {stem}")));
+    let mut unused = Vec::new();
+    for (path, _) in &texts {
+        let stem = path.file_stem().expect("a file name").to_string_lossy();
+        let folder = path.parent().and_then(Path::file_name).expect("a folder").to_string_lossy();
+        // Named in full, or by a macro that puts the folder before the stem.
+        let included = sources.contains(&format!("shaders/{folder}/{stem}.wgsl\""))
+            || (sources.contains(&format!("shaders/{folder}/\"")) && sources.contains(&format!("!(\"{stem}\")")));
+        // The parameter block is pasted by the assembler into every kernel.
+        let pasted = folder != "shared" || stem == "params" || used_by_wgsl(&stem);
+        if !included || !pasted {
+            unused.push(format!("shaders/{folder}/{stem}.wgsl"));
+        }
+    }
+    assert!(unused.is_empty(), "files that no kernel is made of: {}", unused.join(", "));
+    assert!(texts.len() > 10, "only {} shader files found", texts.len());
+}
+
+/// The checker itself: planted violations are found, innocent text is not.
+#[test]
+fn planted_violations_are_found() {
+    let exports =
+        exports("pub use gpu::{Checks, Gpu,\n record::{Target, View}};\npub use error::Error;\npub use wgpu;\n");
+    let wrong = |path: &str, text: &str| wrong_doors(path, text, &exports);
+    for (path, text) in [
+        ("plan.rs", "use crate::gpu::Gpu;"),
+        ("plan/tile.rs", "use crate::{kernel::Params, gpu::{Gpu, record}};"),
+        ("plan/tile.rs", "fn f() { crate::affine::weight_shape(); }"),
+        ("plan/tile.rs", "use super::super::gpu;"),
+        ("plan.rs", "use super::{error::Error, elementwise};"),
+        ("kernel.rs", "use crate::View;"),
+        ("request.rs", "use crate::plan::Plan;"),
+        ("shape.rs", "fn limits() -> wgpu::Limits { todo() }"),
+        ("cpu.rs", "use crate::plan::Tile;"),
+        ("cpu/baseline/product.rs", "use crate::gpu;"),
+        ("cpu/reference.rs", "use crate::wgpu;"),
+        ("gpu/record.rs", "use crate::affine::Forward;"),
+        ("affine.rs", "use crate::cpu::reference;"),
+        ("novelty.rs", "fn f() {}"),
+    ] {
+        assert_eq!(wrong(path, text).len(), 1, "{path}: {text} gives {:?}", wrong(path, text));
+    }
+    for (path, text) in [
+        (
+            "plan.rs",
+            "// crate::gpu and wgpu in a comment\nuse crate::{error::{Error, Result}, kernel::{Elem, gpu_like}};",
+        ),
+        ("error.rs", "#[error(\"crate::gpu, wgpu: \\\" {x}\")] enum Error { Wgpu }"),
+        ("plan/tile.rs", "use super::{Caps, gpu}; mod tests { use super::*; }"),
+        ("gpu/record.rs", "use super::Gpu; use crate::{plan::Plan, shape}; fn f(d: &wgpu::Device) {}"),
+        ("mlp.rs", "use crate::{Gpu, affine, wgpu};"),
+        ("train/step.rs", "use crate::{Gpu, mlp::Mlp};"),
+        (
+            "cpu/baseline.rs",
+            "use crate::{activation::Activation, request::Saved}; fn f<'a>(c: char) -> bool { c == '\"' }",
+        ),
+        ("lib.rs", "pub mod gpu; pub use wgpu; use crate::cpu;"),
+    ] {
+        assert!(wrong(path, text).is_empty(), "{path}: {text} gives {:?}", wrong(path, text));
+    }
+}
