@@ -1,5 +1,7 @@
 //! A training step of an [`Mlp`] against the same step made of reference calls; and that training trains.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, outside of a #[test] function")]
+
 use elbow::{
     Activation, AlphaSource, Gpu, Saved, Tensor, View, Want,
     cpu::{ForwardInputs, reference},

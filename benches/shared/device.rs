@@ -152,7 +152,7 @@ pub(crate) fn only_testing() -> bool {
 /// From `ELBOW_BENCH_ACTIVATIONS` (SPECs separated by semicolons), or these.
 pub(crate) fn activations(default: &str) -> Vec<Activation> {
     let list = std::env::var("ELBOW_BENCH_ACTIVATIONS").unwrap_or_else(|_| default.to_owned());
-    list.split(';').map(|spec| spec.trim().parse().unwrap_or_else(|error| panic!("{error}"))).collect()
+    list.split(';').map(|spec| spec.trim().parse().expect("an activation SPEC in ELBOW_BENCH_ACTIVATIONS")).collect()
 }
 
 /// Normal numbers of this scale. A dy of ones would hide what a wrong index does, and flatter the branches of a kernel.
