@@ -301,9 +301,4 @@ impl Activation {
     pub fn has_alpha(&self) -> bool {
         self.row().learnable
     }
-
-    /// The WGSL text of act, act_dz, ...
-    pub(crate) fn wgsl(&self) -> &'static str {
-        self.row().wgsl
-    }
 }

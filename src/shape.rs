@@ -33,8 +33,8 @@ pub fn rows_and_columns(operand: Operand, shape: &[usize]) -> Result<(usize, usi
     elements(operand, shape)?;
     match shape.split_last() {
         Some((&columns, leading)) => {
-            let rows = if leading.contains(&0) { 0 } else { leading.iter().product() };
-            Ok((rows, columns))
+            // The rows of no columns are still counted: K = 0 gives act(b).
+            Ok((elements(operand, leading)? as usize, columns))
         }
         None => Err(Error::Shape { operand, expected: "at least one dimension".into(), got: "[]".into() }),
     }

@@ -1,6 +1,8 @@
 //! Every kernel variant that a plan can ask for, without a GPU: parsed, validated, written out for Vulkan, Metal and DX12,
 //! its bindings and its parameter block compared with the Rust side.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::HashSet;
 
 use elbow::{

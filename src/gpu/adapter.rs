@@ -58,24 +58,31 @@ impl AdapterChoice {
     }
 }
 
-/// Every adapter of this machine that runs compute shaders.
+/// Every adapter of this machine that runs compute shaders; those of the GL backend where there is no other, or where
+/// `WGPU_BACKEND` asks for them.
 pub fn adapters() -> Vec<wgpu::Adapter> {
-    pollster::block_on(enumerate())
+    pollster::block_on(enumerate(&AdapterChoice::from_env()))
 }
 
-async fn enumerate() -> Vec<wgpu::Adapter> {
+async fn enumerate(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     // The validation layers are for debugging wgpu itself; they are not on every machine.
     descriptor.flags = wgpu::InstanceFlags::empty();
     let instance = wgpu::Instance::new(descriptor);
-    let mut adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    // GL is asked last: looking for it wakes drivers that print to stderr, and what it finds is mostly there twice.
+    let wants_gl = choice.backend.is_some() && choice.backends().contains(wgpu::Backends::GL);
+    let first = if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY };
+    let mut adapters = instance.enumerate_adapters(first).await;
+    if adapters.is_empty() && !wants_gl {
+        adapters = instance.enumerate_adapters(wgpu::Backends::GL).await;
+    }
     adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
     adapters
 }
 
 /// The best adapter that fits, or the list of those that are there.
 pub(super) async fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
-    let adapters = enumerate().await;
+    let adapters = enumerate(choice).await;
     let found = adapters.iter().map(|a| describe(&a.get_info())).collect();
     adapters
         .into_iter()

@@ -287,7 +287,8 @@ impl Case {
             let start = before.get(i).copied().unwrap_or(0.0);
             let expected = value + f64::from(start);
             let bound = if self.spec.exact { 0.0 } else { bound + ulp_of(expected) };
-            let wrong = !((f64::from(got) - expected).abs() <= bound);
+            // A NaN is never within a bound.
+            let wrong = (f64::from(got) - expected).abs() > bound || f64::from(got).is_nan() != expected.is_nan();
             if wrong || got.to_bits() == UNWRITTEN {
                 let kept = if got.to_bits() == UNWRITTEN { " (never written)" } else { "" };
                 return Err(format!("{:?}: {name}[{i}] is {got}{kept}, expected {expected} ± {bound:e}", self.spec));

@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use elbow::{Checks, Gpu, Options};
 
-/// `ELBOW_TEST_CHECKED=1`: kernels with all of wgpu's checks.
+/// `ELBOW_TEST_CHECKS=checked`: kernels with all of wgpu's checks.
 pub fn checks() -> Checks {
-    if flag("ELBOW_TEST_CHECKED") { Checks::Checked } else { Checks::Trusted }
+    if std::env::var("ELBOW_TEST_CHECKS").is_ok_and(|v| v == "checked") { Checks::Checked } else { Checks::Trusted }
 }
 
 /// `ELBOW_TEST_FULL=1`: the exhaustive sweeps too.

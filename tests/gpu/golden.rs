@@ -27,11 +27,12 @@ pub fn spec_of(stem: &str) -> Option<String> {
     Some(spec)
 }
 
-struct Golden {
-    activation: Activation,
-    x: Vec<f32>,
+/// Inputs of one activation and what must come out.
+pub struct Golden {
+    pub activation: Activation,
+    pub x: Vec<f32>,
     /// Columns: f, f1, f2, and where there is a learnable parameter da, d1da.
-    columns: Vec<Vec<f64>>,
+    pub columns: Vec<Vec<f64>>,
 }
 
 fn files() -> Vec<Golden> {
@@ -80,7 +81,7 @@ fn worst(golden: &Golden, quantity: Quantity, got: &[f32], expected: &[f64], lim
             f64::from(got)
         };
         let error = (got - expected).abs() / ulp_of(if scale.is_finite() { scale } else { f64::from(f32::MAX) });
-        if !(error <= limit) {
+        if error > limit || error.is_nan() {
             return Err(format!(
                 "{} {quantity:?} at {x:e}: {got:e}, expected {expected:e}, {error:.1} ulp, allowed {limit}",
                 golden.activation
@@ -91,7 +92,8 @@ fn worst(golden: &Golden, quantity: Quantity, got: &[f32], expected: &[f64], lim
     Ok(worst)
 }
 
-fn alone(gpu: &Gpu, golden: &Golden, failures: &mut Vec<String>) {
+/// The elementwise operators on the golden inputs; the worst ulp of each quantity, and every failure.
+pub fn alone(gpu: &Gpu, golden: &Golden, failures: &mut Vec<String>) -> [f64; 5] {
     let n = golden.x.len();
     let shape = [n];
     let learnable = golden.activation.has_alpha();
@@ -122,6 +124,7 @@ fn alone(gpu: &Gpu, golden: &Golden, failures: &mut Vec<String>) {
     .unwrap();
     let row = golden.activation.row();
     let quantities = [(0, 0), (1, 1), (3, 1), (4, 2), (2, 3), (5, 4)];
+    let mut figures = [0.0f64; 5];
     for (tensor, quantity) in quantities {
         if quantity >= 3 && !learnable {
             continue;
@@ -133,8 +136,12 @@ fn alone(gpu: &Gpu, golden: &Golden, failures: &mut Vec<String>) {
             // No golden column: the f64 mathematics, itself tested against the others.
             None => golden.x.iter().map(|&x| golden.activation.evaluate(what, f64::from(x))).collect(),
         };
-        failures.extend(worst(golden, what, &got, &expected, row.tolerance(what)).err());
+        match worst(golden, what, &got, &expected, row.tolerance(what)) {
+            Ok(ulp) => figures[quantity] = figures[quantity].max(ulp),
+            Err(failure) => failures.push(failure),
+        }
     }
+    figures
 }
 
 /// z = x·1: the same values through the product, its epilogue, and the prologue or the pass of backward.

@@ -75,7 +75,7 @@ fn records_into_the_hosts_encoder_and_pass() {
     assert_eq!(gpu.download_view(View::at(&buffer, 260, &[8])).unwrap(), expected);
     assert_eq!(errors.load(Ordering::Relaxed), 0);
     // The host's handler is still the host's: an error of its own reaches it.
-    device.create_buffer(&wgpu::BufferDescriptor {
+    let _ = device.create_buffer(&wgpu::BufferDescriptor {
         label: None,
         size: u64::MAX / 2,
         usage: wgpu::BufferUsages::STORAGE,

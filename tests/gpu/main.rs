@@ -1,8 +1,9 @@
 //! Everything that needs an adapter. One binary, one device: a missing adapter fails every test here.
 //!
-//! `ELBOW_TEST_CHECKED=1` runs with wgpu's shader checks on; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps.
+//! `ELBOW_TEST_CHECKS=checked` runs with wgpu's shader checks on; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps.
 
 #![allow(unreachable_pub, reason = "modules of one test binary")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod batch;
 mod case;
@@ -14,3 +15,4 @@ mod faults;
 mod golden;
 mod host;
 mod real;
+mod sweep;

@@ -1,0 +1,65 @@
+//! Accuracy over all finite f32: every activation and derivative against the f64 mathematics, in ulp of the terms.
+//! The table: `cargo test --test gpu -- sweep --nocapture`.
+
+use elbow::{
+    Activation,
+    activation::{Quantity, rows},
+};
+
+use crate::{
+    common::{full, gpu},
+    golden::{Golden, alone},
+};
+
+/// Parameters that are no powers of two, of either sign, beside each row's default.
+const OTHERS: [&str; 12] = [
+    "leaky_relu(0.3)",
+    "elu(1.3)",
+    "celu(0.7)",
+    "swish(1.3)",
+    "swish(-0.37)",
+    "swish(10)",
+    "softplus(0.3)",
+    "softplus(3.7)",
+    "squareplus(0.5)",
+    "hardsigmoid(0.3,0.4)",
+    "clipped_relu(1.7)",
+    "softshrink(0.3)",
+];
+
+#[test]
+fn sweep_of_all_finite_inputs() {
+    // Every stride-th bit pattern, and densely where functions bend: |x| in [2⁻⁶, 128].
+    let stride: u32 = if full() { 1_031 } else { 48_611 };
+    let mut x: Vec<f32> = (0..=u32::MAX / stride).map(|i| f32::from_bits(i * stride)).filter(|x| !x.is_nan()).collect();
+    let dense = if full() { 61 } else { 4_099 };
+    let (from, to) = (2.0f32.powi(-6).to_bits(), 128.0f32.to_bits());
+    x.extend((from..to).step_by(dense).flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)]));
+
+    let mut activations: Vec<Activation> = rows()
+        .iter()
+        .map(|row| {
+            let required = row.parameters.iter().filter(|p| p.default.is_none()).count();
+            Activation::new(row.kind, &vec![0.5; required]).unwrap()
+        })
+        .collect();
+    activations.extend(OTHERS.iter().map(|spec| spec.parse::<Activation>().unwrap()));
+    println!("{} inputs each; worst ulp of the terms", x.len());
+    println!("| activation | act | act' | act'' | ∂act/∂α | ∂²act/∂z∂α |\n|---|---|---|---|---|---|");
+    let mut failures = Vec::new();
+    for activation in activations {
+        let columns = Quantity::ALL.map(|q| x.iter().map(|&x| activation.evaluate(q, f64::from(x))).collect()).into();
+        let golden = Golden { activation, x: x.clone(), columns };
+        let ulp = alone(gpu(), &golden, &mut failures);
+        let alpha = |ulp: f64| if activation.has_alpha() { format!("{ulp:.2}") } else { String::new() };
+        println!(
+            "| `{activation}` | {:.2} | {:.2} | {:.2} | {} | {} |",
+            ulp[0],
+            ulp[1],
+            ulp[2],
+            alpha(ulp[3]),
+            alpha(ulp[4])
+        );
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
