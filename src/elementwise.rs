@@ -132,7 +132,7 @@ impl<'a> Backward<'a> {
         expect_shape(Operand::Dx, view(&self.dx), self.x)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.alpha)?;
         let request = ElementwiseBackward { forward, dx: want(&self.dx), dalpha: want(&self.dalpha) };
-        plan::elementwise_backward(&request, &gpu.caps())
+        plan::elementwise_backward(&request, self.operands().aligned(), &gpu.caps())
     }
 
     /// Records the call. After an error nothing is recorded.

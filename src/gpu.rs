@@ -161,11 +161,13 @@ impl Gpu {
 
     /// What plans may use on this device.
     pub fn caps(&self) -> Caps {
-        let limits = &self.inner.limits;
+        let Inner { limits, info, features, .. } = &*self.inner;
+        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
         Caps {
             class: self.inner.class,
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            subgroup: if subgroups { info.subgroup_min_size } else { 0 },
             max_binding: limits.max_storage_buffer_binding_size,
             max_scratch: self.scratch_limit(),
         }
@@ -220,7 +222,7 @@ impl Gpu {
 }
 
 /// Features that are used where they are there; none is needed.
-const WANTED: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY;
+const WANTED: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SUBGROUP);
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,6 +13,8 @@ pub enum KernelFile {
     ProductDirect,
     /// A product that stages tiles in workgroup memory: real GPUs.
     ProductStaged,
+    /// A product whose lanes share the rows of A by subgroup broadcast: software adapters with subgroups of 8.
+    ProductBroadcast,
     /// Second stage of split-K: sums the partial products in order, then the epilogue.
     SplitSum,
     /// dz = dy ⊙ act'(z), with the column sums for db and dα on the way; alone, the elementwise backward.
@@ -21,6 +23,8 @@ pub enum KernelFile {
     ColumnSum,
     /// y = act(x).
     ElementwiseForward,
+    /// dx = dy ⊙ act'(x) where nothing is reduced.
+    ElementwiseBackward,
     /// Gradients of the elementwise backward.
     DoubleBackward,
     /// Softmax cross-entropy: loss and gradient of each row.
@@ -31,13 +35,15 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 9] = [
+    pub const ALL: [KernelFile; 11] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
+        KernelFile::ProductBroadcast,
         KernelFile::SplitSum,
         KernelFile::LocalGradient,
         KernelFile::ColumnSum,
         KernelFile::ElementwiseForward,
+        KernelFile::ElementwiseBackward,
         KernelFile::DoubleBackward,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::Sgd,
@@ -62,10 +68,12 @@ impl KernelFile {
         match self {
             KernelFile::ProductDirect => row!("product_direct"),
             KernelFile::ProductStaged => row!("product_staged"),
+            KernelFile::ProductBroadcast => row!("product_broadcast"),
             KernelFile::SplitSum => row!("split_sum"),
             KernelFile::LocalGradient => row!("local_gradient"),
             KernelFile::ColumnSum => row!("column_sum"),
             KernelFile::ElementwiseForward => row!("elementwise_forward"),
+            KernelFile::ElementwiseBackward => row!("elementwise_backward"),
             KernelFile::DoubleBackward => row!("double_backward"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::Sgd => row!("sgd"),

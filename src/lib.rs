@@ -1,4 +1,67 @@
-//! Fused affine + activation layers on any GPU: y = act(x·Wᵀ + b; α), forward and backward.
+//! Fused affine + activation layers on any GPU, forward and backward, in WGSL through wgpu.
+//!
+//! ```text
+//! z = x·Wᵀ + b                    y = act(z; α) (+ residual)
+//! dz = dy ⊙ act'(z; α)            dx = dz·W      dW = dzᵀ·x      db = Σ_rows dz
+//! dα = Σ dy ⊙ ∂act/∂α(z; α)       over everything (per layer) or over rows (per channel)
+//! ```
+//!
+//! x is `[.., K]`, W is `[N, K]` (or `[K, N]`), b is `[N]`, α a constant, `[1]` or `[N]`, y is `[.., N]`; all of it f32.
+//!
+//! # Three levels
+//!
+//! **A value.** An [`Activation`] parses and prints, knows its derivatives, kinks, Lipschitz constant and gain:
+//!
+//! ```
+//! use elbow::Activation;
+//! let leaky: Activation = "leaky_relu(0.01)".parse()?;
+//! assert_eq!(leaky.value(-2.0) as f32, -0.02);
+//! assert_eq!(leaky.slope(0.0) as f32, 0.01);
+//! assert!((Activation::RELU.gain().he_gain() - 2f64.sqrt()).abs() < 1e-9);
+//! # Ok::<(), elbow::Error>(())
+//! ```
+//!
+//! **Recording.** Operands are views of wgpu buffers; calls go into your encoder or pass. Nothing is submitted:
+//!
+//! ```no_run
+//! use elbow::{Activation, Gpu, Saved, View, affine::{Backward, Forward, Gradient}, wgpu};
+//! # fn host(device: &wgpu::Device, queue: &wgpu::Queue, arena: &wgpu::Buffer, encoder: &mut wgpu::CommandEncoder)
+//! #     -> elbow::Result<()> {
+//! let gpu = Gpu::from_wgpu(device, queue); // once: it keeps the pipelines
+//! let x = View::at(arena, 0, &[32, 64]);
+//! let w = View::at(arena, 8192, &[10, 64]);
+//! let y = View::at(arena, 10752, &[32, 10]);
+//! Forward { saved: Saved::Y, ..Forward::new(Activation::RELU, x, w, y) }.record(&gpu, &mut *encoder)?;
+//! let dy = View::at(arena, 12032, &[32, 10]);
+//! let dw = Gradient::overwrite(View::at(arena, 13312, &[10, 64]));
+//! let backward = Backward { x: Some(x), saved_from: Some(y), dw, ..Backward::new(Activation::RELU, Saved::Y, dy) };
+//! backward.record(&gpu, encoder)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Convenience.** A device of elbow's own, tensors, a small network:
+//!
+//! ```no_run
+//! use elbow::{Activation, Gpu, affine::Forward};
+//! let gpu = Gpu::new()?;
+//! let x = gpu.upload(&[1.0, -2.0], &[1, 2])?;
+//! let w = gpu.upload(&[0.5, 0.25], &[1, 2])?;
+//! let y = gpu.zeros(&[1, 1])?;
+//! gpu.submit(|encoder| Forward::new(Activation::GELU_ERF, &x, &w, &y).record(&gpu, encoder))?;
+//! println!("{gpu}: {:?}", gpu.download(&y)?);
+//! # Ok::<(), elbow::Error>(())
+//! ```
+//!
+//! # The contract
+//!
+//! - NaN in, NaN out; ±inf gives the limit; the slope at a kink is PyTorch's, declared in the activation's row.
+//! - What forward saves is a choice ([`Saved`]); one that is not enough is an error, never a wrong gradient.
+//! - Same device, same plan: same bits. Reductions have two stages and no float atomics.
+//! - Errors are values ([`Error`]) that name operand, expected and got; after one nothing was recorded.
+//!
+//! The accuracy of each function, in ulp over all finite inputs, is in its row ([`activation::Row::ulp`]) and measured in
+//! `docs/numerics.md`.
 
 pub mod activation;
 pub mod affine;

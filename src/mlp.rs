@@ -1,6 +1,6 @@
 //! A stack of dense layers that lives on the device: y₀ = x, y_l = act(y_{l−1}·W_lᵀ + b_l; α_l), the last layer linear.
 //!
-//! A convenience over [`affine`] and [`train`](crate::train): it owns memory and nothing else. Everything is recorded into the
+//! A convenience over [`affine`](crate::affine) and [`train`](crate::train): it owns memory and nothing else. Everything is recorded into the
 //! caller's encoder or pass, so that a whole training step can be one pass and one submission. Backward is a chain: the dx
 //! product of each layer applies the slope of the layer below, so dz of a hidden layer is written once and no pass of its
 //! own is spent on it.

@@ -18,7 +18,7 @@ pub use tile::{Stage, TILES, Tile};
 pub use training::{sgd, softmax_cross_entropy};
 
 use crate::{
-    activation::{Activation, Kind},
+    activation::Activation,
     dtype::Dtype,
     kernel::{Elem, Kernel, KernelFile, Params, Slot},
     request::{AlphaSource, Operand, Road, Saved},
@@ -45,6 +45,8 @@ pub struct Caps {
     pub max_invocations: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
+    /// Lanes of a subgroup, where every subgroup has as many and the device has subgroup operations; else 0.
+    pub subgroup: u32,
     /// Bytes that one binding may span.
     pub max_binding: u64,
     /// Bytes of scratch that one operation may use.
@@ -54,7 +56,14 @@ pub struct Caps {
 impl Caps {
     /// WebGPU's default limits, on a device of this class.
     pub const fn defaults(class: DeviceClass) -> Self {
-        Caps { class, max_invocations: 256, workgroup_bytes: 16384, max_binding: 128 << 20, max_scratch: 128 << 20 }
+        Caps {
+            class,
+            max_invocations: 256,
+            workgroup_bytes: 16384,
+            subgroup: 0,
+            max_binding: 128 << 20,
+            max_scratch: 128 << 20,
+        }
     }
 }
 
@@ -165,6 +174,18 @@ impl Builder {
         self.slot(Slot { role, written: false, elem, within: None }, Use { operand, first: 0, len })
     }
 
+    /// An input that may be the memory of the output `within`.
+    fn read_within(
+        &mut self,
+        role: &'static str,
+        elem: Elem,
+        operand: Operand,
+        len: u64,
+        within: Option<&'static str>,
+    ) -> &mut Self {
+        self.slot(Slot { role, written: false, elem, within }, Use { operand, first: 0, len })
+    }
+
     fn write(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
         self.slot(Slot { role, written: true, elem, within: None }, Use { operand, first: 0, len })
     }
@@ -203,12 +224,5 @@ impl Builder {
 
     fn build(self) -> Dispatch {
         Dispatch { kernel: self.kernel, params: self.params, uses: self.uses }
-    }
-}
-
-impl Kind {
-    /// Kept beside the plan: rows whose slope is a constant need no kernel of their own.
-    const fn is_identity(self) -> bool {
-        matches!(self, Kind::Identity)
     }
 }

@@ -32,7 +32,7 @@ fn activations() -> Vec<Activation> {
 }
 
 fn caps() -> Caps {
-    Caps::defaults(DeviceClass::Discrete)
+    Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Discrete) }
 }
 
 const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
@@ -119,7 +119,7 @@ fn every_kernel() -> Vec<Kernel> {
                         };
                         let plans = [
                             plan::elementwise_forward(&forward, true, &caps()),
-                            plan::elementwise_backward(&backward, &caps()),
+                            plan::elementwise_backward(&backward, true, &caps()),
                             plan::elementwise_double(&double, &caps()),
                         ];
                         kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -138,7 +138,7 @@ fn every_kernel() -> Vec<Kernel> {
 fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     let text = assemble(kernel, binding).map_err(|e| e.to_string())?;
     let module = wgsl::parse_str(&text).map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
         .validate(&module)
         .map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
 
@@ -177,7 +177,8 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
         return Err(format!("{storage} storage bindings for {} slots; at most 7", kernel.slots.len()));
     }
 
-    spv::write_vec(&module, &info, &spv::Options::default(), None).map_err(|e| format!("SPIR-V: {e}"))?;
+    spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None)
+        .map_err(|e| format!("SPIR-V: {e}"))?;
     let mut resources = msl::BindingMap::default();
     for (_, variable) in module.global_variables.iter() {
         if let Some(bound) = variable.binding {
@@ -192,7 +193,7 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
         ..Default::default()
     };
     msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V5_1, ..Default::default() };
+    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
     let mut out = String::new();
     hlsl::Writer::new(&mut out, &options, &hlsl::PipelineOptions::default())
         .write(&module, &info, None)

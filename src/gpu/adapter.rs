@@ -65,19 +65,22 @@ pub fn adapters() -> Vec<wgpu::Adapter> {
 }
 
 async fn enumerate(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // The validation layers are for debugging wgpu itself; they are not on every machine.
-    descriptor.flags = wgpu::InstanceFlags::empty();
-    let instance = wgpu::Instance::new(descriptor);
     // GL is asked last: looking for it wakes drivers that print to stderr, and what it finds is mostly there twice.
     let wants_gl = choice.backend.is_some() && choice.backends().contains(wgpu::Backends::GL);
-    let first = if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY };
-    let mut adapters = instance.enumerate_adapters(first).await;
+    let mut adapters = of_backends(if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY }).await;
     if adapters.is_empty() && !wants_gl {
-        adapters = instance.enumerate_adapters(wgpu::Backends::GL).await;
+        adapters = of_backends(wgpu::Backends::GL).await;
     }
     adapters.retain(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS));
     adapters
+}
+
+async fn of_backends(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    // The validation layers are for debugging wgpu itself; they are not on every machine.
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    wgpu::Instance::new(descriptor).enumerate_adapters(backends).await
 }
 
 /// The best adapter that fits, or the list of those that are there.

@@ -1,13 +1,13 @@
 //! The fused layer: forward in one dispatch, backward by one of two roads.
 
 use super::{
-    Builder, Caps, DeviceClass, Dispatch, Pin, Plan, SCRATCH, Stage, TILES, Tile, Use,
+    Builder, Caps, DeviceClass, Dispatch, Pin, Plan, SCRATCH, Stage, TILES, Tile,
     reduce::{self, ColumnPass},
     tile,
 };
 use crate::{
     error::{Error, Result},
-    kernel::{Elem, KernelFile, Slot},
+    kernel::{Elem, KernelFile},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Road, Saved, Want, WeightLayout},
 };
 
@@ -51,7 +51,7 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
     check_wants(request)?;
     let (m, n, k) = (affine.m as u64, affine.n as u64, affine.k as u64);
     // With dz given there is no slope to apply any more.
-    let linear = request.upstream_is_dz || affine.activation.kind().is_identity();
+    let linear = request.upstream_is_dz || affine.activation.needs_nothing();
     let saved = if linear { Saved::None } else { affine.resolve_saved(wants.alpha.wanted())? };
     let mut plan = Plan { saved, ..Plan::default() };
 
@@ -85,7 +85,6 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
         n,
         from,
         slope,
-        upstream: Operand::Dy,
         dz: write_dz.then_some((Operand::Dz, Want::Overwrite)),
         dy_in_place: false,
         dresidual: wants.residual,
@@ -183,7 +182,7 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
     };
     layer_below.check_sizes()?;
     let saved = layer_below.resolve_saved(below.dalpha.wanted())?;
-    if saved == Saved::None && !below.activation.kind().is_identity() {
+    if saved == Saved::None && !below.activation.needs_nothing() {
         return Err(Error::Unsupported {
             what: "a chain over a layer that saved nothing".into(),
             why: "this call has no x, w and b of the layer below to compute its z again: save z, y or the mask".into(),
@@ -263,9 +262,8 @@ impl Epilogue<'_> {
                     k.write("y", Elem::Scalar, Operand::Y, rows * cols);
                     if request.residual {
                         let within = residual_in_place.then_some("y");
-                        let slot = Slot { role: "residual", written: false, elem: Elem::Scalar, within };
                         k.flag("RESIDUAL", 1);
-                        k.slot(slot, Use { operand: Operand::Residual, first: 0, len: rows * cols });
+                        k.read_within("residual", Elem::Scalar, Operand::Residual, rows * cols, within);
                     }
                 }
                 k.on("NO_Y", *only_z);
@@ -370,6 +368,11 @@ fn tiled(
     let (&rows, &cols, &red) = (rows, cols, red);
     let mut k = match tile.stage {
         Stage::Direct => Builder::new(KernelFile::ProductDirect),
+        Stage::Broadcast => {
+            let mut k = Builder::new(KernelFile::ProductBroadcast);
+            k.flag("TM8", tile.tm / 8).flag("TM32", tile.tm.div_ceil(32));
+            k
+        }
         Stage::Staged { bk } => {
             let mut k = Builder::new(KernelFile::ProductStaged);
             // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.

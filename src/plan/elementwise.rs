@@ -8,7 +8,7 @@ use super::{
 use crate::{
     activation::Activation,
     error::{Error, Result},
-    kernel::{Elem, KernelFile, Slot},
+    kernel::{Elem, KernelFile},
     request::{AffineRequest, AlphaSource, Operand, Saved, Want},
     shape,
 };
@@ -91,34 +91,38 @@ impl ElementwiseForward {
     }
 }
 
-/// The plan of y = act(x; α).
-pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
+/// The part that forward and backward share: lanes, groups of four, the activation with its α.
+fn flat(file: KernelFile, request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Builder, Elem, u64)> {
     let total = request.elements()?;
-    let mut plan = Plan::default();
-    if total == 0 {
-        return Ok(plan);
-    }
     let channels = request.channels as u64;
     let per_channel = request.alpha == AlphaSource::PerChannel;
     let vec = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
-    let elem = if vec { Elem::Four } else { Elem::Scalar };
     let (lanes, per_lane) = if caps.class == DeviceClass::Software { (64, 16) } else { (256, 4) };
-    let mut k = Builder::new(KernelFile::ElementwiseForward);
+    let mut k = Builder::new(file);
     k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("VEC", vec);
     k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);
-    k.write("y", elem, Operand::Y, total);
-    let within = request.in_place.then_some("y");
-    k.slot(Slot { role: "x", written: false, elem, within }, super::Use { operand: Operand::X, first: 0, len: total });
     k.params.rows = total as u32;
     k.params.channels = channels as u32;
     k.params.tiles = workgroups(total.div_ceil(u64::from(lanes * per_lane) * if vec { 4 } else { 1 }))?;
+    Ok((k, if vec { Elem::Four } else { Elem::Scalar }, total))
+}
+
+/// The plan of y = act(x; α).
+pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let mut plan = Plan::default();
+    if request.elements()? == 0 {
+        return Ok(plan);
+    }
+    let (mut k, elem, total) = flat(KernelFile::ElementwiseForward, request, aligned, caps)?;
+    k.write("y", elem, Operand::Y, total);
+    k.read_within("x", elem, Operand::X, total, request.in_place.then_some("y"));
     plan.dispatches.push(k.build());
     check(&plan, caps)?;
     Ok(plan)
 }
 
-/// The plan of dx and dα: the local gradient pass of the fused layer, with x for z.
-pub fn elementwise_backward(request: &ElementwiseBackward, caps: &Caps) -> Result<Plan> {
+/// The plan of dx and dα. With dα it is the local gradient pass of the fused layer, with x for z.
+pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: &Caps) -> Result<Plan> {
     let forward = &request.forward;
     let view = forward.view()?;
     check_alpha(forward, Operand::Dalpha, request.dalpha)?;
@@ -129,20 +133,27 @@ pub fn elementwise_backward(request: &ElementwiseBackward, caps: &Caps) -> Resul
         });
     }
     let mut plan = Plan::default();
-    let pass = ColumnPass {
-        request: &forward.facts(view),
-        m: view.rows,
-        n: view.cols,
-        from: Operand::X,
-        slope: Saved::Z,
-        upstream: Operand::Dy,
-        dz: request.dx.wanted().then_some((Operand::Dx, request.dx)),
-        dy_in_place: forward.in_place,
-        dresidual: Want::No,
-        db: Want::No,
-        dalpha: request.dalpha,
-    };
-    reduce::column_pass(&mut plan, &pass, caps);
+    if request.dalpha.wanted() {
+        let pass = ColumnPass {
+            request: &forward.facts(view),
+            m: view.rows,
+            n: view.cols,
+            from: Operand::X,
+            slope: Saved::Z,
+            dz: request.dx.wanted().then_some((Operand::Dx, request.dx)),
+            dy_in_place: forward.in_place,
+            dresidual: Want::No,
+            db: Want::No,
+            dalpha: request.dalpha,
+        };
+        reduce::column_pass(&mut plan, &pass, caps);
+    } else if request.dx.wanted() && forward.elements()? > 0 {
+        let (mut k, elem, total) = flat(KernelFile::ElementwiseBackward, forward, aligned, caps)?;
+        k.read("x", elem, Operand::X, total).write("dx", elem, Operand::Dx, total);
+        k.read_within("dy", elem, Operand::Dy, total, forward.in_place.then_some("dx"));
+        k.params.accumulate = u32::from(request.dx == Want::Accumulate);
+        plan.dispatches.push(k.build());
+    }
     check(&plan, caps)?;
     Ok(plan)
 }

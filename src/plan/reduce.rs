@@ -15,7 +15,6 @@ pub(super) struct ColumnPass<'a> {
     pub(super) n: u64,
     pub(super) from: Operand,
     pub(super) slope: Saved,
-    pub(super) upstream: Operand,
     /// Where dz goes, if it is written.
     pub(super) dz: Option<(Operand, Want)>,
     /// dz and dy are the same memory.
@@ -63,9 +62,7 @@ pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, caps: &Caps) {
         k.flag("LX", lx).flag("LY", ly).on("SUMS", sums);
         k.on("SUM_DB", pass.db.wanted()).on("SUM_DALPHA", pass.dalpha.wanted());
         k.on("OUT_DZ", pass.dz.is_some()).on("OUT_RESIDUAL", pass.dresidual.wanted());
-        let within = pass.dy_in_place.then_some("dz");
-        let dy = Slot { role: "dy", written: false, elem: Elem::Scalar, within };
-        k.slot(dy, Use { operand: pass.upstream, first: 0, len: m * n });
+        k.read_within("dy", Elem::Scalar, Operand::Dy, m * n, pass.dy_in_place.then_some("dz"));
         if pass.dz.is_some() || sums {
             let needs_dz = pass.dz.is_some() || pass.db.wanted();
             k.on("NEED_DZ", needs_dz);

@@ -12,6 +12,8 @@ pub enum Stage {
         /// Steps.
         bk: u32,
     },
+    /// Straight from storage, the rows of A shared by subgroup broadcast: the workgroup is one subgroup of 8.
+    Broadcast,
 }
 
 /// A workgroup of WX×WY invocations, each with a register tile of TM rows × TN columns.
@@ -37,9 +39,13 @@ const fn staged(wx: u32, wy: u32, tm: u32, tn: u32, bk: u32) -> Tile {
     Tile { wx, wy, tm, tn, stage: Stage::Staged { bk } }
 }
 
+const fn broadcast(tm: u32) -> Tile {
+    Tile { wx: 8, wy: 1, tm, tn: 4, stage: Stage::Broadcast }
+}
+
 /// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
 /// to one workgroup.
-pub const TILES: [Tile; 9] = [
+pub const TILES: [Tile; 11] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -48,7 +54,9 @@ pub const TILES: [Tile; 9] = [
     staged(8, 8, 4, 4, 16),
     staged(16, 16, 4, 4, 16),
     staged(16, 16, 8, 8, 8),
-    direct(8, 1, 8, 8),
+    broadcast(8),
+    broadcast(16),
+    broadcast(32),
 ];
 
 impl Tile {
@@ -67,14 +75,19 @@ impl Tile {
         rows.div_ceil(self.bm() as u64) * cols.div_ceil(self.bn() as u64)
     }
 
-    /// Whether the tile can serve this form of product on this device. A operand that lies across the reduction is read
-    /// four rows at a time.
+    /// Whether the tile can serve this form of product on this device. An A that lies across the reduction is read four
+    /// rows at a time.
     pub const fn fits(&self, caps: &Caps, a_along_reduction: bool) -> bool {
         let bytes = match self.stage {
-            Stage::Direct => 0,
+            Stage::Direct | Stage::Broadcast => 0,
             Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
         };
-        self.wx * self.wy <= caps.max_invocations
+        let subgroups = match self.stage {
+            Stage::Broadcast => caps.subgroup == self.wx,
+            Stage::Direct | Stage::Staged { .. } => true,
+        };
+        subgroups
+            && self.wx * self.wy <= caps.max_invocations
             && bytes <= caps.workgroup_bytes
             && (a_along_reduction || self.tm.is_multiple_of(4))
     }
@@ -85,9 +98,12 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, a_along_reduct
     let software = caps.class == DeviceClass::Software;
     let order: &[usize] = match (software, rows) {
         (_, 0..=2) if a_along_reduction => &[3],
+        (true, 0..=12) => &[8, 4],
+        // The larger tile is faster and takes a CPU's compiler seconds: for products that run for seconds themselves.
+        (true, _) if rows * cols * red >= 1 << 30 => &[10, 9, 1, 0],
+        (true, _) => &[9, 1, 0],
         (_, 0..=4) => &[4],
         (_, 5..=16) => &[2],
-        (true, _) => &[1, 0],
         (false, _) => &[7, 6, 5],
     };
     // Enough workgroups to fill the device, or the smallest tile in the order.

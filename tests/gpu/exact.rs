@@ -34,6 +34,8 @@ const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
 
 /// One combination of everything that selects a kernel, apart from the sizes.
 fn bundle(numbers: &mut Numbers, index: usize) -> Spec {
+    let caps = gpu().caps();
+    let tiles: Vec<usize> = (0..TILES.len()).filter(|&i| TILES[i].fits(&caps, true)).collect();
     loop {
         let activation: Activation = EXACT[numbers.below(EXACT.len())].parse().unwrap();
         let alpha = match activation.has_alpha() {
@@ -82,9 +84,9 @@ fn bundle(numbers: &mut Numbers, index: usize) -> Spec {
             gradients: if chain { Gradients { x: Want::Overwrite, ..gradients } } else { gradients },
             below: chain.then_some(below),
             pin: Pin {
-                tile: Some(index % TILES.len()),
-                splits: Some([1, 3][index / TILES.len() % 2]),
-                road: [Road::Prologue, Road::TwoPass][index / TILES.len() / 2 % 2],
+                tile: Some(tiles[index % tiles.len()]),
+                splits: Some([1, 3][index / tiles.len() % 2]),
+                road: [Road::Prologue, Road::TwoPass][index / tiles.len() / 2 % 2],
             },
             misalign: 0,
             exact: true,
@@ -105,7 +107,7 @@ fn bundles(count: usize) -> Vec<Spec> {
 }
 
 /// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each.
-const BUNDLES: usize = 36;
+const BUNDLES: usize = 44;
 
 const SIZES: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33];
 

@@ -1,0 +1,149 @@
+// C = A·B for devices whose loads are dear and whose subgroups are exactly as wide as this workgroup (software adapters:
+// a load runs lane by lane there). The lanes share the rows of A: each loads TM/8 of them, and a broadcast hands them
+// round; each lane loads the columns of B that are its own.
+#use tile
+#use operands
+#use epilogue
+@compute @workgroup_size(WX)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    P = uniform_params;
+    let number = workgroup_number(wid);
+    if (number >= P.tiles) {
+        return;
+    }
+    let split = number / P.plane;
+    let tile = number % P.plane;
+    let tile_row = tile / P.tiles_cols * BM;
+    let tile_col = tile % P.tiles_cols * BN;
+    let col0 = tile_col + lane * TN;
+    // Rows and columns past the edge are computed from the last one and never stored.
+#if A_RED
+#for g in TM8
+    let row_{g} = min(tile_row + {g}u * 8u + lane, P.rows - 1u);
+#end
+#end
+#if B_RED
+#for j in TN
+    let col_{j} = min(col0 + {j}u, P.cols - 1u);
+#end
+#end
+#for g in TM8
+#for l in 8
+#if B_RED
+#for j in TN
+    var acc_{g}_{l}_{j} = 0.0;
+#end
+#else
+    var acc_{g}_{l} = vec4<f32>();
+#end
+#end
+#end
+    let first = split * P.chunk;
+    let end = min(first + P.chunk, P.red);
+    var r = first;
+#if A_RED
+    for (; r + 4u <= end; r += 4u) {
+#if B_RED
+#for j in TN
+        let b_{j} = b_four(col_{j}, r);
+#end
+#else
+#for q in 4
+        let b_{q} = b_four(r + {q}u, col0);
+#end
+#end
+#for g in TM8
+        let mine_{g} = a_four(row_{g}, r);
+#for l in 8
+        let a_{g}_{l} = subgroupBroadcast(mine_{g}, {l}u);
+#if B_RED
+#for j in TN
+        acc_{g}_{l}_{j} += dot(a_{g}_{l}, b_{j});
+#end
+#else
+#for q in 4
+        acc_{g}_{l} += a_{g}_{l}.{q:lane} * b_{q};
+#end
+#end
+#end
+#end
+    }
+#end
+#if !VEC_STEPS
+    for (; r < end; r += 1u) {
+#if B_RED
+#for j in TN
+        let b_{j} = b_one(col_{j}, r);
+#end
+#else
+        let b = b_four(r, col0);
+#end
+#if A_RED
+#for g in TM8
+        let mine_{g} = a_one(row_{g}, r);
+#for l in 8
+        let a_{g}_{l} = subgroupBroadcast(mine_{g}, {l}u);
+#end
+#end
+#else
+        // Four rows a lane: one load covers up to 32.
+#for g in TM32
+        let mine_{g} = a_four(r, tile_row + {g}u * 32u + lane % min(8u, TM / 4u) * 4u);
+#end
+#for g in TM8
+#for l in 8
+        let a_{g}_{l} = subgroupBroadcast(mine_{g:vec}.{l:lane}, {g:quarter}u + {l:vec}u);
+#end
+#end
+#end
+#for g in TM8
+#for l in 8
+#if B_RED
+#for j in TN
+        acc_{g}_{l}_{j} += a_{g}_{l} * b_{j};
+#end
+#else
+        acc_{g}_{l} += a_{g}_{l} * b;
+#end
+#end
+#end
+    }
+#end
+#if SAVE_MASK
+    clear_bits(lane);
+#end
+    var tile_sums: array<f32, TM * TN>;
+#for g in TM8
+#for l in 8
+#for j in TN
+#if B_RED
+    tile_sums[({g}u * 8u + {l}u) * TN + {j}u] = acc_{g}_{l}_{j};
+#else
+    tile_sums[({g}u * 8u + {l}u) * TN + {j}u] = acc_{g}_{l}.{j:lane};
+#end
+#end
+#end
+#end
+    for (var j = 0u; j < TN; j += 1u) {
+        var column = vec2<f32>();
+        for (var i = 0u; i < TM; i += 1u) {
+            if (tile_row + i < P.rows && col0 + j < P.cols) {
+                column += finish(tile_row + i, col0 + j, i, lane * TN + j, split, tile_sums[i * TN + j]);
+            }
+        }
+#if CHAIN_SUMS
+        if (col0 + j < P.cols) {
+            let at = (tile / P.tiles_cols) * P.cols + col0 + j;
+#if SUM_DB
+            partials_put(at, column.x);
+#end
+#if SUM_DALPHA
+            partials_put(at + P.plane / P.tiles_cols * P.cols, column.y);
+#end
+        }
+#end
+    }
+#if SAVE_MASK
+    store_bits(lane, tile_row, tile_col);
+#end
+}
