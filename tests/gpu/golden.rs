@@ -8,6 +8,7 @@ use elbow::{
     activation::Quantity,
     affine::{self, Gradient},
     elementwise::{Backward, DoubleBackward, Forward},
+    plan::Pin,
 };
 
 use crate::common::{gpu, ulp_of};
@@ -153,13 +154,17 @@ fn fused(gpu: &Gpu, golden: &Golden, saved: Saved, failures: &mut Vec<String>) {
     let dy = gpu.upload(&vec![1.0; n], &column).unwrap();
     let [y, z, dx] = std::array::from_fn(|_| gpu.zeros(&column).unwrap());
     gpu.submit_pass(|pass| {
+        // The smallest tile: its kernels are compiled once for each activation.
+        let pin = Pin { tile: Some(3), ..Pin::default() };
         let forward = affine::Forward {
+            pin,
             saved,
             save_to: (saved == Saved::Z).then(|| z.view()),
             ..affine::Forward::new(golden.activation, &x, &w, &y)
         };
         forward.record(gpu, &mut *pass)?;
         let backward = affine::Backward {
+            pin,
             x: Some(x.view()),
             w: Some(w.view()),
             saved_from: match saved {
