@@ -21,10 +21,8 @@ pub enum KernelFile {
     LocalGradient,
     /// Second stage of a column reduction.
     ColumnSum,
-    /// y = act(x).
-    ElementwiseForward,
-    /// dx = dy ⊙ act'(x) where nothing is reduced.
-    ElementwiseBackward,
+    /// y = act(x), or dx = dy ⊙ act'(x) where nothing is reduced.
+    Elementwise,
     /// Gradients of the elementwise backward.
     DoubleBackward,
     /// Softmax cross-entropy: loss and gradient of each row.
@@ -35,15 +33,14 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 11] = [
+    pub const ALL: [KernelFile; 10] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
         KernelFile::SplitSum,
         KernelFile::LocalGradient,
         KernelFile::ColumnSum,
-        KernelFile::ElementwiseForward,
-        KernelFile::ElementwiseBackward,
+        KernelFile::Elementwise,
         KernelFile::DoubleBackward,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::Sgd,
@@ -72,8 +69,7 @@ impl KernelFile {
             KernelFile::SplitSum => row!("split_sum"),
             KernelFile::LocalGradient => row!("local_gradient"),
             KernelFile::ColumnSum => row!("column_sum"),
-            KernelFile::ElementwiseForward => row!("elementwise_forward"),
-            KernelFile::ElementwiseBackward => row!("elementwise_backward"),
+            KernelFile::Elementwise => row!("elementwise"),
             KernelFile::DoubleBackward => row!("double_backward"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::Sgd => row!("sgd"),

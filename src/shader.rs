@@ -64,6 +64,7 @@ fn shared(name: &str) -> Option<&'static str> {
     Some(match name {
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
         "slope" => include_str!("../shaders/shared/slope.wgsl"),
+        "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
         "operands" => include_str!("../shaders/shared/operands.wgsl"),
         "epilogue" => include_str!("../shaders/shared/epilogue.wgsl"),
         "column_lanes" => include_str!("../shaders/shared/column_lanes.wgsl"),

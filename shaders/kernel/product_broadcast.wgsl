@@ -1,9 +1,8 @@
 // C = A·B for devices whose loads are dear and whose subgroups are exactly as wide as this workgroup (software adapters:
 // a load runs lane by lane there). The lanes share the rows of A: each loads TM/8 of them, and a broadcast hands them
 // round; each lane loads the columns of B that are its own.
-#use tile
 #use operands
-#use epilogue
+#use product_tile
 @compute @workgroup_size(WX)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     P = uniform_params;
@@ -11,15 +10,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if (number >= P.tiles) {
         return;
     }
-    let split = number / P.plane;
-    let tile = number % P.plane;
-    let tile_row = tile / P.tiles_cols * BM;
-    let tile_col = tile % P.tiles_cols * BN;
-    let col0 = tile_col + lane * TN;
+    let at = place_of(number);
+    let col0 = at.col + lane * TN;
     // Rows and columns past the edge are computed from the last one and never stored.
 #if A_RED
 #for g in TM8
-    let row_{g} = min(tile_row + {g}u * 8u + lane, P.rows - 1u);
+    let row_{g} = min(at.row + {g}u * 8u + lane, P.rows - 1u);
 #end
 #end
 #if B_RED
@@ -38,7 +34,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #end
 #end
-    let first = split * P.chunk;
+    let first = at.split * P.chunk;
     let end = min(first + P.chunk, P.red);
     var r = first;
 #if A_RED
@@ -88,7 +84,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #else
         // Four rows a lane: one load covers up to 32.
 #for g in TM32
-        let mine_{g} = a_four(r, tile_row + {g}u * 32u + lane % min(8u, TM / 4u) * 4u);
+        let mine_{g} = a_four(r, at.row + {g}u * 32u + lane % min(8u, TM / 4u) * 4u);
 #end
 #for g in TM8
 #for l in 8
@@ -109,9 +105,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
     }
 #end
-#if SAVE_MASK
-    clear_bits(lane);
-#end
     var tile_sums: array<f32, TM * TN>;
 #for g in TM8
 #for l in 8
@@ -124,26 +117,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #end
 #end
-    for (var j = 0u; j < TN; j += 1u) {
-        var column = vec2<f32>();
-        for (var i = 0u; i < TM; i += 1u) {
-            if (tile_row + i < P.rows && col0 + j < P.cols) {
-                column += finish(tile_row + i, col0 + j, i, lane * TN + j, split, tile_sums[i * TN + j]);
-            }
-        }
-#if CHAIN_SUMS
-        if (col0 + j < P.cols) {
-            let at = (tile / P.tiles_cols) * P.cols + col0 + j;
-#if SUM_DB
-            partials_put(at, column.x);
-#end
-#if SUM_DALPHA
-            partials_put(at + P.plane / P.tiles_cols * P.cols, column.y);
-#end
-        }
-#end
-    }
-#if SAVE_MASK
-    store_bits(lane, tile_row, tile_col);
-#end
+    store_tile(&tile_sums, at, lane, 0u);
 }

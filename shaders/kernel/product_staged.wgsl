@@ -1,15 +1,11 @@
 // C = A·B with tiles BM×BK of A and BK×BN of B staged in workgroup memory (both k-major, so that a register tile is read
 // as vec4), and a register tile of TM×TN an invocation, interleaved over the workgroup tile in groups of four.
-#use tile
 #use operands
-#use epilogue
+#use product_tile
 const A4 = BM / 4u;
 const B4 = BN / 4u;
 var<workgroup> a_tile: array<vec4<f32>, BK * A4>;
 var<workgroup> b_tile: array<vec4<f32>, BK * B4>;
-#if CHAIN_SUMS
-var<workgroup> lane_sums: array<vec2<f32>, WY * BN>;
-#end
 
 // Along the reduction what lies past the end counts as zero, whatever NaN may be there.
 fn a_along(row: u32, r: u32, end: u32) -> vec4<f32> {
@@ -42,23 +38,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     if (number >= P.tiles) {
         return;
     }
-    let split = number / P.plane;
-    let tile = number % P.plane;
-    let tile_row = tile / P.tiles_cols * BM;
-    let tile_col = tile % P.tiles_cols * BN;
+    let at = place_of(number);
 #for i in TM
 #for j in TN4
     var acc_{i}_{j} = vec4<f32>();
 #end
 #end
-    let first = split * P.chunk;
+    let first = at.split * P.chunk;
     let end = min(first + P.chunk, P.red);
     for (var r = first; r < end; r += BK) {
         for (var u = lane; u < BK * A4; u += LANES) {
 #if A_RED
             let row = u / (BK / 4u);
             let q = u % (BK / 4u) * 4u;
-            let v = a_along(min(tile_row + row, P.rows - 1u), r + q, end);
+            let v = a_along(min(at.row + row, P.rows - 1u), r + q, end);
             a_tile[q * A4 + row / 4u][row % 4u] = v.x;
             a_tile[(q + 1u) * A4 + row / 4u][row % 4u] = v.y;
             a_tile[(q + 2u) * A4 + row / 4u][row % 4u] = v.z;
@@ -66,7 +59,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #else
             var v = vec4<f32>();
             if (r + u / A4 < end) {
-                v = a_four(r + u / A4, tile_row + u % A4 * 4u);
+                v = a_four(r + u / A4, at.row + u % A4 * 4u);
             }
             a_tile[u] = v;
 #end
@@ -75,7 +68,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #if B_RED
             let col = u / (BK / 4u);
             let q = u % (BK / 4u) * 4u;
-            let v = b_along(min(tile_col + col, P.cols - 1u), r + q, end);
+            let v = b_along(min(at.col + col, P.cols - 1u), r + q, end);
             b_tile[q * B4 + col / 4u][col % 4u] = v.x;
             b_tile[(q + 1u) * B4 + col / 4u][col % 4u] = v.y;
             b_tile[(q + 2u) * B4 + col / 4u][col % 4u] = v.z;
@@ -83,7 +76,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #else
             var v = vec4<f32>();
             if (r + u / B4 < end) {
-                v = b_four(r + u / B4, tile_col + u % B4 * 4u);
+                v = b_four(r + u / B4, at.col + u % B4 * 4u);
             }
             b_tile[u] = v;
 #end
@@ -106,47 +99,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
         }
         workgroupBarrier();
     }
-#if SAVE_MASK
-    clear_bits(lane);
-#end
     var tile_sums: array<f32, TM * TN>;
 #for i in TM
 #for j in TN
     tile_sums[{i}u * TN + {j}u] = acc_{i}_{j:vec}.{j:lane};
 #end
 #end
-    for (var j = 0u; j < TN; j += 1u) {
-        var column = vec2<f32>();
-        let lc = (j / 4u * WX + lid.x) * 4u + j % 4u;
-        for (var i = 0u; i < TM; i += 1u) {
-            let lr = (i / 4u * WY + lid.y) * 4u + i % 4u;
-            if (tile_row + lr < P.rows && tile_col + lc < P.cols) {
-                column += finish(tile_row + lr, tile_col + lc, lr, lc, split, tile_sums[i * TN + j]);
-            }
-        }
-#if CHAIN_SUMS
-        lane_sums[lid.y * BN + lc] = column;
-#end
-    }
-#if SAVE_MASK
-    store_bits(lane, tile_row, tile_col);
-#end
-#if CHAIN_SUMS
-    workgroupBarrier();
-    for (var c = lane; c < BN; c += LANES) {
-        if (tile_col + c < P.cols) {
-            var column = vec2<f32>();
-            for (var y = 0u; y < WY; y += 1u) {
-                column += lane_sums[y * BN + c];
-            }
-            let at = (tile / P.tiles_cols) * P.cols + tile_col + c;
-#if SUM_DB
-            partials_put(at, column.x);
-#end
-#if SUM_DALPHA
-            partials_put(at + P.plane / P.tiles_cols * P.cols, column.y);
-#end
-        }
-    }
-#end
+    store_tile(&tile_sums, at, lid.x, lid.y);
 }

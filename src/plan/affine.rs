@@ -377,7 +377,7 @@ fn tiled(
             let mut k = Builder::new(KernelFile::ProductStaged);
             // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.
             let unroll = if caps.class == DeviceClass::Software { 1 } else { bk };
-            k.flag("BK", bk).flag("UNROLL", unroll);
+            k.flag("BK", bk).flag("UNROLL", unroll).flag("INTERLEAVED", 1);
             k
         }
     };

@@ -92,13 +92,13 @@ impl ElementwiseForward {
 }
 
 /// The part that forward and backward share: lanes, groups of four, the activation with its α.
-fn flat(file: KernelFile, request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Builder, Elem, u64)> {
+fn flat(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Builder, Elem, u64)> {
     let total = request.elements()?;
     let channels = request.channels as u64;
     let per_channel = request.alpha == AlphaSource::PerChannel;
     let vec = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
     let (lanes, per_lane) = if caps.class == DeviceClass::Software { (64, 16) } else { (256, 4) };
-    let mut k = Builder::new(file);
+    let mut k = Builder::new(KernelFile::Elementwise);
     k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("VEC", vec);
     k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);
     k.params.rows = total as u32;
@@ -113,7 +113,7 @@ pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &C
     if request.elements()? == 0 {
         return Ok(plan);
     }
-    let (mut k, elem, total) = flat(KernelFile::ElementwiseForward, request, aligned, caps)?;
+    let (mut k, elem, total) = flat(request, aligned, caps)?;
     k.write("y", elem, Operand::Y, total);
     k.read_within("x", elem, Operand::X, total, request.in_place.then_some("y"));
     plan.dispatches.push(k.build());
@@ -148,8 +148,8 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
         };
         reduce::column_pass(&mut plan, &pass, caps);
     } else if request.dx.wanted() && forward.elements()? > 0 {
-        let (mut k, elem, total) = flat(KernelFile::ElementwiseBackward, forward, aligned, caps)?;
-        k.read("x", elem, Operand::X, total).write("dx", elem, Operand::Dx, total);
+        let (mut k, elem, total) = flat(forward, aligned, caps)?;
+        k.flag("BACKWARD", 1).read("x", elem, Operand::X, total).write("dx", elem, Operand::Dx, total);
         k.read_within("dy", elem, Operand::Dy, total, forward.in_place.then_some("dx"));
         k.params.accumulate = u32::from(request.dx == Want::Accumulate);
         plan.dispatches.push(k.build());
