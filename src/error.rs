@@ -137,10 +137,10 @@ pub enum Error {
         message: String,
     },
     /// The device did not answer in time; the work may still finish.
-    #[error("the GPU did not finish within {seconds} s")]
+    #[error("the GPU did not finish within {waited:?}")]
     Timeout {
         /// How long was waited.
-        seconds: u64,
+        waited: std::time::Duration,
     },
 }
 

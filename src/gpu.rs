@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 pub use adapter::{AdapterChoice, adapters};
@@ -57,6 +58,7 @@ struct Inner {
     pipelines: pipeline::Pipelines,
     memory: memory::Memory,
     scratch_limit: AtomicU64,
+    patience_ms: AtomicU64,
     /// Set by the lost callback of a device of our own; a host's callbacks are not touched.
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -129,6 +131,7 @@ impl Gpu {
             pipelines: pipeline::Pipelines::default(),
             memory: memory::Memory::new(device),
             scratch_limit: AtomicU64::new(DEFAULT_SCRATCH_LIMIT),
+            patience_ms: AtomicU64::new(300_000),
             lost: Arc::default(),
             device: device.clone(),
             queue: queue.clone(),
@@ -186,6 +189,17 @@ impl Gpu {
     /// Sets the bound of the pooled buffers. What is pooled already is released by [`Gpu::trim`].
     pub fn set_scratch_limit(&self, bytes: u64) {
         self.inner.scratch_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How long a blocking call waits before it gives up with [`Error::Timeout`]: 5 minutes, unless set.
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.inner.patience_ms.load(Ordering::Relaxed))
+    }
+
+    /// Sets [`Gpu::patience`]. Work that was submitted goes on when a wait gives up.
+    pub fn set_patience(&self, patience: Duration) {
+        let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.inner.patience_ms.store(ms, Ordering::Relaxed);
     }
 
     /// Releases every pooled buffer that is not in use.

@@ -217,6 +217,9 @@ impl AffineRequest {
         let enough = |saved| self.activation.saved_is_enough(saved, learnable, dalpha, self.residual);
         match self.saved {
             Saved::Auto => {
+                // Forward does not know which gradients will be asked for; a learnable α will want its own, from z.
+                let dalpha = dalpha || learnable;
+                let enough = |saved| self.activation.saved_is_enough(saved, learnable, dalpha, self.residual);
                 let cheapest = if self.activation.needs_nothing() && !dalpha {
                     Saved::None
                 } else if enough(Saved::Y).is_ok() && self.activation.slope_of_y_is_accurate() {

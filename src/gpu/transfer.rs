@@ -54,9 +54,6 @@ impl<'a> From<&'a Tensor> for View<'a> {
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
-/// A device that has not answered for this long is taken for hung.
-const PATIENCE: Duration = Duration::from_secs(300);
-
 impl Gpu {
     /// A tensor of zeros.
     pub fn zeros(&self, shape: &[usize]) -> Result<Tensor> {
@@ -196,14 +193,15 @@ impl Gpu {
     /// In slices, so that a lost device is noticed and a hung one does not hang the caller for ever.
     fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let start = Instant::now();
+        let patience = self.patience();
         loop {
             self.check_alive()?;
             let slice =
                 wgpu::PollType::Wait { submission_index: submission.clone(), timeout: Some(Duration::from_secs(1)) };
             match self.device().poll(slice) {
                 Ok(_) => return self.check_alive(),
-                Err(wgpu::PollError::Timeout) if start.elapsed() < PATIENCE => {}
-                Err(wgpu::PollError::Timeout) => return Err(Error::Timeout { seconds: PATIENCE.as_secs() }),
+                Err(wgpu::PollError::Timeout) if start.elapsed() < patience => {}
+                Err(wgpu::PollError::Timeout) => return Err(Error::Timeout { waited: patience }),
                 Err(error) => return Err(Error::DeviceLost { reason: error.to_string() }),
             }
         }

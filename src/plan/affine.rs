@@ -74,7 +74,7 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
     plan.road = match (if pin.road == Road::Auto { request.road } else { pin.road }, request.below) {
         // A chain's epilogue and a prologue would need more bindings than every device has.
         (_, Some(_)) => Road::TwoPass,
-        (Road::Auto, None) => choose_road(affine, products),
+        (Road::Auto, None) => choose_road(caps, affine, products),
         (road, None) => road,
     };
     let write_dz = !linear && products > 0 && plan.road == Road::TwoPass;
@@ -130,13 +130,11 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
 }
 
 /// Prologue where computing the slope again costs next to nothing: a cheap activation, and few tiles that read dy again.
-fn choose_road(affine: &AffineRequest, products: u32) -> Road {
-    let narrow = affine.k <= 64;
-    if products == 0 || (affine.activation.slope_is_cheap() && (narrow || products == 1)) {
-        Road::Prologue
-    } else {
-        Road::TwoPass
-    }
+/// Not on software adapters, where the second load of each element costs more than a pass that writes dz.
+fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Road {
+    let narrow = affine.k <= 64 || products == 1;
+    let cheap = caps.class != DeviceClass::Software && affine.activation.slope_is_cheap() && narrow;
+    if products == 0 || cheap { Road::Prologue } else { Road::TwoPass }
 }
 
 fn check_wants(request: &BackwardRequest) -> Result<()> {

@@ -123,7 +123,8 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, a_along_reduct
 pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -> u32 {
     let workgroups = tile.tiles(rows, cols).max(1);
     let (fill, least) = if caps.class == DeviceClass::Software { (4, 1024) } else { (128, 256) };
-    let for_width = if workgroups < fill { (fill / workgroups).min(red / least) } else { 1 };
+    // Twice as many workgroups would not pay for the second stage.
+    let for_width = if workgroups * 2 < fill { (fill / workgroups).min(red / least) } else { 1 };
     let for_digits = red.div_ceil(LONGEST_RUN);
     let affordable = (caps.max_scratch.min(caps.max_binding) / 4 / (rows * cols).max(1)).max(1);
     for_width.max(for_digits).max(1).min(affordable).min(MAX_SPLITS) as u32

@@ -1,0 +1,172 @@
+//! The plan as data, without a GPU: which kernels for which shape and device, and what it refuses.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use elbow::{
+    Activation, AlphaSource, Error, Road, Saved, Want, WeightLayout,
+    kernel::KernelFile,
+    plan::{self, Caps, DeviceClass, Pin, Plan},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand},
+};
+
+const LAPTOP: Caps = Caps::defaults(DeviceClass::Discrete);
+const SOFTWARE: Caps = Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Software) };
+
+fn files(plan: &Plan) -> Vec<KernelFile> {
+    plan.dispatches.iter().map(|d| d.kernel.file).collect()
+}
+
+fn forward(m: usize, n: usize, k: usize, caps: &Caps) -> Plan {
+    plan::forward(&AffineRequest::new(m, n, k, Activation::GELU_ERF), true, false, caps, &Pin::default()).unwrap()
+}
+
+fn all() -> Gradients {
+    Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() }
+}
+
+fn backward(activation: Activation, m: usize, n: usize, k: usize) -> BackwardRequest {
+    BackwardRequest {
+        affine: AffineRequest::new(m, n, k, activation),
+        gradients: all(),
+        road: Road::Auto,
+        upstream_is_dz: false,
+        below: None,
+    }
+}
+
+fn planned(request: &BackwardRequest, caps: &Caps) -> Plan {
+    plan::backward(request, true, caps, &Pin::default()).unwrap()
+}
+
+#[test]
+fn forward_is_one_dispatch() {
+    for caps in [LAPTOP, SOFTWARE] {
+        for (m, n, k) in [(512, 512, 512), (4096, 4096, 4096), (1000, 257, 33)] {
+            assert_eq!(forward(m, n, k, &caps).dispatches.len(), 1, "({m}, {n}, {k})");
+        }
+    }
+}
+
+#[test]
+fn the_device_decides_how_tiles_are_filled() {
+    assert_eq!(files(&forward(512, 512, 512, &LAPTOP)), [KernelFile::ProductStaged]);
+    assert_eq!(files(&forward(512, 512, 512, &SOFTWARE)), [KernelFile::ProductBroadcast]);
+    let no_subgroups = Caps { subgroup: 0, ..SOFTWARE };
+    assert_eq!(files(&forward(512, 512, 512, &no_subgroups)), [KernelFile::ProductDirect]);
+    assert_eq!(forward(1, 1024, 64, &LAPTOP).dispatches[0].kernel.file, KernelFile::ProductDirect);
+}
+
+#[test]
+fn a_small_output_with_a_long_reduction_is_split() {
+    let plan = forward(1, 64, 65_536, &LAPTOP);
+    assert_eq!(files(&plan), [KernelFile::ProductDirect, KernelFile::SplitSum]);
+    assert!(plan.scratch(Operand::Partials) > 0);
+    // The splits cover the reduction, each a whole number of vec4.
+    let first = &plan.dispatches[0].params;
+    let splits = first.tiles / first.plane;
+    assert!(first.chunk.is_multiple_of(4) && splits * first.chunk >= 65_536 && (splits - 1) * first.chunk < 65_536);
+}
+
+#[test]
+fn vectors_only_where_every_row_is_a_whole_number_of_them() {
+    let vec = |m, n, k, layout, aligned| {
+        let request = AffineRequest { layout, ..AffineRequest::new(m, n, k, Activation::RELU) };
+        plan::forward(&request, aligned, false, &LAPTOP, &Pin::default()).unwrap().dispatches[0].kernel.flag("VEC") == 1
+    };
+    assert!(vec(33, 33, 64, WeightLayout::OutIn, true));
+    assert!(!vec(33, 33, 64, WeightLayout::OutIn, false));
+    assert!(!vec(33, 33, 63, WeightLayout::OutIn, true));
+    assert!(!vec(33, 33, 64, WeightLayout::InOut, true), "rows of w are 33 long");
+}
+
+#[test]
+fn two_roads_of_backward() {
+    let relu = backward(Activation::RELU, 256, 256, 64);
+    let plan = planned(&relu, &LAPTOP);
+    assert_eq!(plan.road, Road::Prologue);
+    assert!(plan.dispatches.iter().any(|d| d.kernel.flag("PROLOGUE_A") == 1));
+    assert_eq!(plan.scratch(Operand::Dz), 0);
+    let gelu = backward(Activation::GELU_ERF, 256, 256, 256);
+    let plan = planned(&gelu, &LAPTOP);
+    assert_eq!(plan.road, Road::TwoPass);
+    assert_eq!(files(&plan)[0], KernelFile::LocalGradient, "dz is written once, and db reduced on the way");
+    assert_eq!(plan.scratch(Operand::Dz), 256 * 256);
+    let pinned = Pin { road: Road::Prologue, ..Pin::default() };
+    assert_eq!(plan::backward(&gelu, true, &LAPTOP, &pinned).unwrap().road, Road::Prologue);
+}
+
+#[test]
+fn a_linear_layer_needs_no_dz_and_nothing_saved() {
+    let plan = planned(&backward(Activation::IDENTITY, 64, 64, 64), &LAPTOP);
+    assert_eq!((plan.saved, plan.scratch(Operand::Dz)), (Saved::None, 0));
+}
+
+#[test]
+fn only_what_is_wanted_is_computed() {
+    let mut request = backward(Activation::GELU_ERF, 64, 64, 64);
+    request.gradients = Gradients { b: Want::Overwrite, ..Gradients::default() };
+    assert_eq!(files(&planned(&request, &LAPTOP)), [KernelFile::LocalGradient, KernelFile::ColumnSum]);
+    request.gradients = Gradients::default();
+    assert!(planned(&request, &LAPTOP).dispatches.is_empty());
+    request.gradients.residual = Want::Accumulate;
+    request.affine.residual = true;
+    let plan = planned(&request, &LAPTOP);
+    assert_eq!(files(&plan), [KernelFile::LocalGradient]);
+    assert!(
+        plan.dispatches[0].uses.iter().all(|u| u.operand != Operand::Saved),
+        "d(residual) is dy: nothing saved is read"
+    );
+}
+
+#[test]
+fn a_chain_applies_the_slope_below_in_its_epilogue() {
+    let activation = "prelu".parse().unwrap();
+    let below = Below {
+        activation,
+        alpha: AlphaSource::PerChannel,
+        saved: Saved::Z,
+        db: Want::Overwrite,
+        dalpha: Want::Overwrite,
+    };
+    let mut request = backward(Activation::IDENTITY, 64, 32, 48);
+    (request.upstream_is_dz, request.below) = (true, Some(below));
+    let plan = planned(&request, &LAPTOP);
+    let dx = plan.dispatches.iter().find(|d| d.kernel.flag("CHAIN") == 1).unwrap();
+    assert!(dx.uses.iter().any(|u| u.operand == Operand::SavedBelow));
+    assert_eq!(files(&plan).iter().filter(|f| **f == KernelFile::ColumnSum).count(), 3, "db here, db and dα below");
+    request.gradients.x = Want::Accumulate;
+    assert!(matches!(plan::backward(&request, true, &LAPTOP, &Pin::default()), Err(Error::Unsupported { .. })));
+}
+
+#[test]
+fn recomputation_costs_a_product_and_keeps_nothing() {
+    let mut request = backward(Activation::GELU_ERF, 64, 64, 64);
+    request.affine.saved = Saved::None;
+    let plan = planned(&request, &LAPTOP);
+    assert_eq!(plan.scratch(Operand::Z), 64 * 64);
+    assert_eq!(plan.dispatches[0].kernel.flag("NO_Y"), 1);
+}
+
+#[test]
+fn memory_and_bindings_are_bounded() {
+    let tight = Caps { max_scratch: 1 << 10, ..LAPTOP };
+    let error = plan::backward(&backward(Activation::GELU_ERF, 64, 64, 64), true, &tight, &Pin::default()).unwrap_err();
+    assert!(matches!(error, Error::OutOfMemory { limit: 1024, .. }), "{error}");
+    let wide = AffineRequest::new(1, 1, 40 << 20, Activation::RELU);
+    let error = plan::forward(&wide, true, false, &LAPTOP, &Pin::default()).unwrap_err();
+    assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+    for request in [backward(Activation::GELU_ERF, 64, 64, 64), backward(Activation::RELU, 1, 1, 1)] {
+        for dispatch in planned(&request, &LAPTOP).dispatches {
+            assert!(dispatch.kernel.slots.len() <= 7);
+        }
+    }
+}
+
+#[test]
+fn equal_requests_make_equal_plans_and_plans_print() {
+    let request = backward(Activation::SILU, 100, 30, 70);
+    let plan = planned(&request, &LAPTOP);
+    assert_eq!(plan, planned(&request, &LAPTOP));
+    let text = plan.to_string();
+    assert!(text.contains("product_staged") && text.contains("scratch:"), "{text}");
+}
