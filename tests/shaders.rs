@@ -254,3 +254,36 @@ fn a_missing_function_is_an_error_without_a_gpu() {
     kernel.activation = Some(Activation::IDENTITY.kind());
     assert!(check(&kernel, Binding::Exclusive).is_err());
 }
+
+/// The browsers' compiler as a second opinion, where its command line tool is installed: it is stricter about uniform
+/// control flow and about constants. Every eighth variant, all of them with `ELBOW_TEST_FULL=1`. Subgroup operations are
+/// left out: naga and Tint disagree on how a module asks for them.
+#[test]
+fn tint_accepts_what_naga_accepts() {
+    let tint = |file: &std::path::Path| {
+        std::process::Command::new("tint")
+            .args(["--format", "wgsl"])
+            .arg(file)
+            .output()
+            .map(|o| (o.status.success(), o.stderr))
+    };
+    let folder = std::env::temp_dir().join(format!("elbow-tint-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let step = if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| v == "1") { 1 } else { 8 };
+    let (mut seen, mut failures) = (0, Vec::new());
+    for kernel in every_kernel().iter().filter(|k| k.file != KernelFile::ProductBroadcast).step_by(step) {
+        let file = folder.join("kernel.wgsl");
+        std::fs::write(&file, assemble(kernel, Binding::Exclusive).unwrap()).unwrap();
+        match tint(&file) {
+            Err(_) => {
+                println!("tint is not installed: nothing was asked of it");
+                break;
+            }
+            Ok((true, _)) => seen += 1,
+            Ok((false, message)) => failures.push(format!("{kernel}: {}", String::from_utf8_lossy(&message))),
+        }
+    }
+    println!("{seen} variants accepted by tint");
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(failures.is_empty(), "{}: {}", failures.len(), failures[0]);
+}

@@ -15,7 +15,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Mesa's device selection looks for a Wayland display and prints to stderr where this variable is not set, which is so
+/// on servers and in containers. Nothing of ours reads it.
+#[expect(unsafe_code, reason = "setting a variable; see the safety comment")]
+fn quiet_driver() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the first thing that main does; there is no other thread that could read the environment.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+}
+
 fn main() -> ExitCode {
+    quiet_driver();
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(error) => return args::explain(&error),

@@ -12,7 +12,6 @@ fn one(x: f32, n: u32) -> f32 {
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    P = uniform_params;
     let tile = workgroup_number(wid);
     if (tile >= P.tiles) {
         return;

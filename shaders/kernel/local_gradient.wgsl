@@ -8,7 +8,6 @@
 #end
 @compute @workgroup_size(LX, LY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    P = uniform_params;
     let tile = workgroup_number(wid);
     if (tile >= P.tiles) {
         return;

@@ -5,7 +5,6 @@
 #use product_tile
 @compute @workgroup_size(WX)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    P = uniform_params;
     let number = workgroup_number(wid);
     if (number >= P.tiles) {
         return;

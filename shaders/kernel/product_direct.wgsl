@@ -5,7 +5,6 @@
 
 @compute @workgroup_size(WX, WY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    P = uniform_params;
     let number = workgroup_number(wid);
     if (number >= P.tiles) {
         return;

@@ -33,7 +33,6 @@ fn b_along(col: u32, r: u32, end: u32) -> vec4<f32> {
 @compute @workgroup_size(WX, WY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    P = uniform_params;
     let number = workgroup_number(wid);
     if (number >= P.tiles) {
         return;

@@ -2,7 +2,6 @@
 #use tile
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    P = uniform_params;
     let i = workgroup_number(wid) * LANES + lane;
     if (i >= P.rows) {
         return;

@@ -4,7 +4,6 @@
 #use epilogue
 @compute @workgroup_size(BN)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    P = uniform_params;
     let tile = workgroup_number(wid);
     if (tile >= P.tiles) {
         return;

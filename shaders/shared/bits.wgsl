@@ -27,4 +27,4 @@ fn head(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
 }
 
-const LARGEST: f32 = 3.4028235e38;
+const LARGEST: f32 = 0x1.fffffep+127;

@@ -13,7 +13,4 @@ struct Params {
     p: vec2<f32>,
     at: array<vec4<u32>, 2>,
 }
-@group(0) @binding(0) var<uniform> uniform_params: Params;
-
-// A copy that each invocation makes first thing: some drivers would otherwise load the block again at each use in a loop.
-var<private> P: Params;
+@group(0) @binding(0) var<uniform> P: Params;
