@@ -36,12 +36,15 @@ const MAX_STAGING: usize = 8;
 
 impl Memory {
     pub(super) fn new(device: &wgpu::Device) -> Self {
+        // On a host's dead device this fails; the host's handler need not hear of it, the first call will say so.
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let nothing = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("elbow nothing"),
             size: 256,
             usage: wgpu::BufferUsages::STORAGE,
             mapped_at_creation: false,
         });
+        drop(pollster::block_on(scope.pop()));
         Memory { pools: Mutex::default(), nothing }
     }
 
@@ -73,7 +76,8 @@ impl Memory {
             return Err(Error::OutOfMemory { asked: others + bytes, limit });
         }
         // Room to grow, so that slowly growing batches don't allocate each time.
-        let size = bytes.next_power_of_two().min(limit - others).max(bytes);
+        let most = gpu.inner.limits.max_buffer_size.min(limit - others);
+        let size = bytes.next_power_of_two().min(most).max(bytes);
         let label = format!("elbow scratch {operand}");
         let buffer = create(gpu, &label, size, wgpu::BufferUsages::STORAGE)?;
         pools.scratch[place] = Some(buffer.clone());
@@ -81,7 +85,6 @@ impl Memory {
     }
 
     pub(super) fn params(&self, gpu: &Gpu, params: &Params) -> Result<wgpu::Buffer> {
-        let device = gpu.device();
         let mut content = [0; size_of::<Params>()];
         content.copy_from_slice(bytemuck::bytes_of(params));
         let mut pools = self.pools();
@@ -91,17 +94,7 @@ impl Memory {
         if pools.params.len() >= MAX_PARAMS {
             pools.params.clear();
         }
-        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("elbow params"),
-            size: content.len() as u64,
-            usage: wgpu::BufferUsages::UNIFORM,
-            mapped_at_creation: true,
-        });
-        let error = pollster::block_on(scope.pop());
-        if error.is_some() {
-            return Err(Error::OutOfMemory { asked: content.len() as u64, limit: u64::MAX });
-        }
+        let buffer = allocate(gpu, "elbow params", content.len() as u64, wgpu::BufferUsages::UNIFORM, true)?;
         match buffer.get_mapped_range_mut(..) {
             Ok(mut view) => view.copy_from_slice(&content),
             Err(error) => {
@@ -136,14 +129,18 @@ impl Memory {
 
 /// A buffer, or an error that is a value.
 pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<wgpu::Buffer> {
+    allocate(gpu, label, size, usage, false)
+}
+
+fn allocate(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> Result<wgpu::Buffer> {
     let device = gpu.device();
-    let limit = device.limits().max_buffer_size;
+    let limit = gpu.inner.limits.max_buffer_size;
     if size > limit {
         return Err(Error::LimitExceeded { what: "bytes of one buffer".into(), asked: size, limit });
     }
     let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+    let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: mapped };
     let buffer = device.create_buffer(&descriptor);
     let validation = pollster::block_on(validation.pop());
     let memory = pollster::block_on(memory.pop());
