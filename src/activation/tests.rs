@@ -419,3 +419,20 @@ fn every_file_defines_its_functions() {
         }
     }
 }
+
+#[test]
+fn finite_inputs_never_give_nan() {
+    let mut samples = samples();
+    samples.extend(["celu(-2)", "celu(-0.3)", "elu(-1.5)", "swish(-3)"].map(activation));
+    for a in samples {
+        for exponent in -40..127 {
+            for fraction in [1.0, 1.3, 1.77] {
+                for z in [fraction * 2f64.powi(exponent), -fraction * 2f64.powi(exponent)] {
+                    for quantity in Quantity::ALL {
+                        assert!(!a.evaluate(quantity, z).is_nan(), "{a} {quantity:?} at {z}");
+                    }
+                }
+            }
+        }
+    }
+}

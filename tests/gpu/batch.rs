@@ -3,8 +3,8 @@
 
 use elbow::{Gpu, Tensor, View};
 
-/// Between the spans; no kernel may change it.
-const CANARY: u32 = 0xA5A5_A5A5;
+/// Between the spans; no kernel may change it, nor read it: it is a NaN of its own.
+const CANARY: u32 = 0x7fc5_a5a5;
 /// In outputs before the run: a NaN of its own, which no kernel writes.
 pub const UNWRITTEN: u32 = 0x7fc0_dead;
 

@@ -143,6 +143,11 @@ pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
 
 pub(super) fn celu(alpha: f64, z: f64) -> Jet {
     let quotient = z / alpha;
+    if quotient > 709.0 {
+        // Only for alpha < 0, on the far negative side: everything overflows, nothing may cancel on the way.
+        let e = f64::INFINITY;
+        return Jet::with_alpha(alpha * e, e, e / alpha, -e, -e / alpha);
+    }
     let u = if quotient.abs() > 1e4 {
         Pair { h: 1e4f64.copysign(quotient), l: 0.0 }
     } else {
