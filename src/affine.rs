@@ -3,6 +3,7 @@
 //! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]`,
 //! residual and y `[.., N]`. Everything is recorded into the caller's encoder or pass; nothing is submitted.
 
+pub use crate::operands::Gradient;
 use crate::{
     activation::Activation,
     error::{Error, Result},
@@ -10,10 +11,12 @@ use crate::{
         Gpu,
         record::{Operands, Target, View, record},
     },
-    plan::{self, Pin, Plan},
-    request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Road, Saved, Want, WeightLayout,
+    operands::{
+        alpha_source, expect_like, expect_rows, expect_saved, expect_vector, layout_name, view, want, weight_n,
+        weight_shape, wrong_shape,
     },
+    plan::{self, Pin, Plan},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road, Saved, WeightLayout},
     shape,
 };
 
@@ -107,39 +110,6 @@ impl<'a> Forward<'a> {
     pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
         record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
     }
-}
-
-/// A gradient's operand, and whether it is overwritten or added to.
-#[derive(Debug, Clone, Copy)]
-pub struct Gradient<'a> {
-    /// Where it goes.
-    pub view: View<'a>,
-    /// += instead of =.
-    pub accumulate: bool,
-}
-
-impl<'a> Gradient<'a> {
-    /// The operand is overwritten.
-    pub fn overwrite(view: impl Into<View<'a>>) -> Option<Self> {
-        Some(Gradient { view: view.into(), accumulate: false })
-    }
-
-    /// The gradient is added to what is there.
-    pub fn accumulate(view: impl Into<View<'a>>) -> Option<Self> {
-        Some(Gradient { view: view.into(), accumulate: true })
-    }
-}
-
-pub(crate) fn want(gradient: &Option<Gradient<'_>>) -> Want {
-    match gradient {
-        None => Want::No,
-        Some(Gradient { accumulate: false, .. }) => Want::Overwrite,
-        Some(Gradient { accumulate: true, .. }) => Want::Accumulate,
-    }
-}
-
-pub(crate) fn view<'a>(gradient: &Option<Gradient<'a>>) -> Option<View<'a>> {
-    gradient.map(|g| g.view)
 }
 
 /// One backward call: gradients that are `None` are not computed.
@@ -362,115 +332,5 @@ impl ChainBelow<'_> {
             db: want(&self.db),
             dalpha: want(&self.dalpha),
         })
-    }
-}
-
-pub(crate) fn weight_shape(layout: WeightLayout, n: usize, k: usize) -> [usize; 2] {
-    match layout {
-        WeightLayout::OutIn => [n, k],
-        WeightLayout::InOut => [k, n],
-    }
-}
-
-fn layout_name(layout: WeightLayout) -> &'static str {
-    match layout {
-        WeightLayout::OutIn => "[out, in]",
-        WeightLayout::InOut => "[in, out]",
-    }
-}
-
-fn weight_n(w: View<'_>, layout: WeightLayout, k: usize) -> Result<usize> {
-    match (layout, w.shape) {
-        (WeightLayout::OutIn, &[n, in_features]) if in_features == k => Ok(n),
-        (WeightLayout::InOut, &[in_features, n]) if in_features == k => Ok(n),
-        (layout, _) => {
-            let (expected, hint) = match layout {
-                WeightLayout::OutIn => (format!("[N, {k}]"), "WeightLayout::InOut"),
-                WeightLayout::InOut => (format!("[{k}, N]"), "WeightLayout::OutIn"),
-            };
-            let transposed = w.shape.len() == 2 && w.shape.contains(&k);
-            let hint =
-                if transposed { format!("; is it stored the other way round? then {hint}") } else { String::new() };
-            Err(wrong_shape(
-                Operand::W,
-                format!("{expected} ({}) for x with {k} columns{hint}", layout_name(layout)),
-                w,
-            ))
-        }
-    }
-}
-
-fn wrong_shape(operand: Operand, expected: String, got: View<'_>) -> Error {
-    Error::Shape { operand, expected, got: format!("{:?}", got.shape) }
-}
-
-/// `[.., n]` with m rows.
-pub(crate) fn expect_rows(operand: Operand, view: View<'_>, m: usize, n: usize) -> Result<()> {
-    if shape::rows_and_columns(operand, view.shape)? == (m, n) {
-        Ok(())
-    } else {
-        Err(wrong_shape(operand, format!("[.., {n}] with {m} rows"), view))
-    }
-}
-
-fn expect_vector(operand: Operand, view: Option<View<'_>>, n: usize) -> Result<()> {
-    match view {
-        Some(view) if view.shape != [n] => Err(wrong_shape(operand, format!("[{n}]"), view)),
-        _ => Ok(()),
-    }
-}
-
-/// A gradient has the shape of what it is the gradient of.
-pub(crate) fn expect_like(operand: Operand, gradient: Option<View<'_>>, of: Option<View<'_>>) -> Result<()> {
-    match (gradient, of) {
-        (Some(gradient), Some(of)) if gradient.shape != of.shape => {
-            Err(wrong_shape(operand, format!("{:?}", of.shape), gradient))
-        }
-        (Some(_), None) => Err(Error::Operand {
-            operand,
-            expected: "no gradient of alpha: no alpha operand was given".into(),
-            got: format!("{operand} wanted"),
-        }),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn alpha_source(operand: Operand, alpha: Option<View<'_>>, n: usize) -> Result<AlphaSource> {
-    match alpha {
-        None => Ok(AlphaSource::Constant),
-        Some(View { shape: &[1], .. }) => Ok(AlphaSource::PerLayer),
-        Some(View { shape: &[len], .. }) if len == n => Ok(AlphaSource::PerChannel),
-        Some(view) => Err(wrong_shape(operand, format!("[1] or [{n}]"), view)),
-    }
-}
-
-/// The saved operand: needed or of no use, and of which shape.
-fn expect_saved(
-    operand: Operand,
-    given: Option<View<'_>>,
-    saved: Saved,
-    m: usize,
-    n: usize,
-    needed: bool,
-) -> Result<()> {
-    let what = match saved {
-        Saved::Mask => format!("the mask, [.., {}] words with {m} rows", n.div_ceil(32)),
-        _ => format!("{saved}, [.., {n}] with {m} rows"),
-    };
-    match given {
-        Some(view) if needed => {
-            let columns = if saved == Saved::Mask { n.div_ceil(32) } else { n };
-            match shape::rows_and_columns(operand, view.shape)? == (m, columns) {
-                true => Ok(()),
-                false => Err(wrong_shape(operand, what, view)),
-            }
-        }
-        None if needed => Err(Error::Operand { operand, expected: what, got: "none".into() }),
-        Some(_) => Err(Error::Operand {
-            operand,
-            expected: format!("no operand: saved = {saved} keeps nothing beside y"),
-            got: "an operand".into(),
-        }),
-        None => Ok(()),
     }
 }

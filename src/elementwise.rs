@@ -2,12 +2,12 @@
 
 use crate::{
     activation::Activation,
-    affine::{Gradient, alpha_source, expect_like, view, want},
     error::{Error, Result},
     gpu::{
         Gpu,
         record::{Operands, Target, View, record},
     },
+    operands::{Gradient, alpha_source, expect_like, view, want},
     plan::{self, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
     request::Operand,
     shape,

@@ -72,6 +72,7 @@ pub mod error;
 pub mod gpu;
 pub mod kernel;
 pub mod mlp;
+mod operands;
 pub mod plan;
 pub mod request;
 pub mod shader;
@@ -86,6 +87,7 @@ pub use gpu::{
     transfer::Tensor,
 };
 pub use mlp::Mlp;
+pub use operands::Gradient;
 pub use request::{AlphaSource, Operand, Road, Saved, Want, WeightLayout};
 /// The wgpu that this version is built on: use it, so that the types match.
 pub use wgpu;

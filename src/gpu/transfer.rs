@@ -190,21 +190,12 @@ impl Gpu {
         self.wait_for(None)
     }
 
-    /// In slices, so that a lost device is noticed and a hung one does not hang the caller for ever.
     fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let start = Instant::now();
-        let patience = self.patience();
-        loop {
-            self.check_alive()?;
-            let slice =
-                wgpu::PollType::Wait { submission_index: submission.clone(), timeout: Some(Duration::from_secs(1)) };
-            match self.device().poll(slice) {
-                Ok(_) => return self.check_alive(),
-                Err(wgpu::PollError::Timeout) if start.elapsed() < patience => {}
-                Err(wgpu::PollError::Timeout) => return Err(Error::Timeout { waited: patience }),
-                Err(error) => return Err(Error::DeviceLost { reason: error.to_string() }),
-            }
-        }
+        let poll = |timeout| {
+            let wait = wgpu::PollType::Wait { submission_index: submission.clone(), timeout: Some(timeout) };
+            self.device().poll(wait).map(|_| ())
+        };
+        wait_in_slices(self.patience(), || self.check_alive(), poll)
     }
 
     /// Records with `f` into a new encoder and submits it. If `f` fails nothing is submitted.
@@ -227,5 +218,47 @@ impl Gpu {
             let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
             f(&mut encoder.begin_compute_pass(&descriptor))
         })
+    }
+}
+
+/// In slices, so that a lost device is noticed and a hung one does not hang the caller for ever.
+fn wait_in_slices(
+    patience: Duration,
+    alive: impl Fn() -> Result<()>,
+    poll: impl Fn(Duration) -> Result<(), wgpu::PollError>,
+) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        alive()?;
+        match poll(patience.min(Duration::from_secs(1))) {
+            Ok(()) => return alive(),
+            Err(wgpu::PollError::Timeout) if start.elapsed() < patience => {}
+            Err(wgpu::PollError::Timeout) => return Err(Error::Timeout { waited: patience }),
+            Err(error) => return Err(Error::DeviceLost { reason: error.to_string() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device that never answers. (A real one can't be asked to be slow: some drivers run the work inside submit.)
+    fn never(slice: Duration) -> Result<(), wgpu::PollError> {
+        std::thread::sleep(slice);
+        Err(wgpu::PollError::Timeout)
+    }
+
+    #[test]
+    fn a_wait_gives_up_when_its_patience_ends() {
+        let patience = Duration::from_millis(20);
+        assert_eq!(wait_in_slices(patience, || Ok(()), never), Err(Error::Timeout { waited: patience }));
+        assert_eq!(wait_in_slices(patience, || Ok(()), |_| Ok(())), Ok(()));
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_device_is_lost() {
+        let lost = || Err(Error::DeviceLost { reason: "gone".into() });
+        assert_eq!(wait_in_slices(Duration::from_secs(600), lost, never), lost());
     }
 }

@@ -224,27 +224,6 @@ fn a_destroyed_device_is_lost_for_every_later_call() {
     assert!(start.elapsed().as_secs() < 5);
 }
 
-/// A wait gives up in time, and the work is done all the same.
-#[test]
-fn a_wait_gives_up_when_its_patience_ends() {
-    let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
-    let n = 1024;
-    let [x, y] = std::array::from_fn(|_| gpu.upload(&vec![1.0; n * n], &[n, n]).unwrap());
-    let call = Forward::new(Activation::IDENTITY, &x, &x, &y);
-    let plan = |gpu: &Gpu| {
-        gpu.submit_pass(|pass| {
-            (0..if gpu.is_software() { 1 } else { 200 }).try_for_each(|_| call.record(gpu, &mut *pass))
-        })
-    };
-    gpu.set_patience(std::time::Duration::from_millis(1));
-    plan(&gpu).unwrap();
-    let error = gpu.wait().unwrap_err();
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
-    gpu.set_patience(std::time::Duration::from_secs(300));
-    gpu.wait().unwrap();
-    assert!(gpu.download(&y).unwrap().iter().all(|&v| v == n as f32));
-}
-
 #[test]
 fn text_that_is_no_kernel_is_an_error() {
     let kernel = elbow::kernel::Kernel {
