@@ -170,3 +170,98 @@ fn equal_requests_make_equal_plans_and_plans_print() {
     let text = plan.to_string();
     assert!(text.contains("product_staged") && text.contains("scratch:"), "{text}");
 }
+
+/// Anything that can be asked for is planned or refused, never a panic; and what is planned stays within bounds.
+mod any_request {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn size() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            16 => 0..70usize,
+            4 => 1000..1030usize,
+            1 => Just(65_536),
+            1 => Just(u32::MAX as usize),
+            1 => Just(usize::MAX),
+            1 => any::<usize>(),
+        ]
+    }
+
+    fn want() -> impl Strategy<Value = Want> {
+        prop_oneof![Just(Want::No), Just(Want::Overwrite), Just(Want::Accumulate)]
+    }
+
+    fn alpha() -> impl Strategy<Value = AlphaSource> {
+        prop_oneof![Just(AlphaSource::Constant), Just(AlphaSource::PerLayer), Just(AlphaSource::PerChannel)]
+    }
+
+    fn saved() -> impl Strategy<Value = Saved> {
+        prop_oneof![Just(Saved::Auto), Just(Saved::Z), Just(Saved::Y), Just(Saved::Mask), Just(Saved::None)]
+    }
+
+    prop_compose! {
+        fn affine()(
+            m in size(), n in size(), k in size(), alpha in alpha(), saved in saved(), bias: bool, residual: bool,
+            in_out: bool, row in 0..elbow::activation::rows().len(),
+        ) -> AffineRequest {
+            let row = &elbow::activation::rows()[row];
+            let required = row.parameters.iter().filter(|p| p.default.is_none()).count();
+            let activation = Activation::new(row.kind, &vec![0.5; required]).unwrap();
+            let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
+            AffineRequest { layout, alpha, saved, bias, residual, ..AffineRequest::new(m, n, k, activation) }
+        }
+    }
+
+    prop_compose! {
+        fn any_backward()(
+            affine in affine(), x in want(), w in want(), b in want(), alpha in want(), residual in want(),
+            upstream_is_dz: bool, chain in prop::option::of((alpha(), saved(), want(), want())), prologue: bool,
+        ) -> BackwardRequest {
+            let below = chain.map(|(alpha, saved, db, dalpha)| {
+                Below { activation: Activation::leaky_relu(0.1).unwrap(), alpha, saved, db, dalpha }
+            });
+            let road = if prologue { Road::Prologue } else { Road::Auto };
+            let gradients = Gradients { x, w, b, alpha, residual };
+            BackwardRequest { affine, gradients, road, upstream_is_dz, below }
+        }
+    }
+
+    fn pin() -> impl Strategy<Value = Pin> {
+        (prop::option::of(0..14usize), prop::option::of(0..9u32)).prop_map(|(tile, splits)| Pin {
+            tile,
+            splits,
+            ..Pin::default()
+        })
+    }
+
+    fn within_bounds(plan: &Plan, caps: &Caps) {
+        assert!(plan.scratch_bytes() <= 3 * caps.max_scratch);
+        for dispatch in &plan.dispatches {
+            assert_eq!(dispatch.kernel.slots.len(), dispatch.uses.len());
+            assert!(dispatch.kernel.slots.len() <= 7 && dispatch.params.tiles > 0, "{plan}");
+            assert!(dispatch.params.plane > 0 && dispatch.params.tiles_cols > 0, "{plan}");
+            assert!(dispatch.uses.iter().all(|u| u.len * 4 <= caps.max_binding), "{plan}");
+            assert!(elbow::shader::assemble(&dispatch.kernel, elbow::shader::Binding::Shared).is_ok());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn forward_is_planned_or_refused(request in affine(), aligned: bool, software: bool, pin in pin()) {
+            let caps = if software { SOFTWARE } else { LAPTOP };
+            if let Ok(plan) = plan::forward(&request, aligned, false, &caps, &pin) {
+                within_bounds(&plan, &caps);
+            }
+        }
+
+        #[test]
+        fn backward_is_planned_or_refused(request in any_backward(), aligned: bool, software: bool, pin in pin()) {
+            let caps = if software { SOFTWARE } else { LAPTOP };
+            if let Ok(plan) = plan::backward(&request, aligned, &caps, &pin) {
+                within_bounds(&plan, &caps);
+            }
+        }
+    }
+}
