@@ -3,6 +3,7 @@
 //!     cargo bench --bench affine
 //!     cargo bench --bench affine -- 512x1024 forward        # names are filters
 //!     ELBOW_BENCH_ACTIVATIONS='mish;elu(1)' cargo bench --bench affine
+//!     ELBOW_BENCH_TILE=1 cargo bench --bench affine -- 256x512x512   # one tile of plan::TILES for every product
 //!
 //! Every case is verified against the f64 reference before it is timed. Three times, never mixed: `gpu_device` by timestamp
 //! queries, `gpu_wall` from submission to completion without transfers, `cpu` for the baseline. The throughput is in
@@ -23,6 +24,7 @@ use elbow::{
         baseline::{self, SavedIn, SavedOut},
         reference,
     },
+    plan::Pin,
     request::{AffineRequest, BackwardRequest, Gradients, Road},
     wgpu,
 };
@@ -36,6 +38,12 @@ const LARGE: usize = 1 << 30;
 
 /// Errors relative to the sum of the absolute terms: f32 rounding of long sums stays far below.
 const TOLERANCE: f64 = 1e-5;
+
+/// The plan's own choice, or the tile that `ELBOW_BENCH_TILE` names by its place in `plan::TILES`.
+fn pin() -> Pin {
+    let tile = std::env::var("ELBOW_BENCH_TILE").ok().map(|tile| tile.parse().expect("ELBOW_BENCH_TILE is a number"));
+    Pin { tile, ..Pin::default() }
+}
 
 /// A layer with its operands on both sides.
 struct Case<'d> {
@@ -82,6 +90,7 @@ impl<'d> Case<'d> {
             saved: self.request.saved,
             b: Some(g.b.view()),
             save_to: g.z.as_ref().or(g.mask.as_ref()).map(Tensor::view),
+            pin: pin(),
             ..Forward::new(self.request.activation, &g.x, &g.w, &g.y)
         }
     }
@@ -99,6 +108,7 @@ impl<'d> Case<'d> {
             dx: Gradient::overwrite(&g.dx),
             dw: Gradient::overwrite(&g.dw),
             db: Gradient::overwrite(&g.db),
+            pin: pin(),
             ..Backward::new(self.request.activation, self.request.saved, &g.dy)
         }
     }

@@ -11,8 +11,8 @@ use std::fmt;
 
 pub use affine::{backward, forward};
 pub use elementwise::{
-    AlphaGradient, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward,
-    elementwise_double, elementwise_forward,
+    ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
+    elementwise_forward,
 };
 pub use tile::{Stage, TILES, Tile};
 pub use training::{sgd, softmax_cross_entropy};

@@ -43,7 +43,7 @@ fn forward_product(request: &AffineRequest) -> Product<'static> {
     }
 }
 
-/// The plan of every wanted gradient. `saved_is_y_of_call` and the like are settled by the request; `aligned` as above.
+/// The plan of every wanted gradient; `aligned` as for [`forward`].
 pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
     let affine = &request.affine;
     let wants = &request.gradients;

@@ -52,13 +52,11 @@ pub struct ElementwiseDouble {
     pub dalpha2: Want,
 }
 
-/// How the gradient of α is laid out for a tensor seen as rows × channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AlphaGradient {
-    /// Rows of the view.
-    pub rows: u64,
-    /// Columns of the view.
-    pub cols: u64,
+/// The tensor as a matrix.
+#[derive(Clone, Copy)]
+struct Matrix {
+    rows: u64,
+    cols: u64,
 }
 
 impl ElementwiseForward {
@@ -75,15 +73,15 @@ impl ElementwiseForward {
     }
 
     /// Only a per-channel α cares where the rows end; without one the tensor is a single column.
-    fn view(&self) -> Result<AlphaGradient> {
+    fn view(&self) -> Result<Matrix> {
         let total = self.elements()?;
         Ok(match self.alpha {
-            AlphaSource::PerChannel => AlphaGradient { rows: self.rows as u64, cols: self.channels as u64 },
-            _ => AlphaGradient { rows: total, cols: 1 },
+            AlphaSource::PerChannel => Matrix { rows: self.rows as u64, cols: self.channels as u64 },
+            _ => Matrix { rows: total, cols: 1 },
         })
     }
 
-    fn facts(&self, view: AlphaGradient) -> AffineRequest {
+    fn facts(&self, view: Matrix) -> AffineRequest {
         AffineRequest {
             alpha: self.alpha,
             ..AffineRequest::new(view.rows as usize, view.cols as usize, 0, self.activation)
