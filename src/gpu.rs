@@ -171,8 +171,12 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             subgroup: if subgroups { info.subgroup_min_size } else { 0 },
-            max_binding: limits.max_storage_buffer_binding_size,
+            // A binding starts at a multiple of the alignment, at or before its operand.
+            max_binding: limits
+                .max_storage_buffer_binding_size
+                .saturating_sub(u64::from(limits.min_storage_buffer_offset_alignment)),
             max_scratch: self.scratch_limit(),
+            max_work: self.inner.class.max_work(),
         }
     }
 

@@ -139,7 +139,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// The parameter block of every kernel, binding 0: 80 bytes, the same layout as `struct Params` in
+/// The parameter block of every kernel, binding 0: 96 bytes, the same layout as `struct Params` in
 /// `shaders/shared/params.wgsl` (compared by reflection in a test).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -152,7 +152,7 @@ pub struct Params {
     pub red: u32,
     /// What one workgroup takes of the reduction.
     pub chunk: u32,
-    /// Workgroups that have work.
+    /// The number behind that of the last tile.
     pub tiles: u32,
     /// Tiles in one row of tiles.
     pub tiles_cols: u32,
@@ -166,6 +166,11 @@ pub struct Params {
     pub accumulate: u32,
     /// Activation parameters `[α, second]`.
     pub p: [f32; 2],
-    /// First element of each slot in its binding: hosts may bind at any offset.
+    /// Number of the first tile: not 0 where a long dispatch was cut into pieces.
+    pub first: u32,
+    /// Nothing: WGSL aligns what follows to 16 bytes.
+    pub padding: [u32; 3],
+    /// What is added to an index of each slot to find its place in the binding: hosts may bind at any offset. Modulo 2³²:
+    /// where the binding is a window that starts behind element 0, this is that window's start taken away.
     pub at: [u32; 8],
 }

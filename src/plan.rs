@@ -3,6 +3,7 @@
 
 mod affine;
 mod elementwise;
+mod pieces;
 mod reduce;
 mod tile;
 mod training;
@@ -14,6 +15,7 @@ pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
     elementwise_forward,
 };
+pub use pieces::{Along, Cut};
 pub use tile::{Stage, TILES, Tile};
 pub use training::{sgd, softmax_cross_entropy};
 
@@ -47,10 +49,13 @@ pub struct Caps {
     pub workgroup_bytes: u32,
     /// Lanes of a subgroup, where every subgroup has as many and the device has subgroup operations; else 0.
     pub subgroup: u32,
-    /// Bytes that one binding may span.
+    /// Bytes of an operand that one binding may hold, wherever in its buffer they start.
     pub max_binding: u64,
     /// Bytes of scratch that one operation may use.
     pub max_scratch: u64,
+    /// Multiply-adds of one dispatch: what a slow device of this class does in about 100 ms. Operating systems reset a
+    /// device that is busy with one dispatch for seconds, so longer ones are cut into pieces.
+    pub max_work: u64,
 }
 
 impl Caps {
@@ -63,6 +68,18 @@ impl Caps {
             subgroup: 0,
             max_binding: 128 << 20,
             max_scratch: 128 << 20,
+            max_work: class.max_work(),
+        }
+    }
+}
+
+impl DeviceClass {
+    /// [`Caps::max_work`], unless a device is known better.
+    pub const fn max_work(self) -> u64 {
+        match self {
+            DeviceClass::Software => 120_000_000,
+            DeviceClass::Integrated => 5_000_000_000,
+            DeviceClass::Discrete => 50_000_000_000,
         }
     }
 }
@@ -84,10 +101,20 @@ pub struct Pin {
 pub struct Use {
     /// The operand.
     pub operand: Operand,
-    /// First element.
+    /// The element of the operand that is index 0 in the kernel.
+    pub origin: u64,
+    /// First index that the dispatch touches: the binding starts there.
     pub first: u64,
-    /// Elements.
+    /// Elements from there on.
     pub len: u64,
+    /// How the indices run along the tiles.
+    pub along: Along,
+}
+
+impl Use {
+    fn whole(operand: Operand, len: u64) -> Self {
+        Use { operand, origin: 0, first: 0, len, along: Along::All }
+    }
 }
 
 /// One kernel launch as data.
@@ -99,6 +126,8 @@ pub struct Dispatch {
     pub params: Params,
     /// Its operands, in the order of the kernel's slots.
     pub uses: Vec<Use>,
+    /// What one of its tiles covers.
+    pub cut: Cut,
 }
 
 /// A list of dispatches, and the scratch they share.
@@ -116,7 +145,7 @@ impl Plan {
     /// Elements of a scratch operand (z, dz, partials) that the plan needs.
     pub fn scratch(&self, operand: Operand) -> u64 {
         let uses = self.dispatches.iter().flat_map(|d| &d.uses);
-        uses.filter(|u| u.operand == operand).map(|u| u.first + u.len).max().unwrap_or(0)
+        uses.filter(|u| u.operand == operand).map(|u| u.origin + u.first + u.len).max().unwrap_or(0)
     }
 
     /// Bytes of scratch, all together.
@@ -131,7 +160,11 @@ pub const SCRATCH: [Operand; 3] = [Operand::Z, Operand::Dz, Operand::Partials];
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, d) in self.dispatches.iter().enumerate() {
-            write!(f, "{i}: {} × {}: rows {} cols {}", d.params.tiles, d.kernel, d.params.rows, d.params.cols)?;
+            let tiles = d.params.tiles - d.params.first;
+            write!(f, "{i}: {tiles} × {}: rows {} cols {}", d.kernel, d.params.rows, d.params.cols)?;
+            if d.params.first > 0 {
+                write!(f, ", from tile {} on", d.params.first)?;
+            }
             if d.params.red > 0 {
                 write!(f, " red {} in chunks of {}", d.params.red, d.params.chunk)?;
             }
@@ -150,12 +183,14 @@ struct Builder {
     kernel: Kernel,
     params: Params,
     uses: Vec<Use>,
+    cut: Cut,
 }
 
 impl Builder {
     fn new(file: KernelFile) -> Self {
         let kernel = Kernel { file, activation: None, dtype: Dtype::F32, flags: Flags::new(), slots: Vec::new() };
-        Builder { kernel, params: Params { plane: 1, tiles_cols: 1, ..Params::default() }, uses: Vec::new() }
+        let params = Params { plane: 1, tiles_cols: 1, ..Params::default() };
+        Builder { kernel, params, uses: Vec::new(), cut: Cut::default() }
     }
 
     fn flag(&mut self, name: &'static str, value: u32) -> &mut Self {
@@ -171,7 +206,7 @@ impl Builder {
     }
 
     fn read(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
-        self.slot(Slot { role, written: false, elem, within: None }, Use { operand, first: 0, len })
+        self.slot(Slot { role, written: false, elem, within: None }, Use::whole(operand, len))
     }
 
     /// An input that may be the memory of the output `within`.
@@ -183,11 +218,19 @@ impl Builder {
         len: u64,
         within: Option<&'static str>,
     ) -> &mut Self {
-        self.slot(Slot { role, written: false, elem, within }, Use { operand, first: 0, len })
+        self.slot(Slot { role, written: false, elem, within }, Use::whole(operand, len))
     }
 
     fn write(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
-        self.slot(Slot { role, written: true, elem, within: None }, Use { operand, first: 0, len })
+        self.slot(Slot { role, written: true, elem, within: None }, Use::whole(operand, len))
+    }
+
+    /// How the operand that was added last runs along the tiles.
+    fn along(&mut self, along: Along) -> &mut Self {
+        if let Some(part) = self.uses.last_mut() {
+            part.along = along;
+        }
+        self
     }
 
     fn slot(&mut self, slot: Slot, part: Use) -> &mut Self {
@@ -211,18 +254,26 @@ impl Builder {
         }
     }
 
-    /// The slope act'(z) from what was saved: `from` is where (an operand, or z recomputed into scratch).
-    fn slope(&mut self, saved: Saved, elem: Elem, operand: Operand, m: u64, n: u64) -> &mut Self {
+    /// The slope act'(z) from what was saved: an operand `[m, n]`, or z recomputed into scratch. Its rows run `along`.
+    fn slope(
+        &mut self,
+        saved: Saved,
+        elem: Elem,
+        operand: Operand,
+        [m, n]: [u64; 2],
+        along: fn(u64) -> Along,
+    ) -> &mut Self {
+        let words = n.div_ceil(32);
         self.flag("SLOPE", 1);
         match saved {
-            Saved::Z => self.flag("FROM_Z", 1).read("saved", elem, operand, m * n),
-            Saved::Y => self.flag("FROM_Y", 1).read("saved", elem, operand, m * n),
-            Saved::Mask => self.flag("FROM_MASK", 1).read("saved", Elem::Word, operand, m * n.div_ceil(32)),
+            Saved::Z => self.flag("FROM_Z", 1).read("saved", elem, operand, m * n).along(along(n)),
+            Saved::Y => self.flag("FROM_Y", 1).read("saved", elem, operand, m * n).along(along(n)),
+            Saved::Mask => self.flag("FROM_MASK", 1).read("saved", Elem::Word, operand, m * words).along(along(words)),
             Saved::Auto | Saved::None => self.flag("FROM_NOTHING", 1),
         }
     }
 
     fn build(self) -> Dispatch {
-        Dispatch { kernel: self.kernel, params: self.params, uses: self.uses }
+        Dispatch { kernel: self.kernel, params: self.params, uses: self.uses, cut: self.cut }
     }
 }

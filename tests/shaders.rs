@@ -201,7 +201,7 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     Ok(())
 }
 
-const PARAMS: [(&str, usize); 12] = [
+const PARAMS: [(&str, usize); 13] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("red", std::mem::offset_of!(Params, red)),
@@ -213,6 +213,7 @@ const PARAMS: [(&str, usize); 12] = [
     ("channels", std::mem::offset_of!(Params, channels)),
     ("accumulate", std::mem::offset_of!(Params, accumulate)),
     ("p", std::mem::offset_of!(Params, p)),
+    ("first", std::mem::offset_of!(Params, first)),
     ("at", std::mem::offset_of!(Params, at)),
 ];
 

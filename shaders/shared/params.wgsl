@@ -11,6 +11,7 @@ struct Params {
     channels: u32,
     accumulate: u32,
     p: vec2<f32>,
+    first: u32,
     at: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> P: Params;

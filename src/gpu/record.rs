@@ -156,15 +156,12 @@ fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound:
     let binding = if shared { Binding::Shared } else { Binding::Exclusive };
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
-    params.grid_x = params.tiles.min(most);
-    let grid = [params.grid_x, params.tiles.div_ceil(params.grid_x.max(1))];
+    let tiles = params.tiles - params.first;
+    params.grid_x = tiles.min(most);
+    let grid = [params.grid_x, tiles.div_ceil(params.grid_x.max(1))];
     if grid[1] > most {
         let limit = u64::from(most) * u64::from(most);
-        return Err(Error::LimitExceeded {
-            what: "workgroups of one dispatch".into(),
-            asked: u64::from(params.tiles),
-            limit,
-        });
+        return Err(Error::LimitExceeded { what: "workgroups of one dispatch".into(), asked: u64::from(tiles), limit });
     }
     for (at, b) in params.at.iter_mut().zip(bound) {
         *at = b.first;
@@ -203,7 +200,7 @@ fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, wgp
         }
     };
     // A binding must start at a multiple of the device's alignment: the rest is an element offset.
-    let start = start + part.first * 4;
+    let start = start + (part.origin + part.first) * 4;
     let align = u64::from(gpu.inner.limits.min_storage_buffer_offset_alignment);
     let offset = start / align * align;
     let size = start - offset + part.len * 4;
@@ -215,7 +212,9 @@ fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, wgp
             limit,
         });
     }
-    Ok(Bound { buffer, offset, size, first: ((start - offset) / 4) as u32 })
+    // Modulo 2³², as the shader adds: index `first` of the kernel is the first element of this window.
+    let first = ((start - offset) / 4) as u32;
+    Ok(Bound { buffer, offset, size, first: first.wrapping_sub(part.first as u32) })
 }
 
 /// Usage, alignment, length and overlap of every operand of the call.

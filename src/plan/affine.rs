@@ -1,7 +1,7 @@
 //! The fused layer: forward in one dispatch, backward by one of two roads.
 
 use super::{
-    Builder, Caps, DeviceClass, Dispatch, Pin, Plan, SCRATCH, Stage, TILES, Tile,
+    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Pin, Plan, Stage, TILES, Tile, pieces,
     reduce::{self, ColumnPass},
     tile,
 };
@@ -28,7 +28,7 @@ pub fn forward(
     }
     let epilogue = Epilogue::Forward { request, save: saved, residual_in_place, only_z: false };
     product(&mut plan, &forward_product(request), &epilogue, aligned, caps, pin)?;
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
@@ -125,7 +125,7 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
         let dw = Product { rows, cols, red: m, a, b };
         product(&mut plan, &dw, &Epilogue::Store { operand: Operand::Dw, want: wants.w }, aligned, caps, pin)?;
     }
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
@@ -253,15 +253,16 @@ impl Epilogue<'_> {
             Epilogue::Forward { request, save, residual_in_place, only_z } => {
                 k.flag("FORWARD", 1);
                 if request.bias {
-                    k.flag("BIAS", 1).read("bias", Elem::Scalar, Operand::B, cols);
+                    k.flag("BIAS", 1).read("bias", Elem::Scalar, Operand::B, cols).along(Along::Cols(1));
                 }
                 if !only_z {
                     k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, cols);
-                    k.write("y", Elem::Scalar, Operand::Y, rows * cols);
+                    k.write("y", Elem::Scalar, Operand::Y, rows * cols).along(Along::Rows(cols));
                     if request.residual {
                         let within = residual_in_place.then_some("y");
                         k.flag("RESIDUAL", 1);
                         k.read_within("residual", Elem::Scalar, Operand::Residual, rows * cols, within);
+                        k.along(Along::Rows(cols));
                     }
                 }
                 k.on("NO_Y", *only_z);
@@ -269,16 +270,18 @@ impl Epilogue<'_> {
                 match save {
                     Saved::Z => {
                         k.flag("SAVE_Z", 1).write("saved", Elem::Scalar, target, rows * cols);
+                        k.along(Along::Rows(cols));
                     }
                     Saved::Mask => {
-                        let words = rows * cols.div_ceil(32);
-                        k.flag("SAVE_MASK", 1).write("saved", Elem::Word, target, words);
+                        let words = cols.div_ceil(32);
+                        k.flag("SAVE_MASK", 1).write("saved", Elem::Word, target, rows * words);
+                        k.along(Along::Rows(words));
                     }
                     Saved::Auto | Saved::Y | Saved::None => {}
                 }
             }
             Epilogue::Store { operand, want } => {
-                k.flag("STORE", 1).write("c", Elem::Scalar, *operand, rows * cols);
+                k.flag("STORE", 1).write("c", Elem::Scalar, *operand, rows * cols).along(Along::Rows(cols));
                 k.params.accumulate = u32::from(*want == Want::Accumulate);
             }
             Epilogue::Chain { below, channels } => {
@@ -286,9 +289,10 @@ impl Epilogue<'_> {
                 k.flag("CHAIN", 1).on("CHAIN_SUMS", sums);
                 k.on("SUM_DB", below.db.wanted()).on("SUM_DALPHA", below.dalpha.wanted());
                 k.activation(&below.activation).alpha(below.alpha, Operand::AlphaBelow, *channels);
-                k.slope(below_saved(below, rows, cols), Elem::Scalar, Operand::SavedBelow, rows, cols);
+                let saved = below_saved(below, rows, cols);
+                k.slope(saved, Elem::Scalar, Operand::SavedBelow, [rows, cols], Along::Rows);
                 k.params.channels = *channels as u32;
-                k.write("c", Elem::Scalar, Operand::Dx, rows * cols);
+                k.write("c", Elem::Scalar, Operand::Dx, rows * cols).along(Along::Rows(cols));
                 if sums {
                     k.write("partials", Elem::Scalar, Operand::Partials, 2 * parts * cols);
                 }
@@ -337,14 +341,42 @@ fn product(
         splits = 1;
     }
     let vec = aligned && vectors(rows, cols, red, a, b);
-    let chunk = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
+    let mut chunk = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
+    let bindable = bindable_chunk(product, caps);
+    let cut = bindable < chunk;
+    if cut && !matches!(epilogue, Epilogue::Chain { .. }) {
+        chunk = bindable;
+    }
     let splits = red.div_ceil(chunk).max(1);
-    let dispatch = tiled(product, epilogue, &tile, splits, chunk, vec, caps)?;
+    // A gradient can be added up in its own memory, split after split, where the partial products would be too long.
+    let partials = splits.saturating_mul(rows * cols).saturating_mul(4);
+    let in_turn =
+        cut && matches!(epilogue, Epilogue::Store { .. }) && partials > caps.max_binding.min(caps.max_scratch);
+    let form = Form { tile, splits, chunk, partial: splits > 1 && !in_turn, vec };
+    let mut dispatch = tiled(product, epilogue, &form, caps)?;
+    if in_turn {
+        let plane = dispatch.params.plane;
+        for first in (0..dispatch.params.tiles).step_by(plane as usize) {
+            (dispatch.params.first, dispatch.params.tiles) = (first, first + plane);
+            plan.dispatches.push(dispatch.clone());
+            dispatch.params.accumulate = 1;
+        }
+        return Ok(());
+    }
     plan.dispatches.push(dispatch);
     if splits > 1 {
         plan.dispatches.push(split_sum(rows, cols, splits, epilogue)?);
     }
     Ok(())
+}
+
+/// The longest part of the reduction whose operands fit into one binding each, where they lie across it.
+fn bindable_chunk(product: &Product<'_>, caps: &Caps) -> u64 {
+    let chunk = |matrix: &Matrix<'_>, across: u64| match matrix.along {
+        true => u64::MAX,
+        false => (caps.max_binding / 16 / across.max(1) * 4).max(4),
+    };
+    chunk(&product.a, product.rows).min(chunk(&product.b, product.cols))
 }
 
 /// Whether every row of both operands is a whole number of vec4.
@@ -353,15 +385,20 @@ fn vectors(rows: u64, cols: u64, red: u64, a: &Matrix<'_>, b: &Matrix<'_>) -> bo
     fours(a.along, rows) && fours(b.along, cols) && red > 0
 }
 
-fn tiled(
-    product: &Product<'_>,
-    epilogue: &Epilogue<'_>,
-    tile: &Tile,
+/// How a product is computed.
+struct Form {
+    tile: Tile,
+    /// Parts of the reduction, `chunk` steps each.
     splits: u64,
     chunk: u64,
+    /// Each split leaves a partial product, for split_sum.
+    partial: bool,
+    /// Operands are loaded as vec4.
     vec: bool,
-    caps: &Caps,
-) -> Result<Dispatch> {
+}
+
+fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, form: &Form, caps: &Caps) -> Result<Dispatch> {
+    let &Form { tile, splits, chunk, partial, vec } = form;
     let Product { rows, cols, red, a, b } = product;
     let (&rows, &cols, &red) = (rows, cols, red);
     let mut k = match tile.stage {
@@ -379,30 +416,33 @@ fn tiled(
             k
         }
     };
-    let Tile { wx, wy, tm, tn, .. } = *tile;
+    let Tile { wx, wy, tm, tn, .. } = tile;
     k.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
     k.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
     k.on("VEC", vec).on("A_RED", a.along).on("B_RED", b.along).on("VEC_STEPS", vec && a.along);
     let elem = if vec { Elem::Four } else { Elem::Scalar };
-    for (role, matrix, across) in [("a", a, rows), ("b", b, cols)] {
+    for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
+        let along = if matrix.along { by } else { Along::Reduction };
         match matrix.source {
             Source::Plain(operand) => {
-                k.read(role, elem, operand, red * across);
+                k.read(role, elem, operand, red * across).along(along(if matrix.along { red } else { across }));
             }
             Source::Prologue(local) => {
                 let request = local.request;
                 let (m, n) = (request.m as u64, request.n as u64);
                 k.flag("PROLOGUE", 1).flag(if role == "a" { "PROLOGUE_A" } else { "PROLOGUE_B" }, 1);
                 k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, n);
-                k.read("dy", elem, Operand::Dy, m * n).slope(local.slope, elem, local.from, m, n);
+                k.read("dy", elem, Operand::Dy, m * n).along(along(n));
+                k.slope(local.slope, elem, local.from, [m, n], along);
                 k.params.channels = n as u32;
             }
         }
     }
     let plane = tile.tiles(rows, cols);
     let tiles_cols = cols.div_ceil(u64::from(tile.bn()));
-    if splits > 1 {
+    if partial {
         k.flag("PARTIAL", 1).write("partials", Elem::Scalar, Operand::Partials, splits * rows * cols);
+        k.along(Along::Splits(rows * cols));
     } else {
         epilogue.add(&mut k, rows, cols, plane / tiles_cols);
     }
@@ -413,6 +453,8 @@ fn tiled(
     k.params.plane = plane as u32;
     k.params.tiles_cols = tiles_cols as u32;
     k.params.tiles = workgroups(plane * splits)?;
+    let (bm, bn) = (u64::from(tile.bm()), u64::from(tile.bn()));
+    k.cut = Cut { rows: bm, cols: bn, splits: true, work: bm * bn * chunk.min(red).max(1) };
     Ok(k.build())
 }
 
@@ -426,6 +468,7 @@ fn split_sum(rows: u64, cols: u64, splits: u64, epilogue: &Epilogue<'_>) -> Resu
     k.params.chunk = splits as u32;
     k.params.tiles_cols = cols.div_ceil(64) as u32;
     k.params.tiles = workgroups(rows * cols.div_ceil(64))?;
+    k.cut = Cut { rows: 1, cols: 64, splits: false, work: 64 * splits };
     Ok(k.build())
 }
 
@@ -436,25 +479,4 @@ pub(super) fn workgroups(count: u64) -> Result<u32> {
         asked: count,
         limit: u64::from(u32::MAX),
     })
-}
-
-/// Every operand within one binding, scratch within its bound.
-pub(super) fn check(plan: &Plan, caps: &Caps) -> Result<()> {
-    for part in plan.dispatches.iter().flat_map(|d| &d.uses) {
-        let bytes = part.len * 4;
-        if bytes > caps.max_binding {
-            return Err(Error::LimitExceeded {
-                what: format!("bytes of {} in one binding", part.operand),
-                asked: bytes,
-                limit: caps.max_binding,
-            });
-        }
-    }
-    for operand in SCRATCH {
-        let bytes = plan.scratch(operand) * 4;
-        if bytes > caps.max_scratch {
-            return Err(Error::OutOfMemory { asked: bytes, limit: caps.max_scratch });
-        }
-    }
-    Ok(())
 }

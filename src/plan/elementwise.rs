@@ -1,8 +1,9 @@
 //! The activations alone: value, backward, double backward of a tensor `[.., channels]`.
 
 use super::{
-    Builder, Caps, DeviceClass, Plan,
-    affine::{check, workgroups},
+    Along, Builder, Caps, DeviceClass, Plan,
+    affine::workgroups,
+    pieces::{self, ELEMENT},
     reduce::{self, ColumnPass},
 };
 use crate::{
@@ -101,7 +102,9 @@ fn flat(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Bui
     k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);
     k.params.rows = total as u32;
     k.params.channels = channels as u32;
-    k.params.tiles = workgroups(total.div_ceil(u64::from(lanes * per_lane) * if vec { 4 } else { 1 }))?;
+    k.cut.rows = u64::from(lanes * per_lane) * if vec { 4 } else { 1 };
+    k.cut.work = k.cut.rows * ELEMENT;
+    k.params.tiles = workgroups(total.div_ceil(k.cut.rows))?;
     Ok((k, if vec { Elem::Four } else { Elem::Scalar }, total))
 }
 
@@ -112,10 +115,10 @@ pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &C
         return Ok(plan);
     }
     let (mut k, elem, total) = flat(request, aligned, caps)?;
-    k.write("y", elem, Operand::Y, total);
-    k.read_within("x", elem, Operand::X, total, request.in_place.then_some("y"));
+    k.write("y", elem, Operand::Y, total).along(Along::Rows(1));
+    k.read_within("x", elem, Operand::X, total, request.in_place.then_some("y")).along(Along::Rows(1));
     plan.dispatches.push(k.build());
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
@@ -147,12 +150,13 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
         reduce::column_pass(&mut plan, &pass, caps);
     } else if request.dx.wanted() && forward.elements()? > 0 {
         let (mut k, elem, total) = flat(forward, aligned, caps)?;
-        k.flag("BACKWARD", 1).read("x", elem, Operand::X, total).write("dx", elem, Operand::Dx, total);
-        k.read_within("dy", elem, Operand::Dy, total, forward.in_place.then_some("dx"));
+        k.flag("BACKWARD", 1).read("x", elem, Operand::X, total).along(Along::Rows(1));
+        k.write("dx", elem, Operand::Dx, total).along(Along::Rows(1));
+        k.read_within("dy", elem, Operand::Dy, total, forward.in_place.then_some("dx")).along(Along::Rows(1));
         k.params.accumulate = u32::from(request.dx == Want::Accumulate);
         plan.dispatches.push(k.build());
     }
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
@@ -175,17 +179,18 @@ pub fn elementwise_double(request: &ElementwiseDouble, caps: &Caps) -> Result<Pl
         let mut k = Builder::new(KernelFile::DoubleBackward);
         k.flag("LX", lx).flag("LY", ly).on("SUMS", sums);
         k.on("OUT_DDY", request.ddy.wanted()).on("OUT_DX2", request.dx2.wanted());
-        k.read("x", Elem::Scalar, Operand::X, m * n).read("ddx", Elem::Scalar, Operand::Ddx, m * n);
+        k.read("x", Elem::Scalar, Operand::X, m * n).along(Along::Rows(n));
+        k.read("ddx", Elem::Scalar, Operand::Ddx, m * n).along(Along::Rows(n));
         if sums || request.dx2.wanted() {
-            k.read("dy", Elem::Scalar, Operand::Dy, m * n);
+            k.read("dy", Elem::Scalar, Operand::Dy, m * n).along(Along::Rows(n));
         }
         k.activation(&forward.activation).alpha(forward.alpha, Operand::Alpha, n);
         if request.ddy.wanted() {
-            k.write("ddy", Elem::Scalar, Operand::Ddy, m * n);
+            k.write("ddy", Elem::Scalar, Operand::Ddy, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(request.ddy == Want::Accumulate);
         }
         if request.dx2.wanted() {
-            k.write("dx2", Elem::Scalar, Operand::Dx2, m * n);
+            k.write("dx2", Elem::Scalar, Operand::Dx2, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(request.dx2 == Want::Accumulate) << 1;
         }
         if sums {
@@ -198,6 +203,7 @@ pub fn elementwise_double(request: &ElementwiseDouble, caps: &Caps) -> Result<Pl
         k.params.plane = parts as u32;
         k.params.tiles_cols = n.div_ceil(u64::from(lx)) as u32;
         k.params.tiles = workgroups(parts * n.div_ceil(u64::from(lx)))?;
+        k.cut = reduce::cut(chunk, lx);
         plan.dispatches.push(k.build());
     }
     if sums {
@@ -209,7 +215,7 @@ pub fn elementwise_double(request: &ElementwiseDouble, caps: &Caps) -> Result<Pl
             _ => plan.dispatches.push(reduce::column_sum(0, parts * n, 1, Operand::Dalpha2, request.dalpha2)),
         }
     }
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 

@@ -1,7 +1,7 @@
 //! Column sums in two stages: partials of a block of rows each, then their sum in order. No atomics, and never one
 //! invocation for a whole column.
 
-use super::{Builder, Caps, DeviceClass, Dispatch, Plan, Use};
+use super::{Along, Builder, Caps, Cut, DeviceClass, Dispatch, Plan, Use, pieces::ELEMENT};
 use crate::{
     kernel::{Elem, KernelFile, Slot},
     request::{AffineRequest, AlphaSource, Operand, Saved, Want},
@@ -43,7 +43,14 @@ pub(super) fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32)
     let parts = u64::div_ceil(fill, across).clamp(1, most);
     // Long sums keep their digits when a lane adds no more than about 1,024 terms.
     let parts = parts.max(rows.div_ceil(1024 * u64::from(ly)).min(most));
-    rows.div_ceil(parts).max(u64::from(ly) * 4)
+    let bindable = (caps.max_binding / 4 / cols.max(1)).max(1);
+    rows.div_ceil(parts).max(u64::from(ly) * 4).min(bindable)
+}
+
+/// Tiles of `chunk` rows and LX columns.
+pub(super) fn cut(chunk: u64, lx: u32) -> Cut {
+    let cols = u64::from(lx);
+    Cut { rows: chunk, cols, work: chunk * cols * ELEMENT, splits: false }
 }
 
 /// The pass, and the second stages it needs.
@@ -63,18 +70,19 @@ pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, caps: &Caps) {
         k.on("SUM_DB", pass.db.wanted()).on("SUM_DALPHA", pass.dalpha.wanted());
         k.on("OUT_DZ", pass.dz.is_some()).on("OUT_RESIDUAL", pass.dresidual.wanted());
         k.read_within("dy", Elem::Scalar, Operand::Dy, m * n, pass.dy_in_place.then_some("dz"));
+        k.along(Along::Rows(n));
         if pass.dz.is_some() || sums {
             let needs_dz = pass.dz.is_some() || pass.db.wanted();
             k.on("NEED_DZ", needs_dz);
             k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, n);
-            k.slope(pass.slope, Elem::Scalar, pass.from, m, n);
+            k.slope(pass.slope, Elem::Scalar, pass.from, [m, n], Along::Rows);
         }
         if let Some((operand, want)) = pass.dz {
-            k.write("dz", Elem::Scalar, operand, m * n);
+            k.write("dz", Elem::Scalar, operand, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(want == Want::Accumulate);
         }
         if pass.dresidual.wanted() {
-            k.write("dresidual", Elem::Scalar, Operand::Dresidual, m * n);
+            k.write("dresidual", Elem::Scalar, Operand::Dresidual, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(pass.dresidual == Want::Accumulate) << 1;
         }
         if sums {
@@ -87,6 +95,7 @@ pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, caps: &Caps) {
         k.params.plane = parts as u32;
         k.params.tiles_cols = n.div_ceil(u64::from(lx)) as u32;
         k.params.tiles = (parts * n.div_ceil(u64::from(lx))) as u32;
+        k.cut = cut(chunk, lx);
         plan.dispatches.push(k.build());
     }
     let db = pass.db.wanted().then_some((Operand::Db, pass.db));
@@ -122,7 +131,7 @@ pub(super) fn column_sum(first: u64, rows: u64, cols: u64, operand: Operand, wan
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", lx).flag("LY", ly);
     let slot = Slot { role: "partials", written: false, elem: Elem::Scalar, within: None };
-    k.slot(slot, Use { operand: Operand::Partials, first, len: rows * cols });
+    k.slot(slot, Use { origin: first, ..Use::whole(Operand::Partials, rows * cols) });
     k.write("out", Elem::Scalar, operand, cols);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;

@@ -1,8 +1,9 @@
 //! What a training step needs beside the layers: a loss and an update.
 
 use super::{
-    Builder, Caps, Plan,
-    affine::{check, workgroups},
+    Along, Builder, Caps, Plan,
+    affine::workgroups,
+    pieces::{self, ELEMENT},
 };
 use crate::{
     error::Result,
@@ -23,13 +24,18 @@ pub fn softmax_cross_entropy(m: usize, classes: usize, caps: &Caps) -> Result<Pl
     }
     let mut k = Builder::new(KernelFile::SoftmaxCrossEntropy);
     k.flag("LANES", LANES);
-    k.read("logits", Elem::Scalar, Operand::X, total).read("labels", Elem::Word, Operand::Saved, m as u64);
-    k.write("loss", Elem::Scalar, Operand::Y, m as u64).write("dlogits", Elem::Scalar, Operand::Dx, total);
+    let row = Along::Rows(classes as u64);
+    k.read("logits", Elem::Scalar, Operand::X, total).along(row);
+    k.read("labels", Elem::Word, Operand::Saved, m as u64).along(Along::Rows(1));
+    k.write("loss", Elem::Scalar, Operand::Y, m as u64).along(Along::Rows(1));
+    k.write("dlogits", Elem::Scalar, Operand::Dx, total).along(row);
+    k.cut.rows = u64::from(LANES);
+    k.cut.work = u64::from(LANES) * classes as u64 * ELEMENT;
     k.params.rows = m as u32;
     k.params.cols = classes as u32;
     k.params.tiles = workgroups((m as u64).div_ceil(u64::from(LANES)))?;
     plan.dispatches.push(k.build());
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
@@ -42,12 +48,15 @@ pub fn sgd(elements: usize, rate: f32, momentum: f32, caps: &Caps) -> Result<Pla
     }
     let mut k = Builder::new(KernelFile::Sgd);
     k.flag("LANES", LANES);
-    k.read("gradient", Elem::Scalar, Operand::Dw, total);
-    k.write("parameter", Elem::Scalar, Operand::W, total).write("velocity", Elem::Scalar, Operand::Y, total);
+    k.read("gradient", Elem::Scalar, Operand::Dw, total).along(Along::Rows(1));
+    k.write("parameter", Elem::Scalar, Operand::W, total).along(Along::Rows(1));
+    k.write("velocity", Elem::Scalar, Operand::Y, total).along(Along::Rows(1));
+    k.cut.rows = u64::from(LANES);
+    k.cut.work = u64::from(LANES) * ELEMENT;
     k.params.rows = total as u32;
     k.params.p = [rate, momentum];
     k.params.tiles = workgroups(total.div_ceil(u64::from(LANES)))?;
     plan.dispatches.push(k.build());
-    check(&plan, caps)?;
+    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }

@@ -14,5 +14,6 @@ mod exact;
 mod faults;
 mod golden;
 mod host;
+mod large;
 mod real;
 mod sweep;

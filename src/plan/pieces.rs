@@ -1,0 +1,128 @@
+//! A dispatch that would run too long, or whose operands are longer than one binding may be, becomes several: the same
+//! kernel over a range of its tiles each, with a window of every operand. The tiles keep their numbers and the kernel its
+//! indices, so that cutting changes no bit of the result.
+
+use super::{Caps, Dispatch, Plan, SCRATCH, Use};
+use crate::error::{Error, Result};
+
+/// How the indices of an operand run along the tiles of a dispatch; the number is the length of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// Any tile may touch any element.
+    All,
+    /// Row r of the output touches elements r·step up to (r + 1)·step.
+    Rows(u64),
+    /// The same for columns of the output.
+    Cols(u64),
+    /// The same for steps of the reduction.
+    Reduction(u64),
+    /// The same for splits of the reduction.
+    Splits(u64),
+}
+
+/// What one tile covers. Tiles are numbered row by row, and split by split where the reduction is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cut {
+    /// Rows of the output.
+    pub rows: u64,
+    /// Columns of the output.
+    pub cols: u64,
+    /// Whether the tiles are numbered split by split: `Params::plane` tiles each, `Params::chunk` steps of the reduction.
+    pub splits: bool,
+    /// Its work, in multiply-adds or what takes as long.
+    pub work: u64,
+}
+
+/// What an element of an elementwise pass costs, in multiply-adds: it is loaded and stored, and runs through an activation.
+pub(super) const ELEMENT: u64 = 48;
+
+/// At 100 ms each they would run for two hours.
+const MOST_PIECES: u64 = 1 << 16;
+
+/// Cuts what must be cut, and refuses what can't be: an operand within one binding, scratch within its bound.
+pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
+    let mut pieces = Vec::with_capacity(plan.dispatches.len());
+    for dispatch in plan.dispatches.drain(..) {
+        cut_one(dispatch, caps, &mut pieces)?;
+    }
+    plan.dispatches = pieces;
+    for operand in SCRATCH {
+        let bytes = plan.scratch(operand) * 4;
+        if bytes > caps.max_scratch {
+            return Err(Error::OutOfMemory { asked: bytes, limit: caps.max_scratch });
+        }
+    }
+    Ok(())
+}
+
+fn cut_one(dispatch: Dispatch, caps: &Caps, pieces: &mut Vec<Dispatch>) -> Result<()> {
+    let end = dispatch.params.tiles;
+    let most_tiles = (caps.max_work / dispatch.cut.work.max(1)).max(1);
+    let windows = |first, end| -> Vec<Use> { dispatch.uses.iter().map(|u| window(&dispatch, u, first, end)).collect() };
+    let too_long = |uses: &[Use]| uses.iter().find(|u| u.len * 4 > caps.max_binding).copied();
+    let fits = |first: u32, end: u32| u64::from(end - first) <= most_tiles && too_long(&windows(first, end)).is_none();
+    let mut first = dispatch.params.first;
+    // What is left in one piece, if it can be; else windows only grow with the range, and the longest that fits is found
+    // by halving. One tile there must be.
+    while !fits(first, end) {
+        let (mut good, mut bad) = (first + 1, end);
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(first, middle) { good = middle } else { bad = middle }
+        }
+        let uses = windows(first, good);
+        if let Some(part) = too_long(&uses) {
+            return Err(Error::LimitExceeded {
+                what: format!("bytes of {} in one binding", part.operand),
+                asked: part.len * 4,
+                limit: caps.max_binding,
+            });
+        }
+        if pieces.len() as u64 >= MOST_PIECES {
+            let asked = u64::from(end - dispatch.params.first).div_ceil(most_tiles).max(MOST_PIECES + 1);
+            return Err(Error::LimitExceeded { what: "dispatches of one call".into(), asked, limit: MOST_PIECES });
+        }
+        let mut piece = Dispatch { uses, ..dispatch.clone() };
+        (piece.params.first, piece.params.tiles) = (first, good);
+        pieces.push(piece);
+        first = good;
+        if first == end {
+            return Ok(());
+        }
+    }
+    let uses = windows(first, end);
+    let mut rest = Dispatch { uses, ..dispatch };
+    rest.params.first = first;
+    pieces.push(rest);
+    Ok(())
+}
+
+/// The part of an operand that the tiles `first..end` touch.
+fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
+    let Dispatch { params, cut, .. } = dispatch;
+    let plane = if cut.splits { params.plane } else { u32::MAX };
+    let last = end - 1;
+    let (split, last_split) = (first / plane, last / plane);
+    let (row, last_row) = match split == last_split {
+        true => (first % plane / params.tiles_cols, last % plane / params.tiles_cols),
+        false => (0, (plane - 1) / params.tiles_cols),
+    };
+    let (col, last_col) = match split == last_split && row == last_row {
+        true => (first % plane % params.tiles_cols, last % plane % params.tiles_cols),
+        false => (0, params.tiles_cols - 1),
+    };
+    let steps = |first: u32, last: u32, each: u64, all: u32| {
+        let all = u64::from(all);
+        (u64::from(first) * each).min(all)..((u64::from(last) + 1) * each).min(all)
+    };
+    let (range, step) = match part.along {
+        Along::All => return *part,
+        Along::Rows(step) => (steps(row, last_row, cut.rows, params.rows), step),
+        Along::Cols(step) => (steps(col, last_col, cut.cols, params.cols), step),
+        Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.red), step),
+        Along::Splits(step) => (u64::from(split)..u64::from(last_split) + 1, step),
+    };
+    // Groups of four stay whole.
+    let start = range.start * step / 4 * 4;
+    Use { first: start, len: range.end * step - start, ..*part }
+}
