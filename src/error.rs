@@ -136,6 +136,14 @@ pub enum Error {
         /// wgpu's words.
         message: String,
     },
+    /// The adapter's driver computes wrong numbers.
+    #[error("{adapter} computes wrong numbers: {message}")]
+    SelfTest {
+        /// The adapter.
+        adapter: String,
+        /// Which number, and what it should be.
+        message: String,
+    },
     /// The device did not answer in time; the work may still finish.
     #[error("the GPU did not finish within {waited:?}")]
     Timeout {

@@ -4,6 +4,7 @@ mod adapter;
 mod memory;
 mod pipeline;
 pub mod record;
+mod self_test;
 pub mod transfer;
 
 use std::{
@@ -33,12 +34,20 @@ pub enum Checks {
 }
 
 /// How a [`Gpu`] is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Shader checks.
     pub checks: Checks,
     /// Ask for `wgpu::Limits::defaults()` and no features, whatever the device has: what a host may hand us.
     pub default_limits: bool,
+    /// Run [`Gpu::self_test`] before the device is handed out; on, unless set.
+    pub self_test: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { checks: Checks::default(), default_limits: false, self_test: true }
+    }
 }
 
 /// A device with its pipelines and its pooled memory. A cheap handle: clones share everything.
@@ -108,6 +117,9 @@ impl Gpu {
             }
         });
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("uncaptured wgpu error: {error}")));
+        if options.self_test {
+            gpu.self_test()?;
+        }
         Ok(gpu)
     }
 

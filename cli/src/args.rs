@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZeroU32, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 use elbow::{Road, Saved, WeightLayout};
@@ -19,8 +19,41 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// The adapters of this machine, and the one that elbow would use. Exit code 2 if there is none.
     Info,
+    /// Runs the library's own tests on your adapter: a table of the worst errors. Exit code 1 if anything is wrong.
+    Verify(Verify),
+    /// The accuracy of activations over all bit patterns of f32, in ulp. Exit code 1 if one is beyond its tolerance.
+    Sweep(Sweep),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
     Eval(Eval),
+}
+
+/// Every kernel, activation, road and saved choice on odd shapes: integer layers to the last bit, real ones within their
+/// bound, NaN and infinities, memory around the operands, the same bits every time.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// A sample of the kernels: seconds.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Runs one case again, as a failed run has named it.
+    #[arg(long, value_name = "CASE", conflicts_with = "quick")]
+    pub(crate) case: Option<String>,
+}
+
+/// Value, slope, curvature and the derivatives by α, against f64.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sweep {
+    /// Every n-th bit pattern; 1 is all 4,294,967,296 of them: minutes for each activation.
+    #[arg(long, value_name = "N", default_value = "1021")]
+    pub(crate) stride: NonZeroU32,
+    /// One line of JSON for each function instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Activations; all of them if none is named.
+    #[arg(value_name = "SPEC")]
+    pub(crate) activation: Vec<String>,
 }
 
 /// y = act(x·Wᵀ + b; α) + residual where IN holds w; y = act(x; α) where it does not.
@@ -131,7 +164,7 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Failure::new("expected a command: info or eval (see elbow --help), got none").report()
+            Failure::new("expected a command: info, verify, sweep or eval (see elbow --help), got none").report()
         }
         _ => {
             let text = error.render().to_string();

@@ -1,6 +1,7 @@
-//! The `elbow` command: what the library does, from outside. `elbow info` names the adapters, `elbow eval` runs a layer.
+//! The `elbow` command: what the library does, from outside. `elbow info` names the adapters, `elbow verify` and
+//! `elbow sweep` judge one, `elbow eval` runs a layer.
 //!
-//! Whatever goes wrong is one line on stderr and exit code 2.
+//! Whatever goes wrong is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
 mod args;
 mod cpu;
@@ -10,6 +11,8 @@ mod file;
 mod gpu;
 mod info;
 mod job;
+mod sweep;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -32,11 +35,13 @@ fn main() -> ExitCode {
         Err(error) => return args::explain(&error),
     };
     let result = match &args.command {
-        args::Command::Info => info::run(),
-        args::Command::Eval(eval) => eval::run(eval),
+        args::Command::Info => info::run().map(|()| ExitCode::SUCCESS),
+        args::Command::Verify(verify) => verify::run(verify),
+        args::Command::Sweep(sweep) => sweep::run(sweep),
+        args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => failure.report(),
     }
 }

@@ -110,6 +110,12 @@ impl Activation {
         jet(self, z).terms[quantity as usize]
     }
 
+    /// All five in the order of [`Quantity::ALL`], and the [`Activation::terms`] of each.
+    pub fn evaluate_all(&self, z: f64) -> ([f64; 5], [f64; 5]) {
+        let Jet { at, terms } = jet(self, z);
+        (at, terms)
+    }
+
     /// act'(z) from y = act(z), for the rows where [`super::Row::from_y`] is set; NaN for the others.
     pub fn slope_of_y(&self, y: f64) -> f64 {
         let [a, b] = self.params.map(f64::from);

@@ -51,7 +51,7 @@ fn one_nan_spoils_its_row_or_its_column_and_nothing_else() {
     let (m, n, k) = (37, 41, 19);
     for spec in ["relu", "leaky_relu", "relu6", "gelu", "silu", "elu", "hardshrink"] {
         let activation: Activation = spec.parse().unwrap();
-        let mut numbers = Numbers(1);
+        let mut numbers = Numbers::new(1);
         let (mut x, _) = normal(gpu, &mut numbers, m, k);
         let (_, w) = normal(gpu, &mut numbers, n, k);
         let (_, dy) = normal(gpu, &mut numbers, m, n);
@@ -82,7 +82,7 @@ fn one_nan_spoils_its_row_or_its_column_and_nothing_else() {
 #[test]
 fn the_same_bits_every_time() {
     let gpu = gpu();
-    let mut numbers = Numbers(2);
+    let mut numbers = Numbers::new(2);
     let (_, x) = normal(gpu, &mut numbers, 130, 77);
     let (_, w) = normal(gpu, &mut numbers, 65, 77);
     let (_, dy) = normal(gpu, &mut numbers, 130, 65);
@@ -100,7 +100,7 @@ fn the_same_bits_every_time() {
 fn long_sums_keep_their_digits() {
     let gpu = gpu();
     let rows = 1 << 20;
-    let mut numbers = Numbers(5);
+    let mut numbers = Numbers::new(5);
     let dy: Vec<f32> = (0..rows).map(|_| numbers.normal().exp()).collect();
     let exact: f64 = dy.iter().map(|&v| f64::from(v)).sum();
     let dy = gpu.upload(&dy, &[rows, 1]).unwrap();

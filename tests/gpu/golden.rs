@@ -4,14 +4,14 @@
 use std::{fs, path::Path};
 
 use elbow::{
-    Activation, Gpu, Saved, View,
+    Gpu, Saved,
     activation::Quantity,
     affine::{self, Gradient},
-    elementwise::{Backward, DoubleBackward, Forward},
     plan::Pin,
 };
+use elbow_verify::points::{self, Kernels, Points};
 
-use crate::common::{gpu, ulp_of};
+use crate::common::gpu;
 
 /// The SPEC of a golden file; `None` for the three building blocks that are no activations.
 pub fn spec_of(stem: &str) -> Option<String> {
@@ -28,15 +28,8 @@ pub fn spec_of(stem: &str) -> Option<String> {
     Some(spec)
 }
 
-/// Inputs of one activation and what must come out.
-pub struct Golden {
-    pub activation: Activation,
-    pub x: Vec<f32>,
-    /// Columns: f, f1, f2, and where there is a learnable parameter da, d1da.
-    pub columns: Vec<Vec<f64>>,
-}
-
-fn files() -> Vec<Golden> {
+/// Every file; a quantity that a file has no column for is judged by the f64 mathematics, itself tested against the others.
+fn files() -> Vec<Points> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -48,105 +41,28 @@ fn files() -> Vec<Golden> {
         let text = fs::read_to_string(&path).unwrap();
         let mut lines = text.lines().skip(1);
         let names: Vec<&str> = lines.next().unwrap().split('\t').collect();
+        let rows: Vec<Vec<&str>> = lines.map(|line| line.split('\t').collect()).collect();
+        let x = rows.iter().map(|cells| f32::from_bits(u32::from_str_radix(cells[1], 16).unwrap())).collect();
+        let mut points = Points::new(spec.parse().unwrap(), x);
         // x, x_bits, then pairs of value and f32 bits, then kink.
-        let values: Vec<usize> = (2..names.len() - 1).step_by(2).collect();
-        let mut golden =
-            Golden { activation: spec.parse().unwrap(), x: Vec::new(), columns: vec![Vec::new(); values.len()] };
-        for line in lines {
-            let cells: Vec<&str> = line.split('\t').collect();
-            golden.x.push(f32::from_bits(u32::from_str_radix(cells[1], 16).unwrap()));
-            for (column, &at) in golden.columns.iter_mut().zip(&values) {
-                column.push(cells[at].parse().unwrap());
-            }
+        for (column, at) in points.expected.iter_mut().zip((2..names.len() - 1).step_by(2)) {
+            *column = rows.iter().map(|cells| cells[at].parse().unwrap()).collect();
         }
-        files.push(golden);
+        files.push(points);
     }
     assert_eq!(files.len(), 44);
     files
 }
 
-/// The worst error in ulp of the sum of terms; an error text for a wrong NaN or infinity or one above `limit`.
-fn worst(golden: &Golden, quantity: Quantity, got: &[f32], expected: &[f64], limit: f64) -> Result<f64, String> {
-    let mut worst = 0.0f64;
-    for ((&x, &got), &expected) in golden.x.iter().zip(got).zip(expected) {
-        let rounded = expected as f32;
-        let right = if expected.is_nan() { got.is_nan() } else { got == rounded };
-        if right {
-            continue;
-        }
-        let scale = expected.abs().max(golden.activation.terms(quantity, f64::from(x)));
-        // What overflows f32 by less than its tolerance may round either way.
-        let got = if got.is_infinite() && !expected.is_infinite() {
-            f64::from(f32::MAX).copysign(f64::from(got))
-        } else {
-            f64::from(got)
-        };
-        let error = (got - expected).abs() / ulp_of(if scale.is_finite() { scale } else { f64::from(f32::MAX) });
-        if error > limit || error.is_nan() {
-            return Err(format!(
-                "{} {quantity:?} at {x:e}: {got:e}, expected {expected:e}, {error:.1} ulp, allowed {limit}",
-                golden.activation
-            ));
-        }
-        worst = worst.max(error);
+fn check(points: &Points, quantity: Quantity, got: &[f32], limit: f64, failures: &mut Vec<String>) {
+    let worst = points.worst(quantity, got);
+    if worst.ulp > limit {
+        failures.push(format!("{}: {worst:?}, allowed {limit}", points.activation));
     }
-    Ok(worst)
-}
-
-/// The elementwise operators on the golden inputs; the worst ulp of each quantity, and every failure.
-pub fn alone(gpu: &Gpu, golden: &Golden, failures: &mut Vec<String>) -> [f64; 5] {
-    let n = golden.x.len();
-    let shape = [n];
-    let learnable = golden.activation.has_alpha();
-    let x = gpu.upload(&golden.x, &shape).unwrap();
-    let ones = gpu.upload(&vec![1.0; n], &shape).unwrap();
-    // One α for each element: its gradient is then that of each element alone.
-    let alpha = gpu.upload(&vec![golden.activation.params()[0]; n], &shape).unwrap();
-    let alpha: Option<View<'_>> = learnable.then(|| alpha.view());
-    let out: Vec<_> = (0..6).map(|_| gpu.zeros(&shape).unwrap()).collect();
-    gpu.submit_pass(|pass| {
-        Forward { alpha, ..Forward::new(golden.activation, &x, &out[0]) }.record(gpu, &mut *pass)?;
-        let backward = Backward {
-            alpha,
-            dx: Gradient::overwrite(&out[1]),
-            dalpha: if learnable { Gradient::overwrite(&out[2]) } else { None },
-            ..Backward::new(golden.activation, &x, &ones)
-        };
-        backward.record(gpu, &mut *pass)?;
-        let double = DoubleBackward {
-            alpha,
-            ddy: Gradient::overwrite(&out[3]),
-            dx2: Gradient::overwrite(&out[4]),
-            dalpha2: if learnable { Gradient::overwrite(&out[5]) } else { None },
-            ..DoubleBackward::new(golden.activation, &x, &ones, &ones)
-        };
-        double.record(gpu, &mut *pass)
-    })
-    .unwrap();
-    let row = golden.activation.row();
-    let quantities = [(0, 0), (1, 1), (3, 1), (4, 2), (2, 3), (5, 4)];
-    let mut figures = [0.0f64; 5];
-    for (tensor, quantity) in quantities {
-        if quantity >= 3 && !learnable {
-            continue;
-        }
-        let got = gpu.download(&out[tensor]).unwrap();
-        let what = Quantity::ALL[quantity];
-        let expected: Vec<f64> = match golden.columns.get(quantity) {
-            Some(column) => column.clone(),
-            // No golden column: the f64 mathematics, itself tested against the others.
-            None => golden.x.iter().map(|&x| golden.activation.evaluate(what, f64::from(x))).collect(),
-        };
-        match worst(golden, what, &got, &expected, row.tolerance(what)) {
-            Ok(ulp) => figures[quantity] = figures[quantity].max(ulp),
-            Err(failure) => failures.push(failure),
-        }
-    }
-    figures
 }
 
 /// z = x·1: the same values through the product, its epilogue, and the prologue or the pass of backward.
-fn fused(gpu: &Gpu, golden: &Golden, saved: Saved, failures: &mut Vec<String>) {
+fn fused(gpu: &Gpu, golden: &Points, saved: Saved, failures: &mut Vec<String>) {
     let n = golden.x.len();
     let (column, one) = ([n, 1], [1, 1]);
     let x = gpu.upload(&golden.x, &column).unwrap();
@@ -179,11 +95,9 @@ fn fused(gpu: &Gpu, golden: &Golden, saved: Saved, failures: &mut Vec<String>) {
     })
     .unwrap();
     let row = golden.activation.row();
-    for (tensor, quantity) in [(&y, 0), (&dx, 1)] {
-        let what = Quantity::ALL[quantity];
-        let got = gpu.download(tensor).unwrap();
-        let limit = if saved == Saved::Y { 8.0 } else { row.tolerance(what) };
-        failures.extend(worst(golden, what, &got, &golden.columns[quantity], limit).err());
+    for (tensor, quantity) in [(&y, Quantity::Value), (&dx, Quantity::Slope)] {
+        let limit = if saved == Saved::Y { 8.0 } else { row.tolerance(quantity) };
+        check(golden, quantity, &gpu.download(tensor).unwrap(), limit, failures);
     }
 }
 
@@ -191,7 +105,9 @@ fn fused(gpu: &Gpu, golden: &Golden, saved: Saved, failures: &mut Vec<String>) {
 fn golden_values_alone() {
     let mut failures = Vec::new();
     for golden in files() {
-        alone(gpu(), &golden, &mut failures);
+        for (quantity, got) in points::on_device(gpu(), golden.activation, &golden.x, Kernels::All).unwrap() {
+            check(&golden, quantity, &got, golden.activation.row().tolerance(quantity), &mut failures);
+        }
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }

@@ -86,7 +86,7 @@ fn records_into_the_hosts_encoder_and_pass() {
 
 #[test]
 fn works_at_default_limits_with_no_features() {
-    let gpu = Gpu::with_options(Options { checks: checks(), default_limits: true }).unwrap();
+    let gpu = Gpu::with_options(Options { checks: checks(), default_limits: true, ..Options::default() }).unwrap();
     assert_eq!(gpu.caps().max_invocations, 256);
     let x = gpu.upload(&[1.0, -2.0], &[2, 1]).unwrap();
     let w = gpu.upload(&[3.0], &[1, 1]).unwrap();

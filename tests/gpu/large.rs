@@ -7,14 +7,11 @@ use elbow::{
     affine::{Backward, Forward, Gradient},
     elementwise,
     plan::Pin,
-    request::{AffineRequest, Gradients},
     wgpu,
 };
+use elbow_verify::{Data, Spec};
 
-use crate::{
-    case::{Spec, run},
-    common::{checks, gpu},
-};
+use crate::common::{checks, gpu, passes};
 
 /// The adapter under test, with bindings of at most this many bytes: wgpu refuses any that is longer.
 fn narrow(bytes: u64) -> Gpu {
@@ -37,24 +34,14 @@ fn cases_on_a_device_with_short_bindings() {
     for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
         for (road, saved) in [(Road::TwoPass, Saved::Mask), (Road::Prologue, Saved::Z)] {
             for (m, n, k) in [(300, 40, 44), (7, 130, 60), (33, 64, 96)] {
-                let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
-                specs.push(Spec {
-                    forward: AffineRequest { layout, saved, ..AffineRequest::new(m, n, k, activation) },
-                    gradients: Gradients {
-                        x: Want::Overwrite,
-                        w: Want::Accumulate,
-                        b: Want::Overwrite,
-                        ..Gradients::default()
-                    },
-                    below: None,
-                    pin: Pin { road, tile: Some(3), splits: None },
-                    misalign: 1,
-                    exact: true,
-                });
+                let mut spec = Spec::new(m, n, k, "leaky_relu(0.5)".parse().unwrap());
+                (spec.forward.layout, spec.forward.saved, spec.gradients.w) = (layout, saved, Want::Accumulate);
+                spec.pin = Pin { road, tile: Some(3), splits: None };
+                specs.push(Spec { misalign: 1, data: Data::Integers, ..spec });
             }
         }
     }
-    run(&gpu, &specs, false, 800);
+    passes(&gpu, &specs);
 }
 
 /// A weight of 200 MiB: more than the 128 MiB that a device with default limits binds at once.

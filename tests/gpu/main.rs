@@ -5,8 +5,6 @@
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod batch;
-mod case;
 mod common;
 mod contract;
 mod elementwise;

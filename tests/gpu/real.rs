@@ -1,34 +1,17 @@
 //! Real numbers: every activation fused, forward and backward, both roads, within the bound that the accuracy table and
-//! the error of the sum allow.
+//! the error of the sum allow; and data that is hard on sums.
 
-use elbow::{
-    AlphaSource, Road, Saved, Want,
-    activation::rows,
-    plan::Pin,
-    request::{AffineRequest, Below, Gradients},
-};
+use elbow::{Activation, AlphaSource, Road, Saved, Want, activation::rows, plan::Pin, request::Below};
+use elbow_verify::{Data, Spec};
 
-use crate::{
-    case::{Spec, run},
-    common::{full, gpu},
-};
+use crate::common::{full, gpu, passes};
 
-fn spec(activation: elbow::Activation, alpha: AlphaSource, road: Road) -> Spec {
-    let learnable = alpha != AlphaSource::Constant;
-    Spec {
-        forward: AffineRequest { alpha, saved: Saved::Z, ..AffineRequest::new(19, 37, 45, activation) },
-        gradients: Gradients {
-            x: Want::Overwrite,
-            w: Want::Overwrite,
-            b: Want::Overwrite,
-            alpha: if learnable { Want::Overwrite } else { Want::No },
-            residual: Want::No,
-        },
-        below: None,
-        pin: Pin { road, tile: Some(0), ..Pin::default() },
-        misalign: 0,
-        exact: false,
-    }
+fn spec(activation: Activation, alpha: AlphaSource, road: Road) -> Spec {
+    let mut spec = Spec::new(19, 37, 45, activation);
+    spec.forward.alpha = alpha;
+    spec.gradients.alpha = if alpha == AlphaSource::Constant { Want::No } else { Want::Overwrite };
+    spec.pin = Pin { road, tile: Some(0), ..Pin::default() };
+    spec
 }
 
 #[test]
@@ -36,7 +19,7 @@ fn every_activation_fused_by_both_roads() {
     let mut specs = Vec::new();
     for row in rows() {
         let required = row.parameters.iter().filter(|p| p.default.is_none()).count();
-        let activation = elbow::Activation::new(row.kind, &vec![0.5; required]).unwrap();
+        let activation = Activation::new(row.kind, &vec![0.5; required]).unwrap();
         specs.push(spec(activation, AlphaSource::Constant, Road::TwoPass));
         // A prologue repeats the slope at every load: a text that takes a driver seconds, so not for every row.
         if full() || ["gelu_erf", "elu", "softplus", "tanh", "leaky_relu"].contains(&row.name) {
@@ -49,18 +32,38 @@ fn every_activation_fused_by_both_roads() {
             }
         }
     }
-    run(gpu(), &specs, false, 600);
+    passes(gpu(), &specs);
 }
 
 #[test]
 fn chains_over_smooth_activations() {
     let mut specs = Vec::new();
     for name in ["gelu", "silu", "swish", "elu", "softplus"] {
-        let activation: elbow::Activation = name.parse().unwrap();
+        let activation: Activation = name.parse().unwrap();
         let alpha = if activation.has_alpha() { AlphaSource::PerChannel } else { AlphaSource::Constant };
         let dalpha = if activation.has_alpha() { Want::Overwrite } else { Want::No };
         let below = Below { activation, alpha, saved: Saved::Z, db: Want::Accumulate, dalpha };
         specs.push(Spec { below: Some(below), ..spec(activation, AlphaSource::Constant, Road::Auto) });
     }
-    run(gpu(), &specs, false, 700);
+    passes(gpu(), &specs);
+}
+
+/// Fifteen orders of magnitude, one huge element, terms that cancel; z saved, and z computed again.
+#[test]
+fn data_that_is_hard_on_sums() {
+    let mut specs = Vec::new();
+    for name in ["gelu", "silu", "softplus", "leaky_relu(0.3)"] {
+        let activation: Activation = name.parse().unwrap();
+        for data in &Data::ALL[1..] {
+            for (i, (m, n, k)) in [(33, 20, 400), (64, 64, 64), (3, 5, 2000), (700, 9, 17)].into_iter().enumerate() {
+                let mut spec =
+                    Spec { data: *data, seed: i as u64, ..spec(activation, AlphaSource::Constant, Road::Auto) };
+                if i % 2 == 1 {
+                    spec.forward.saved = Saved::None;
+                }
+                specs.push(spec.sized(m, n, k));
+            }
+        }
+    }
+    passes(gpu(), &specs);
 }

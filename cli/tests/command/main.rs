@@ -4,3 +4,4 @@ mod harness;
 mod info;
 mod mistakes;
 mod results;
+mod verify;

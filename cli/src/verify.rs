@@ -1,0 +1,91 @@
+//! `elbow verify`: the library's own tests on the user's adapter. Exit code 1 when anything is wrong.
+
+use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+
+use elbow::Gpu;
+use elbow_verify::suite::{self, Broken, Group, Report, Size};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::{args::Verify, failure::Failure};
+
+/// Runs the groups, or one case again, and prints a table or JSON.
+pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
+    let gpu = Gpu::with_options(elbow::Options { self_test: false, ..Default::default() })?;
+    let reports = match &args.case {
+        Some(case) => vec![suite::replay(&gpu, case)?],
+        None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }),
+    };
+    let right = reports.iter().all(|report| report.failed == 0);
+    let text = if args.json { as_json(&gpu, &reports, right) } else { as_table(&gpu, &reports, right) };
+    // A closed stdout (`elbow verify | head -1`) is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn groups(gpu: &Gpu, size: Size) -> Vec<Report> {
+    let bar = bar("{spinner} {msg:<16} [{bar:30}] {pos}/{len} {elapsed}");
+    let run = |group: Group| {
+        bar.set_message(group.name());
+        suite::run_group(gpu, group, size, &mut |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        })
+    };
+    let reports = Group::ALL.into_iter().map(run).collect();
+    bar.finish_and_clear();
+    reports
+}
+
+/// A progress bar on stderr; silent where that is no terminal.
+pub(crate) fn bar(template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn as_table(gpu: &Gpu, reports: &[Report], right: bool) -> String {
+    let mut text = format!("{gpu}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n", "group", "checks", "failed", "seconds");
+    for r in reports {
+        let _ = writeln!(text, "{:<16}{:>8}{:>8}{:>9.1}  {}", r.group.name(), r.checks, r.failed, r.seconds, r.worst);
+    }
+    for broken in reports.iter().flat_map(|r| &r.broken) {
+        let _ = writeln!(text, "\nWRONG: {}", broken.message);
+        if !broken.case.is_empty() {
+            let _ = writeln!(text, "  again: {}", command(broken));
+        }
+    }
+    let checks: usize = reports.iter().map(|r| r.checks).sum();
+    let failed: usize = reports.iter().map(|r| r.failed).sum();
+    let _ = match right {
+        true => writeln!(text, "\n{checks} checks, all right"),
+        false => writeln!(text, "\n{checks} checks, {failed} failed: do not trust this adapter with this driver"),
+    };
+    text
+}
+
+fn command(broken: &Broken) -> String {
+    format!("elbow verify --case '{}'", broken.case)
+}
+
+fn as_json(gpu: &Gpu, reports: &[Report], right: bool) -> String {
+    let info = gpu.info();
+    let groups: Vec<_> = reports
+        .iter()
+        .map(|r| {
+            let broken: Vec<_> = r.broken.iter().map(|b| json!({"message": b.message, "again": command(b)})).collect();
+            json!({
+                "group": r.group.name(), "checks": r.checks, "failed": r.failed, "seconds": r.seconds,
+                "worst": r.worst, "failures": broken,
+            })
+        })
+        .collect();
+    let all = json!({
+        "elbow": env!("CARGO_PKG_VERSION"), "adapter": info.name, "backend": format!("{:?}", info.backend),
+        "driver": format!("{} {}", info.driver, info.driver_info), "device_type": format!("{:?}", info.device_type),
+        "right": right, "groups": groups,
+    });
+    format!("{all:#}\n")
+}

@@ -1,0 +1,104 @@
+//! One small dispatch that tells a driver that computes wrong numbers from one that does not.
+
+use super::{
+    Gpu,
+    record::{Operands, View, record},
+};
+use crate::{
+    activation::{Activation, Quantity},
+    error::{Error, Result},
+    plan::{self, DeviceClass, Pin},
+    request::{AffineRequest, Operand, Saved},
+};
+
+const M: usize = 9;
+const N: usize = 8;
+const K: usize = 3;
+/// What no kernel writes, behind y.
+const CANARY: f32 = -12345.0;
+/// The row of x that holds a NaN.
+const SPOILED: usize = 4;
+
+impl Gpu {
+    /// Runs one fused layer with GELU on 72 points and compares: the product with its edges, the bias, the tails of the
+    /// activation, NaN, and that nothing is written behind y. An adapter that fails gives [`Error::SelfTest`].
+    ///
+    /// [`Gpu::new`] does this before it returns ([`super::Options::self_test`]). On a host's device nothing is submitted
+    /// unasked: the host calls this once, where it suits.
+    pub fn self_test(&self) -> Result<()> {
+        let (x, w, b) = operands();
+        let behind = 64;
+        let y = vec![CANARY; M * N + behind];
+        let (x_, w_, b_) = (self.upload(&x, &[M, K])?, self.upload(&w, &[N, K])?, self.upload(&b, &[N])?);
+        let y_ = self.upload(&y, &[y.len()])?;
+        let request = AffineRequest { saved: Saved::None, ..AffineRequest::new(M, N, K, Activation::GELU_ERF) };
+        // The tile that compiles fastest; on a GPU one that goes through workgroup memory and its barriers.
+        let tile = Some(if self.inner.class == DeviceClass::Software { 3 } else { 5 });
+        let pin = Pin { tile, splits: Some(1), ..Pin::default() };
+        let plan = plan::forward(&request, true, false, &self.caps(), &pin)?;
+        let mut operands = Operands::default();
+        operands.add(Operand::X, x_.view()).add(Operand::W, w_.view()).add(Operand::B, b_.view());
+        operands.add(Operand::Y, View::new(y_.buffer(), &[M, N]));
+        self.submit(|encoder| record(self, &plan, &operands, encoder.into()))?;
+        let got = self.download(&y_)?;
+        judge(&x, &w, &b, &got).map_err(|message| Error::SelfTest { adapter: self.to_string(), message })
+    }
+}
+
+/// z = x·wᵀ + b is exact: multiples of 1/8 between −12 and 12.
+fn operands() -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let mut x: Vec<f32> = (0..M * K).map(|i| (i % 7) as f32 - 3.0).collect();
+    x[SPOILED * K] = f32::NAN;
+    let w = (0..N * K).map(|i| (i % 5) as f32 * 0.25 - 0.5).collect();
+    let b = (0..N).map(|i| i as f32 * 2.375 - 9.5).collect();
+    (x, w, b)
+}
+
+/// Each element of y against f64, and the canaries behind it.
+fn judge(x: &[f32], w: &[f32], b: &[f32], y: &[f32]) -> Result<(), String> {
+    let tolerance = Activation::GELU_ERF.row().tolerance(Quantity::Value) * f64::powi(2.0, -23);
+    for (i, &got) in y.iter().enumerate() {
+        if i >= M * N {
+            if got != CANARY {
+                return Err(format!("memory behind y was written ({got} at element {i})"));
+            }
+            continue;
+        }
+        let (m, n) = (i / N, i % N);
+        let z: f32 = (0..K).map(|k| x[m * K + k] * w[n * K + k]).sum::<f32>() + b[n];
+        let expected = Activation::GELU_ERF.value(f64::from(z));
+        let right = match expected.is_nan() {
+            true => got.is_nan(),
+            false => (f64::from(got) - expected).abs() <= tolerance * expected.abs(),
+        };
+        if !right {
+            return Err(format!("gelu_erf({z}) at y[{m}][{n}] is {got:e}, expected {expected:e}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_numbers_are_noticed() {
+        let (x, w, b) = operands();
+        let z = |i: usize| (0..K).map(|k| x[i / N * K + k] * w[i % N * K + k]).sum::<f32>() + b[i % N];
+        let gelu = |i: usize| Activation::GELU_ERF.value(f64::from(z(i))) as f32;
+        let right: Vec<f32> = (0..M * N + 64).map(|i| if i < M * N { gelu(i) } else { CANARY }).collect();
+        assert_eq!(judge(&x, &w, &b, &right), Ok(()));
+        let wrong = |change: &dyn Fn(usize, f32) -> f32| {
+            let y: Vec<f32> = right.iter().enumerate().map(|(i, &y)| change(i, y)).collect();
+            assert!(judge(&x, &w, &b, &y).is_err());
+        };
+        wrong(&|i, y| if i == M * N { 0.0 } else { y });
+        wrong(&|i, y| if i == M * N - 1 { y.next_up() * 1.00001 } else { y });
+        // A ReLU that drops NaN, a tail that cancels to zero, the other GELU, a layer without its bias.
+        wrong(&|_, y| if y.is_nan() { 0.0 } else { y });
+        wrong(&|i, y| if i < M * N && z(i) < -5.5 { 0.0 } else { y });
+        wrong(&|i, y| if i < M * N { Activation::GELU_TANH.value(f64::from(z(i))) as f32 } else { y });
+        wrong(&|i, y| if i < M * N { Activation::GELU_ERF.value(f64::from(z(i) - b[i % N])) as f32 } else { y });
+    }
+}

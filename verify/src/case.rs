@@ -1,0 +1,338 @@
+//! One case on the device: its operands, the two calls, and the comparison.
+
+use elbow::{
+    AlphaSource, Error, Gpu, Operand, Saved, Want,
+    affine::{Backward, ChainBelow, Forward, Gradient},
+    cpu::{ForwardInputs, reference::BackwardInputs},
+    request::{AffineRequest, Below},
+    wgpu,
+};
+
+use crate::{
+    Numbers,
+    batch::{Arena, Batch, Buffers, Results, Span, UNWRITTEN},
+    bound::{self, Expected, at_channel, weight_shape},
+    spec::{Data, Spec},
+    ulp::ulp_of,
+};
+
+/// What the case's operands hold.
+pub(crate) struct Operands {
+    pub(crate) x: Vec<f32>,
+    pub(crate) w: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+    pub(crate) alpha: Vec<f32>,
+    pub(crate) residual: Vec<f32>,
+    pub(crate) dy: Vec<f32>,
+    pub(crate) z_below: Vec<f32>,
+    pub(crate) alpha_below: Vec<f32>,
+    before: [Vec<f32>; 7],
+}
+
+/// A case and where its operands lie.
+pub(crate) struct Case {
+    pub(crate) spec: Spec,
+    operands: Operands,
+    spans: Spans,
+}
+
+struct Spans {
+    x: Span,
+    w: Span,
+    b: Span,
+    alpha: Span,
+    residual: Span,
+    dy: Span,
+    saved_below: Span,
+    alpha_below: Span,
+    y: Span,
+    saved: Span,
+    gradients: [Span; 7],
+}
+
+const OUTPUTS: [Operand; 7] = [
+    Operand::Dx,
+    Operand::Dw,
+    Operand::Db,
+    Operand::Dalpha,
+    Operand::Dresidual,
+    Operand::DbBelow,
+    Operand::DalphaBelow,
+];
+
+/// The largest error of a case as a fraction of its bound, and where.
+pub(crate) type Fraction = (f64, String);
+
+fn alphas(source: AlphaSource, n: usize) -> usize {
+    match source {
+        AlphaSource::Constant => 0,
+        AlphaSource::PerLayer => 1,
+        AlphaSource::PerChannel => n,
+    }
+}
+
+impl Operands {
+    fn new(spec: &Spec) -> Self {
+        let AffineRequest { m, n, k, .. } = spec.forward;
+        let mut numbers = Numbers::new(spec.seed);
+        let integers = spec.data == Data::Integers;
+        let mut fill = |len: usize, reach: i32| -> Vec<f32> {
+            let normal = |numbers: &mut Numbers| match spec.data {
+                Data::Integers => numbers.integer(reach),
+                Data::Lognormal => (3.0 * numbers.normal()).exp() * if numbers.below(2) == 0 { 1.0 } else { -1.0 },
+                _ => numbers.normal(),
+            };
+            (0..len).map(|_| normal(&mut numbers)).collect()
+        };
+        let mut operands = Operands {
+            x: fill(m * k, 4),
+            w: fill(n * k, 4),
+            b: fill(n, 8),
+            alpha: fill(alphas(spec.forward.alpha, n), 2),
+            residual: fill(m * n, 8),
+            dy: fill(m * n, 4),
+            z_below: fill(m * k, 4),
+            alpha_below: fill(spec.below.map_or(0, |b| alphas(b.alpha, k)), 2),
+            before: Default::default(),
+        };
+        // Powers of two, either sign, and zero, where the data is exact; otherwise parameters that every row accepts.
+        let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
+        operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
+        operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
+        let lengths = [m * k, n * k, n, operands.alpha.len(), m * n, k, operands.alpha_below.len()];
+        for (i, len) in lengths.into_iter().enumerate() {
+            operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
+        }
+        match spec.data {
+            Data::Huge if m * k > 0 => {
+                let at = m * k / 2;
+                operands.x[at] = 1e30;
+            }
+            // x[2i + 1] is nearly −x[2i], under the same weight.
+            Data::Alternating => {
+                for pair in operands.x.chunks_mut(k.max(1)).flat_map(|row| row.chunks_exact_mut(2)) {
+                    pair[1] = -pair[0] * (1.0 + 1e-6);
+                }
+                operands.w.iter_mut().for_each(|w| *w = w.signum());
+            }
+            _ => {}
+        }
+        operands
+    }
+
+    pub(crate) fn forward(&self, layer: &AffineRequest) -> ForwardInputs<'_> {
+        ForwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: layer.bias.then_some(&self.b[..]),
+            alpha: (layer.alpha != AlphaSource::Constant).then_some(&self.alpha[..]),
+            residual: layer.residual.then_some(&self.residual[..]),
+        }
+    }
+
+    pub(crate) fn backward<'a>(&'a self, spec: &Spec, z: Option<&'a [f32]>) -> BackwardInputs<'a> {
+        let ForwardInputs { x, w, b, alpha, .. } = self.forward(&spec.forward);
+        let below = spec.below;
+        BackwardInputs {
+            x,
+            w,
+            b,
+            alpha,
+            dy: &self.dy,
+            z,
+            z_below: below.map(|_| &self.z_below[..]),
+            alpha_below: below.filter(|b| b.alpha != AlphaSource::Constant).map(|_| &self.alpha_below[..]),
+        }
+    }
+}
+
+impl Case {
+    pub(crate) fn new(spec: Spec, batch: &mut Batch) -> Self {
+        let AffineRequest { m, n, k, .. } = spec.forward;
+        let operands = Operands::new(&spec);
+        let s = spec.misalign;
+        let saved_below = match spec.below {
+            None => batch.input(&[], s),
+            Some(below) => saved_of(&operands, k, &below, s, batch),
+        };
+        let saved_words = match spec.saved() {
+            Saved::Z => m * n,
+            Saved::Mask => m * n.div_ceil(32),
+            _ => 0,
+        };
+        let spans = Spans {
+            x: batch.input(&operands.x, s),
+            w: batch.input(&operands.w, s),
+            b: batch.input(&operands.b, s),
+            alpha: batch.input(&operands.alpha, s),
+            residual: batch.input(&operands.residual, s),
+            dy: batch.input(&operands.dy, s),
+            saved_below,
+            alpha_below: batch.input(&operands.alpha_below, s),
+            y: batch.output(Arena::Mid, m * n, s),
+            saved: batch.output(Arena::Mid, saved_words, s),
+            gradients: std::array::from_fn(|i| match spec.wants()[i] {
+                Want::No => batch.output(Arena::Out, 0, s),
+                Want::Overwrite => batch.output(Arena::Out, operands.before[i].len(), s),
+                Want::Accumulate => batch.accumulated(&operands.before[i], s),
+            }),
+        };
+        Case { spec, operands, spans }
+    }
+
+    /// Forward, then backward with every wanted gradient.
+    pub(crate) fn record(&self, gpu: &Gpu, buffers: &Buffers, pass: &mut wgpu::ComputePass<'_>) -> Result<(), Error> {
+        let Spec { forward, below, pin, .. } = self.spec;
+        let AffineRequest { m, n, k, .. } = forward;
+        let (xs, ys, ns, ks, ws) = ([m, k], [m, n], [n], [k], weight_shape(&forward));
+        let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
+        let (masks, masks_below) = ([m, n.div_ceil(32)], [m, k.div_ceil(32)]);
+        let s = &self.spans;
+        let saved = self.spec.saved();
+        let view = |span, shape| buffers.view(span, shape);
+        let alpha = (forward.alpha != AlphaSource::Constant).then(|| view(s.alpha, &alphas));
+        let saved_z_or_mask = match saved {
+            Saved::Z => Some(view(s.saved, &ys)),
+            Saved::Mask => Some(view(s.saved, &masks)),
+            _ => None,
+        };
+        let call = Forward {
+            layout: forward.layout,
+            saved: if saved == Saved::Auto { Saved::None } else { saved },
+            b: forward.bias.then(|| view(s.b, &ns)),
+            alpha,
+            residual: forward.residual.then(|| view(s.residual, &ys)),
+            save_to: saved_z_or_mask,
+            pin,
+            ..Forward::new(forward.activation, view(s.x, &xs), view(s.w, &ws), view(s.y, &ys))
+        };
+        call.record(gpu, &mut *pass)?;
+        let wants = self.spec.wants();
+        let gradient = |i: usize, shape| match wants[i] {
+            Want::No => None,
+            Want::Overwrite => Gradient::overwrite(view(s.gradients[i], shape)),
+            Want::Accumulate => Gradient::accumulate(view(s.gradients[i], shape)),
+        };
+        let below = below.map(|below| ChainBelow {
+            activation: below.activation,
+            saved: below.saved,
+            saved_from: Some(view(s.saved_below, if below.saved == Saved::Mask { &masks_below } else { &xs })),
+            alpha: (below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)),
+            db: gradient(5, &ks),
+            dalpha: gradient(6, &alphas_below),
+        });
+        let call = Backward {
+            layout: forward.layout,
+            residual: forward.residual,
+            x: Some(view(s.x, &xs)),
+            w: Some(view(s.w, &ws)),
+            b: forward.bias.then(|| view(s.b, &ns)),
+            alpha,
+            saved_from: if saved == Saved::Y { Some(view(s.y, &ys)) } else { saved_z_or_mask },
+            dx: gradient(0, &xs),
+            dw: gradient(1, &ws),
+            db: gradient(2, &ns),
+            dalpha: gradient(3, &alphas),
+            dresidual: gradient(4, &ys),
+            below,
+            pin,
+            ..Backward::new(forward.activation, saved, view(s.dy, &ys))
+        };
+        call.record(gpu, &mut *pass)
+    }
+
+    /// Every output against the reference: the largest error as a fraction of its bound, or the first that is beyond it.
+    pub(crate) fn check(&self, results: &Results) -> Result<Fraction, String> {
+        let spec = &self.spec;
+        let forward = bound::forward(spec, &self.operands).map_err(|e| e.to_string())?;
+        let mut worst = self.compare("y", results.values(self.spans.y), &forward.y, None)?;
+        let mut z = None;
+        match spec.saved() {
+            Saved::Z => {
+                let saved = results.values(self.spans.saved);
+                worst = larger(worst, self.compare("z", saved, &forward.z, None)?);
+                z = Some(saved);
+            }
+            Saved::Mask if spec.data == Data::Integers => {
+                self.check_mask(results.words(self.spans.saved), &forward.z)?
+            }
+            _ => {}
+        }
+        let gradients = bound::backward(spec, &self.operands, z).map_err(|e| e.to_string())?;
+        for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
+            let got = results.values(self.spans.gradients[i]);
+            worst = larger(worst, self.compare(OUTPUTS[i].name(), got, expected, Some(&self.operands.before[i]))?);
+        }
+        Ok(worst)
+    }
+
+    fn check_mask(&self, got: &[u32], z: &Expected) -> Result<(), String> {
+        let layer = &self.spec.forward;
+        let words = layer.n.div_ceil(32);
+        let mut mask = vec![0u32; layer.m * words];
+        for (i, &z) in z.value.iter().enumerate() {
+            let (row, col) = (i / layer.n, i % layer.n);
+            let activation = at_channel(layer.activation, layer.alpha, &self.operands.alpha, col);
+            mask[row * words + col / 32] |= u32::from(activation.bit(z)) << (col % 32);
+        }
+        if got == mask { Ok(()) } else { Err("the mask differs".into()) }
+    }
+
+    fn compare(
+        &self,
+        name: &str,
+        got: &[f32],
+        expected: &Expected,
+        before: Option<&[f32]>,
+    ) -> Result<Fraction, String> {
+        if got.len() != expected.value.len() {
+            return Err(format!("{name} has {} elements, expected {}", got.len(), expected.value.len()));
+        }
+        let mut worst = (0.0, String::new());
+        for (i, &value) in got.iter().enumerate() {
+            let start = before.map_or(0.0, |before| f64::from(before[i]));
+            let right = expected.value[i] + start;
+            if value.to_bits() == UNWRITTEN {
+                return Err(format!("{name}[{i}] was never written, expected {right}"));
+            }
+            let bound = match expected.bound[i] {
+                0.0 => 0.0,
+                bound => bound + ulp_of(right),
+            };
+            let error = (f64::from(value) - right).abs();
+            // A NaN is never within a finite bound.
+            if bound.is_finite() && (error > bound || error.is_nan()) {
+                return Err(format!("{name}[{i}] is {value}, expected {right} ± {bound:e}"));
+            }
+            if bound.is_finite() && error > worst.0 * bound {
+                worst = (error / bound, format!("{name}[{i}]"));
+            }
+        }
+        Ok(worst)
+    }
+}
+
+fn larger(a: Fraction, b: Fraction) -> Fraction {
+    if b.0 > a.0 { b } else { a }
+}
+
+/// What the layer below would have saved.
+fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, batch: &mut Batch) -> Span {
+    let z = &operands.z_below;
+    let at = |i: usize| at_channel(below.activation, below.alpha, &operands.alpha_below, i % k);
+    match below.saved {
+        Saved::Y => {
+            let y: Vec<f32> = z.iter().enumerate().map(|(i, &z)| at(i).value(f64::from(z)) as f32).collect();
+            batch.input(&y, misalign)
+        }
+        Saved::Mask => {
+            let words = k.div_ceil(32);
+            let mut mask = vec![0u32; z.len().checked_div(k).unwrap_or(0) * words];
+            for (i, &z) in z.iter().enumerate() {
+                mask[i / k * words + i % k / 32] |= u32::from(at(i).bit(f64::from(z))) << (i % k % 32);
+            }
+            batch.input_words(&mask, misalign)
+        }
+        _ => batch.input(z, misalign),
+    }
+}

@@ -1,0 +1,162 @@
+//! The activations alone, point by point: value, slope, curvature and the α-slopes on the device against f64.
+
+use elbow::{
+    Activation, Error, Gpu, View,
+    activation::{Quantity, rows},
+    affine::Gradient,
+    elementwise::{Backward, DoubleBackward, Forward},
+};
+use rayon::prelude::*;
+
+use crate::ulp::ulps;
+
+/// Which kernels compute the points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// Forward and double backward: every quantity once, few kernels to compile.
+    Few,
+    /// Backward too: the slope and the α-slope by every kernel that has them.
+    All,
+}
+
+/// Inputs of one activation and what must come out: for each of [`Quantity::ALL`] the values and the sums of |terms|.
+#[derive(Debug, Clone)]
+pub struct Points {
+    /// The activation.
+    pub activation: Activation,
+    /// Inputs.
+    pub x: Vec<f32>,
+    /// Values.
+    pub expected: [Vec<f64>; 5],
+    /// Scales of the error.
+    pub terms: [Vec<f64>; 5],
+}
+
+/// The largest error of a quantity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WorstPoint {
+    /// Which quantity.
+    pub quantity: Quantity,
+    /// In ulp of the terms.
+    pub ulp: f64,
+    /// At which input.
+    pub x: f32,
+    /// What the device says.
+    pub got: f32,
+    /// What is right.
+    pub expected: f64,
+}
+
+impl Points {
+    /// Judged by the activation's own f64 mathematics.
+    pub fn new(activation: Activation, x: Vec<f32>) -> Self {
+        let jets: Vec<_> = x.par_iter().with_min_len(1024).map(|&x| activation.evaluate_all(f64::from(x))).collect();
+        let column = |pick: &dyn Fn(&([f64; 5], [f64; 5])) -> f64| jets.iter().map(pick).collect::<Vec<f64>>();
+        let expected = std::array::from_fn(|q| column(&|jet| jet.0[q]));
+        let terms = std::array::from_fn(|q| column(&|jet| jet.1[q]));
+        Points { activation, x, expected, terms }
+    }
+
+    /// The quantities that this activation has.
+    pub fn quantities(&self) -> &'static [Quantity] {
+        if self.activation.has_alpha() { &Quantity::ALL } else { &Quantity::ALL[..3] }
+    }
+
+    /// The largest error of what the device says, in ulp of the terms.
+    pub fn worst(&self, quantity: Quantity, got: &[f32]) -> WorstPoint {
+        let (expected, terms) = (&self.expected[quantity as usize], &self.terms[quantity as usize]);
+        let none = WorstPoint { quantity, ulp: -1.0, x: f32::NAN, got: f32::NAN, expected: f64::NAN };
+        let points = self.x.iter().zip(got).zip(expected.iter().zip(terms));
+        points.fold(none, |worst, ((&x, &got), (&expected, &terms))| {
+            let ulp = ulps(got, expected, terms);
+            if ulp > worst.ulp { WorstPoint { quantity, ulp, x, got, expected } } else { worst }
+        })
+    }
+}
+
+/// Every quantity of the activation at x, as computed by the device; some twice, by two kernels.
+pub fn on_device(
+    gpu: &Gpu,
+    activation: Activation,
+    x: &[f32],
+    kernels: Kernels,
+) -> Result<Vec<(Quantity, Vec<f32>)>, Error> {
+    let shape = [x.len()];
+    let learnable = activation.has_alpha();
+    let upload = |value: f32| gpu.upload(&vec![value; x.len()], &shape);
+    let (x, ones) = (gpu.upload(x, &shape)?, upload(1.0)?);
+    // One α for each element: its gradient is then that of each element alone.
+    let alpha = upload(activation.params()[0])?;
+    let alpha: Option<View<'_>> = learnable.then(|| alpha.view());
+    let mut out = Vec::new();
+    for quantity in [
+        Quantity::Value,
+        Quantity::Slope,
+        Quantity::Curvature,
+        Quantity::AlphaCurvature,
+        Quantity::Slope,
+        Quantity::AlphaSlope,
+    ] {
+        out.push((quantity, gpu.zeros(&shape)?));
+    }
+    let all = kernels == Kernels::All || learnable;
+    gpu.submit_pass(|pass| {
+        Forward { alpha, ..Forward::new(activation, &x, &out[0].1) }.record(gpu, &mut *pass)?;
+        let double = DoubleBackward {
+            alpha,
+            ddy: Gradient::overwrite(&out[1].1),
+            dx2: Gradient::overwrite(&out[2].1),
+            dalpha2: if learnable { Gradient::overwrite(&out[3].1) } else { None },
+            ..DoubleBackward::new(activation, &x, &ones, &ones)
+        };
+        double.record(gpu, &mut *pass)?;
+        if all {
+            let backward = Backward {
+                alpha,
+                dx: Gradient::overwrite(&out[4].1),
+                dalpha: if learnable { Gradient::overwrite(&out[5].1) } else { None },
+                ..Backward::new(activation, &x, &ones)
+            };
+            backward.record(gpu, &mut *pass)?;
+        }
+        Ok(())
+    })?;
+    let computed = |i: usize| i < 3 || (i == 4 && all) || (learnable && i != 4);
+    let chosen = out.into_iter().enumerate().filter(|(i, _)| computed(*i));
+    chosen.map(|(_, (quantity, tensor))| Ok((quantity, gpu.download(&tensor)?))).collect()
+}
+
+/// Where activations go wrong: special values, powers of two, a grid, the tails, and the neighbourhood of every kink.
+pub fn probes(activation: &Activation) -> Vec<f32> {
+    let mut x = vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::MAX, f32::MIN];
+    let smallest = f32::from_bits(1);
+    let mut both = |v: f32| x.extend([v, -v]);
+    [smallest, f32::MIN_POSITIVE, f32::MIN_POSITIVE.next_down(), 1.0f32.next_up(), 1.0f32.next_down()]
+        .into_iter()
+        .for_each(&mut both);
+    (-149..128).for_each(|e| both(2f64.powi(e) as f32));
+    (0..200).for_each(|i| both(i as f32 * 0.1));
+    for tail in
+        [5.5, 6.5, 9.011, 10.5, 13.0, 13.5, 14.2, 16.6355, 17.33, 30.0, 87.3, 88.72, 88.73, 103.97, 104.0, 1e5, 1e20]
+    {
+        both(tail);
+    }
+    // Roots and extrema of the slopes of gelu, silu and mish.
+    [0.7518, 1.2785, 1.1924, 1.41421, 2.3994, 1.4906].into_iter().for_each(&mut both);
+    for kink in activation.kinks() {
+        let at = kink.at as f32;
+        let (mut up, mut down) = (at, at);
+        for _ in 0..4 {
+            (up, down) = (up.next_up(), down.next_down());
+            x.extend([up, down]);
+        }
+        x.push(at);
+        x.extend((-20..-6).flat_map(|e| [at + 2f32.powi(e), at - 2f32.powi(e)]));
+    }
+    x
+}
+
+/// Each row of the table at its default parameters.
+pub fn defaults() -> Vec<Activation> {
+    (0..rows().len()).map(crate::spec::default_of).collect()
+}

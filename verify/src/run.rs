@@ -1,0 +1,108 @@
+//! Many cases in few submissions.
+
+use elbow::Gpu;
+
+use crate::{
+    batch::Batch,
+    case::Case,
+    spec::{Data, Spec},
+};
+
+/// A case that went wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The case.
+    pub spec: Spec,
+    /// Which element, what it is, what it should be.
+    pub message: String,
+}
+
+/// The largest error as a fraction of what is allowed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worst {
+    /// 1 is the bound.
+    pub fraction: f64,
+    /// Which element of which output.
+    pub place: String,
+    /// Of which case.
+    pub spec: Spec,
+}
+
+/// What became of a list of cases.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// Cases run.
+    pub cases: usize,
+    /// Those of them that had to be exact: 0 differing elements.
+    pub exact: usize,
+    /// Those that went wrong.
+    pub failures: Vec<Failure>,
+    /// The largest error of those that had a bound.
+    pub worst: Option<Worst>,
+}
+
+impl Outcome {
+    /// Both together.
+    pub fn and(mut self, other: Outcome) -> Self {
+        self.cases += other.cases;
+        self.exact += other.exact;
+        self.failures.extend(other.failures);
+        let fraction = |worst: &Option<Worst>| worst.as_ref().map_or(-1.0, |w| w.fraction);
+        if fraction(&other.worst) > fraction(&self.worst) {
+            self.worst = other.worst;
+        }
+        self
+    }
+}
+
+/// Cases in one submission.
+const BATCH: usize = 256;
+
+/// Runs the cases. An error of the device is the failure of all cases of its submission; a plan's refusal, of one.
+pub fn run(gpu: &Gpu, specs: &[Spec]) -> Outcome {
+    let mut outcome = Outcome::default();
+    for shared in [false, true] {
+        let chosen: Vec<Spec> = specs.iter().copied().filter(|s| s.shared == shared).collect();
+        for specs in chosen.chunks(BATCH) {
+            outcome = outcome.and(run_batch(gpu, specs, shared));
+        }
+    }
+    outcome
+}
+
+fn run_batch(gpu: &Gpu, specs: &[Spec], shared: bool) -> Outcome {
+    let exact = specs.iter().filter(|s| s.data == Data::Integers).count();
+    let mut outcome = Outcome { cases: specs.len(), exact, ..Outcome::default() };
+    let mut batch = Batch::new(shared);
+    let cases: Vec<Case> = specs.iter().map(|spec| Case::new(*spec, &mut batch)).collect();
+    let ran = batch.buffers(gpu).and_then(|buffers| {
+        let refused = gpu.submit_pass(|pass| {
+            Ok(cases.iter().map(|case| case.record(gpu, &buffers, pass).err()).collect::<Vec<_>>())
+        })?;
+        batch.results(gpu, &buffers).map(|(results, dead)| (refused, results, dead))
+    });
+    let (refused, results, dead) = match ran {
+        Ok(ran) => ran,
+        Err(error) => {
+            outcome.failures = specs.iter().map(|&spec| Failure { spec, message: error.to_string() }).collect();
+            return outcome;
+        }
+    };
+    for (case, refused) in cases.iter().zip(refused) {
+        let checked = match refused {
+            Some(error) => Err(error.to_string()),
+            None => case.check(&results),
+        };
+        match checked {
+            Err(message) => outcome.failures.push(Failure { spec: case.spec, message }),
+            Ok((fraction, place)) => {
+                let worst = Worst { fraction, place, spec: case.spec };
+                outcome = outcome.and(Outcome { worst: Some(worst), ..Outcome::default() });
+            }
+        }
+    }
+    if let (Some(message), true) = (dead, outcome.failures.is_empty()) {
+        outcome.failures = specs.iter().map(|&spec| Failure { spec, message: message.clone() }).collect();
+    }
+    outcome
+}

@@ -1,0 +1,87 @@
+//! The smallest case that still fails.
+
+use elbow::{AlphaSource, Saved, Want, WeightLayout, plan::Pin, request::Gradients};
+
+use crate::{run::Failure, spec::Spec};
+
+/// Tries at most this many smaller cases: each may compile kernels.
+const TRIES: usize = 80;
+
+/// Makes a failing case smaller as long as it fails: sizes first, then everything that can be left out. Returns the
+/// failure itself if nothing smaller fails. `fails` runs a case and says what is wrong with it, if anything is.
+pub fn smallest(failure: &Failure, fails: impl Fn(Spec) -> Option<Failure>) -> Failure {
+    let mut found = failure.clone();
+    let mut tries = 0;
+    loop {
+        let before = found.spec;
+        for candidate in smaller(&before) {
+            if tries == TRIES {
+                return found;
+            }
+            tries += 1;
+            if let Some(failure) = fails(candidate) {
+                found = failure;
+                break;
+            }
+        }
+        if found.spec == before {
+            return found;
+        }
+    }
+}
+
+/// Cases that are a step simpler.
+fn smaller(spec: &Spec) -> Vec<Spec> {
+    let mut list = Vec::new();
+    let mut add = |change: &dyn Fn(&mut Spec)| {
+        let mut candidate = *spec;
+        change(&mut candidate);
+        if candidate != *spec && candidate.forward.resolve_saved(candidate.gradients.alpha.wanted()).is_ok() {
+            list.push(candidate);
+        }
+    };
+    for less in [|v: usize| v / 2, |v: usize| v.saturating_sub(1)] {
+        add(&|s| s.forward.m = less(s.forward.m).max(1));
+        add(&|s| s.forward.n = less(s.forward.n).max(1));
+        add(&|s| s.forward.k = less(s.forward.k).max(1));
+    }
+    add(&|s| s.below = None);
+    add(&|s| s.gradients = Gradients::default());
+    add(&|s| s.gradients.x = Want::No);
+    add(&|s| s.gradients.w = Want::No);
+    add(&|s| s.gradients.b = Want::No);
+    add(&|s| s.gradients.residual = Want::No);
+    add(&|s| (s.gradients.alpha, s.forward.alpha) = (Want::No, AlphaSource::Constant));
+    add(&|s| s.forward.residual = false);
+    add(&|s| s.forward.bias = false);
+    add(&|s| s.forward.layout = WeightLayout::OutIn);
+    add(&|s| s.forward.saved = Saved::Z);
+    add(&|s| s.misalign = 0);
+    add(&|s| s.shared = false);
+    add(&|s| s.pin = Pin::default());
+    add(&|s| s.pin.splits = s.pin.splits.map(|_| 1));
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use elbow::Activation;
+
+    use super::*;
+    use crate::spec::Data;
+
+    #[test]
+    fn what_does_not_matter_is_taken_away() {
+        let mut spec = Spec { data: Data::Integers, misalign: 3, ..Spec::new(97, 33, 50, Activation::RELU) };
+        (spec.forward.residual, spec.pin.tile) = (true, Some(3));
+        // A kernel that goes wrong in the 17th row of a layer with a residual.
+        let fails = |spec: Spec| {
+            let wrong = spec.forward.m >= 17 && spec.forward.residual;
+            wrong.then(|| Failure { spec, message: "wrong".into() })
+        };
+        let found = smallest(&fails(spec).unwrap_or_else(|| unreachable!()), fails).spec;
+        assert_eq!((found.forward.m, found.forward.n, found.forward.k), (17, 1, 1), "{found}");
+        assert!(found.forward.residual && !found.forward.bias && found.misalign == 0 && found.pin == Pin::default());
+        assert!(!found.gradients.x.wanted() && !found.gradients.w.wanted() && found.data == Data::Integers);
+    }
+}

@@ -1,0 +1,202 @@
+//! One case as plain data: a fused layer, forward and backward, with everything that can be asked of it.
+
+use elbow::{
+    Activation, AlphaSource, Road, Saved, Want, WeightLayout,
+    activation::rows,
+    plan::Pin,
+    request::{AffineRequest, Below, Gradients},
+};
+
+use crate::Numbers;
+
+/// What the operands hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Data {
+    /// Small integers: every partial sum is exact in f32, so that results must be equal to the last bit.
+    Integers,
+    /// Standard normal.
+    Normal,
+    /// exp(3 n): fifteen orders of magnitude.
+    Lognormal,
+    /// Normal, with one element of x of 1e30.
+    Huge,
+    /// Terms that cancel in pairs, nearly.
+    Alternating,
+}
+
+impl Data {
+    /// Every kind.
+    pub const ALL: [Data; 5] = [Data::Integers, Data::Normal, Data::Lognormal, Data::Huge, Data::Alternating];
+}
+
+/// One case. It prints as text that [`str::parse`] reads: the way to replay it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spec {
+    /// The layer.
+    pub forward: AffineRequest,
+    /// The wanted gradients.
+    pub gradients: Gradients,
+    /// The layer below, in a chain.
+    pub below: Option<Below>,
+    /// What is not left to the plan.
+    pub pin: Pin,
+    /// Added to every operand's offset, in words.
+    pub misalign: usize,
+    /// What the operands hold.
+    pub data: Data,
+    /// All operands in one buffer.
+    pub shared: bool,
+    /// Of the random numbers.
+    pub seed: u64,
+}
+
+impl Spec {
+    /// A layer with a bias, normal data, z saved, and dx, dW and db wanted.
+    pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
+        let want = Want::Overwrite;
+        Spec {
+            forward: AffineRequest { saved: Saved::Z, ..AffineRequest::new(m, n, k, activation) },
+            gradients: Gradients { x: want, w: want, b: want, ..Gradients::default() },
+            below: None,
+            pin: Pin::default(),
+            misalign: 0,
+            data: Data::Normal,
+            shared: false,
+            seed: 0,
+        }
+    }
+
+    /// The same at another size.
+    pub const fn sized(mut self, m: usize, n: usize, k: usize) -> Self {
+        (self.forward.m, self.forward.n, self.forward.k) = (m, n, k);
+        self
+    }
+
+    /// What forward keeps; an illegal choice counts as z.
+    pub fn saved(&self) -> Saved {
+        self.forward.resolve_saved(self.gradients.alpha.wanted()).unwrap_or(Saved::Z)
+    }
+
+    /// How dx, dw, db, dalpha, dresidual, db_below, dalpha_below are wanted.
+    pub(crate) fn wants(&self) -> [Want; 7] {
+        let g = self.gradients;
+        let (db, dalpha) = self.below.map_or((Want::No, Want::No), |b| (b.db, b.dalpha));
+        [g.x, g.w, g.b, g.alpha, g.residual, db, dalpha]
+    }
+
+    fn is_legal(&self) -> bool {
+        self.forward.resolve_saved(self.gradients.alpha.wanted()).is_ok()
+    }
+}
+
+/// Activations whose values, slopes and α-slopes are exact for small integers.
+pub const EXACT: [&str; 12] = [
+    "identity",
+    "relu",
+    "leaky_relu(0.5)",
+    "leaky_relu(-0.25)",
+    "prelu",
+    "clipped_relu(16)",
+    "relu6",
+    "hardtanh(-8,8)",
+    "thresholded_relu(3)",
+    "threshold(2,5)",
+    "softshrink(2)",
+    "hardshrink(3)",
+];
+
+const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
+const SAVED: [Saved; 5] = [Saved::Auto, Saved::Z, Saved::Y, Saved::Mask, Saved::None];
+const ALPHA: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
+
+fn parsed(text: &str) -> Activation {
+    text.parse().unwrap_or(Activation::IDENTITY)
+}
+
+/// One combination of everything that selects a kernel, of size 1, 1, 1, on integers. `tiles` are those that fit the
+/// device; `index` walks them, with and without splits, by both roads.
+pub fn any_exact(numbers: &mut Numbers, index: usize, tiles: &[usize]) -> Spec {
+    let activation = |numbers: &mut Numbers| parsed(numbers.pick(&EXACT));
+    any(numbers, index, tiles, Data::Integers, activation)
+}
+
+/// The same with real numbers and any activation at its default parameters.
+pub fn any_real(numbers: &mut Numbers, index: usize, tiles: &[usize]) -> Spec {
+    let data = numbers.pick(&Data::ALL[1..]);
+    let activation = |numbers: &mut Numbers| default_of(numbers.below(rows().len()));
+    any(numbers, index, tiles, data, activation)
+}
+
+/// The activation of a row; parameters without a default are 0.5.
+pub(crate) fn default_of(row: usize) -> Activation {
+    let row = &rows()[row];
+    let required = row.parameters.iter().filter(|p| p.default.is_none()).count();
+    Activation::new(row.kind, &vec![0.5; required]).unwrap_or(Activation::IDENTITY)
+}
+
+fn any(
+    numbers: &mut Numbers,
+    index: usize,
+    tiles: &[usize],
+    data: Data,
+    activation: impl Fn(&mut Numbers) -> Activation,
+) -> Spec {
+    loop {
+        let activation = activation(numbers);
+        let alpha = if activation.has_alpha() { numbers.pick(&ALPHA) } else { AlphaSource::Constant };
+        let learnable = alpha != AlphaSource::Constant;
+        let forward = AffineRequest {
+            saved: numbers.pick(&SAVED),
+            bias: numbers.below(3) != 0,
+            residual: numbers.below(3) == 0,
+            layout: numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]),
+            alpha,
+            ..AffineRequest::new(1, 1, 1, activation)
+        };
+        let gradients = Gradients {
+            x: numbers.pick(&WANTS),
+            w: numbers.pick(&WANTS),
+            b: numbers.pick(&WANTS),
+            alpha: if learnable { numbers.pick(&WANTS) } else { Want::No },
+            residual: numbers.pick(&WANTS),
+        };
+        let below = (numbers.below(3) == 0).then(|| any_below(numbers));
+        let spec = Spec {
+            forward,
+            gradients: if below.is_some() { Gradients { x: Want::Overwrite, ..gradients } } else { gradients },
+            below,
+            pin: Pin {
+                tile: Some(tiles[index % tiles.len()]),
+                splits: Some([1, 3][index / tiles.len() % 2]),
+                road: [Road::Prologue, Road::TwoPass][(index + index / tiles.len()) % 2],
+            },
+            misalign: 0,
+            data,
+            shared: false,
+            seed: numbers.seed(),
+        };
+        if spec.is_legal() {
+            return spec;
+        }
+    }
+}
+
+fn any_below(numbers: &mut Numbers) -> Below {
+    let below = Below {
+        activation: parsed(numbers.pick(&["relu", "leaky_relu(0.5)", "prelu"])),
+        alpha: AlphaSource::Constant,
+        saved: numbers.pick(&[Saved::Z, Saved::Y, Saved::Mask]),
+        db: numbers.pick(&WANTS),
+        dalpha: Want::No,
+    };
+    match numbers.below(2) {
+        0 => below,
+        _ => Below {
+            alpha: numbers.pick(&ALPHA[1..]),
+            activation: parsed("prelu"),
+            saved: Saved::Z,
+            dalpha: numbers.pick(&WANTS),
+            ..below
+        },
+    }
+}

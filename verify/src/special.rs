@@ -1,0 +1,142 @@
+//! NaN and the infinities in the fused layer, and the same bits every time.
+
+use elbow::{
+    Activation, Error, Gpu, Road, Saved, Tensor,
+    affine::{Backward, Forward, Gradient},
+    plan::Pin,
+};
+
+use crate::Numbers;
+
+/// Sizes that no tile divides.
+const M: usize = 5;
+const N: usize = 7;
+const K: usize = 6;
+/// Where a NaN is put.
+const ROW: usize = 2;
+const COLUMN: usize = 3;
+
+/// A layer's operands and results on the host.
+struct Layer {
+    activation: Activation,
+    saved: Saved,
+    road: Road,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+}
+
+struct Results {
+    y: Vec<f32>,
+    dx: Vec<f32>,
+    dw: Vec<f32>,
+    db: Vec<f32>,
+}
+
+impl Layer {
+    fn new(activation: Activation, saved: Saved, road: Road) -> Self {
+        let mut numbers = Numbers::new(5);
+        let mut normal = |len: usize| -> Vec<f32> { (0..len).map(|_| numbers.normal()).collect() };
+        Layer { activation, saved, road, x: normal(M * K), w: normal(N * K), b: normal(N) }
+    }
+
+    fn run(&self, gpu: &Gpu) -> Result<Results, Error> {
+        let (x, w, b) = (gpu.upload(&self.x, &[M, K])?, gpu.upload(&self.w, &[N, K])?, gpu.upload(&self.b, &[N])?);
+        let dy = gpu.upload(&[1.0; M * N], &[M, N])?;
+        let (y, dx) = (gpu.zeros(&[M, N])?, gpu.zeros(&[M, K])?);
+        let (dw, db) = (gpu.zeros(&[N, K])?, gpu.zeros(&[N])?);
+        let kept = gpu.zeros(&[M, if self.saved == Saved::Mask { 1 } else { N }])?;
+        let save_to = matches!(self.saved, Saved::Z | Saved::Mask).then(|| kept.view());
+        let pin = Pin { tile: Some(3), road: self.road, ..Pin::default() };
+        gpu.submit_pass(|pass| {
+            let forward = Forward {
+                b: Some(b.view()),
+                saved: self.saved,
+                save_to,
+                pin,
+                ..Forward::new(self.activation, &x, &w, &y)
+            };
+            forward.record(gpu, &mut *pass)?;
+            let backward = Backward {
+                x: Some(x.view()),
+                w: Some(w.view()),
+                b: Some(b.view()),
+                saved_from: if self.saved == Saved::Y { Some(y.view()) } else { save_to },
+                dx: Gradient::overwrite(&dx),
+                dw: Gradient::overwrite(&dw),
+                db: Gradient::overwrite(&db),
+                pin,
+                ..Backward::new(self.activation, self.saved, &dy)
+            };
+            backward.record(gpu, &mut *pass)
+        })?;
+        let get = |tensor: &Tensor| gpu.download(tensor);
+        Ok(Results { y: get(&y)?, dx: get(&dx)?, dw: get(&dw)?, db: get(&db)? })
+    }
+}
+
+/// One NaN in x spoils its row of y and of dx, one in w its column of y, nothing else; sums over the rows are spoiled. An
+/// infinite bias gives the activation's limit. The text of what is wrong, if anything is.
+pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, road: Road) -> Result<(), String> {
+    let layer = || Layer::new(activation, saved, road);
+    let run = |layer: &Layer| layer.run(gpu).map_err(|e| e.to_string());
+    // A mask can't say NaN, and a slope of two values that needs nothing has none.
+    let spoils_slope = saved != Saved::Mask && !activation.needs_nothing();
+    let expect = |name: &str, values: &[f32], width: usize, spoiled: &dyn Fn(usize, usize) -> bool| {
+        for (i, value) in values.iter().enumerate() {
+            let (row, column) = (i / width, i % width);
+            if value.is_nan() != spoiled(row, column) {
+                return Err(format!("{name}[{row}][{column}] is {value}"));
+            }
+        }
+        Ok(())
+    };
+
+    let mut spoiled = layer();
+    spoiled.x[ROW * K + 1] = f32::NAN;
+    let got = run(&spoiled)?;
+    expect("with a NaN in x, y", &got.y, N, &|row, _| row == ROW)?;
+    expect("with a NaN in x, dx", &got.dx, K, &|row, _| row == ROW && spoils_slope)?;
+    // x itself is a factor of dw: its NaN is there whatever the slope is.
+    expect("with a NaN in x, dw", &got.dw, K, &|_, column| spoils_slope || column == 1)?;
+    expect("with a NaN in x, db", &got.db, 1, &|_, _| spoils_slope)?;
+
+    let mut spoiled = layer();
+    spoiled.w[COLUMN * K + 1] = f32::NAN;
+    let got = run(&spoiled)?;
+    expect("with a NaN in w, y", &got.y, N, &|_, column| column == COLUMN)?;
+    expect("with a NaN in w, dx", &got.dx, K, &|_, column| spoils_slope || column == 1)?;
+    expect("with a NaN in w, dw", &got.dw, K, &|row, _| row == COLUMN && spoils_slope)?;
+    expect("with a NaN in w, db", &got.db, 1, &|row, _| row == COLUMN && spoils_slope)?;
+
+    for infinity in [f32::INFINITY, f32::NEG_INFINITY] {
+        let mut endless = layer();
+        endless.b[COLUMN] = infinity;
+        let y = run(&endless)?.y;
+        let limit = activation.value(f64::from(infinity)) as f32;
+        for row in 0..M {
+            let got = y[row * N + COLUMN];
+            if got != limit && !(got.is_nan() && limit.is_nan()) {
+                return Err(format!("with a bias of {infinity}, y[{row}][{COLUMN}] is {got}, expected {limit}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same call, `times` times: the same bits.
+pub(crate) fn same_bits(gpu: &Gpu, activation: Activation, times: usize) -> Result<(), String> {
+    let layer = Layer::new(activation, Saved::Z, Road::Auto);
+    let run = || -> Result<Vec<u32>, String> {
+        let r = layer.run(gpu).map_err(|e| e.to_string())?;
+        Ok([r.y, r.dx, r.dw, r.db].iter().flatten().map(|v| v.to_bits()).collect())
+    };
+    let first = run()?;
+    for time in 1..times {
+        let again = run()?;
+        if let Some(i) = first.iter().zip(&again).position(|(a, b)| a != b) {
+            return Err(format!("run {time}: result {i} has bits {:08x}, before {:08x}", again[i], first[i]));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! What `elbow verify` works through: groups of checks, each with its worst error and the commands that replay what failed.
+
+use std::{fmt, time::Instant};
+
+use elbow::{
+    Activation, AlphaSource, Gpu, Road, Saved,
+    activation::rows,
+    plan::{Pin, TILES},
+};
+
+use crate::{
+    Numbers,
+    points::{self, Kernels, Points, WorstPoint},
+    run::{Failure, Outcome, Worst, run},
+    shrink::smallest,
+    spec::{Spec, any_exact, any_real},
+    special,
+};
+
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Every group, a sample of the kernels: seconds, also on a software adapter.
+    Quick,
+    /// Every kernel, activation, road, saved choice and tile, on odd shapes: minutes on a software adapter.
+    Full,
+}
+
+/// A group of checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The start-up self-test.
+    SelfTest,
+    /// Integer products, to the last bit.
+    Exact,
+    /// Real numbers, within their bound.
+    Real,
+    /// The activations alone, in ulp.
+    Activations,
+    /// NaN and the infinities.
+    Special,
+    /// The same call gives the same bits.
+    SameBits,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Group; 6] =
+        [Group::SelfTest, Group::Exact, Group::Real, Group::Activations, Group::Special, Group::SameBits];
+
+    /// What the table calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Group::SelfTest => "self-test",
+            Group::Exact => "integer layers",
+            Group::Real => "real layers",
+            Group::Activations => "activations",
+            Group::Special => "NaN and inf",
+            Group::SameBits => "same bits",
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What is wrong.
+    pub message: String,
+    /// The case that shows it, for [`replay`]: the smallest that was found.
+    pub case: String,
+}
+
+/// What became of a group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Which.
+    pub group: Group,
+    /// Checks made.
+    pub checks: usize,
+    /// How many of them failed.
+    pub failed: usize,
+    /// The worst error that was found, in words.
+    pub worst: String,
+    /// The first failures.
+    pub broken: Vec<Broken>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Failures that are made smaller and listed, of each group.
+const LISTED: usize = 3;
+/// Cases between two steps of the progress.
+const STEP: usize = 24;
+
+/// Runs a group. `progress` hears of checks done and of their number.
+pub fn run_group(gpu: &Gpu, group: Group, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let start = Instant::now();
+    let mut report = match group {
+        Group::SelfTest => self_test(gpu),
+        Group::Exact => layers(gpu, group, &exact_specs(gpu, size), progress),
+        Group::Real => layers(gpu, group, &real_specs(gpu, size), progress),
+        Group::Activations => activations(gpu, size, progress),
+        Group::Special => special_values(gpu, size, progress),
+        Group::SameBits => same_bits(gpu, size, progress),
+    };
+    report.seconds = start.elapsed().as_secs_f64();
+    report
+}
+
+/// Runs one case that a report has named.
+pub fn replay(gpu: &Gpu, case: &str) -> elbow::Result<Report> {
+    if let Some((group, activation)) = case.split_once(':') {
+        let activation: Activation = activation.trim().parse()?;
+        let mut report = Report::new(Group::Activations);
+        match group {
+            "activation" => check_points(gpu, activation, Kernels::All, &mut report, &mut None),
+            "bits" => report.check("bits", &activation, special::same_bits(gpu, activation, 20)),
+            _ => special_case(gpu, activation, &mut report),
+        }
+        return Ok(report);
+    }
+    let spec: Spec = case.parse()?;
+    spec.forward.check_sizes()?;
+    Ok(of_outcome(gpu, Group::Real, run(gpu, &[spec])))
+}
+
+impl Report {
+    fn new(group: Group) -> Self {
+        Report { group, checks: 0, failed: 0, worst: String::new(), broken: Vec::new(), seconds: 0.0 }
+    }
+
+    fn check(&mut self, kind: &str, activation: &Activation, result: Result<(), String>) {
+        self.checks += 1;
+        if let Err(message) = result {
+            self.fail(format!("{activation}: {message}"), format!("{kind}:{activation}"));
+        }
+    }
+
+    fn fail(&mut self, message: String, case: String) {
+        self.failed += 1;
+        if self.broken.len() < LISTED {
+            self.broken.push(Broken { message, case });
+        }
+    }
+}
+
+fn self_test(gpu: &Gpu) -> Report {
+    let mut report = Report { checks: 1, worst: "none".into(), ..Report::new(Group::SelfTest) };
+    if let Err(error) = gpu.self_test() {
+        report.fail(error.to_string(), String::new());
+    }
+    report
+}
+
+/// Tiles that the device can run.
+pub fn tiles(gpu: &Gpu) -> Vec<usize> {
+    (0..TILES.len()).filter(|&i| TILES[i].fits(&gpu.caps(), true)).collect()
+}
+
+/// Sizes around the edges of every tile.
+const SIZES: [usize; 16] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 130];
+
+fn sized(specs: &[Spec], per_spec: usize, numbers: &mut Numbers) -> Vec<Spec> {
+    let mut all = Vec::new();
+    for (i, spec) in specs.iter().enumerate() {
+        for j in 0..per_spec {
+            let [m, n, k] = std::array::from_fn(|_| numbers.pick(&SIZES));
+            all.push(Spec { misalign: (i + j) % 4, shared: j % 8 == 7, ..spec.sized(m, n, k) });
+        }
+    }
+    all
+}
+
+fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
+    let mut numbers = Numbers::new(7);
+    let tiles = tiles(gpu);
+    match size {
+        Size::Quick => {
+            let specs: Vec<Spec> =
+                (0..4).map(|i| Spec { pin: quick_pin(i), ..any_exact(&mut numbers, i, &tiles) }).collect();
+            sized(&specs, 16, &mut numbers)
+        }
+        Size::Full => {
+            let specs: Vec<Spec> = (0..tiles.len() * 8).map(|i| any_exact(&mut numbers, i, &tiles)).collect();
+            sized(&specs, 40, &mut numbers)
+        }
+    }
+}
+
+/// What the plan chooses, and the tile that compiles fastest by both roads.
+fn quick_pin(index: usize) -> Pin {
+    match index % 3 {
+        0 => Pin::default(),
+        1 => Pin { tile: Some(3), splits: Some(3), road: Road::Prologue },
+        _ => Pin { tile: Some(3), road: Road::TwoPass, ..Pin::default() },
+    }
+}
+
+fn real_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
+    let mut numbers = Numbers::new(8);
+    let tiles = tiles(gpu);
+    let mut specs = Vec::new();
+    let defaults = points::defaults();
+    let (chosen, per_spec): (Vec<Activation>, usize) = match size {
+        Size::Quick => (defaults.into_iter().filter(|a| QUICK[..3].contains(&a.name())).collect(), 3),
+        Size::Full => (defaults, 12),
+    };
+    for (i, &activation) in chosen.iter().enumerate() {
+        for data in &crate::Data::ALL[1..] {
+            specs.push(Spec { pin: quick_pin(2), data: *data, seed: i as u64, ..Spec::new(1, 1, 1, activation) });
+        }
+        if size == Size::Full {
+            specs.push(Spec { pin: quick_pin(1), ..Spec::new(1, 1, 1, activation) });
+            if activation.has_alpha() {
+                for alpha in [AlphaSource::PerLayer, AlphaSource::PerChannel] {
+                    let mut spec = Spec { pin: quick_pin(2), ..Spec::new(1, 1, 1, activation) };
+                    (spec.forward.alpha, spec.gradients.alpha) = (alpha, elbow::Want::Overwrite);
+                    specs.push(spec);
+                }
+            }
+        }
+    }
+    if size == Size::Full {
+        specs.extend((0..tiles.len() * 4).map(|i| any_real(&mut numbers, i, &tiles)));
+    }
+    sized(&specs, per_spec, &mut numbers)
+}
+
+/// What a quick run looks at.
+const QUICK: [&str; 6] = ["gelu_erf", "silu", "leaky_relu", "relu", "softplus", "tanh"];
+
+fn layers(gpu: &Gpu, group: Group, specs: &[Spec], progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let mut outcome = Outcome::default();
+    for (i, chunk) in specs.chunks(STEP).enumerate() {
+        progress(i * STEP, specs.len());
+        outcome = outcome.and(run(gpu, chunk));
+    }
+    progress(specs.len(), specs.len());
+    of_outcome(gpu, group, outcome)
+}
+
+fn of_outcome(gpu: &Gpu, group: Group, outcome: Outcome) -> Report {
+    let mut report = Report { checks: outcome.cases, ..Report::new(group) };
+    report.worst = match &outcome.worst {
+        Some(Worst { fraction, place, spec }) if *fraction > 0.0 => {
+            format!("{:.0} % of the bound, {place} of {spec}", fraction * 100.0)
+        }
+        _ => "0 differing elements".into(),
+    };
+    for failure in &outcome.failures {
+        match report.broken.len() < LISTED {
+            true => {
+                let again = |spec: Spec| run(gpu, &[spec]).failures.pop();
+                let Failure { spec, message } = smallest(failure, again);
+                report.fail(message, spec.to_string());
+            }
+            false => report.failed += 1,
+        }
+    }
+    report
+}
+
+fn activations(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let mut report = Report::new(Group::Activations);
+    let chosen: Vec<Activation> = match size {
+        Size::Quick => points::defaults().into_iter().filter(|a| QUICK.contains(&a.name())).collect(),
+        Size::Full => points::defaults(),
+    };
+    let kernels = if size == Size::Quick { Kernels::Few } else { Kernels::All };
+    let mut worst = None;
+    for (i, &activation) in chosen.iter().enumerate() {
+        progress(i, chosen.len());
+        check_points(gpu, activation, kernels, &mut report, &mut worst);
+    }
+    progress(chosen.len(), chosen.len());
+    report
+}
+
+/// Every quantity of an activation at its probes. `worst` is the largest share of a tolerance so far.
+fn check_points(gpu: &Gpu, activation: Activation, kernels: Kernels, report: &mut Report, worst: &mut Option<f64>) {
+    let points = Points::new(activation, points::probes(&activation));
+    let got = match points::on_device(gpu, activation, &points.x, kernels) {
+        Ok(got) => got,
+        Err(error) => return report.check("activation", &activation, Err(error.to_string())),
+    };
+    for (quantity, got) in got {
+        let WorstPoint { ulp, x, got, expected, .. } = points.worst(quantity, &got);
+        let allowed = activation.row().tolerance(quantity);
+        let name = quantity.wgsl_name();
+        let said = format!("{ulp:.2} ulp of {allowed}, {name} of {activation} at {x:e}");
+        report.check(
+            "activation",
+            &activation,
+            match ulp <= allowed {
+                true => Ok(()),
+                false => Err(format!("{said}: is {got:e}, expected {expected:e}")),
+            },
+        );
+        let share = if ulp > 0.0 { ulp / allowed } else { 0.0 };
+        if worst.is_none_or(|worst| share > worst) {
+            *worst = Some(share);
+            report.worst = said;
+        }
+    }
+}
+
+fn special_values(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let mut report = Report { worst: "none".into(), ..Report::new(Group::Special) };
+    let names: Vec<&str> = match size {
+        Size::Quick => vec!["relu", "gelu_erf"],
+        Size::Full => rows().iter().map(|row| row.name).collect(),
+    };
+    let defaults: Vec<Activation> = points::defaults().into_iter().filter(|a| names.contains(&a.name())).collect();
+    for (i, &activation) in defaults.iter().enumerate() {
+        progress(i, defaults.len());
+        special_case(gpu, activation, &mut report);
+    }
+    progress(defaults.len(), defaults.len());
+    report
+}
+
+fn special_case(gpu: &Gpu, activation: Activation, report: &mut Report) {
+    for saved in [Saved::Z, Saved::Y, Saved::Mask, Saved::None] {
+        if activation.saved_is_enough(saved, false, false, false).is_ok() {
+            report.check("special", &activation, special::nan_and_inf(gpu, activation, saved, Road::TwoPass));
+        }
+    }
+    report.check("special", &activation, special::nan_and_inf(gpu, activation, Saved::Z, Road::Prologue));
+}
+
+fn same_bits(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let mut report = Report { worst: "none".into(), ..Report::new(Group::SameBits) };
+    let (names, times): (&[&str], usize) = match size {
+        Size::Quick => (&["gelu_erf"], 20),
+        Size::Full => (&QUICK, 100),
+    };
+    let chosen: Vec<Activation> = points::defaults().into_iter().filter(|a| names.contains(&a.name())).collect();
+    for (i, &activation) in chosen.iter().enumerate() {
+        progress(i, chosen.len());
+        report.check("bits", &activation, special::same_bits(gpu, activation, times));
+    }
+    progress(chosen.len(), chosen.len());
+    report
+}

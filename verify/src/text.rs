@@ -1,0 +1,151 @@
+//! A case as text and back: `m=3 n=5 k=7 activation=gelu_erf saved=z dx=set ...`. What is left out has its default.
+
+use std::{fmt, str::FromStr};
+
+use elbow::{AlphaSource, Error, Operand, Result, Road, Saved, Want, WeightLayout, request::Below};
+
+use crate::spec::{Data, Spec, default_of};
+
+/// The words for the values of an enum.
+trait Words: Copy + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, v)| *v == self).map_or("?", |(word, _)| word)
+    }
+
+    fn read(text: &str) -> Result<Self> {
+        let words = || Self::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, v)| *v).ok_or_else(|| bad(&words(), text))
+    }
+}
+
+macro_rules! words {
+    ($type:ty: $($word:literal = $value:expr),+) => {
+        impl Words for $type {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
+        }
+    };
+}
+
+words!(bool: "no" = false, "yes" = true);
+words!(Want: "no" = Want::No, "set" = Want::Overwrite, "add" = Want::Accumulate);
+words!(WeightLayout: "out_in" = WeightLayout::OutIn, "in_out" = WeightLayout::InOut);
+words!(Road: "auto" = Road::Auto, "prologue" = Road::Prologue, "two_pass" = Road::TwoPass);
+words!(AlphaSource: "constant" = AlphaSource::Constant, "layer" = AlphaSource::PerLayer,
+    "channel" = AlphaSource::PerChannel);
+words!(Saved: "auto" = Saved::Auto, "z" = Saved::Z, "y" = Saved::Y, "mask" = Saved::Mask, "none" = Saved::None);
+words!(Data: "integers" = Data::Integers, "normal" = Data::Normal, "lognormal" = Data::Lognormal, "huge" = Data::Huge,
+    "alternating" = Data::Alternating);
+
+fn bad(expected: &str, got: &str) -> Error {
+    Error::Operand { operand: Operand::Tensor, expected: format!("in a case: {expected}"), got: format!("{got:?}") }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let l = &self.forward;
+        write!(f, "m={} n={} k={} activation={} saved={}", l.m, l.n, l.k, l.activation, l.saved.word())?;
+        let usual = Spec::new(1, 1, 1, l.activation);
+        let (g, u) = (self.gradients, usual.gradients);
+        let mut say = |name: &str, word: &str, usual: &str| match word == usual {
+            true => Ok(()),
+            false => write!(f, " {name}={word}"),
+        };
+        say("layout", l.layout.word(), "out_in")?;
+        say("alpha", l.alpha.word(), "constant")?;
+        say("bias", l.bias.word(), "yes")?;
+        say("residual", l.residual.word(), "no")?;
+        say("dx", g.x.word(), u.x.word())?;
+        say("dw", g.w.word(), u.w.word())?;
+        say("db", g.b.word(), u.b.word())?;
+        say("dalpha", g.alpha.word(), "no")?;
+        say("dresidual", g.residual.word(), "no")?;
+        if let Some(b) = &self.below {
+            let parts = [b.alpha.word(), b.saved.word(), b.db.word(), b.dalpha.word()].join("/");
+            say("below", &format!("{}/{parts}", b.activation), "")?;
+        }
+        say("road", self.pin.road.word(), "auto")?;
+        say("tile", &self.pin.tile.map_or(String::new(), |t| t.to_string()), "")?;
+        say("splits", &self.pin.splits.map_or(String::new(), |s| s.to_string()), "")?;
+        say("misalign", &self.misalign.to_string(), "0")?;
+        say("data", self.data.word(), "normal")?;
+        say("shared", self.shared.word(), "no")?;
+        say("seed", &self.seed.to_string(), "0")
+    }
+}
+
+impl FromStr for Spec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut spec = Spec::new(1, 1, 1, default_of(0));
+        for token in text.split_whitespace() {
+            let (key, value) = token.split_once('=').ok_or_else(|| bad("key=value", token))?;
+            let l = &mut spec.forward;
+            let g = &mut spec.gradients;
+            match key {
+                "m" => l.m = number(value)?,
+                "n" => l.n = number(value)?,
+                "k" => l.k = number(value)?,
+                "activation" => l.activation = value.parse()?,
+                "saved" => l.saved = Saved::read(value)?,
+                "layout" => l.layout = WeightLayout::read(value)?,
+                "alpha" => l.alpha = AlphaSource::read(value)?,
+                "bias" => l.bias = bool::read(value)?,
+                "residual" => l.residual = bool::read(value)?,
+                "dx" => g.x = Want::read(value)?,
+                "dw" => g.w = Want::read(value)?,
+                "db" => g.b = Want::read(value)?,
+                "dalpha" => g.alpha = Want::read(value)?,
+                "dresidual" => g.residual = Want::read(value)?,
+                "below" => spec.below = Some(below(value)?),
+                "road" => spec.pin.road = Road::read(value)?,
+                "tile" => spec.pin.tile = Some(number(value)?),
+                "splits" => spec.pin.splits = Some(number(value)?),
+                "misalign" => spec.misalign = number(value)?,
+                "data" => spec.data = Data::read(value)?,
+                "shared" => spec.shared = bool::read(value)?,
+                "seed" => spec.seed = number(value)?,
+                _ => return Err(bad("a key such as m, n, k, activation, saved, dx, tile, data, seed", key)),
+            }
+        }
+        Ok(spec)
+    }
+}
+
+fn number<T: FromStr>(text: &str) -> Result<T> {
+    text.parse().map_err(|_| bad("a number", text))
+}
+
+fn below(text: &str) -> Result<Below> {
+    let [activation, alpha, saved, db, dalpha]: [&str; 5] = text
+        .split('/')
+        .collect::<Vec<_>>()
+        .try_into()
+        .map_err(|_| bad("below=activation/alpha/saved/db/dalpha", text))?;
+    Ok(Below {
+        activation: activation.parse()?,
+        alpha: AlphaSource::read(alpha)?,
+        saved: Saved::read(saved)?,
+        db: Want::read(db)?,
+        dalpha: Want::read(dalpha)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Numbers, any_exact, any_real};
+
+    #[test]
+    fn every_case_prints_and_reads_back() {
+        let mut numbers = Numbers::new(1);
+        for index in 0..500 {
+            let any = if index % 2 == 0 { any_exact } else { any_real };
+            let spec = any(&mut numbers, index, &[0, 3]).sized(index, 2, 3);
+            assert_eq!(spec.to_string().parse(), Ok(spec), "{spec}");
+        }
+        assert!("m=3 n=x".parse::<Spec>().is_err() && "m".parse::<Spec>().is_err() && "q=1".parse::<Spec>().is_err());
+    }
+}

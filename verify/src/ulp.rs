@@ -1,0 +1,28 @@
+//! Distances in units of the last place.
+
+/// The unit in the last place of f32 at this magnitude, not below that of the smallest normal number.
+pub fn ulp_of(magnitude: f64) -> f64 {
+    let exponent = magnitude.abs().max(f64::from(f32::MIN_POSITIVE)).log2().floor();
+    (exponent - 23.0).exp2()
+}
+
+/// How far `got` is from `expected`, in ulp of the larger of |expected| and `terms`; 0 where `got` is the rounded result or
+/// both are NaN, and where a subnormal result was flushed to zero; infinite where only one of the two is NaN.
+pub fn ulps(got: f32, expected: f64, terms: f64) -> f64 {
+    if got == expected as f32 || (got.is_nan() && expected.is_nan()) {
+        return 0.0;
+    }
+    if got == 0.0 && expected.abs() < f64::from(f32::MIN_POSITIVE) {
+        return 0.0;
+    }
+    if got.is_nan() || expected.is_nan() {
+        return f64::INFINITY;
+    }
+    let largest = f64::from(f32::MAX);
+    // What overflows f32 by less than its tolerance may round either way.
+    let got = f64::from(got);
+    let got = if got.is_infinite() && expected.is_finite() { largest.copysign(got) } else { got };
+    let scale = expected.abs().max(terms);
+    let error = (got - expected).abs() / ulp_of(if scale.is_finite() { scale } else { largest });
+    if error.is_nan() { f64::INFINITY } else { error }
+}
