@@ -176,6 +176,11 @@ mod any_request {
     use super::*;
     use proptest::prelude::*;
 
+    /// 100,000 with `ELBOW_TEST_FULL`.
+    fn cases() -> u32 {
+        if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| !v.is_empty() && v != "0") { 100_000 } else { 2_000 }
+    }
+
     fn size() -> impl Strategy<Value = usize> {
         prop_oneof![
             16 => 0..70usize,
@@ -246,7 +251,7 @@ mod any_request {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn forward_is_planned_or_refused(request in affine(), aligned: bool, software: bool, pin in pin()) {

@@ -10,6 +10,7 @@ mod contract;
 mod elementwise;
 mod exact;
 mod faults;
+mod fuzz;
 mod golden;
 mod host;
 mod large;
