@@ -1,10 +1,10 @@
 #use bits
 // clipped_relu, relu6: y = min(max(z, 0), cap); slope 0 at 0 and at the cap
-// p.x = cap. Comparisons that are false for NaN let it through; min and max would drop it.
+// p.x = cap.
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let upper = select(z, p.x, z >= p.x);
-    return select(upper, 0.0, z <= 0.0);
+    return keep_nan(select(upper, 0.0, z <= 0.0), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

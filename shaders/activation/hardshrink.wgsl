@@ -3,7 +3,7 @@
 // p.x = lambda >= 0.
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    return select(z, 0.0, abs(z) <= p.x);
+    return keep_nan(select(0.0, z, abs(z) > p.x), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

@@ -4,13 +4,13 @@
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let middle = z * (z + 3.0) / 6.0;
     let upper = select(middle, z, z >= 3.0);
-    return select(upper, 0.0, z <= -3.0);
+    return keep_nan(select(upper, 0.0, z <= -3.0), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
     let middle = z / 3.0 + 0.5;
     let upper = select(middle, 1.0, z >= 3.0);
-    return select(upper, 0.0, z <= -3.0);
+    return keep_nan(select(upper, 0.0, z <= -3.0), z);
 }
 
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {

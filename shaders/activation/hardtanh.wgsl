@@ -1,10 +1,10 @@
 #use bits
 // hardtanh: y = z clipped to [min, max]; slope 0 at both
-// p.x = min, p.y = max. Comparisons that are false for NaN let it through; clamp would drop it.
+// p.x = min, p.y = max.
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let upper = select(z, p.y, z >= p.y);
-    return select(upper, p.x, z <= p.x);
+    return keep_nan(select(upper, p.x, z <= p.x), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

@@ -16,7 +16,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
-    return select(z, 0.0, z > 0.0);
+    return keep_nan(select(z, 0.0, z > 0.0), z);
 }
 
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {

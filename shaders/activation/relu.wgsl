@@ -1,9 +1,8 @@
 #use bits
 // relu: y = z > 0 ? z : 0; slope 0 at 0
-// A select on z <= 0 keeps NaN; max(z, 0) would drop it.
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    return select(z, 0.0, z <= 0.0);
+    return keep_nan(select(0.0, z, z > 0.0), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

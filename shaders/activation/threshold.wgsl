@@ -3,7 +3,7 @@
 // p.x = t, p.y = v (0 for thresholded_relu).
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    return select(z, p.y, z <= p.x);
+    return keep_nan(select(p.y, z, z > p.x), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

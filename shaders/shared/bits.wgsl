@@ -10,10 +10,10 @@ fn keep_nan(v: f32, z: f32) -> f32 {
     return select(v, z, is_nan(z));
 }
 
-// min(|x|, cap); NaN stays NaN, because its comparison is false.
+// min(|x|, cap), and NaN for NaN. A comparison that is false for NaN would not do: some compilers turn it round.
 fn capped_abs(x: f32, cap: f32) -> f32 {
     let a = abs(x);
-    return select(a, cap, a > cap);
+    return keep_nan(select(a, cap, a > cap), x);
 }
 
 // The magnitude of v with the sign of x.

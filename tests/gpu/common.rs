@@ -16,6 +16,12 @@ pub fn full() -> bool {
     flag("ELBOW_TEST_FULL")
 }
 
+/// `ELBOW_TEST_LIMITS=default`: WebGPU's default limits and no features, as a host may have them.
+pub fn options() -> Options {
+    let default_limits = std::env::var("ELBOW_TEST_LIMITS").is_ok_and(|v| v == "default");
+    Options { checks: checks(), default_limits, ..Options::default() }
+}
+
 fn flag(name: &str) -> bool {
     std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0")
 }
@@ -24,7 +30,7 @@ fn flag(name: &str) -> bool {
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     GPU.get_or_init(|| {
-        let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).expect("an adapter");
+        let gpu = Gpu::with_options(options()).expect("an adapter");
         println!("{gpu}");
         gpu
     })

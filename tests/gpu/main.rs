@@ -1,6 +1,7 @@
 //! Everything that needs an adapter. One binary, one device: a missing adapter fails every test here.
 //!
-//! `ELBOW_TEST_CHECKS=checked` runs with wgpu's shader checks on; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps.
+//! `ELBOW_TEST_CHECKS=checked` runs with wgpu's shader checks on; `ELBOW_TEST_LIMITS=default` at WebGPU's default limits
+//! without features; `WGPU_BACKEND=gl` on another backend; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps.
 
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
