@@ -134,10 +134,10 @@ pub(super) const NOTHING: u64 = 256;
 /// Room to grow, where it is to be had: batches that grow slowly don't allocate each time.
 fn create_with_room(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<Owned> {
     let roomy = size.checked_next_power_of_two().unwrap_or(size).min(gpu.inner.limits.max_buffer_size);
-    if roomy > size {
-        if let Ok(owned) = create(gpu, label, roomy, usage) {
-            return Ok(owned);
-        }
+    if roomy > size
+        && let Ok(owned) = create(gpu, label, roomy, usage)
+    {
+        return Ok(owned);
     }
     create(gpu, label, size, usage)
 }

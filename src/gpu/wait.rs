@@ -49,10 +49,10 @@ impl Gpu {
 
     /// wgpu panics where the driver says that the device is lost. A panic out of a host's callback is the host's.
     fn poll(&self) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.device().poll(wgpu::PollType::Poll))) {
-            if self.check_alive().is_ok() {
-                resume_unwind(panic);
-            }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.device().poll(wgpu::PollType::Poll)))
+            && self.check_alive().is_ok()
+        {
+            resume_unwind(panic);
         }
     }
 }
