@@ -20,12 +20,12 @@ pub enum Error {
         /// The driver's or wgpu's own words.
         reason: String,
     },
-    /// An allocation of elbow's own would pass its bound, or the driver refused it.
-    #[error("out of memory: asked for {asked} bytes, limit {limit} bytes")]
+    /// What elbow owns would pass its bound ([`crate::Gpu::memory_limit`]), or the driver has no more.
+    #[error("out of memory: {asked} bytes would be held, the limit is {limit} bytes")]
     OutOfMemory {
-        /// Bytes asked for.
+        /// Bytes that would be held with what was asked for.
         asked: u64,
-        /// The bound in force.
+        /// The bound in force; where it was the driver that refused, what is held already.
         limit: u64,
     },
     /// A size is beyond what this device, or 32-bit indexing, can do.
@@ -58,7 +58,7 @@ pub enum Error {
         /// What came.
         got: String,
     },
-    /// A buffer can't serve as this operand: missing usage flag, too short, destroyed.
+    /// A buffer can't serve as this operand: missing usage flag, too short, mapped, destroyed, another device's.
     #[error("{operand}: expected {expected}, got {got}")]
     Buffer {
         /// The operand.
@@ -128,7 +128,7 @@ pub enum Error {
         /// The compiler's words.
         message: String,
     },
-    /// wgpu refused something that passed our own checks (a buffer of another device, a destroyed buffer).
+    /// wgpu refused something that passed our own checks: what a host recorded beside elbow's calls, for one.
     #[error("{operation}: {message}")]
     Wgpu {
         /// What elbow was doing.

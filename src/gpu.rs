@@ -1,16 +1,20 @@
 //! The device wrapper: elbow's own device or a host's.
 
 mod adapter;
+mod budget;
+mod check;
+mod loss;
 mod memory;
 mod pipeline;
 pub mod record;
 mod self_test;
 pub mod transfer;
+mod wait;
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -66,14 +70,10 @@ struct Inner {
     checks: Checks,
     pipelines: pipeline::Pipelines,
     memory: memory::Memory,
-    scratch_limit: AtomicU64,
     patience_ms: AtomicU64,
-    /// Set by the lost callback of a device of our own; a host's callbacks are not touched.
-    lost: Arc<Mutex<Option<String>>>,
+    /// Why the device is lost, once it is known. The callback of a device of our own sets it; a host's is not touched.
+    lost: Arc<OnceLock<String>>,
 }
-
-/// Bytes that elbow's scratch and staging buffers may take, unless [`Gpu::set_scratch_limit`] says otherwise.
-pub const DEFAULT_SCRATCH_LIMIT: u64 = 512 << 20;
 
 impl Gpu {
     /// Opens the best adapter of this machine: a real GPU before a software one.
@@ -112,9 +112,7 @@ impl Gpu {
         // The device is ours: its loss is noticed without waiting for it, and its errors go to the log, not to a panic.
         let lost = Arc::clone(&gpu.inner.lost);
         device.set_device_lost_callback(move |reason, message| {
-            if let Ok(mut lost) = lost.lock() {
-                *lost = Some(format!("{reason:?}: {message}"));
-            }
+            let _ = lost.set(format!("{reason:?} {message}").trim_end().to_owned());
         });
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("uncaptured wgpu error: {error}")));
         if options.self_test {
@@ -141,8 +139,7 @@ impl Gpu {
             features: device.features(),
             limits: device.limits(),
             pipelines: pipeline::Pipelines::default(),
-            memory: memory::Memory::new(device),
-            scratch_limit: AtomicU64::new(DEFAULT_SCRATCH_LIMIT),
+            memory: memory::Memory::new(),
             patience_ms: AtomicU64::new(300_000),
             lost: Arc::default(),
             device: device.clone(),
@@ -187,24 +184,28 @@ impl Gpu {
             max_binding: limits
                 .max_storage_buffer_binding_size
                 .saturating_sub(u64::from(limits.min_storage_buffer_offset_alignment)),
-            max_scratch: self.scratch_limit(),
+            max_scratch: self.memory_limit().min(limits.max_buffer_size),
             max_work: self.inner.class.max_work(),
         }
     }
 
-    /// Bytes that elbow's pooled buffers take at this moment.
-    pub fn pooled_bytes(&self) -> u64 {
-        self.inner.memory.bytes()
+    /// Bytes of all buffers that elbow owns on this device: tensors, scratch, parameter blocks, staging. What was dropped
+    /// no longer counts, though work in flight may hold it a little longer.
+    pub fn memory_bytes(&self) -> u64 {
+        self.inner.memory.budget.used()
     }
 
-    /// The bound of the pooled buffers.
-    pub fn scratch_limit(&self) -> u64 {
-        self.inner.scratch_limit.load(Ordering::Relaxed)
+    /// The bound of [`Gpu::memory_bytes`]: `u64::MAX`, none, unless set. Drivers lend more than there is, and find out when it
+    /// is used; a host that shares the device with others sets a bound. It is what plans look at, too, when they could use
+    /// more scratch: a small bound can mean another plan.
+    pub fn memory_limit(&self) -> u64 {
+        self.inner.memory.budget.limit()
     }
 
-    /// Sets the bound of the pooled buffers. What is pooled already is released by [`Gpu::trim`].
-    pub fn set_scratch_limit(&self, bytes: u64) {
-        self.inner.scratch_limit.store(bytes, Ordering::Relaxed);
+    /// Sets [`Gpu::memory_limit`]. A call that would pass it first releases what is pooled, then fails with
+    /// [`Error::OutOfMemory`]; what is there already stays.
+    pub fn set_memory_limit(&self, bytes: u64) {
+        self.inner.memory.budget.set_limit(bytes);
     }
 
     /// How long a blocking call waits before it gives up with [`Error::Timeout`]: 5 minutes, unless set.
@@ -218,7 +219,7 @@ impl Gpu {
         self.inner.patience_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Releases every pooled buffer that is not in use.
+    /// Releases every pooled buffer: scratch, parameter blocks, staging. The next call that needs one makes it anew.
     pub fn trim(&self) {
         self.inner.memory.trim();
     }
@@ -226,28 +227,6 @@ impl Gpu {
     /// Number of pipelines compiled so far.
     pub fn pipelines(&self) -> usize {
         self.inner.pipelines.len()
-    }
-
-    /// An error of wgpu's as one of ours, on one line. A lost device shows first as a validation error; whether it is lost
-    /// is known after a look at it.
-    pub(crate) fn refused(&self, operation: impl Into<String>, error: &wgpu::Error) -> Error {
-        let _ = self.inner.device.poll(wgpu::PollType::Poll);
-        if let Err(lost) = self.check_alive() {
-            return lost;
-        }
-        let message = error.to_string();
-        let message: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        Error::Wgpu { operation: operation.into(), message: message.join(" ") }
-    }
-
-    pub(crate) fn check_alive(&self) -> Result<()> {
-        match self.inner.lost.lock() {
-            Ok(lost) => match &*lost {
-                Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
-                None => Ok(()),
-            },
-            Err(_) => Err(Error::DeviceLost { reason: "a thread panicked in the lost callback".into() }),
-        }
     }
 }
 

@@ -347,3 +347,30 @@ fn planted_violations_are_found() {
         assert!(wrong(path, text).is_empty(), "{path}: {text} gives {:?}", wrong(path, text));
     }
 }
+
+/// The table of bad inputs: 1 to 64, each once, and every test that it names is there.
+#[test]
+fn every_bad_input_has_its_test() {
+    let page = fs::read_to_string(root().join("docs/testing.md")).expect("docs/testing.md");
+    let (_, table) = page.split_once("<!-- bad-inputs:begin -->").expect("the table's begin");
+    let (table, _) = table.split_once("<!-- bad-inputs:end -->").expect("the table's end");
+    let code: String = [root().join("tests/gpu"), root().join("src/gpu")]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|path| fs::read_to_string(path).expect("a source file"))
+        .collect();
+    let mut numbers = Vec::new();
+    let mut wrong = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        numbers.push(cells[0].parse::<u32>().expect("a number"));
+        let test = cells[3].trim_matches('`');
+        let name = test.rsplit("::").next().unwrap_or_default();
+        if test != "–" && !code.contains(&format!("fn {name}()")) {
+            wrong.push(format!("{}: there is no test {test}", cells[0]));
+        }
+    }
+    assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

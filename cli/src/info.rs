@@ -50,7 +50,7 @@ fn describe(gpu: &Gpu, text: &mut String) {
         ("invocations of a workgroup", u64::from(caps.max_invocations)),
         ("memory of a workgroup, bytes", u64::from(caps.workgroup_bytes)),
         ("workgroups in one dimension", u64::from(limits.max_compute_workgroups_per_dimension)),
-        ("bound of elbow's pooled buffers, bytes", caps.max_scratch),
+        ("largest scratch buffer, bytes", caps.max_scratch),
     ];
     for (name, value) in rows {
         let _ = writeln!(text, "  {name:<40}{value}");

@@ -104,3 +104,20 @@ pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
     format!("{} ({:?}, {}, {kind})", info.name, info.backend, driver.trim())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bad input 55: the error says what was wanted, and what is there.
+    #[test]
+    fn no_adapter_is_an_error_that_lists_those_that_are_there() {
+        let choice = AdapterChoice { name: Some("no such adapter".into()), ..AdapterChoice::default() };
+        let there: Vec<String> =
+            pollster::block_on(enumerate(&choice)).iter().map(|a| describe(&a.get_info())).collect();
+        let error = pollster::block_on(select(&choice)).expect_err("no adapter is called that");
+        assert_eq!(error, Error::NoAdapter { wanted: "WGPU_ADAPTER_NAME=no such adapter".into(), found: there });
+        let choice = AdapterChoice { backend: Some("no such backend".into()), ..AdapterChoice::default() };
+        assert!(matches!(pollster::block_on(select(&choice)), Err(Error::NoAdapter { .. })));
+    }
+}

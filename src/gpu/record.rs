@@ -1,22 +1,22 @@
 //! Bind and dispatch into the caller's encoder or pass. Nothing is submitted, polled or waited for; everything is checked
 //! before anything is recorded, because wgpu would report it in the host's `finish()` and spoil the host's command buffer.
 
-use std::ops::Range;
+use std::sync::Arc;
 
-use super::Gpu;
+use super::{Gpu, check, memory};
 use crate::{
     error::{Error, Result},
     kernel::Kernel,
     plan::{Plan, SCRATCH, Use},
     request::Operand,
     shader::Binding,
-    shape,
 };
 
 /// An operand: a range of a buffer, seen as a row-major tensor of f32 (masks and labels: u32).
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The buffer; it needs `BufferUsages::STORAGE`.
+    /// The buffer, of the same device as the [`Gpu`]; it needs `BufferUsages::STORAGE`. A call refuses it while it is mapped, and
+    /// nobody may unmap it just then. A buffer of another `wgpu::Instance` can't be told from one of this device's.
     pub buffer: &'a wgpu::Buffer,
     /// First byte; any multiple of 4.
     pub offset: u64,
@@ -69,9 +69,9 @@ impl<'a, 'p> From<&'a mut wgpu::ComputePass<'p>> for Target<'a, 'p> {
 /// The operands of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Operands<'a> {
-    list: Vec<(Operand, View<'a>)>,
+    pub(super) list: Vec<(Operand, View<'a>)>,
     /// An output that may be the very memory of an input, because each element is read before it is written.
-    in_place: Option<(Operand, Operand)>,
+    pub(super) in_place: Option<(Operand, Operand)>,
 }
 
 impl<'a> Operands<'a> {
@@ -102,22 +102,28 @@ impl<'a> Operands<'a> {
 
 /// A binding, resolved: buffer, bytes, and the first element in it.
 struct Bound {
+    operand: Operand,
     buffer: wgpu::Buffer,
     offset: u64,
     size: u64,
     first: u32,
 }
 
+impl Bound {
+    fn binding(&self) -> wgpu::BufferBinding<'_> {
+        wgpu::BufferBinding { buffer: &self.buffer, offset: self.offset, size: wgpu::BufferSize::new(self.size) }
+    }
+}
+
 /// Checks everything, then records every dispatch of the plan.
 pub(crate) fn record(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, target: Target<'_, '_>) -> Result<()> {
     gpu.check_alive()?;
-    check_operands(plan, operands)?;
-    let limit = gpu.scratch_limit();
+    check::operands(plan, operands)?;
     let mut scratch = Vec::new();
     for operand in SCRATCH {
         let bytes = plan.scratch(operand) * 4;
         if bytes > 0 {
-            scratch.push((operand, gpu.inner.memory.scratch(gpu, operand, bytes, limit)?));
+            scratch.push((operand, gpu.inner.memory.scratch(gpu, operand, bytes)?));
         }
     }
     let mut ready = Vec::with_capacity(plan.dispatches.len());
@@ -146,7 +152,7 @@ pub(crate) fn record(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, target: Ta
     Ok(())
 }
 
-type Ready = (std::sync::Arc<super::pipeline::Compiled>, wgpu::BindGroup, [u32; 2]);
+type Ready = (Arc<super::pipeline::Compiled>, wgpu::BindGroup, [u32; 2]);
 
 /// Pipeline, parameter block and bind group of one dispatch.
 fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound: &[Bound]) -> Result<Ready> {
@@ -154,6 +160,11 @@ fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound:
     let written = |w: bool| kernel.slots.iter().zip(bound).filter(move |(s, _)| s.written == w).map(|(_, b)| &b.buffer);
     let shared = written(true).any(|output| written(false).any(|input| input == output));
     let binding = if shared { Binding::Shared } else { Binding::Exclusive };
+    let bindings = kernel.slots.iter().filter(|slot| slot.within.is_none()).count() as u64;
+    let limit = u64::from(gpu.inner.limits.max_storage_buffers_per_shader_stage);
+    if bindings > limit {
+        return Err(Error::LimitExceeded { what: format!("storage bindings of {kernel}"), asked: bindings, limit });
+    }
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
     let tiles = params.tiles - params.first;
@@ -169,11 +180,7 @@ fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound:
     let block = gpu.inner.memory.params(gpu, &params)?;
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: block.as_entire_binding() }];
     for (index, (_, b)) in kernel.slots.iter().zip(bound).enumerate().filter(|(_, (s, _))| s.within.is_none()) {
-        let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-            buffer: &b.buffer,
-            offset: b.offset,
-            size: wgpu::BufferSize::new(b.size),
-        });
+        let resource = wgpu::BindingResource::Buffer(b.binding());
         entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource });
     }
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -183,19 +190,22 @@ fn prepare(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, bound:
         entries: &entries,
     });
     if let Some(error) = pollster::block_on(scope.pop()) {
-        return Err(gpu.refused(format!("binding the operands of {kernel}"), &error));
+        let named = check::culprit(gpu, bound.iter().map(|b| (b.operand, b.binding())));
+        return Err(named.unwrap_or_else(|| gpu.refused(format!("binding the operands of {kernel}"), &error)));
     }
     Ok((compiled, group, grid))
 }
 
-fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, wgpu::Buffer)]) -> Result<Bound> {
+fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, Arc<memory::Owned>)]) -> Result<Bound> {
+    let operand = part.operand;
     if part.len == 0 {
-        return Ok(Bound { buffer: gpu.inner.memory.nothing.clone(), offset: 0, size: 256, first: 0 });
+        let buffer = gpu.inner.memory.nothing(gpu)?;
+        return Ok(Bound { operand, buffer, offset: 0, size: memory::NOTHING, first: 0 });
     }
-    let (buffer, start) = match scratch.iter().find(|(o, _)| *o == part.operand) {
-        Some((_, buffer)) => (buffer.clone(), 0),
+    let (buffer, start) = match scratch.iter().find(|(o, _)| *o == operand) {
+        Some((_, owned)) => (owned.buffer.clone(), 0),
         None => {
-            let view = operands.get(part.operand)?;
+            let view = operands.get(operand)?;
             (view.buffer.clone(), view.offset)
         }
     };
@@ -206,66 +216,9 @@ fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, wgp
     let size = start - offset + part.len * 4;
     let limit = gpu.inner.limits.max_storage_buffer_binding_size;
     if size > limit {
-        return Err(Error::LimitExceeded {
-            what: format!("bytes of {} in one binding", part.operand),
-            asked: size,
-            limit,
-        });
+        return Err(Error::LimitExceeded { what: format!("bytes of {operand} in one binding"), asked: size, limit });
     }
     // Modulo 2³², as the shader adds: index `first` of the kernel is the first element of this window.
     let first = ((start - offset) / 4) as u32;
-    Ok(Bound { buffer, offset, size, first: first.wrapping_sub(part.first as u32) })
-}
-
-/// Usage, alignment, length and overlap of every operand of the call.
-fn check_operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
-    let mut ranges: Vec<(Operand, View<'_>, Range<u64>, bool)> = Vec::new();
-    for &(operand, view) in &operands.list {
-        let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
-        let used = || uses().filter(|(_, u)| u.operand == operand);
-        let written = used().any(|(slot, _)| slot.written);
-        let bytes = shape::elements(operand, view.shape)? * 4;
-        if !view.offset.is_multiple_of(4) {
-            return Err(Error::Misaligned { operand, alignment: 4, offset: view.offset });
-        }
-        let end = view.offset.checked_add(bytes).filter(|end| *end <= view.buffer.size());
-        let Some(end) = end else {
-            return Err(Error::Buffer {
-                operand,
-                expected: format!("{bytes} bytes from offset {} on, for shape {:?}", view.offset, view.shape),
-                got: format!("a buffer of {} bytes", view.buffer.size()),
-            });
-        };
-        if bytes > 0 && !view.buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
-            return Err(Error::Buffer {
-                operand,
-                expected: "a buffer with usage STORAGE".into(),
-                got: format!("usage {:?}", view.buffer.usage()),
-            });
-        }
-        ranges.push((operand, view, view.offset..end, written));
-    }
-    for (i, (operand, view, range, written)) in ranges.iter().enumerate() {
-        for (other, other_view, other_range, other_written) in &ranges[i + 1..] {
-            let overlap = view.buffer == other_view.buffer
-                && range.start < other_range.end
-                && other_range.start < range.end
-                && (*written || *other_written);
-            if !overlap {
-                continue;
-            }
-            let pair = if *written { (*operand, *other) } else { (*other, *operand) };
-            if operands.in_place == Some(pair) && range == other_range {
-                continue;
-            }
-            let (range, other_range) = if *written { (range, other_range) } else { (other_range, range) };
-            return Err(Error::Alias {
-                operand: pair.0,
-                other: pair.1,
-                range: range.clone(),
-                other_range: other_range.clone(),
-            });
-        }
-    }
-    Ok(())
+    Ok(Bound { operand, buffer, offset, size, first: first.wrapping_sub(part.first as u32) })
 }

@@ -1,20 +1,24 @@
 //! Tensors that elbow owns, and the way to them and back.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use futures_intrusive::channel::shared::oneshot_channel;
+use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
 
-use super::{Gpu, memory, record::View};
+use super::{
+    Gpu, check,
+    memory::{self, Owned},
+    record::View,
+};
 use crate::{
     error::{Error, Result},
     request::Operand,
     shape,
 };
 
-/// A row-major tensor of f32 (or of u32 words) on the device.
+/// A row-major tensor of f32 (or of u32 words) on the device. A cheap handle: clones share the memory.
 #[derive(Debug, Clone)]
 pub struct Tensor {
-    buffer: wgpu::Buffer,
+    memory: Arc<Owned>,
     shape: Vec<usize>,
 }
 
@@ -24,9 +28,9 @@ impl Tensor {
         &self.shape
     }
 
-    /// Its buffer.
+    /// Its buffer. It counts against [`Gpu::memory_limit`] as long as the tensor or a clone of it lives.
     pub fn buffer(&self) -> &wgpu::Buffer {
-        &self.buffer
+        &self.memory.buffer
     }
 
     /// Number of elements.
@@ -36,12 +40,12 @@ impl Tensor {
 
     /// The operand that it is.
     pub fn view(&self) -> View<'_> {
-        View::new(&self.buffer, &self.shape)
+        View::new(self.buffer(), &self.shape)
     }
 
     /// The same memory under another shape of as many elements or fewer.
     pub fn view_as<'a>(&'a self, shape: &'a [usize]) -> View<'a> {
-        View::new(&self.buffer, shape)
+        View::new(self.buffer(), shape)
     }
 }
 
@@ -49,6 +53,16 @@ impl<'a> From<&'a Tensor> for View<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         tensor.view()
     }
+}
+
+/// What the driver says of a mapping.
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+
+/// A copy on its way to the host.
+struct Download {
+    staging: Owned,
+    bytes: u64,
+    mapped: OneshotReceiver<Mapped>,
 }
 
 const USAGE: wgpu::BufferUsages =
@@ -60,8 +74,8 @@ impl Gpu {
         self.check_alive()?;
         let bytes = shape::elements(Operand::Tensor, shape)? * 4;
         // A buffer may not be empty; a tensor may.
-        let buffer = memory::create(self, "elbow tensor", bytes.max(16), USAGE)?;
-        Ok(Tensor { buffer, shape: shape.to_vec() })
+        let memory = Arc::new(memory::create(self, "elbow tensor", bytes.max(16), USAGE)?);
+        Ok(Tensor { memory, shape: shape.to_vec() })
     }
 
     /// Copies host values to a new tensor.
@@ -84,7 +98,7 @@ impl Gpu {
             });
         }
         let tensor = self.zeros(shape)?;
-        self.queue().write_buffer(&tensor.buffer, 0, bytes);
+        self.write_checked(&tensor, bytes)?;
         Ok(tensor)
     }
 
@@ -107,42 +121,59 @@ impl Gpu {
                 got: format!("{len} values"),
             });
         }
-        self.queue().write_buffer(&tensor.buffer, 0, bytes);
-        Ok(())
+        self.write_checked(tensor, bytes)
+    }
+
+    fn write_checked(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        self.queue().write_buffer(tensor.buffer(), 0, bytes);
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
+            None => Ok(()),
+        }
     }
 
     /// Copies a tensor back, and waits for it.
     pub fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        pollster::block_on(self.download_view_with(tensor.view(), true))
+        self.download_and_wait(tensor.view())
     }
 
     /// Copies words back, and waits for them.
     pub fn download_words(&self, tensor: &Tensor) -> Result<Vec<u32>> {
-        pollster::block_on(self.download_view_with(tensor.view(), true))
+        self.download_and_wait(tensor.view())
     }
 
     /// Copies any operand back, and waits; its buffer needs `COPY_SRC`.
     pub fn download_view(&self, view: View<'_>) -> Result<Vec<f32>> {
-        pollster::block_on(self.download_view_with(view, true))
+        self.download_and_wait(view)
     }
 
     /// Copies a tensor back without blocking: the host polls its device, or a later call does.
     pub async fn download_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        self.download_view_with(tensor.view(), false).await
+        let Some(download) = self.start_download(tensor.view())? else { return Ok(Vec::new()) };
+        let mapped = download.mapped.receive().await;
+        self.finish_download(download, mapped)
     }
 
-    async fn download_view_with<T: bytemuck::Pod>(&self, view: View<'_>, wait: bool) -> Result<Vec<T>> {
+    fn download_and_wait<T: bytemuck::Pod>(&self, view: View<'_>) -> Result<Vec<T>> {
+        let Some(download) = self.start_download(view)? else { return Ok(Vec::new()) };
+        let mapped = self.drive(download.mapped.receive())?;
+        self.finish_download(download, mapped)
+    }
+
+    /// Submits the copy; None if there is nothing to copy.
+    fn start_download(&self, view: View<'_>) -> Result<Option<Download>> {
         self.check_alive()?;
-        let len = shape::elements(Operand::Tensor, view.shape)?;
-        let bytes = len * 4;
+        let bytes = shape::elements(Operand::Tensor, view.shape)? * 4;
         if bytes == 0 {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         if !view.offset.is_multiple_of(4) {
             return Err(Error::Misaligned { operand: Operand::Tensor, alignment: 4, offset: view.offset });
         }
         let copyable = view.buffer.usage().contains(wgpu::BufferUsages::COPY_SRC);
-        if !copyable || view.offset + bytes > view.buffer.size() {
+        let inside = view.offset.checked_add(bytes).is_some_and(|end| end <= view.buffer.size());
+        if !copyable || !inside {
             return Err(Error::Buffer {
                 operand: Operand::Tensor,
                 expected: format!("usage COPY_SRC and {bytes} bytes from offset {} on", view.offset),
@@ -153,49 +184,39 @@ impl Gpu {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow download") });
-        encoder.copy_buffer_to_buffer(view.buffer, view.offset, &staging, 0, bytes);
-        let (sender, receiver) = oneshot_channel();
-        encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, 0..bytes, move |result| {
+        encoder.copy_buffer_to_buffer(view.buffer, view.offset, &staging.buffer, 0, bytes);
+        let (sender, mapped) = oneshot_channel();
+        encoder.map_buffer_on_submit(&staging.buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
             // The receiver may be gone: the caller gave up.
             let _ = sender.send(result);
         });
-        let submission = self.queue().submit([encoder.finish()]);
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(self.refused("downloading", &error));
+        self.queue().submit([encoder.finish()]);
+        match pollster::block_on(scope.pop()) {
+            Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
+            None => Ok(Some(Download { staging, bytes, mapped })),
         }
-        if wait {
-            self.wait_for(Some(submission))?;
-        }
-        match receiver.receive().await {
-            Some(Ok(())) => {}
-            Some(Err(error)) => {
+    }
+
+    fn finish_download<T: bytemuck::Pod>(&self, download: Download, mapped: Option<Mapped>) -> Result<Vec<T>> {
+        let Download { staging, bytes, .. } = download;
+        let range = match mapped {
+            Some(Ok(())) => staging.buffer.get_mapped_range(0..bytes).map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("the device let go of it".into()),
+        };
+        let range = match range {
+            Ok(range) => range,
+            Err(message) => {
                 self.check_alive()?;
-                return Err(Error::DeviceLost { reason: format!("a download could not be mapped: {error}") });
+                return Err(Error::Wgpu { operation: "mapping a download".into(), message });
             }
-            None => return Err(Error::DeviceLost { reason: "a download was dropped".into() }),
-        }
-        let range = staging
-            .get_mapped_range(0..bytes)
-            .map_err(|error| Error::Wgpu { operation: "reading a download".into(), message: error.to_string() })?;
-        let mut values = vec![T::zeroed(); len as usize];
+        };
+        let mut values = vec![T::zeroed(); bytes as usize / size_of::<T>()];
         bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&range);
         drop(range);
-        staging.unmap();
-        self.inner.memory.recycle(staging, self.scratch_limit());
+        staging.buffer.unmap();
+        self.inner.memory.recycle(staging);
         Ok(values)
-    }
-
-    /// Waits until everything submitted so far is done.
-    pub fn wait(&self) -> Result<()> {
-        self.wait_for(None)
-    }
-
-    fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
-        let poll = |timeout| {
-            let wait = wgpu::PollType::Wait { submission_index: submission.clone(), timeout: Some(timeout) };
-            self.device().poll(wait).map(|_| ())
-        };
-        wait_in_slices(self.patience(), || self.check_alive(), poll)
     }
 
     /// Records with `f` into a new encoder and submits it. If `f` fails nothing is submitted.
@@ -208,7 +229,8 @@ impl Gpu {
         self.queue().submit([encoder.finish()]);
         match pollster::block_on(scope.pop()) {
             Some(error) => Err(self.refused("submitting", &error)),
-            None => Ok(value),
+            // What a lost device is given is dropped without a word.
+            None => self.check_alive().map(|()| value),
         }
     }
 
@@ -218,47 +240,5 @@ impl Gpu {
             let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
             f(&mut encoder.begin_compute_pass(&descriptor))
         })
-    }
-}
-
-/// In slices, so that a lost device is noticed and a hung one does not hang the caller for ever.
-fn wait_in_slices(
-    patience: Duration,
-    alive: impl Fn() -> Result<()>,
-    poll: impl Fn(Duration) -> Result<(), wgpu::PollError>,
-) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        alive()?;
-        match poll(patience.min(Duration::from_secs(1))) {
-            Ok(()) => return alive(),
-            Err(wgpu::PollError::Timeout) if start.elapsed() < patience => {}
-            Err(wgpu::PollError::Timeout) => return Err(Error::Timeout { waited: patience }),
-            Err(error) => return Err(Error::DeviceLost { reason: error.to_string() }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A device that never answers. (A real one can't be asked to be slow: some drivers run the work inside submit.)
-    fn never(slice: Duration) -> Result<(), wgpu::PollError> {
-        std::thread::sleep(slice);
-        Err(wgpu::PollError::Timeout)
-    }
-
-    #[test]
-    fn a_wait_gives_up_when_its_patience_ends() {
-        let patience = Duration::from_millis(20);
-        assert_eq!(wait_in_slices(patience, || Ok(()), never), Err(Error::Timeout { waited: patience }));
-        assert_eq!(wait_in_slices(patience, || Ok(()), |_| Ok(())), Ok(()));
-    }
-
-    #[test]
-    fn a_wait_ends_when_the_device_is_lost() {
-        let lost = || Err(Error::DeviceLost { reason: "gone".into() });
-        assert_eq!(wait_in_slices(Duration::from_secs(600), lost, never), lost());
     }
 }

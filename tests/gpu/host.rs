@@ -117,7 +117,11 @@ fn async_download() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     });
-    assert_eq!(pollster::block_on(gpu.download_async(&tensor)).unwrap(), [1.0, 2.0, 3.0]);
+    // An executor may move it to another thread.
+    fn movable<F: Future + Send>(download: F) -> F {
+        download
+    }
+    assert_eq!(pollster::block_on(movable(gpu.download_async(&tensor))).unwrap(), [1.0, 2.0, 3.0]);
     done.store(1, Ordering::Relaxed);
     poller.join().unwrap();
 }
@@ -131,10 +135,11 @@ fn display_names_the_adapter_loudly() {
 }
 
 #[test]
-fn pipelines_are_compiled_once_and_pools_are_bounded() {
+fn pipelines_are_compiled_once_and_pools_do_not_grow() {
     let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
     let x = gpu.zeros(&[64, 64]).unwrap();
     let (y, db) = (gpu.zeros(&[64, 64]).unwrap(), gpu.zeros(&[64]).unwrap());
+    let tensors = gpu.memory_bytes();
     let mut seen = Vec::new();
     for _ in 0..3 {
         gpu.submit_pass(|pass| {
@@ -143,19 +148,9 @@ fn pipelines_are_compiled_once_and_pools_are_bounded() {
                 .record(&gpu, &mut *pass)
         })
         .unwrap();
-        seen.push((gpu.pipelines(), gpu.pooled_bytes()));
+        seen.push((gpu.pipelines(), gpu.memory_bytes()));
     }
     assert_eq!(seen[0], seen[2]);
-    gpu.set_scratch_limit(64);
-    let big = gpu.zeros(&[4096, 64]).unwrap();
-    let call =
-        Backward { db: Gradient::overwrite(&db), ..Backward::new(Activation::IDENTITY, elbow::Saved::Auto, &big) };
-    let error = gpu.submit(|e| call.record(&gpu, e)).unwrap_err();
-    assert!(matches!(error, Error::OutOfMemory { limit: 64, .. }), "{error}");
-    gpu.set_scratch_limit(1 << 20);
-    gpu.submit(|e| call.record(&gpu, e)).unwrap();
     gpu.trim();
-    assert_eq!(gpu.pooled_bytes(), 0);
-    gpu.submit(|e| call.record(&gpu, e)).unwrap();
-    gpu.wait().unwrap();
+    assert_eq!(gpu.memory_bytes(), tensors);
 }

@@ -1,0 +1,132 @@
+//! What a buffer must be to serve as an operand. Checked before wgpu sees it, where wgpu can be asked; where it can't, its
+//! refusal is traced to the operand.
+
+use std::ops::Range;
+
+use super::{
+    Gpu,
+    record::{Operands, View},
+};
+use crate::{
+    error::{Error, Result},
+    plan::Plan,
+    request::Operand,
+    shape,
+};
+
+/// An operand, the bytes it spans, and whether the plan writes them.
+struct Span<'a> {
+    operand: Operand,
+    view: View<'a>,
+    bytes: Range<u64>,
+    written: bool,
+}
+
+/// Usage, alignment, length and overlap of every operand of the call; and that none is mapped.
+pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
+    let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
+    let mut spans: Vec<Span<'_>> = Vec::with_capacity(operands.list.len());
+    for &(operand, view) in &operands.list {
+        let bytes = span(operand, view)?;
+        let written = uses().any(|(slot, part)| part.operand == operand && slot.written);
+        spans.push(Span { operand, view, bytes, written });
+    }
+    for (i, one) in spans.iter().enumerate() {
+        for other in &spans[i + 1..] {
+            // The output first. What is empty overlaps nothing.
+            let (output, other) = if one.written { (one, other) } else { (other, one) };
+            let apart = output.view.buffer != other.view.buffer
+                || output.bytes.is_empty()
+                || other.bytes.is_empty()
+                || output.bytes.end <= other.bytes.start
+                || other.bytes.end <= output.bytes.start;
+            let in_place = operands.in_place == Some((output.operand, other.operand)) && output.bytes == other.bytes;
+            if output.written && !apart && !in_place {
+                return Err(Error::Alias {
+                    operand: output.operand,
+                    other: other.operand,
+                    range: output.bytes.clone(),
+                    other_range: other.bytes.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of an operand, if its buffer can serve.
+fn span(operand: Operand, View { buffer, offset, shape }: View<'_>) -> Result<Range<u64>> {
+    let bytes = shape::elements(operand, shape)? * 4;
+    if !offset.is_multiple_of(4) {
+        return Err(Error::Misaligned { operand, alignment: 4, offset });
+    }
+    let Some(end) = offset.checked_add(bytes).filter(|end| *end <= buffer.size()) else {
+        return Err(Error::Buffer {
+            operand,
+            expected: format!("{bytes} bytes from offset {offset} on, for shape {shape:?}"),
+            got: format!("a buffer of {} bytes", buffer.size()),
+        });
+    };
+    if bytes > 0 && !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+        return Err(Error::Buffer {
+            operand,
+            expected: "a buffer with usage STORAGE".into(),
+            got: format!("usage {:?}", buffer.usage()),
+        });
+    }
+    // wgpu would say so only when the host submits, and drop the host's whole command buffer with it.
+    if bytes > 0 && buffer.get_mapped_range(0..0).is_ok() {
+        return Err(Error::Buffer {
+            operand,
+            expected: "a buffer that is not mapped".into(),
+            got: "a mapped one".into(),
+        });
+    }
+    Ok(offset..end)
+}
+
+/// Whose buffer wgpu refused to bind: each is bound alone, and the first that is refused again is named.
+pub(super) fn culprit<'b>(
+    gpu: &Gpu,
+    bindings: impl Iterator<Item = (Operand, wgpu::BufferBinding<'b>)>,
+) -> Option<Error> {
+    let device = gpu.device();
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("elbow one operand"),
+        entries: &[wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: true },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        }],
+    });
+    drop(scope);
+    for (operand, binding) in bindings {
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let _ = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("elbow one operand"),
+            layout: &layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }],
+        });
+        if let Some(error) = pollster::block_on(scope.pop()) {
+            return Some(unfit(gpu, operand, &error));
+        }
+    }
+    None
+}
+
+/// wgpu refused this operand's buffer: destroyed, or another device's.
+pub(super) fn unfit(gpu: &Gpu, operand: Operand, error: &wgpu::Error) -> Error {
+    if let Err(lost) = gpu.check_alive() {
+        return lost;
+    }
+    let text = error.to_string();
+    // The innermost cause stands last.
+    let cause = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    Error::Buffer { operand, expected: "a buffer of this device, not destroyed, not mapped".into(), got: cause.into() }
+}

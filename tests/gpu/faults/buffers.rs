@@ -1,0 +1,239 @@
+//! Numbers 44 to 54 and 60: buffers that cannot serve, operands that share memory.
+
+use elbow::{
+    Activation, Error, Operand, View,
+    affine::{Backward, Forward, Gradient},
+    elementwise, wgpu,
+};
+
+use super::{Layer, PIN, fails, good};
+use crate::common::{checks, gpu};
+
+fn buffer_of(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    device.create_buffer(&wgpu::BufferDescriptor { label: Some("host's"), size, usage, mapped_at_creation: false })
+}
+
+fn unfit(operand: Operand) -> impl Fn(&Error) -> bool {
+    move |e| matches!(e, Error::Buffer { operand: o, .. } if *o == operand)
+}
+
+/// The same buffer as every operand of a layer in turn.
+fn each_operand<'a>(call: Forward<'a>, buffer: &'a wgpu::Buffer) -> [(Operand, Forward<'a>); 4] {
+    [
+        (Operand::X, Forward { x: View::new(buffer, &[4, 5]), ..call }),
+        (Operand::W, Forward { w: View::new(buffer, &[3, 5]), ..call }),
+        (Operand::B, Forward { b: Some(View::new(buffer, &[3])), ..call }),
+        (Operand::Y, Forward { y: View::new(buffer, &[4, 3]), ..call }),
+    ]
+}
+
+/// 44: without STORAGE a buffer is no operand, without COPY_SRC it can't be downloaded.
+#[test]
+fn n44_usage() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let plain = buffer_of(gpu.device(), 256, wgpu::BufferUsages::COPY_DST);
+    for (operand, call) in each_operand(o.forward(), &plain) {
+        fails(call, unfit(operand), &[operand.name(), "STORAGE", "COPY_DST"]);
+    }
+    let view = View::new(&plain, &[4]);
+    assert!(matches!(gpu.download_view(view), Err(Error::Buffer { operand: Operand::Tensor, .. })));
+    good(gpu);
+}
+
+/// 45: any multiple of 4 is an offset, whatever the device's alignment; nothing else is. 46: a buffer whose size is no
+/// multiple of 4 serves as far as it goes.
+#[test]
+fn n45_n46_alignment() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let call = o.forward();
+    for offset in [1, 2, 3, 18] {
+        let misaligned =
+            |e: &Error| matches!(e, Error::Misaligned { operand: Operand::X, alignment: 4, offset: o } if *o == offset);
+        let (x, w) = (View::at(o.x.buffer(), offset, &[2, 5]), o.w.view());
+        let y = o.y.view_as(&[2, 3]);
+        fails(Forward { x, w, y, ..call }, misaligned, &[&format!("got {offset}")]);
+        assert!(matches!(gpu.download_view(View::at(o.x.buffer(), offset, &[2])), Err(Error::Misaligned { .. })));
+    }
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+    let odd = buffer_of(gpu.device(), 4 + 48 + 3, usage);
+    gpu.submit(|e| Forward { y: View::at(&odd, 4, &[4, 3]), ..call }.record(gpu, e)).unwrap();
+    assert_eq!(gpu.download_view(View::at(&odd, 4, &[12])).unwrap(), Layer::expected(gpu, &o).unwrap());
+    fails(
+        Forward { y: View::at(&odd, 8, &[4, 3]), ..call },
+        unfit(Operand::Y),
+        &["48 bytes from offset 8", "55 bytes"],
+    );
+    good(gpu);
+}
+
+/// 47: a mapped buffer is named, whichever operand it is, and serves once it is unmapped. 60: so with a download.
+#[test]
+fn n47_n60_mapped() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let mapped = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 80,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: true,
+    });
+    // A view of the host's is not disturbed by being asked.
+    let mut range = mapped.get_mapped_range_mut(..).unwrap();
+    for (operand, call) in each_operand(o.forward(), &mapped) {
+        fails(call, unfit(operand), &[operand.name(), "not mapped", "got a mapped one"]);
+    }
+    let view = View::new(&mapped, &[20]);
+    assert!(unfit(Operand::Tensor)(&gpu.download_view(view).unwrap_err()));
+    range.copy_from_slice(bytemuck::cast_slice(&gpu.download(&o.x).unwrap()));
+    drop(range);
+    mapped.unmap();
+    gpu.submit(|e| Forward { x: View::new(&mapped, &[4, 5]), ..o.forward() }.record(gpu, e)).unwrap();
+    assert_eq!(gpu.download(&o.y).unwrap(), Layer::expected(gpu, &o).unwrap());
+    assert_eq!(gpu.download_view(view).unwrap(), gpu.download(&o.x).unwrap());
+    good(gpu);
+}
+
+/// 47 again: mapped after it was recorded. Nobody but wgpu can know, and it says so when the host submits; through
+/// `Gpu::submit` that is an error.
+#[test]
+fn n47_mapped_after_recording() {
+    let gpu = gpu();
+    if !gpu.device().features().contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS) {
+        // Then only a buffer that is mapped from the start can be both: it can't be mapped again.
+        let o = Layer::new(gpu).unwrap();
+        let staging = buffer_of(gpu.device(), 256, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
+        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        let copied = gpu.submit(|encoder| {
+            encoder.copy_buffer_to_buffer(o.x.buffer(), 0, &staging, 0, 80);
+            o.forward().record(gpu, encoder)
+        });
+        assert!(matches!(&copied, Err(Error::Wgpu { message, .. }) if message.contains("mapped")), "{copied:?}");
+        staging.unmap();
+    }
+    good(gpu);
+}
+
+/// 48: a destroyed buffer is named, whichever operand it is.
+#[test]
+fn n48_destroyed() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+    let destroyed = buffer_of(gpu.device(), 256, usage);
+    destroyed.destroy();
+    for (operand, call) in each_operand(o.forward(), &destroyed) {
+        fails(call, unfit(operand), &[operand.name(), "destroyed"]);
+    }
+    let view = View::new(&destroyed, &[4]);
+    assert!(unfit(Operand::Tensor)(&gpu.download_view(view).unwrap_err()));
+    let tensor = gpu.zeros(&[4]).unwrap();
+    tensor.buffer().destroy();
+    assert!(unfit(Operand::Tensor)(&gpu.write(&tensor, &[1.0]).unwrap_err()));
+    assert!(unfit(Operand::Tensor)(&gpu.download(&tensor).unwrap_err()));
+    good(gpu);
+}
+
+/// 49, 50: y in the memory of x, wholly or in part. 51: dW in the memory of w. One buffer for two outputs. The error says
+/// which two, and which bytes; what may share memory does.
+#[test]
+fn n49_n50_n51_overlaps() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let call = o.forward();
+    let alias =
+        |a, b| move |e: &Error| matches!(e, Error::Alias { operand, other, .. } if (*operand, *other) == (a, b));
+    let y_on_x = alias(Operand::Y, Operand::X);
+    fails(Forward { y: o.x.view_as(&[4, 3]), ..call }, y_on_x, &["y overlaps x", "disjoint", "0..48", "0..80"]);
+    fails(Forward { y: View::at(o.x.buffer(), 4, &[4, 3]), ..call }, y_on_x, &["4..52"]);
+
+    let (dx, dw) = (gpu.zeros(&[4, 5]).unwrap(), gpu.zeros(&[3, 5]).unwrap());
+    let backward = Backward { x: Some(o.x.view()), dw: Gradient::overwrite(&dw), ..o.backward(&dx) };
+    for (bad, pair) in [
+        (Backward { dw: Gradient::overwrite(&o.w), ..backward }, (Operand::Dw, Operand::W)),
+        (Backward { dw: Gradient::accumulate(&o.w), ..backward }, (Operand::Dw, Operand::W)),
+        (Backward { dw: Gradient::overwrite(dx.view_as(&[3, 5])), ..backward }, (Operand::Dx, Operand::Dw)),
+        (Backward { db: Gradient::overwrite(dw.view_as(&[3])), ..backward }, (Operand::Dw, Operand::Db)),
+        (Backward { dx: Gradient::overwrite(&o.x), ..backward }, (Operand::Dx, Operand::X)),
+    ] {
+        let error = gpu.submit(|e| bad.record(gpu, e)).unwrap_err();
+        assert!(alias(pair.0, pair.1)(&error), "{error}");
+    }
+    gpu.submit(|e| backward.record(gpu, e)).unwrap();
+
+    // A residual may be the memory of y exactly, not partly; two inputs may share what they like.
+    let shifted = gpu.zeros(&[20]).unwrap();
+    let residual = Some(View::at(shifted.buffer(), 4, &[4, 3]));
+    let partly = Forward { y: shifted.view_as(&[4, 3]), residual, ..call };
+    fails(partly, alias(Operand::Y, Operand::Residual), &[]);
+    let exact = Forward { residual: Some(shifted.view_as(&[4, 3])), ..partly };
+    gpu.submit(|e| exact.record(gpu, e)).unwrap();
+    let square = gpu.zeros(&[5, 5]).unwrap();
+    let y = gpu.zeros(&[5, 5]).unwrap();
+    let same = Forward { pin: PIN, ..Forward::new(Activation::RELU, &square, &square, &y) };
+    gpu.submit(|e| same.record(gpu, e)).unwrap();
+    let partly =
+        elementwise::Forward::new(Activation::RELU, square.view_as(&[20]), View::at(square.buffer(), 4, &[20]));
+    assert!(y_on_x(&gpu.submit(|e| partly.record(gpu, e)).unwrap_err()));
+    good(gpu);
+}
+
+/// 52: every operand in a range of its own of one buffer, side by side.
+#[test]
+fn n52_one_arena() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let mut arena = Vec::new();
+    for tensor in [&o.x, &o.w, &o.b] {
+        arena.extend(gpu.download(tensor).unwrap());
+    }
+    arena.resize(64, 7.0);
+    let arena = gpu.upload(&arena, &[64]).unwrap();
+    let at = |first: u64, shape| View::at(arena.buffer(), first * 4, shape);
+    let call = Forward::new(Activation::RELU, at(0, &[4, 5]), at(20, &[3, 5]), at(38, &[4, 3]));
+    gpu.submit(|e| Forward { b: Some(at(35, &[3])), pin: PIN, ..call }.record(gpu, e)).unwrap();
+    let got = gpu.download(&arena).unwrap();
+    assert_eq!(got[38..50], Layer::expected(gpu, &o).unwrap());
+    assert!(got[50..].iter().all(|&v| v == 7.0), "{got:?}");
+    good(gpu);
+}
+
+/// 53: a buffer of another device of the same instance is named, whichever operand it is.
+#[test]
+fn n53_another_device() {
+    let adapter = elbow::gpu::adapters().into_iter().next().unwrap();
+    let open = || pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+    let [(device, queue), (other, other_queue)] = [open(), open()];
+    let gpu = elbow::Gpu::from_wgpu_with(&device, &queue, checks());
+    let o = Layer::new(&gpu).unwrap();
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+    let foreign = buffer_of(&other, 256, usage);
+    for (operand, call) in each_operand(o.forward(), &foreign) {
+        let error = gpu.submit(|e| call.record(&gpu, e)).unwrap_err();
+        assert!(unfit(operand)(&error), "{error:?}");
+    }
+    assert!(unfit(Operand::Tensor)(&gpu.download_view(View::new(&foreign, &[4])).unwrap_err()));
+    let stranger = elbow::Gpu::from_wgpu_with(&other, &other_queue, checks()).zeros(&[4]).unwrap();
+    assert!(unfit(Operand::Tensor)(&gpu.write(&stranger, &[1.0]).unwrap_err()));
+    good(&gpu);
+}
+
+/// 54: wgpu numbers the buffers of each instance by itself, so that a buffer of another instance can pass for one of this
+/// device's: that can't be detected. It may end in a panic of wgpu's own; what is good before is good after.
+#[test]
+fn n54_another_instance() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let adapter = elbow::gpu::adapters().into_iter().next().unwrap();
+    let (device, _queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
+    let foreign = buffer_of(&device, 256, wgpu::BufferUsages::STORAGE);
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let call = Forward { x: View::new(&foreign, &[4, 5]), ..o.forward() };
+        gpu.submit(|e| call.record(gpu, e))
+    }));
+    if let Ok(result) = outcome {
+        println!("a buffer of another instance: {result:?}");
+    }
+    good(gpu);
+}

@@ -1,0 +1,107 @@
+//! Numbers 57 and 64, and the manners of a guest after an error of its own: no scope left behind, none of the host's touched.
+//! (55, no adapter, is tested where adapters are chosen, in `src/gpu/adapter.rs`.)
+
+use elbow::{Activation, Error, Gpu, View, affine::Forward, dtype::Dtype, elementwise, wgpu};
+
+use super::{Layer, good};
+use crate::common::{checks, gpu};
+
+fn open(limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
+    let adapter = elbow::gpu::adapters().into_iter().next().expect("an adapter");
+    let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
+    pollster::block_on(adapter.request_device(&descriptor)).expect("a device")
+}
+
+/// 57: a device with less than WebGPU's defaults. Down to a quarter of the invocations, workgroup memory and bindings,
+/// either the layer is right or an error says what is missing.
+#[test]
+fn n57_limits_below_the_defaults() {
+    let full = wgpu::Limits::defaults();
+    for (limits, works) in [
+        (wgpu::Limits::downlevel_defaults(), None),
+        (wgpu::Limits { max_storage_buffers_per_shader_stage: 2, ..full.clone() }, Some(false)),
+        (
+            wgpu::Limits {
+                max_compute_invocations_per_workgroup: 64,
+                max_compute_workgroup_size_x: 64,
+                ..full.clone()
+            },
+            None,
+        ),
+        (wgpu::Limits { max_compute_workgroup_storage_size: 4096, ..full.clone() }, None),
+        (wgpu::Limits { max_storage_buffer_binding_size: 1 << 16, ..full.clone() }, Some(true)),
+        (wgpu::Limits { max_compute_workgroups_per_dimension: 1, ..full }, Some(false)),
+    ] {
+        let (device, queue) = open(limits.clone());
+        let gpu = Gpu::from_wgpu_with(&device, &queue, checks());
+        let layer = Layer::new(&gpu).unwrap();
+        let whole = gpu.submit(|e| layer.forward().record(&gpu, e));
+        let relu = elementwise::Forward::new(Activation::RELU, &layer.x, &layer.x);
+        let alone = gpu.submit(|e| relu.record(&gpu, e));
+        println!("{whole:?}\n{alone:?}");
+        for outcome in [&whole, &alone] {
+            match outcome {
+                Ok(()) => {}
+                Err(Error::LimitExceeded { .. } | Error::ShaderCompile { .. } | Error::Unsupported { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if let Some(works) = works {
+            assert_eq!(whole.is_ok(), works, "{whole:?}");
+        }
+        if whole.is_ok() {
+            good(&gpu);
+        }
+    }
+    good(gpu());
+}
+
+/// 64: f16 can't be asked for: there is one element type. A second would change this test.
+#[test]
+fn n64_one_element_type() {
+    assert_eq!(Dtype::default(), Dtype::F32);
+    assert_eq!(Dtype::F32.bytes(), 4);
+}
+
+/// Each of our errors leaves the host's error scopes as they were: nothing of ours lands in them, what is the host's does.
+#[test]
+fn error_scopes_of_the_host_stay_the_hosts() {
+    let (device, queue) = open(wgpu::Limits::defaults());
+    let guest = Gpu::from_wgpu_with(&device, &queue, checks());
+    let layer = Layer::new(&guest).unwrap();
+    let usage = wgpu::BufferUsages::STORAGE;
+    let buffer = |usage| {
+        let descriptor = wgpu::BufferDescriptor { label: None, size: 256, usage, mapped_at_creation: false };
+        device.create_buffer(&descriptor)
+    };
+    let destroyed = buffer(usage);
+    destroyed.destroy();
+    let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation]
+        .map(|filter| device.push_error_scope(filter));
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let call = layer.forward();
+    for bad in [
+        Forward { x: View::new(&destroyed, &[4, 5]), ..call },
+        Forward { y: layer.x.view_as(&[4, 3]), ..call },
+        Forward { x: layer.x.view_as(&[1 << 33, 1 << 33]), ..call },
+    ] {
+        bad.record(&guest, &mut encoder).unwrap_err();
+    }
+    guest.zeros(&[1 << 31]).unwrap_err();
+    guest.download_view(View::new(&destroyed, &[1])).unwrap_err();
+    guest.submit(|_| -> elbow::Result<()> { Err(Error::Timeout { waited: std::time::Duration::ZERO }) }).unwrap_err();
+    call.record(&guest, &mut encoder).unwrap();
+    queue.submit([encoder.finish()]);
+    // Popped in the right order: the counts are right, or wgpu panics.
+    for scope in scopes.into_iter().rev() {
+        let caught = pollster::block_on(scope.pop());
+        assert!(caught.is_none(), "{caught:?}");
+    }
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    Forward { x: View::new(&destroyed, &[4, 5]), ..call }
+        .record(&guest, &mut device.create_command_encoder(&Default::default()))
+        .unwrap_err();
+    drop(buffer(wgpu::BufferUsages::empty()));
+    assert!(pollster::block_on(scope.pop()).is_some(), "the host's own error");
+    good(&guest);
+}

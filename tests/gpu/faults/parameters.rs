@@ -1,0 +1,86 @@
+//! Numbers 34 to 43: parameters out of their domain are errors that name parameter and domain; the extremes of the domain
+//! give no NaN.
+
+use elbow::{Activation, Error, activation::Quantity, elementwise};
+
+use super::good;
+use crate::common::{gpu, ulp_of};
+
+/// 34 to 41: what each row of the activations' table declares. (36: PyTorch's hardtanh, too, refuses min > max. ONNX's Clip
+/// gives max everywhere: a constant, whose gradient is zero; more often it is a mistake.)
+#[test]
+fn n34_to_n41_out_of_domain() {
+    for (text, parameter) in [
+        ("leaky_relu(nan)", "slope"),
+        ("leaky_relu(inf)", "slope"),
+        ("leaky_relu(-inf)", "slope"),
+        ("prelu(nan)", "alpha"),
+        ("hardtanh(1,-1)", "max"),
+        ("hardtanh(nan,1)", "min"),
+        ("hardtanh(-1,nan)", "max"),
+        ("clipped_relu(-1)", "cap"),
+        ("clipped_relu(nan)", "cap"),
+        ("elu(inf)", "alpha"),
+        ("elu(nan)", "alpha"),
+        ("celu(0)", "alpha"),
+        ("celu(-0)", "alpha"),
+        ("celu(inf)", "alpha"),
+        ("softplus(0)", "beta"),
+        ("softplus(-1)", "beta"),
+        ("softplus(nan)", "beta"),
+        ("softplus(1,nan)", "threshold"),
+        ("swish(inf)", "beta"),
+        ("swish(nan)", "beta"),
+        // Too large for f32: read as inf.
+        ("leaky_relu(1e39)", "slope"),
+    ] {
+        let error = text.parse::<Activation>().expect_err(text);
+        let Error::BadParameter { parameter: named, activation, .. } = &error else { panic!("{text}: {error:?}") };
+        assert_eq!(named, parameter, "{error}");
+        assert!(text.starts_with(activation.as_str()), "{error}");
+    }
+    good(gpu());
+}
+
+/// 42: a name that a configuration file has wrong, or has from elsewhere; text that is no call at all.
+#[test]
+fn n42_unknown_names() {
+    for text in ["rleu", "", "()", "relu(", "relu)", "relu((1))", "relu\0", "🙂", "swish(1)(2)", &"a".repeat(100_000)]
+    {
+        assert!(matches!(text.parse::<Activation>(), Err(Error::UnknownActivation { .. })), "{text:.20}");
+    }
+    for text in ["relu(1)", "leaky_relu(1,2)", "leaky_relu(one)", "leaky_relu(1,)", "leaky_relu(,)", "threshold(1)"] {
+        assert!(matches!(text.parse::<Activation>(), Err(Error::BadParameter { .. })), "{text}");
+    }
+    good(gpu());
+}
+
+/// 38: ELU with α = 0 and α < 0. 41: swish with β = 0, β < 0 and a β so large that β·z overflows. 43: CELU with the smallest
+/// subnormal, through which nothing can be divided. All of them are allowed, and right.
+#[test]
+fn n38_n41_n43_extremes_of_the_domain() {
+    let gpu = gpu();
+    let x = [-1e30, -104.0, -1.0, -1e-3, -0.0, 0.0, 1e-3, 1.0, 104.0, 1e30];
+    let input = gpu.upload(&x, &[x.len()]).unwrap();
+    let ones = gpu.upload(&[1.0; 10], &[x.len()]).unwrap();
+    for text in ["elu(0)", "elu(-1)", "swish(0)", "swish(-1)", "swish(1e38)", "celu(1e-45)"] {
+        let activation: Activation = text.parse().unwrap();
+        let (y, dx) = (gpu.zeros(&[x.len()]).unwrap(), gpu.zeros(&[x.len()]).unwrap());
+        gpu.submit_pass(|pass| {
+            elementwise::Forward::new(activation, &input, &y).record(gpu, &mut *pass)?;
+            let dx = elbow::Gradient::overwrite(&dx);
+            elementwise::Backward { dx, ..elementwise::Backward::new(activation, &input, &ones) }.record(gpu, pass)
+        })
+        .unwrap();
+        for (quantity, got) in [(Quantity::Value, &y), (Quantity::Slope, &dx)] {
+            for (&z, got) in x.iter().zip(gpu.download(got).unwrap()) {
+                let expected = activation.evaluate(quantity, f64::from(z));
+                let terms = activation.terms(quantity, f64::from(z)).max(expected.abs());
+                let tolerance = activation.row().tolerance(quantity).max(1.0) * ulp_of(terms);
+                let near = (f64::from(got) - expected).abs() <= tolerance.max(f64::from(f32::MIN_POSITIVE));
+                assert!(near || f64::from(got) == expected, "{text}: {quantity:?}({z}) = {got}, expected {expected}");
+            }
+        }
+    }
+    good(gpu);
+}
