@@ -1,6 +1,8 @@
 //! The `elbow` command from outside: the built binary, files in and files out. Needs an adapter.
 
+mod files;
 mod harness;
 mod info;
 mod mistakes;
+mod paths;
 mod results;
