@@ -5,6 +5,7 @@ mod memory;
 mod pipeline;
 pub mod record;
 pub mod transfer;
+mod trusted;
 
 use std::{
     fmt,
