@@ -6,6 +6,8 @@
 //! Verified against the f64 reference before it is timed. The throughput is in bytes that must move: 8 an element forward
 //! (x, y), 12 backward (x, dy, dx).
 
+#![forbid(unsafe_code)]
+
 #[path = "shared/device.rs"]
 mod device;
 

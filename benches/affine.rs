@@ -9,6 +9,8 @@
 //! queries, `gpu_wall` from submission to completion without transfers, `cpu` for the baseline. The throughput is in
 //! floating-point operations of the products. Shapes are M×K×N.
 
+#![forbid(unsafe_code)]
+
 #[path = "shared/device.rs"]
 mod device;
 

@@ -6,6 +6,8 @@
 //! All operands lie in one buffer of the host's (an arena, as frameworks have them), at offsets that only need to be
 //! multiples of 4 bytes. The result is checked against the f64 reference.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 
 use elbow::{

@@ -12,6 +12,8 @@
 //! During the first epochs the same steps also run on the CPU road (`elbow::cpu::baseline`), and the losses of both are
 //! compared step by step; a difference above the bound ends the run with an error.
 
+#![forbid(unsafe_code)]
+
 #[path = "digits/cpu_road.rs"]
 mod cpu_road;
 #[path = "digits/data.rs"]

@@ -9,6 +9,7 @@ mod pipeline;
 pub mod record;
 mod self_test;
 pub mod transfer;
+mod trusted;
 mod wait;
 
 use std::{

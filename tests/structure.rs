@@ -16,6 +16,9 @@ const CPU: &[&str] = &["cpu"];
 /// No file longer than this: a file is one idea.
 const LONGEST: usize = 500;
 
+/// The files that may have unsafe code, each with the argument why it is sound.
+const UNSAFE: &[&str] = &["src/cpu/baseline/packed.rs", "src/gpu/trusted.rs"];
+
 /// One block for each activation: it grows by a row, not by an idea.
 const GROW_BY_ROWS: &[&str] = &["cpu/baseline/activation/functions.rs"];
 
@@ -240,14 +243,38 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// (path within `base`, text) of every Rust file in a folder.
+fn rust(base: &Path, folder: &Path) -> Vec<(String, String)> {
+    let name = |path: &Path| {
+        let inside = path.strip_prefix(base).expect("a path inside");
+        inside.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+    };
+    files(folder, "rs").iter().map(|path| (name(path), fs::read_to_string(path).expect("a source file"))).collect()
+}
+
 /// (path within src, text) of every source file.
 fn sources() -> Vec<(String, String)> {
     let src = root().join("src");
-    let name = |path: &Path| {
-        let inside = path.strip_prefix(&src).expect("a path inside src");
-        inside.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
-    };
-    files(&src, "rs").iter().map(|path| (name(path), fs::read_to_string(path).expect("a source file"))).collect()
+    rust(&src, &src)
+}
+
+/// The folders of all packages, those outside of the workspace too: where a Cargo.toml lies.
+fn packages(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if folder.join("Cargo.toml").is_file() {
+        found.push(folder.to_owned());
+    }
+    for entry in fs::read_dir(folder).expect("a folder of the repository").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && name != "target" && !name.starts_with('.') {
+            found.extend(packages(&entry.path()));
+        }
+    }
+    found
+}
+
+fn says_unsafe(text: &str) -> bool {
+    tokens(&code(text)).iter().any(|token| token == "unsafe")
 }
 
 #[test]
@@ -270,6 +297,34 @@ fn files_are_short_and_none_is_called_mod() {
         }
         if path.ends_with("mod.rs") {
             wrong.push(format!("src/{path}: call it by its folder's name, beside the folder"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_code_is_where_it_is_argued_for() {
+    let mut folders = Vec::new();
+    for package in packages(root()) {
+        folders.extend(["src", "tests", "benches", "examples", "fuzz_targets"].map(|folder| package.join(folder)));
+    }
+    folders.retain(|folder| folder.is_dir());
+    assert!(folders.len() >= 6, "src, tests, benches, examples and those of the command: {folders:?}");
+    let mut found: Vec<_> = folders.iter().flat_map(|folder| rust(root(), folder)).collect();
+    found.retain(|(_, text)| says_unsafe(text));
+    found.sort();
+    let found: Vec<_> = found.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(found, UNSAFE, "files with unsafe code, and those that may have some");
+}
+
+#[test]
+fn nothing_of_ours_runs_while_building() {
+    let mut wrong = Vec::new();
+    for package in packages(root()) {
+        let manifest = fs::read_to_string(package.join("Cargo.toml")).expect("a manifest");
+        let key = manifest.lines().any(|line| line.split('=').next().is_some_and(|key| key.trim() == "build"));
+        if key || package.join("build.rs").exists() {
+            wrong.push(format!("{}: no build scripts: see CONTRIBUTING.md", package.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -302,6 +357,24 @@ fn every_shader_file_is_used() {
     }
     assert!(unused.is_empty(), "files that no kernel is made of: {}", unused.join(", "));
     assert!(texts.len() > 10, "only {} shader files found", texts.len());
+}
+
+#[test]
+fn planted_unsafe_code_is_found() {
+    for text in [
+        "unsafe { f() }",
+        "pub unsafe fn f() {}",
+        "#[unsafe(no_mangle)]",
+        "let c = '\"'; unsafe{}",
+        "/* \" */ unsafe {}",
+    ] {
+        assert!(says_unsafe(text), "{text}");
+    }
+    for text in
+        ["// unsafe", "/// # unsafe {}", "#![forbid(unsafe_code)]", "let s = \"unsafe {\";", "/* unsafe */ fn f() {}"]
+    {
+        assert!(!says_unsafe(text), "{text}");
+    }
 }
 
 /// The checker itself: planted violations are found, innocent text is not.

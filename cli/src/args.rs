@@ -27,6 +27,16 @@ pub(crate) enum Command {
     Eval(Eval),
 }
 
+impl Command {
+    /// Whether a driver will be loaded.
+    pub(crate) fn opens_device(&self) -> bool {
+        match self {
+            Command::Info | Command::Verify(_) | Command::Sweep(_) => true,
+            Command::Eval(eval) => eval.device == Device::Gpu,
+        }
+    }
+}
+
 /// Every kernel, activation, road and saved choice on odd shapes: integer layers to the last bit, real ones within their
 /// bound, NaN and infinities, memory around the operands, the same bits every time.
 #[derive(Debug, clap::Args)]
@@ -61,7 +71,7 @@ pub(crate) struct Sweep {
 /// IN: x [.., K]; fused: w [N, K], and b [N], residual [.., N], alpha [1] or [N] where wanted; elementwise: alpha of 1
 /// element or as long as the last dimension of x. With dy (shaped as y) OUT also gets the gradients dx, dw, db, dalpha,
 /// dresidual of the operands that are there; with ddx (elementwise only) also ddy, dx2, dalpha2. All tensors are F32.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Eval {
     /// The activation: relu, leaky_relu(0.01), hardtanh(-1,1), gelu, ... Parameters left out are PyTorch's defaults.
     #[arg(long, value_name = "SPEC")]
@@ -78,7 +88,7 @@ pub(crate) struct Eval {
     /// How dz reaches the products of backward (fused, GPU only).
     #[arg(long, value_enum, default_value_t)]
     pub(crate) road: RoadArg,
-    /// Input file.
+    /// Input file, at most 4 GiB, with a header of at most 1 MiB.
     #[arg(value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
     /// Output file: written only when everything went well.

@@ -1,10 +1,14 @@
 //! `elbow eval`: a layer of a trained model, on the device of choice.
 
+use std::collections::BTreeMap;
+
+use elbow::Operand;
+
 use crate::{
     args::{Device, Eval},
     cpu,
     failure::Failure,
-    file::{self, Destination},
+    file::{self, Destination, Tensor},
     gpu,
     job::Job,
 };
@@ -19,4 +23,10 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
         Device::Reference => cpu::reference(&job)?,
     };
     destination.write(&outputs)
+}
+
+/// What `elbow eval --activation ACTIVATION` checks between reading and running: whether the tensors make a layer.
+pub fn check(activation: &str, tensors: BTreeMap<Operand, Tensor>) -> Result<(), Failure> {
+    let args = Eval { activation: activation.to_owned(), ..Eval::default() };
+    Job::new(&args, tensors).map(drop)
 }

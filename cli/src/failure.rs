@@ -4,7 +4,7 @@ use std::{fmt, io::Write as _, process::ExitCode};
 
 /// A message of one line.
 #[derive(Debug)]
-pub(crate) struct Failure(String);
+pub struct Failure(String);
 
 /// The exit code of every failure.
 const CODE: u8 = 2;
@@ -35,6 +35,14 @@ impl Failure {
         ExitCode::from(CODE)
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<elbow::Error> for Failure {
     fn from(error: elbow::Error) -> Self {

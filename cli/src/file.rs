@@ -2,21 +2,26 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{ErrorKind, Write as _},
+    fs::{self, File},
+    io::{self, ErrorKind, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
 use elbow::Operand;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{
+    Dtype,
+    tensor::{TensorInfo, TensorView},
+};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, header};
 
 /// A row-major tensor on the host.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Tensor {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) values: Vec<f32>,
+pub struct Tensor {
+    /// Its dimensions, the last one contiguous.
+    pub shape: Vec<usize>,
+    /// As many as the shape says.
+    pub values: Vec<f32>,
 }
 
 impl Tensor {
@@ -30,20 +35,49 @@ impl Tensor {
 const INPUTS: [Operand; 7] =
     [Operand::X, Operand::W, Operand::B, Operand::Residual, Operand::Alpha, Operand::Dy, Operand::Ddx];
 
-/// Every tensor of the file. The header is held against the file's size before anything of a declared size is allocated.
-pub(crate) fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
-    let name = path.display();
-    let bytes = fs::read(path).map_err(|e| Failure::mismatch(name.to_string(), "a readable file", e))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Failure::mismatch(name.to_string(), "a safetensors file", format!("a damaged one ({e})")))?;
+/// Bytes of an input file: as much as y may be. It is held in memory together with its numbers.
+const LARGEST: u64 = 4 << 30;
+
+/// Every tensor of the file at `path`. It is held in memory while it is parsed: [`parse`] says what that takes.
+pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
+    let name = name_of_file(path);
+    match bytes(path) {
+        Ok(Some(bytes)) => parse(&name, &bytes),
+        Ok(None) => Err(Failure::mismatch(name, format_args!("a file of at most {LARGEST} bytes"), "a longer one")),
+        Err(error) => Err(Failure::mismatch(name, "a readable file", error)),
+    }
+}
+
+/// The bytes of a file; None if there are too many of them.
+fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > LARGEST {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))?;
+    // A pipe does not say its length, and a file may grow.
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= LARGEST))
+}
+
+/// Every tensor of a file's bytes; `name` is the file's in messages. Nothing of a declared size is allocated: that takes the
+/// bytes of the data once more, and at most 12 times those of the header.
+pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Failure> {
+    let damaged = |what: String| Failure::mismatch(name, "a safetensors file", format_args!("a damaged one ({what})"));
+    let (metadata, data) = header::split(bytes).map_err(damaged)?;
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let Some(operand) = INPUTS.into_iter().find(|operand| operand.name() == name) else {
+    for key in metadata.offset_keys() {
+        let Some(operand) = INPUTS.into_iter().find(|operand| operand.name() == key) else {
             let known = INPUTS.map(Operand::name).join(", ");
-            let got: String = name.chars().take(60).collect();
-            return Err(Failure::mismatch(name_of_file(path), format!("tensors named {known}"), format!("{got:?}")));
+            let got: String = key.chars().take(60).collect();
+            return Err(Failure::mismatch(name, format_args!("tensors named {known}"), format_args!("{got:?}")));
         };
-        tensors.insert(operand, tensor(operand, &view)?);
+        let place =
+            metadata.info(&key).and_then(|info| Some((info, data.get(info.data_offsets.0..info.data_offsets.1)?)));
+        let (info, bytes) = place.ok_or_else(|| damaged(format!("{operand} lies outside of it")))?;
+        tensors.insert(operand, tensor(operand, info, bytes)?);
     }
     Ok(tensors)
 }
@@ -52,13 +86,13 @@ fn name_of_file(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn tensor(operand: Operand, view: &TensorView<'_>) -> Result<Tensor, Failure> {
-    if view.dtype() != Dtype::F32 {
-        return Err(Failure::mismatch(operand, "dtype F32", format!("{:?}", view.dtype())));
+fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Failure> {
+    if info.dtype != Dtype::F32 {
+        return Err(Failure::mismatch(operand, "dtype F32", format_args!("{:?}", info.dtype)));
     }
     // The data of a tensor need not start at a multiple of 4 bytes.
-    let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    Ok(Tensor { shape: view.shape().to_vec(), values: numbers.collect() })
+    let numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    Ok(Tensor { shape: info.shape.clone(), values: numbers.collect() })
 }
 
 /// A file that can be written: the place is checked before any work is done.

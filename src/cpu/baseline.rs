@@ -8,6 +8,7 @@
 mod activation;
 mod affine;
 pub mod elementwise;
+mod packed;
 mod pass;
 mod product;
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Checks, Gpu};
+use super::{Checks, Gpu, trusted};
 use crate::{
     error::{Error, Result},
     kernel::{Kernel, Params},
@@ -52,7 +52,7 @@ fn compile(gpu: &Gpu, kernel: &Kernel, binding: Binding, text: &str) -> Result<C
     let label = kernel.to_string();
     let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
     let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let module = module(gpu, &label, text);
+    let module = trusted::module(gpu, &label, text);
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label: Some(&label),
         entries: &layout_entries(kernel, binding),
@@ -79,20 +79,6 @@ fn compile(gpu: &Gpu, kernel: &Kernel, binding: Binding, text: &str) -> Result<C
     match errors.into_iter().flatten().next() {
         Some(error) => Err(Error::ShaderCompile { kernel: label, message: error.to_string() }),
         None => Ok(Compiled { pipeline, layout }),
-    }
-}
-
-#[expect(unsafe_code, reason = "trusted shader modules; see the safety comment")]
-fn module(gpu: &Gpu, label: &str, text: &str) -> wgpu::ShaderModule {
-    let descriptor = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text.into()) };
-    match gpu.inner.checks {
-        Checks::Checked => gpu.device().create_shader_module(descriptor),
-        // SAFETY: the text is assembled from this crate's own files only. Each kernel compares its indices with the sizes in
-        // its parameter block before it loads or stores; the recorder has checked that every binding is as long as the plan
-        // says; every loop runs up to a bound in that block. The whole test suite also runs with the checks on.
-        Checks::Trusted => unsafe {
-            gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
-        },
     }
 }
 

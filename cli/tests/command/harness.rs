@@ -27,6 +27,14 @@ impl Folder {
         self.0.join(file)
     }
 
+    /// What is in it, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("the folder").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
     /// `elbow ARGS` in this folder.
     pub(crate) fn elbow(&self, args: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_elbow")).args(args).current_dir(&self.0).output().expect("elbow starts")
@@ -50,6 +58,32 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs `elbow eval` and checks how it fails: one line, exit code 2, no output; `parts` are in the message.
+pub(crate) fn fails(folder: &Folder, input: &[u8], args: &[&str], parts: &[&str]) {
+    fs::write(folder.path("in.safetensors"), input).expect("the input file");
+    let all = [&["eval"], args, &["in.safetensors", "out.safetensors"]].concat();
+    let output = folder.elbow(&all);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: exit code; stderr: {stderr}");
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{args:?}: one line, got: {stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{args:?}: {part:?} is missing in: {stderr}");
+    }
+    assert!(output.stdout.is_empty(), "{args:?}: nothing belongs on stdout");
+    assert_eq!(folder.names(), ["in.safetensors"], "{args:?}: no output, no temporary file");
+}
+
+/// A layer of three channels, forward and backward.
+pub(crate) fn layer() -> Tensors {
+    Numbers(1).tensors(&[("x", &[4, 6]), ("w", &[3, 6]), ("b", &[3]), ("dy", &[4, 3])])
+}
+
+/// `tensors`, with one more or in place of another.
+pub(crate) fn with(mut tensors: Tensors, name: &str, shape: &[usize]) -> Vec<u8> {
+    tensors.insert(name.to_owned(), (shape.to_vec(), vec![0.5; shape.iter().product()]));
+    file(&tensors)
 }
 
 /// The bytes of a safetensors file.

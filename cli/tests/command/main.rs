@@ -1,7 +1,9 @@
 //! The `elbow` command from outside: the built binary, files in and files out. Needs an adapter.
 
+mod files;
 mod harness;
 mod info;
 mod mistakes;
+mod paths;
 mod results;
 mod verify;

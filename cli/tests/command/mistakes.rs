@@ -1,36 +1,6 @@
 //! Every mistake: one line on stderr that names what was expected and what came, exit code 2, no output file.
 
-use std::fs;
-
-use safetensors::{Dtype, tensor::TensorView};
-
-use crate::harness::{Folder, Numbers, Tensors, file};
-
-/// Runs `elbow eval` and checks how it fails; `parts` are in the message.
-fn fails(folder: &Folder, input: &[u8], args: &[&str], parts: &[&str]) {
-    fs::write(folder.path("in.safetensors"), input).expect("the input file");
-    let all = [&["eval"], args, &["in.safetensors", "out.safetensors"]].concat();
-    let output = folder.elbow(&all);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: exit code; stderr: {stderr}");
-    assert_eq!(stderr.trim_end().lines().count(), 1, "{args:?}: one line, got: {stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "{args:?}: {part:?} is missing in: {stderr}");
-    }
-    assert!(output.stdout.is_empty(), "{args:?}: nothing belongs on stdout");
-    let left: Vec<_> = fs::read_dir(&folder.0).expect("the folder").flatten().map(|e| e.file_name()).collect();
-    assert_eq!(left, ["in.safetensors"], "{args:?}: no output, no temporary file");
-}
-
-fn layer() -> Tensors {
-    Numbers(1).tensors(&[("x", &[4, 6]), ("w", &[3, 6]), ("b", &[3]), ("dy", &[4, 3])])
-}
-
-/// `tensors`, with one more or in place of another.
-fn with(mut tensors: Tensors, name: &str, shape: &[usize]) -> Vec<u8> {
-    tensors.insert(name.to_owned(), (shape.to_vec(), vec![0.5; shape.iter().product()]));
-    file(&tensors)
-}
+use crate::harness::{Folder, Numbers, Tensors, fails, file, layer, with};
 
 #[test]
 fn wrong_shapes() {
@@ -108,69 +78,6 @@ fn wrong_parameters_and_choices() {
         let args = ["--activation", "relu", "--save", "y", "--device", device];
         fails(&folder, &residual, &args, &["--save", "got y", "residual"]);
     }
-}
-
-#[test]
-fn damaged_files() {
-    let folder = Folder::new("damaged");
-    let run = |input: &[u8], parts: &[&str]| fails(&folder, input, &["--activation", "relu"], parts);
-    let good = file(&layer());
-    run(b"", &["in.safetensors: expected a safetensors file"]);
-    run(b"not a safetensors file", &["in.safetensors: expected a safetensors file"]);
-    run(&good[..good.len() - 1], &["in.safetensors: expected a safetensors file"]);
-    run(&[&good[..], b"x"].concat(), &["in.safetensors: expected a safetensors file"]);
-    run(&[255; 64], &["in.safetensors: expected a safetensors file"]);
-    // Headers that declare far more than the file holds.
-    for shape in ["[4294967296,4294967296]", "[9223372036854775807,8]", "[1073741824]"] {
-        let header = format!("{{\"x\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[0,4294967296]}}}}");
-        let length = (header.len() as u64).to_le_bytes();
-        run(&[&length[..], header.as_bytes(), &[0; 16]].concat(), &["in.safetensors: expected a safetensors file"]);
-    }
-    // No data at all, but an output of 2⁶⁰ elements.
-    let mut huge = Tensors::new();
-    huge.insert("x".into(), (vec![1 << 30, 0], vec![]));
-    huge.insert("w".into(), (vec![1 << 30, 0], vec![]));
-    run(&file(&huge), &["elements of y"]);
-    huge.insert("w".into(), (vec![2, 0], vec![]));
-    run(&file(&huge), &["y: expected at most"]);
-    let bytes = [0u8; 8];
-    for dtype in [Dtype::F64, Dtype::F16, Dtype::I32, Dtype::BOOL] {
-        let count = 8 * 8 / dtype.bitsize();
-        let view = TensorView::new(dtype, vec![count], &bytes).expect("a tensor");
-        let input = safetensors::serialize([("x", view)], None).expect("a file");
-        run(&input, &["x: expected dtype F32", &format!("got {dtype:?}")]);
-    }
-}
-
-#[test]
-fn files_that_are_not_there() {
-    let folder = Folder::new("absent");
-    fs::write(folder.path("in.safetensors"), file(&layer())).expect("the input file");
-    let run = |input: &str, output: &str, part: &str| {
-        let result = folder.elbow(&["eval", "--activation", "relu", "--device", "cpu", input, output]);
-        let stderr = String::from_utf8_lossy(&result.stderr);
-        assert_eq!(result.status.code(), Some(2), "{input} {output}: {stderr}");
-        assert_eq!(stderr.trim_end().lines().count(), 1, "one line, got: {stderr}");
-        assert!(stderr.contains(part), "{part:?} is missing in: {stderr}");
-    };
-    run("none.safetensors", "out.safetensors", "none.safetensors: expected a readable file");
-    run(".", "out.safetensors", ".: expected a readable file");
-    run("in.safetensors", "none/out.safetensors", "none/out.safetensors: expected a place");
-    run("in.safetensors", ".", ".: expected a place");
-    #[cfg(unix)]
-    run("in.safetensors", "/dev/null", "/dev/null: expected a place");
-    let left: Vec<_> = fs::read_dir(&folder.0).expect("the folder").flatten().map(|e| e.file_name()).collect();
-    assert_eq!(left, ["in.safetensors"], "nothing may have been written");
-}
-
-#[test]
-fn an_existing_output_survives_a_mistake() {
-    let folder = Folder::new("survives");
-    fs::write(folder.path("out.safetensors"), b"precious").expect("an old file");
-    fs::write(folder.path("in.safetensors"), with(layer(), "b", &[9])).expect("the input file");
-    let output = folder.elbow(&["eval", "--activation", "relu", "in.safetensors", "out.safetensors"]);
-    assert_eq!(output.status.code(), Some(2), "a wrong bias must fail");
-    assert_eq!(fs::read(folder.path("out.safetensors")).expect("still there"), b"precious", "the old file was touched");
 }
 
 #[test]

@@ -5,8 +5,9 @@ use rayon::prelude::*;
 pub use super::pass::{SavedIn, SavedOut};
 use super::{
     Workspace,
+    packed::{self, View},
     pass::{self, Channels, Descend, Finish, Slopes},
-    product::{self, View},
+    product,
 };
 use crate::{
     cpu::operands::{self, ForwardInputs},
@@ -140,10 +141,10 @@ fn times_transposed(
         return;
     }
     if !across {
-        return product::general(c, View::rows(a, k), View::rows(b, n), (m, n, k), accumulate);
+        return packed::product(c, View::rows(a, k), View::rows(b, n), (m, n, k), accumulate);
     }
     if product::pays_to_pack(m, n, k) {
-        return product::general(c, View::rows(a, k), View::rows(b, k).transposed(), (m, n, k), accumulate);
+        return packed::product(c, View::rows(a, k), View::rows(b, k).transposed(), (m, n, k), accumulate);
     }
     let threads = rayon::current_num_threads();
     if m.saturating_mul(n).saturating_mul(k) <= SERIAL || threads == 1 {
@@ -266,9 +267,9 @@ pub fn backward(
         let (dz, x) = (View::rows(dz, n), View::rows(x, k));
         let accumulate = want == Want::Accumulate;
         if across {
-            product::general(dw, dz.transposed(), x, (n, k, m), accumulate);
+            packed::product(dw, dz.transposed(), x, (n, k, m), accumulate);
         } else {
-            product::general(dw, x.transposed(), dz, (k, n, m), accumulate);
+            packed::product(dw, x.transposed(), dz, (k, n, m), accumulate);
         }
     }
     // dx = dz·W is a product with rows of W as they lie, if they lie [K, N].

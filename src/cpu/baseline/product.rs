@@ -1,6 +1,6 @@
 //! Matrix products. A small A·Bᵀ, both with long rows as x and W have them, needs no packing: a tile of dot products runs
 //! along the rows as they lie, and each block of rows is finished (bias, activation) while it is in the cache. Large
-//! products, and those whose operands lie the other way, go through the `gemm` crate, which packs.
+//! products, and those whose operands lie the other way, are packed ([`super::packed`]).
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -20,7 +20,7 @@ pub(super) fn block_rows(m: usize, k: usize, threads: usize) -> usize {
     by_cache.min(by_threads.max(1)).next_multiple_of(TILE_ROWS)
 }
 
-/// Whether A·Bᵀ is better left to the `gemm` crate: packing pays from so many rows and multiplications on. Measured with
+/// Whether A·Bᵀ is better left to [`super::packed`]: packing pays from so many rows and multiplications on. Measured with
 /// K = N = 256 to 4096 on a Zen 3: below, a tile of dot products is up to 9 times as fast; above, it has 80 % of the speed.
 pub(super) fn pays_to_pack(m: usize, n: usize, k: usize) -> bool {
     m >= 32 && m.saturating_mul(n).saturating_mul(k) > 8 << 20
@@ -136,79 +136,4 @@ fn tile<S: Simd, const R: usize, const C: usize>(
 #[inline(always)]
 fn part<'a, S: Simd>(matrix: &'a [f32], start: usize, panel: &std::ops::Range<usize>) -> (&'a [S::f32s], &'a [f32]) {
     S::as_simd_f32s(&matrix[start + panel.start..start + panel.end])
-}
-
-/// A matrix as it lies: element (i, j) at `data[i·row + j·column]`.
-#[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) row: usize,
-    pub(super) column: usize,
-}
-
-impl<'a> View<'a> {
-    /// Rows of `columns` elements, one behind the other.
-    pub(super) fn rows(data: &'a [f32], columns: usize) -> Self {
-        View { data, row: columns, column: 1 }
-    }
-
-    /// The same memory, read across.
-    pub(super) fn transposed(self) -> Self {
-        View { row: self.column, column: self.row, ..self }
-    }
-
-    /// Whether an m×n matrix of these strides lies within the data.
-    fn holds(&self, m: usize, n: usize) -> bool {
-        let end = |count: usize, stride: usize| (count.checked_sub(1)?).checked_mul(stride);
-        match (end(m, self.row), end(n, self.column)) {
-            (Some(row), Some(column)) => row.checked_add(column).is_some_and(|last| last < self.data.len()),
-            _ => true,
-        }
-    }
-}
-
-/// C (+)= A·B with C m×n in rows, A m×k, B k×n, on all threads of the pool.
-pub(super) fn general(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    if k == 0 {
-        if !accumulate {
-            c.fill(0.0);
-        }
-        return;
-    }
-    let within = m.checked_mul(n).is_some_and(|elements| elements <= c.len()) && a.holds(m, k) && b.holds(k, n);
-    assert!(within, "a product's operands are as long as its shape says");
-    call_gemm(c, a, b, (m, n, k), accumulate);
-}
-
-#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
-fn call_gemm(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
-    let scale = if accumulate { 1.0 } else { 0.0 };
-    // SAFETY: `general` has checked that every element of the m×n, m×k and k×n matrices lies within its slice; C is
-    // borrowed mutably, so it overlaps neither A nor B; strides are below isize::MAX because they index slices of f32.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.data.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            scale,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
 }

@@ -1,0 +1,46 @@
+//! What the `elbow` command does, as a library for its own tests and fuzz targets: there is no promise of stability here.
+//! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow eval` runs a layer.
+//!
+//! Whatever goes wrong is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod cpu;
+mod eval;
+pub mod failure;
+pub mod file;
+mod gpu;
+mod header;
+mod info;
+mod job;
+mod quiet;
+mod sweep;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use eval::check;
+
+/// The command, from its arguments to its exit code.
+pub fn run() -> ExitCode {
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return args::explain(&error),
+    };
+    if args.command.opens_device() {
+        quiet::driver();
+    }
+    let result = match &args.command {
+        args::Command::Info => info::run().map(|()| ExitCode::SUCCESS),
+        args::Command::Verify(verify) => verify::run(verify),
+        args::Command::Sweep(sweep) => sweep::run(sweep),
+        args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,182 @@
+//! Damaged files, ten thousand of them: each is read or refused, with no panic, and with no more memory than the file itself
+//! calls for. What is read is what the format's own library reads.
+
+mod mutate;
+
+use std::collections::BTreeMap;
+
+use elbow::Operand;
+use elbow_cli::{
+    check,
+    file::{self, Tensor},
+};
+use mutate::{Damage, close, good_files};
+use rand::{RngExt, SeedableRng as _, seq::IndexedRandom as _};
+use rand_chacha::ChaCha8Rng;
+use safetensors::SafeTensors;
+
+const FILES: usize = 10_000;
+
+/// Bytes that reading may hold at one time: the data once more (its numbers), 12 times the header, and room for a message.
+fn cap(bytes: &[u8]) -> u64 {
+    let declared = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
+    let rest = (bytes.len() as u64).saturating_sub(8);
+    let header = if declared > 1 << 20 || declared > rest { 0 } else { declared };
+    (rest - header) + 12 * header + (8 << 10)
+}
+
+/// Reads a file within its cap; gives what became of it, and which part of its cap that took.
+fn read(bytes: &[u8], what: &str) -> (Result<BTreeMap<Operand, Tensor>, String>, f64) {
+    let mut result = Err(String::new());
+    let held = allocation_counter::measure(|| result = file::parse("in", bytes).map_err(|e| e.to_string())).bytes_max;
+    let cap = cap(bytes);
+    assert!(held <= cap, "{what}: {held} bytes held, {cap} allowed");
+    (result, held as f64 / cap as f64)
+}
+
+/// The same tensors, by the format's own library.
+fn assert_same(bytes: &[u8], tensors: &BTreeMap<Operand, Tensor>, what: &str) {
+    let theirs =
+        SafeTensors::deserialize(bytes).map_err(|e| format!("{what}: read, but {e}")).expect("the same answer");
+    assert_eq!(theirs.len(), tensors.len(), "{what}: other tensors");
+    for (operand, tensor) in tensors {
+        let view = theirs.tensor(operand.name()).expect("as many tensors, and this one too");
+        let bytes: Vec<u8> = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        assert_eq!((view.shape(), view.data()), (&tensor.shape[..], &bytes[..]), "{what}: {operand}");
+    }
+}
+
+/// The ways to be refused: part of the message of each.
+const REASONS: [&str; 13] = [
+    "ends within the length of its header",
+    "bytes, 1048576 is the most",
+    "ends within its header",
+    "header: EOF while parsing",
+    "header: invalid type",
+    "header: number out of range",
+    "two entries are named",
+    "invalid offset for tensor",
+    "invalid shape, data type, or offset",
+    "overflow computing",
+    "bytes of data where the header says",
+    "expected tensors named x, w, b",
+    "expected dtype F32",
+];
+
+#[test]
+fn ten_thousand_damaged_files() {
+    let mut rng = ChaCha8Rng::seed_from_u64(0xE1B0);
+    let good = good_files();
+    let (mut accepted, mut refused, mut most) = (0, BTreeMap::new(), (0.0, String::new()));
+    for index in 0..FILES {
+        let damages: Vec<Damage> = [Damage::ALL[index % Damage::ALL.len()]]
+            .into_iter()
+            .chain((0..rng.random_range(0..2)).map(|_| *Damage::ALL.choose(&mut rng).expect("one of several")))
+            .collect();
+        let what = format!("file {index} {damages:?}");
+        let mut bytes = good.choose(&mut rng).expect("one of several").clone();
+        for damage in damages {
+            let other = good.choose(&mut rng).expect("one of several");
+            bytes = damage.done_to(bytes, other, &mut rng);
+        }
+        let (result, part) = read(&bytes, &what);
+        if part > most.0 {
+            most = (part, what.clone());
+        }
+        match result {
+            Ok(tensors) => {
+                accepted += 1;
+                assert_same(&bytes, &tensors, &what);
+                // The next step must take whatever was read; prelu is an activation that every operand goes with.
+                let _ = check("prelu", tensors);
+            }
+            Err(message) => {
+                let reason = REASONS.into_iter().find(|reason| message.contains(reason)).unwrap_or("other");
+                *refused.entry(reason).or_insert(0) += 1;
+                assert!(message.len() < 2000 && !message.contains('\n'), "{what}: {message}");
+            }
+        }
+    }
+    println!("{accepted} read, refused: {refused:#?}\nlargest part of the cap: {:.2} by {}", most.0, most.1);
+    assert!(accepted > FILES / 100, "only {accepted} were read: the damage does not get deep");
+    let unmet: Vec<_> = REASONS.into_iter().filter(|reason| !refused.contains_key(reason)).collect();
+    assert!(unmet.is_empty(), "no file was refused because of {unmet:?}");
+}
+
+#[test]
+fn good_files_are_read() {
+    for (index, bytes) in good_files().iter().enumerate() {
+        let what = format!("good file {index}");
+        let tensors = read(bytes, &what).0.unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_same(bytes, &tensors, &what);
+        check("prelu", tensors).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+}
+
+/// The file, its numbers, and 12 times the header.
+#[test]
+fn a_file_on_disk_is_held_once() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("damage-{}.st", std::process::id()));
+    let header = "{\"x\":{\"dtype\":\"F32\",\"shape\":[300001],\"data_offsets\":[0,1200004]}}";
+    let bytes = close(header, &[0; 1_200_004]);
+    std::fs::write(&path, &bytes).expect("a file");
+    let held = allocation_counter::measure(|| {
+        file::read(&path).expect("a good file");
+    });
+    std::fs::remove_file(&path).expect("no trace of it");
+    let cap = bytes.len() as u64 + cap(&bytes);
+    assert!(held.bytes_max <= cap, "{} bytes held, {cap} allowed", held.bytes_max);
+}
+
+#[test]
+fn no_part_of_a_file_is_read_for_the_whole() {
+    for bytes in good_files() {
+        for end in 0..bytes.len() {
+            let what = format!("{end} bytes of {}", bytes.len());
+            assert!(read(&bytes[..end], &what).0.is_err(), "{what} were read");
+        }
+    }
+}
+
+/// Headers that are as long as they may be, each made to grow in memory.
+#[test]
+fn the_largest_headers_stay_within_their_cap() {
+    let fill = |unit: &dyn Fn(usize) -> String| -> String {
+        let mut text = String::new();
+        for index in 0.. {
+            let next = unit(index);
+            if text.len() + next.len() > (1 << 20) - 200 {
+                break;
+            }
+            text += &next;
+        }
+        text
+    };
+    let ones = fill(&|_| "1,".into());
+    let zeros = fill(&|_| "0,".into());
+    let empty = "{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}";
+    let deep = (1 << 19) - 100;
+    let unknown =
+        |fields: String| format!("{{\"x\":{{{fields}\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}}}");
+    let headers = [
+        ("a shape of ones", format!("{{\"x\":{{\"dtype\":\"F32\",\"shape\":[{ones}1],\"data_offsets\":[0,4]}}}}")),
+        ("a shape of zeros", format!("{{\"x\":{{\"dtype\":\"F32\",\"shape\":[{zeros}0],\"data_offsets\":[0,0]}}}}")),
+        ("many tensors", format!("{{{}\"x\":{empty}}}", fill(&|i| format!("\"{i:x}\":{empty},")))),
+        (
+            "many notes",
+            format!("{{\"__metadata__\":{{{}\"\":\"\"}},\"x\":{empty}}}", fill(&|i| format!("\"{i:x}\":\"\","))),
+        ),
+        ("unknown fields", unknown(fill(&|i| format!("\"{i:x}\":[],")))),
+        ("a long name", format!("{{\"{}\":{empty}}}", fill(&|_| "\\n".into()))),
+        ("a long note", format!("{{\"__metadata__\":{{\"\":\"{}\"}},\"x\":{empty}}}", fill(&|_| "\\n".into()))),
+        ("depth", fill(&|_| "[".into())),
+        ("depth in an unknown field", unknown(format!("\"\":{}{},", "[".repeat(deep), "]".repeat(deep)))),
+        ("blanks", format!("{{\"x\":{empty}}}{}", fill(&|_| " ".into()))),
+    ];
+    for (what, header) in headers {
+        assert!(header.len() <= 1 << 20 && header.len() > 1_000_000, "{what}: {} bytes", header.len());
+        let data: &[u8] = if what == "a shape of ones" { &[0; 4] } else { &[] };
+        let (result, part) = read(&close(&header, data), what);
+        println!("{what}: {part:.2} of the cap, {:.90}", format!("{:?}", result.map(|tensors| tensors.len())));
+    }
+}

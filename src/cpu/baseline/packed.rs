@@ -1,0 +1,103 @@
+//! Products through the `gemm` crate, which packs: the large ones, and those whose operands lie the other way. It takes
+//! pointers, so this is one of the two files with unsafe code; [`product`] says why its call is sound.
+
+/// A matrix as it lies: element (i, j) at `data[i·row + j·column]`.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+impl<'a> View<'a> {
+    /// Rows of `columns` elements, one behind the other.
+    pub(super) fn rows(data: &'a [f32], columns: usize) -> Self {
+        View { data, row: columns, column: 1 }
+    }
+
+    /// The same memory, read across.
+    pub(super) fn transposed(self) -> Self {
+        View { row: self.column, column: self.row, ..self }
+    }
+
+    /// Whether an m×n matrix of these strides lies within the data; m and n are not 0.
+    fn holds(&self, m: usize, n: usize) -> bool {
+        let last = || (m - 1).checked_mul(self.row)?.checked_add((n - 1).checked_mul(self.column)?);
+        last().is_some_and(|last| last < self.data.len())
+    }
+}
+
+/// C (+)= A·B with C m×n in rows, A m×k, B k×n, on all threads of the pool.
+pub(super) fn product(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !accumulate {
+            c.fill(0.0);
+        }
+        return;
+    }
+    let within = m.checked_mul(n).is_some_and(|elements| elements <= c.len()) && a.holds(m, k) && b.holds(k, n);
+    assert!(within, "a product's operands are as long as its shape says");
+    call_gemm(c, a, b, (m, n, k), accumulate);
+}
+
+#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
+fn call_gemm(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+    let scale = if accumulate { 1.0 } else { 0.0 };
+    // SAFETY: `product` has checked that every element of the m×n, m×k and k×n matrices lies within its slice; C is
+    // borrowed mutably, so it overlaps neither A nor B; a stride that is used at all, for a second row or column, is below
+    // isize::MAX because it indexes a slice of f32.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            scale,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Any of these would read or write memory of others.
+    #[test]
+    fn operands_that_are_too_short_are_refused() {
+        let six = [1.0f32; 6];
+        let view = |row, column| View { data: &six, row, column };
+        let refused = |length: usize, a: View<'_>, b: View<'_>, size: (usize, usize, usize)| {
+            let mut c = vec![0.0; length];
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| product(&mut c, a, b, size, false))).is_err()
+        };
+        let good = view(3, 1);
+        assert!(!refused(4, good, view(2, 1), (2, 2, 3)), "2×3 by 3×2");
+        for (what, length, a, b, size) in [
+            ("C", 3, good, view(2, 1), (2, 2, 3)),
+            ("rows of A", 6, good, view(2, 1), (3, 2, 3)),
+            ("columns of A and rows of B", 4, good, view(2, 1), (2, 2, 4)),
+            ("columns of B", 6, good, view(2, 1), (2, 3, 3)),
+            ("a stride that wraps", 4, view(usize::MAX / 2 + 1, 1), view(2, 1), (3, 1, 3)),
+            ("strides whose sum wraps", 4, view(usize::MAX, 1), view(2, 1), (2, 2, 3)),
+        ] {
+            assert!(refused(length, a, b, size), "{what} too short");
+        }
+    }
+}
