@@ -1,5 +1,5 @@
-//! The CPU baseline against the f64 reference: every activation, both weight layouts, everything that can be saved,
-//! odd shapes, NaN and infinity. The accuracy of its functions: tests/cpu_properties/accuracy.rs.
+//! The CPU baseline against the f64 reference: every activation, both weight layouts, everything that can be saved, odd
+//! shapes, chains, long sums, threads. Random requests, the accuracy of its functions, NaN: tests/cpu_properties.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
 
@@ -7,7 +7,7 @@ use elbow::{
     activation::{Activation, Quantity, rows},
     cpu::{
         Elementwise, ForwardInputs,
-        baseline::{self, Alpha, BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace},
+        baseline::{self, BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace},
         reference,
     },
     error::Error,
@@ -76,12 +76,6 @@ impl Numbers {
     fn integers(&mut self, length: usize) -> Vec<f32> {
         (0..length).map(|_| (self.next() * 8.0).round()).collect()
     }
-}
-
-fn evaluate(activation: &Activation, quantity: Quantity, z: &[f32]) -> Vec<f32> {
-    let mut out = vec![f32::from_bits(0x7fc0_1234); z.len()];
-    baseline::evaluate(activation, quantity, Alpha::One(activation.params()[0]), z, &mut out);
-    out
 }
 
 /// A request with its operands.
@@ -364,52 +358,6 @@ fn zero_sizes() {
     let inputs = ForwardInputs { b: Some(&b), ..Default::default() };
     baseline::forward(&request, inputs, ForwardOutputs { y: &mut y, ..Default::default() }).unwrap();
     assert_eq!(y, [1.0, 0.0, 2.0, 1.0, 0.0, 2.0, 9.0], "K = 0 is act(b), and what lies behind y is untouched");
-}
-
-#[test]
-fn nan_and_infinity() {
-    for activation in activations() {
-        for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
-            let request = AffineRequest { layout, ..AffineRequest::new(9, 21, 17, activation) };
-            let mut case = Case::new(request, |numbers, length| numbers.vec(length));
-            case.x[3 * 17 + 5] = f32::NAN;
-            let mut z = vec![0.0; 9 * 21];
-            let y = case.forward(SavedOut::Z(&mut z));
-            for (i, y) in y.iter().enumerate() {
-                assert_eq!(y.is_nan(), i / 21 == 3, "{activation}: NaN in a row of x stays in that row of y");
-            }
-            let backward = BackwardRequest {
-                affine: request,
-                gradients: Gradients { x: Want::Overwrite, b: Want::Overwrite, ..Default::default() },
-                road: Road::Auto,
-                upstream_is_dz: false,
-                below: None,
-            };
-            let (mut dx, mut db) = (vec![0.0; 9 * 17], vec![0.0; 21]);
-            let inputs = BackwardInputs { w: &case.w, dy: &case.dy, saved: SavedIn::Z(&z), ..Default::default() };
-            let outputs = BackwardOutputs { dx: Some(&mut dx), db: Some(&mut db), ..Default::default() };
-            baseline::backward(&backward, inputs, outputs, &mut Workspace::new()).unwrap();
-            if activation != Activation::IDENTITY {
-                for (i, dx) in dx.iter().enumerate() {
-                    assert_eq!(dx.is_nan(), i / 17 == 3, "{activation}: dx[{i}]");
-                }
-                assert!(db.iter().all(|db| db.is_nan()), "{activation}");
-            }
-        }
-    }
-    let limits = [
-        (Activation::GELU_ERF, 0.0),
-        (Activation::GELU_TANH, 0.0),
-        (Activation::SILU, 0.0),
-        (Activation::MISH, 0.0),
-        (Activation::HARDSWISH, 0.0),
-        (Activation::TANH, -1.0),
-        (Activation::SOFTSIGN, -1.0),
-        (Activation::SELU, -1.758_099_3),
-    ];
-    for (activation, limit) in limits {
-        assert_eq!(evaluate(&activation, Quantity::Value, &[f32::NEG_INFINITY]), [limit], "{activation}");
-    }
 }
 
 #[test]

@@ -97,7 +97,8 @@ impl Tally {
         };
         let (error, allowed) = ((value - exact).abs(), TOLERANCE * size);
         require!(
-            error <= allowed + noise,
+            // Below, f64 itself loses digits on the way.
+            error <= allowed + noise + 1e-280,
             "{activation} {quantity:?} at {z:e} is {exact:e}, by differences {value:e} ± {noise:e}"
         );
         let mut counts = self.0.borrow_mut();

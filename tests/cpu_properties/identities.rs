@@ -194,10 +194,7 @@ fn one_activation_is_made_of_others() {
         ("mish", |of, z| z * of("tanh", of("softplus", z))),
         ("tanhshrink", |of, z| z - of("tanh", z)),
         ("softshrink(0.5)", |of, z| z - of("hardtanh(-0.5,0.5)", z)),
-        ("selu", |of, z| {
-            1.0507009873554805 * of("relu", z)
-                - 1.7580993408473768 * of("relu", of("elu", -z.abs()).abs()) * f64::from(z < 0.0)
-        }),
+        ("selu", |of, z| if z > 0.0 { 1.0507009873554805 * z } else { 1.7580993408473768 * of("elu", z) }),
         ("gelu_tanh", |of, z| {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (z + 0.044715 * z * z * z);
             z * 0.5 * (1.0 + of("tanh", u))
@@ -248,7 +245,8 @@ fn soft_relus_are_as_far_from_relu_as_their_alpha_says_and_no_farther() {
             require!(!clearly_off || distance(z) < farthest, "{activation} at {z:e} is as far as at {at:e}");
             let got = (f64::from(y) - z.max(0.0)).abs();
             let slack = tolerance * ulp(size(&activation, Quantity::Value, z));
-            require!(got <= farthest + slack, "{activation} at {z:e}: {got:e} in f32");
+            let beyond = activation.value(z) >= f64::from(f32::MAX);
+            require!(beyond || got <= farthest + slack, "{activation} at {z:e}: {got:e} in f32");
         }
         Ok(())
     });

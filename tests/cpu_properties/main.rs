@@ -9,7 +9,9 @@
 mod accuracy;
 mod baseline;
 mod common;
+mod contract;
 mod gradients;
 mod identities;
 mod layer;
+mod nan;
 mod shape;

@@ -67,7 +67,7 @@ fn places(activation: &Activation) -> Vec<f64> {
     let mut places: Vec<f64> = kinks.windows(2).map(|pair| 0.5 * (pair[0] + pair[1])).collect();
     for scale in scales(activation) {
         places.extend((-800..=800).map(|i| f64::from(i) * 0.0125 * scale));
-        places.extend([-40.0, -20.0, 20.0, 40.0].map(|u| u * scale));
+        places.extend([-1e6, -40.0, -20.0, 20.0, 40.0, 1e6].map(|u| u * scale));
     }
     for kink in kinks {
         let near = if kink == 0.0 { 1e-100 } else { 1e-12 * kink.abs() };
@@ -102,7 +102,7 @@ fn lipschitz_is_reached_and_not_passed() {
             // The ramp of a hardsigmoid with a huge offset lies between two numbers of f64.
             let hidden = activation.kind() == Kind::HardsigmoidAffine && activation.params()[1].abs() > 1e9;
             require!(steepest <= lipschitz * (1.0 + 1e-14), "{activation}: {steepest} > {lipschitz}");
-            require!(hidden || steepest >= lipschitz * (1.0 - 1e-3), "{activation}: {steepest} < {lipschitz}");
+            require!(hidden || steepest >= lipschitz * (1.0 - 1e-4), "{activation}: {steepest} < {lipschitz}");
         } else {
             let most = steepest.max(steepest_chord).max(activation.slope(1e6).abs());
             require!(most > 1e4, "{activation}: no steeper than {most}");
