@@ -1,4 +1,5 @@
-//! The judge is judged: tiny cases by hand, and every gradient against central differences.
+//! The judge is judged: tiny cases by hand, two layers in a chain against central differences, errors. Every gradient of
+//! random requests against differences: tests/cpu_properties/layer.rs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
 
@@ -134,57 +135,11 @@ fn agree(what: &str, gradient: &reference::Gradient, numeric: impl Fn(usize) -> 
     }
 }
 
-/// No numbers stand for no operand.
-fn some(alphas: &[f32]) -> Option<&[f32]> {
-    (!alphas.is_empty()).then_some(alphas)
-}
-
 /// Smooth where it is tested: jumps of the function itself have no derivative to find.
 fn smooth() -> Vec<Activation> {
     let parsed = ["leaky_relu(0.25)", "elu(0.5)", "celu(2)", "softplus(2)", "squareplus(1)", "swish(1.5)", "swish(-1)"];
     let plain = ["gelu_erf", "gelu_tanh", "silu", "mish", "tanh", "sigmoid", "relu", "tanhshrink", "logsigmoid"];
     parsed.iter().chain(&plain).map(|text| text.parse().unwrap()).collect()
-}
-
-#[test]
-fn gradients_are_derivatives() {
-    let (m, n, k) = (3, 4, 2);
-    for activation in smooth() {
-        for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
-            for alpha in [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel] {
-                if alpha != AlphaSource::Constant && !activation.has_alpha() {
-                    continue;
-                }
-                let request = AffineRequest { layout, alpha, ..AffineRequest::new(m, n, k, activation) };
-                let (x, w, b, dy) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3), numbers(m * n, 4));
-                let alphas = match alpha {
-                    AlphaSource::Constant => vec![],
-                    AlphaSource::PerLayer => vec![activation.params()[0]],
-                    AlphaSource::PerChannel => (0..n).map(|i| activation.params()[0] + i as f32 / 8.0).collect(),
-                };
-                let loss = |x: &[f32], w: &[f32], b: &[f32], alphas: &[f32]| -> f64 {
-                    let inputs = ForwardInputs { x, w, b: Some(b), alpha: some(alphas), residual: None };
-                    let y = reference::forward(&request, inputs).unwrap().y;
-                    y.iter().zip(&dy).map(|(y, dy)| y * f64::from(*dy)).sum()
-                };
-                let inputs = reference::BackwardInputs {
-                    x: &x,
-                    w: &w,
-                    b: Some(&b),
-                    alpha: some(&alphas),
-                    dy: &dy,
-                    ..Default::default()
-                };
-                let out = reference::backward(&backward_of(request), inputs).unwrap();
-                agree("dx", &out.dx, |i| differentiate(&x, i, |x| loss(x, &w, &b, &alphas)));
-                agree("dw", &out.dw, |i| differentiate(&w, i, |w| loss(&x, w, &b, &alphas)));
-                agree("db", &out.db, |i| differentiate(&b, i, |b| loss(&x, &w, b, &alphas)));
-                if alpha != AlphaSource::Constant {
-                    agree("dalpha", &out.dalpha, |i| differentiate(&alphas, i, |a| loss(&x, &w, &b, a)));
-                }
-            }
-        }
-    }
 }
 
 #[test]
@@ -232,28 +187,5 @@ fn a_chain_is_two_layers() {
         let out = reference::backward(&request, inputs).unwrap();
         agree("db_below", &out.db_below, |i| differentiate(&c, i, |c| loss(c, &alpha)));
         agree("dalpha_below", &out.dalpha_below, |i| differentiate(&alpha, i, |alpha| loss(&c, alpha)));
-    }
-}
-
-#[test]
-fn double_backward_is_a_derivative() {
-    let (rows, channels) = (3, 4);
-    for activation in smooth() {
-        let alpha = if activation.has_alpha() { AlphaSource::PerChannel } else { AlphaSource::Constant };
-        let request = Elementwise { rows, channels, activation, alpha };
-        let (x, dy, ddx) = (numbers(12, 1), numbers(12, 2), numbers(12, 3));
-        let count = if activation.has_alpha() { channels } else { 0 };
-        let alphas: Vec<f32> = (0..count).map(|i| activation.params()[0] + i as f32 / 8.0).collect();
-        let loss = |x: &[f32], alphas: &[f32], dy: &[f32]| -> f64 {
-            let dx = reference::elementwise::backward(&request, x, some(alphas), dy).unwrap().dx;
-            dx.iter().zip(&ddx).map(|(dx, ddx)| dx * f64::from(*ddx)).sum()
-        };
-        let out = reference::elementwise::double_backward(&request, &x, some(&alphas), &dy, &ddx).unwrap();
-        let plain = |value: &[f64]| reference::Gradient { value: value.to_vec(), terms: vec![1.0; value.len()] };
-        agree("ddy", &plain(&out.ddy), |i| differentiate(&dy, i, |dy| loss(&x, &alphas, dy)));
-        agree("dx2", &plain(&out.dx2), |i| differentiate(&x, i, |x| loss(x, &alphas, &dy)));
-        if activation.has_alpha() {
-            agree("dalpha2", &out.dalpha2, |i| differentiate(&alphas, i, |alphas| loss(&x, alphas, &dy)));
-        }
     }
 }

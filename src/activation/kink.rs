@@ -2,7 +2,8 @@
 
 use super::{Activation, Kind};
 
-/// A point where the slope or the curvature jumps, and the slope that is declared there (PyTorch's).
+/// A point where the slope, the curvature or a derivative by a learnable α jumps, and the slope that is declared there
+/// (PyTorch's).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kink {
     /// The place on the z axis.
@@ -16,8 +17,9 @@ impl Activation {
     pub fn kinks(&self) -> Vec<Kink> {
         let [a, b] = self.params.map(f64::from);
         let mut at = match self.kind {
+            Kind::Hardtanh if a == b => vec![],
             Kind::Relu | Kind::LeakyRelu | Kind::Prelu | Kind::ReluSquared => vec![0.0],
-            Kind::Elu | Kind::Celu | Kind::Selu => vec![0.0],
+            Kind::Elu | Kind::Celu | Kind::Selu | Kind::Softsign => vec![0.0],
             Kind::ClippedRelu | Kind::Relu6 => vec![0.0, a],
             Kind::Hardtanh => vec![a, b],
             Kind::ThresholdedRelu | Kind::Threshold => vec![a],

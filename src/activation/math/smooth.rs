@@ -90,7 +90,8 @@ impl Logistic {
     pub(super) fn of(beta: f64, z: f64) -> Logistic {
         let u = Pair::product(beta, z.clamp(-f64::MAX, f64::MAX));
         let negative = u.h < 0.0;
-        let t = u.h.abs().min(1e4);
+        // Not `min`, which would hide an α that became NaN.
+        let t = if u.h.abs() > 1e4 { 1e4 } else { u.h.abs() };
         let e = exp_pair(
             -t,
             if t == 1e4 {

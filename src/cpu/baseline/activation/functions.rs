@@ -176,8 +176,8 @@ impl Functions for Elu {
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
-        let q = decay_far(z, 0.0);
-        select(z > 0.0, 1.0, q.scaled.times_far(a * q.scaled.m, 0))
+        let (q, factor) = (decay_far(z, 0.0), split(a));
+        select(z > 0.0, 1.0, q.scaled.times_far(factor.m * q.scaled.m, factor.n))
     }
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, _s: f32) -> f32 {
@@ -222,10 +222,9 @@ impl Functions for Celu {
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
-        let m = expm1(high);
-        // The rest of the quotient moves e^u by low·e^u, unless that is 0 or infinite.
-        let inside = (high.abs() < FAR) & (m <= f32::MAX);
-        select(z > 0.0, z, a * (m + select(inside, low * (m + 1.0), 0.0)))
+        // A quotient that is small is a straight line, and one that has vanished too.
+        let line = (z > 0.0) | (high.abs() < f32::EPSILON / 4.0);
+        select(line, z, expm1_times(a, high, low))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -236,8 +235,8 @@ impl Functions for Celu {
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
-        let e = exp_far(high, low);
-        select(z > 0.0, 0.0, e.times_far(e.m / a, 0))
+        let (e, divisor) = (exp_far(high, low), split(a));
+        select(z > 0.0, 0.0, e.times_far(e.m / divisor.m, -divisor.n))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
@@ -266,9 +265,9 @@ impl Functions for Celu {
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = quotient(z, a);
-        let e = exp_far(high, low);
+        let (e, divisor) = (exp_far(high, low), split(a));
         let u = clamp_abs(high, FAR).copysign(high);
-        select(z > 0.0, 0.0, e.times_far(-u * e.m / a, 0))
+        select(z > 0.0, 0.0, e.times_far(-u * e.m / divisor.m, -divisor.n))
     }
 }
 
@@ -279,41 +278,42 @@ impl Functions for Softplus {
     #[inline(always)]
     fn act(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
-        let q = decay_far(high, low);
-        let bend = q.scaled.times_far(log1p_mantissa(q) / a, 0);
-        select(above(high, low, s), z, select(z > 0.0, z, 0.0) + unless_nan(z, bend))
+        let (q, divisor) = (decay_far(high, low), split(a));
+        let bend = q.scaled.times_far(log1p_mantissa(q) / divisor.m, -divisor.n);
+        select(above(high, low, s, z, a), z, select(z > 0.0, z, 0.0) + unless_nan(z, bend))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
-        select(above(high, low, s), 1.0, logistic(high, low))
+        select(above(high, low, s, z, a), 1.0, logistic(high, low))
     }
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
-        let q = decay_far(high, low);
-        select(above(high, low, s), 0.0, q.scaled.times_far(a * q.scaled.m / (q.d * q.d), 0))
+        let (q, factor) = (decay_far(high, low), split(a));
+        select(above(high, low, s, z, a), 0.0, q.scaled.times_far(factor.m * q.scaled.m / (q.d * q.d), factor.n))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
-        let q = decay_far(high, low);
+        let (q, divisor) = (decay_far(high, low), split(a));
         let sum = q.t * q.scaled.m / q.d + log1p_mantissa(q);
-        select(above(high, low, s), 0.0, -q.scaled.times_far(sum / a, 0) / a)
+        select(above(high, low, s, z, a), 0.0, -q.scaled.times_far(sum / divisor.m / divisor.m, -2 * divisor.n))
     }
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
         let (x, power) = scaled_down(z);
-        select(above(high, low, s), 0.0, q.scaled.times_far(x * q.scaled.m / (q.d * q.d), power))
+        select(above(high, low, s, z, a), 0.0, q.scaled.times_far(x * q.scaled.m / (q.d * q.d), power))
     }
 }
 
-/// high + low > s.
+/// αx > s, from the product as high + low; where s is 0 by the signs, for the product may have vanished.
 #[inline(always)]
-fn above(high: f32, low: f32, s: f32) -> bool {
-    (high > s) | ((high == s) & (low > 0.0))
+fn above(high: f32, low: f32, s: f32, z: f32, a: f32) -> bool {
+    let positive = ((a > 0.0) & (z > 0.0)) | ((a < 0.0) & (z < 0.0));
+    if s == 0.0 { positive } else { (high > s) | ((high == s) & (low > 0.0)) }
 }
 
 /// σ(high + low).
@@ -489,7 +489,8 @@ impl Functions for Swish {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
         let bracket = 2.0 * q.d - q.t * (1.0 - q.e);
-        q.scaled.times_far(a * (q.scaled.m * bracket / (q.d * q.d * q.d)), 0)
+        let factor = split(a);
+        q.scaled.times_far(factor.m * (q.scaled.m * bracket / (q.d * q.d * q.d)), factor.n)
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {

@@ -58,6 +58,18 @@ pub(super) fn scaled_down(x: f32) -> (f32, i32) {
     (finite(x) * select(large, 1.0 / 4096.0, 1.0), if large { 12 } else { 0 })
 }
 
+/// x as m·2ⁿ with |m| in [1, 2), a factor or divisor that lets nothing overflow or vanish on the way; 0, inf and NaN are
+/// their own m.
+#[inline(always)]
+pub(super) fn split(x: f32) -> Scaled {
+    let tiny = x.abs() < f32::MIN_POSITIVE;
+    let bits = (x * select(tiny, 16_777_216.0, 1.0)).to_bits();
+    let m = f32::from_bits(bits & 0x807f_ffff | 0x3f80_0000);
+    let n = ((bits >> 23 & 0xff) as i32).wrapping_sub(if tiny { 127 + 24 } else { 127 });
+    let ordinary = (x != 0.0) & (x.abs() <= f32::MAX);
+    Scaled { m: select(ordinary, m, x), n: if ordinary { n } else { 0 } }
+}
+
 /// The nearest integer, as a number and as an integer.
 #[inline(always)]
 fn round(x: f32) -> (f32, i32) {
@@ -167,6 +179,9 @@ pub(super) fn product(beta: f32, x: f32) -> (f32, f32) {
 /// x/a as high + low.
 #[inline(always)]
 pub(super) fn quotient(x: f32, a: f32) -> (f32, f32) {
+    // What high leaves of x is far below a: room for it where a is small.
+    let room = select(a.abs() < 1e-18, 18_446_744_073_709_551_616.0, 1.0);
+    let (x, a) = (x * room, a * room);
     let high = x / a;
     (high, -fma(high, a, -x) / a)
 }
@@ -178,17 +193,32 @@ pub(super) fn exp_far(high: f32, low: f32) -> Scaled {
     exp(clamp_abs(high, FAR).copysign(high), select(inside, low, 0.0))
 }
 
-/// e^v - 1.
+/// e^(x + low) - 1 where it is below √2, and as a mantissa and a power of two.
 #[inline(always)]
-pub(super) fn expm1(v: f32) -> f32 {
-    let x = select(v < -20.0, -20.0, v);
-    let x = select(x > 90.0, 90.0, x);
+fn expm1_parts(x: f32, low: f32) -> (f32, Scaled) {
     let (n, integer) = round(x * LOG2E);
-    let r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x));
+    let r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)) + low;
     let p = horner(r, [0.5, 0.166_666_67, 0.041_666_325, 0.008_333_22, 0.001_394_321, 0.000_199_621_72]);
     let m = fma(r * r, p, r);
     let inverse = select(integer > 100, 0.0, power_of_two(integer.wrapping_neg()));
-    select(integer == 0, m, Scaled { m, n: integer }.times(m + (1.0 - inverse)))
+    (m, Scaled { m: m + (1.0 - inverse), n: integer })
+}
+
+/// e^v - 1 for v up to 88.
+#[inline(always)]
+pub(super) fn expm1(v: f32) -> f32 {
+    let x = select(v < -20.0, -20.0, select(v > 90.0, 90.0, v));
+    let (near, far) = expm1_parts(x, 0.0);
+    select(far.n == 0, near, far.times(far.m))
+}
+
+/// a·(e^(high + low) - 1), which may be finite where e^high is not.
+#[inline(always)]
+pub(super) fn expm1_times(a: f32, high: f32, low: f32) -> f32 {
+    let x = select(high < -20.0, -20.0, select(high > FAR, FAR, high));
+    let (near, far) = expm1_parts(x, select(x == high, low, 0.0));
+    let factor = split(a);
+    select(far.n == 0, a * near, far.times_far(factor.m * far.m, factor.n))
 }
 
 /// ln(1 + e) with its power of two not yet applied: e = e^-t as in [`Decay`].

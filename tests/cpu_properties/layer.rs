@@ -1,0 +1,282 @@
+//! The gradients of the layer are its derivatives: `cpu::reference::backward` against differences of `forward`, and the
+//! double backward against differences of the backward, for random requests with exactly representable steps.
+
+use std::cell::Cell;
+
+use elbow::{
+    activation::Activation,
+    cpu::{Elementwise, ForwardInputs, reference},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want, WeightLayout},
+};
+use proptest::{prelude::*, test_runner::TestCaseResult};
+
+use crate::{
+    common::{Numbers, any_ordinary, check},
+    require,
+};
+
+/// Where α comes from, for the activations that have one.
+fn source(activation: &Activation) -> BoxedStrategy<AlphaSource> {
+    if activation.has_alpha() {
+        prop::sample::select(vec![AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel]).boxed()
+    } else {
+        Just(AlphaSource::Constant).boxed()
+    }
+}
+
+fn with_source() -> impl Strategy<Value = (Activation, AlphaSource)> {
+    any_ordinary().prop_flat_map(|activation| (Just(activation), source(&activation)))
+}
+
+/// α as an operand: ten significant bits, and of the sign that its domain asks for.
+fn alphas(activation: &Activation, source: AlphaSource, channels: usize) -> Vec<f32> {
+    let count = match source {
+        AlphaSource::Constant => 0,
+        AlphaSource::PerLayer => 1,
+        AlphaSource::PerChannel => channels,
+    };
+    (0..count).map(|i| activation.params()[0] * (1.0 + (i % 4) as f32 / 4.0)).collect()
+}
+
+/// α as an operand, unless it is a constant.
+fn operand(source: AlphaSource, alpha: &[f32]) -> Option<&[f32]> {
+    (source != AlphaSource::Constant).then_some(alpha)
+}
+
+/// The first and widest step: 2⁻⁷ for operands, the same share of its power of two for α.
+const STEP: f64 = 1.0 / 128.0;
+
+fn step(value: f32, is_alpha: bool) -> f64 {
+    if is_alpha { STEP * f64::from(value.abs()).log2().floor().exp2() } else { STEP }
+}
+
+/// ∂loss/∂values[i]: central differences at four steps, extrapolated; the error is of order h⁸.
+fn derivative(values: &[f32], i: usize, first: f64, loss: impl Fn(Vec<f32>) -> f64) -> f64 {
+    let at = |h: f64| {
+        let mut moved = values.to_vec();
+        moved[i] = (f64::from(values[i]) + h) as f32;
+        assert_eq!(f64::from(moved[i]) - f64::from(values[i]), h, "the step is exact");
+        loss(moved)
+    };
+    let mut column: Vec<f64> =
+        (0..4).map(|level| first / f64::from(1 << level)).map(|h| (at(h) - at(-h)) / (2.0 * h)).collect();
+    for power in [4.0, 16.0, 64.0] {
+        column = column.windows(2).map(|pair| (power * pair[1] - pair[0]) / (power - 1.0)).collect();
+    }
+    column[0]
+}
+
+/// A gradient against the derivatives by each of the operand's numbers. `size` is that of the loss.
+fn agrees(
+    name: &str,
+    gradient: &reference::Gradient,
+    operand: &[f32],
+    size: f64,
+    loss: impl Fn(Vec<f32>) -> f64,
+) -> TestCaseResult {
+    require!(gradient.value.len() == operand.len(), "{name} has {} elements", gradient.value.len());
+    for i in 0..operand.len() {
+        let first = step(operand[i], name.starts_with("dalpha"));
+        let numeric = derivative(operand, i, first, &loss);
+        let allowed = 1e-8 * gradient.terms[i] + 1e-13 * (1.0 + size) / first;
+        let value = gradient.value[i];
+        require!((value - numeric).abs() <= allowed, "{name}[{i}] is {value}, by differences {numeric} ± {allowed:e}");
+    }
+    Ok(())
+}
+
+/// Whether a step of an operand (or of α, with which some kinks move) may carry a z across a kink.
+fn near_a_kink(activation: &Activation, source: AlphaSource, alphas: &[f32], z: &[f64]) -> bool {
+    z.iter().enumerate().any(|(i, z)| {
+        let activation = match source {
+            AlphaSource::Constant => *activation,
+            AlphaSource::PerLayer => activation.with_alpha(alphas[0]),
+            AlphaSource::PerChannel => activation.with_alpha(alphas[i % alphas.len()]),
+        };
+        let reach = 2.0 * (STEP + step(activation.params()[0], true));
+        activation.kinks().iter().any(|kink| (kink.at - z).abs() < reach)
+    })
+}
+
+/// A random layer; the numbers of its operands follow from the seed.
+fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
+    let choices = (any::<bool>(), any::<bool>(), any::<bool>());
+    let saved = prop::sample::select(vec![Saved::Auto, Saved::Z, Saved::None]);
+    (0..5usize, 0..5usize, 0..5usize, with_source(), choices, saved, any::<u64>()).prop_map(
+        |(m, n, k, (activation, alpha), (out_in, bias, residual), saved, seed)| {
+            let layout = if out_in { WeightLayout::OutIn } else { WeightLayout::InOut };
+            (AffineRequest { m, n, k, layout, activation, alpha, bias, residual, saved }, seed)
+        },
+    )
+}
+
+/// The operands of forward; those that the request has not stay unread.
+#[derive(Clone)]
+struct Operands {
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    alpha: Vec<f32>,
+    residual: Vec<f32>,
+}
+
+impl Operands {
+    fn new(request: &AffineRequest, numbers: &mut Numbers) -> Self {
+        let AffineRequest { m, n, k, .. } = *request;
+        let [x, w, b, residual] = [m * k, n * k, n, m * n].map(|length| numbers.dyadic(length));
+        Operands { x, w, b, residual, alpha: alphas(&request.activation, request.alpha, n) }
+    }
+
+    fn forward(&self, request: &AffineRequest) -> reference::ForwardOutputs {
+        let inputs = ForwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: request.bias.then_some(&self.b),
+            alpha: operand(request.alpha, &self.alpha),
+            residual: request.residual.then_some(&self.residual),
+        };
+        reference::forward(request, inputs).unwrap()
+    }
+
+    /// The operands of backward, without a layer below.
+    fn backward<'a>(&'a self, request: &AffineRequest, dy: &'a [f32]) -> reference::BackwardInputs<'a> {
+        reference::BackwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: request.bias.then_some(&self.b),
+            alpha: operand(request.alpha, &self.alpha),
+            dy,
+            ..Default::default()
+        }
+    }
+}
+
+fn backward_of(affine: AffineRequest) -> BackwardRequest {
+    BackwardRequest { affine, gradients: Gradients::default(), road: Road::Auto, upstream_is_dz: false, below: None }
+}
+
+/// Σ values ⊙ weights, and Σ of the absolute terms.
+fn weighted(values: &[f64], weights: impl Iterator<Item = f64>) -> [f64; 2] {
+    let terms = values.iter().zip(weights).map(|(value, weight)| value * weight);
+    terms.fold([0.0; 2], |[sum, size], term| [sum + term, size + term.abs()])
+}
+
+#[test]
+fn the_gradients_of_a_layer_are_its_derivatives() {
+    let (all, clear) = (Cell::new(0), Cell::new(0));
+    let property = |((request, seed), upstream_is_dz): ((AffineRequest, u64), bool)| {
+        all.set(all.get() + 1);
+        let mut numbers = Numbers(seed);
+        let operands = Operands::new(&request, &mut numbers);
+        let dy = numbers.dyadic(request.m * request.n);
+        if near_a_kink(&request.activation, request.alpha, &operands.alpha, &operands.forward(&request).z) {
+            return Ok(());
+        }
+        clear.set(clear.get() + 1);
+        // If dz is given, it is the gradient of z: then the loss is Σ z dz.
+        let both = |operands: &Operands| {
+            let out = operands.forward(&request);
+            weighted(if upstream_is_dz { &out.z } else { &out.y }, dy.iter().map(|dy| f64::from(*dy)))
+        };
+        let loss = |operands: Operands| both(&operands)[0];
+        let size = both(&operands)[1];
+        let backward = BackwardRequest { upstream_is_dz, ..backward_of(request) };
+        let out = reference::backward(&backward, operands.backward(&request, &dy)).unwrap();
+        let Operands { x, w, b, alpha, residual } = &operands;
+        agrees("dx", &out.dx, x, size, |x| loss(Operands { x, ..operands.clone() }))?;
+        agrees("dw", &out.dw, w, size, |w| loss(Operands { w, ..operands.clone() }))?;
+        if request.bias {
+            agrees("db", &out.db, b, size, |b| loss(Operands { b, ..operands.clone() }))?;
+        }
+        if request.alpha != AlphaSource::Constant {
+            agrees("dalpha", &out.dalpha, alpha, size, |alpha| loss(Operands { alpha, ..operands.clone() }))?;
+        }
+        if request.residual && !upstream_is_dz {
+            agrees("dresidual", &out.dresidual, residual, size, |residual| {
+                loss(Operands { residual, ..operands.clone() })
+            })?;
+        }
+        Ok(())
+    };
+    check(1_500, &(requests(), any::<bool>()), property).unwrap();
+    assert!(2 * clear.get() > all.get(), "{} of {} cases clear of kinks", clear.get(), all.get());
+}
+
+#[test]
+fn a_chain_goes_on_through_the_layer_below() {
+    let (all, clear) = (Cell::new(0), Cell::new(0));
+    let property = |((request, seed), (below, source)): ((AffineRequest, u64), (Activation, AlphaSource))| {
+        all.set(all.get() + 1);
+        let AffineRequest { m, n, k, .. } = request;
+        let mut numbers = Numbers(seed);
+        let operands = Operands::new(&request, &mut numbers);
+        let (dy, z_below) = (numbers.dyadic(m * n), numbers.dyadic(m * k));
+        let alpha_below = alphas(&below, source, k);
+        let z: Vec<f64> = z_below.iter().map(|z| f64::from(*z)).collect();
+        if near_a_kink(&below, source, &alpha_below, &z) {
+            return Ok(());
+        }
+        clear.set(clear.get() + 1);
+        let chain = Below { activation: below, alpha: source, saved: Saved::Z, db: Want::No, dalpha: Want::No };
+        let inputs = reference::BackwardInputs {
+            z_below: Some(&z_below),
+            alpha_below: operand(source, &alpha_below),
+            ..operands.backward(&request, &dy)
+        };
+        let out = reference::backward(&BackwardRequest { below: Some(chain), ..backward_of(request) }, inputs).unwrap();
+        // By the chain rule: the loss of the layer below alone, with dx as what comes from above.
+        let elementwise = Elementwise { rows: m, channels: k, activation: below, alpha: source };
+        let both = |z: &[f32], alpha: &[f32]| {
+            let y = reference::elementwise::forward(&elementwise, z, operand(source, alpha)).unwrap();
+            weighted(&y, out.dx.value.iter().copied())
+        };
+        let loss = |z: &[f32], alpha: &[f32]| both(z, alpha)[0];
+        let size = both(&z_below, &alpha_below)[1];
+        agrees("dz_below", &out.dz_below, &z_below, size, |z| loss(&z, &alpha_below))?;
+        // A bias moves its whole column.
+        let shifted = |shifts: Vec<f32>| z_below.iter().enumerate().map(|(i, z)| z + shifts[i % k]).collect::<Vec<_>>();
+        agrees("db_below", &out.db_below, &vec![0.0; k], size, |shifts| loss(&shifted(shifts), &alpha_below))?;
+        if source != AlphaSource::Constant {
+            agrees("dalpha_below", &out.dalpha_below, &alpha_below, size, |alpha| loss(&z_below, &alpha))?;
+        }
+        Ok(())
+    };
+    check(1_000, &(requests(), with_source()), property).unwrap();
+    assert!(2 * clear.get() > all.get(), "{} of {} cases clear of kinks", clear.get(), all.get());
+}
+
+#[test]
+fn the_double_backward_is_the_derivative_of_the_backward() {
+    let (all, clear) = (Cell::new(0), Cell::new(0));
+    let property = |((activation, source), rows, channels, seed): ((Activation, AlphaSource), usize, usize, u64)| {
+        all.set(all.get() + 1);
+        let request = Elementwise { rows, channels, activation, alpha: source };
+        let mut numbers = Numbers(seed);
+        let [x, dy, ddx] = [(); 3].map(|()| numbers.dyadic(rows * channels));
+        let alpha = alphas(&activation, source, channels);
+        let z: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        if near_a_kink(&activation, source, &alpha, &z) {
+            return Ok(());
+        }
+        clear.set(clear.get() + 1);
+        let out = reference::elementwise::double_backward(&request, &x, operand(source, &alpha), &dy, &ddx).unwrap();
+        let both = |x: &[f32], alpha: &[f32], dy: &[f32]| {
+            let dx = reference::elementwise::backward(&request, x, operand(source, alpha), dy).unwrap().dx;
+            weighted(&dx, ddx.iter().map(|ddx| f64::from(*ddx)))
+        };
+        let loss = |x: &[f32], alpha: &[f32], dy: &[f32]| both(x, alpha, dy)[0];
+        let size = both(&x, &alpha, &dy)[1];
+        let elements = |value: &[f64]| {
+            let terms = value.iter().map(|value| value.abs()).collect();
+            reference::Gradient { value: value.to_vec(), terms }
+        };
+        agrees("ddy", &elements(&out.ddy), &dy, size, |dy| loss(&x, &alpha, &dy))?;
+        agrees("dx2", &elements(&out.dx2), &x, size, |x| loss(&x, &alpha, &dy))?;
+        if source != AlphaSource::Constant {
+            agrees("dalpha2", &out.dalpha2, &alpha, size, |alpha| loss(&x, &alpha, &dy))?;
+        }
+        Ok(())
+    };
+    check(1_500, &(with_source(), 0..4usize, 0..5usize, any::<u64>()), property).unwrap();
+    assert!(2 * clear.get() > all.get(), "{} of {} cases clear of kinks", clear.get(), all.get());
+}

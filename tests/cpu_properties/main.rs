@@ -1,0 +1,17 @@
+//! What holds for every activation and for every request, without an adapter: properties of the f64 mathematics and of
+//! both CPU roads, over random parameters, inputs, shapes and choices.
+//!
+//! `ELBOW_TEST_FULL=1` takes twenty times as many cases.
+
+#![allow(unreachable_pub, reason = "modules of one test binary")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod accuracy;
+mod baseline;
+mod common;
+mod contract;
+mod gradients;
+mod identities;
+mod layer;
+mod nan;
+mod shape;
