@@ -50,6 +50,9 @@ fn record(c: &mut Criterion) {
         });
     };
     time("plan of forward, 1 dispatch".into(), &|_| drop(forward.plan(&gpu).unwrap()));
+    let (forward_again, backward_again) = (forward.prepare(&gpu).unwrap(), backward.prepare(&gpu).unwrap());
+    time("forward prepared, 1 dispatch".into(), &|pass| forward_again.record(pass).unwrap());
+    time(format!("backward prepared, {dispatches} dispatches"), &|pass| backward_again.record(pass).unwrap());
     time("forward, 1 dispatch".into(), &|pass| forward.record(&gpu, pass).unwrap());
     time(format!("backward, {dispatches} dispatches"), &|pass| backward.record(&gpu, pass).unwrap());
 }

@@ -9,11 +9,11 @@ use crate::{
     error::{Error, Result},
     gpu::{
         Gpu,
-        record::{Operands, Target, View, record},
+        record::{Operands, View},
     },
     operands::{
-        alpha_source, expect_like, expect_rows, expect_saved, expect_vector, layout_name, view, want, weight_n,
-        weight_shape, wrong_shape,
+        alpha_source, expect_like, expect_rows, expect_saved, expect_vector, layout_name, recorded, view, want,
+        weight_n, weight_shape, wrong_shape,
     },
     plan::{self, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road, Saved, WeightLayout},
@@ -104,11 +104,6 @@ impl<'a> Forward<'a> {
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
         let in_place = self.residual.is_some_and(|r| r.same_memory(&self.y));
         plan::forward(&self.request()?, self.operands().aligned(), in_place, &gpu.caps(), &self.pin)
-    }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
     }
 }
 
@@ -308,12 +303,9 @@ impl<'a> Backward<'a> {
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
         plan::backward(&self.request()?, self.operands().aligned(), &gpu.caps(), &self.pin)
     }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
-    }
 }
+
+recorded!(Forward, Backward);
 
 impl ChainBelow<'_> {
     fn facts(&self, m: usize, k: usize) -> Result<Below> {

@@ -5,9 +5,9 @@ use crate::{
     error::{Error, Result},
     gpu::{
         Gpu,
-        record::{Operands, Target, View, record},
+        record::{Operands, View},
     },
-    operands::{Gradient, alpha_source, expect_like, view, want},
+    operands::{Gradient, alpha_source, expect_like, recorded, view, want},
     plan::{self, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
     request::Operand,
     shape,
@@ -103,11 +103,6 @@ impl<'a> Forward<'a> {
         expect_shape(Operand::Y, Some(self.y), self.x)?;
         plan::elementwise_forward(&request, self.operands().aligned(), &gpu.caps())
     }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
-    }
 }
 
 impl<'a> Backward<'a> {
@@ -133,11 +128,6 @@ impl<'a> Backward<'a> {
         expect_like(Operand::Dalpha, view(&self.dalpha), self.alpha)?;
         let request = ElementwiseBackward { forward, dx: want(&self.dx), dalpha: want(&self.dalpha) };
         plan::elementwise_backward(&request, self.operands().aligned(), &gpu.caps())
-    }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
     }
 }
 
@@ -178,9 +168,6 @@ impl<'a> DoubleBackward<'a> {
             ElementwiseDouble { forward, ddy: want(&self.ddy), dx2: want(&self.dx2), dalpha2: want(&self.dalpha2) };
         plan::elementwise_double(&request, &gpu.caps())
     }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
-    }
 }
+
+recorded!(Forward, Backward, DoubleBackward);

@@ -83,7 +83,7 @@ pub use activation::Activation;
 pub use error::{Error, Result};
 pub use gpu::{
     Checks, Gpu, Options,
-    record::{Target, View},
+    record::{Prepared, Target, View},
     transfer::Tensor,
 };
 pub use mlp::Mlp;

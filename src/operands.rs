@@ -8,6 +8,28 @@ use crate::{
     shape,
 };
 
+/// What every call can do with its plan and its operands: be recorded, or be prepared to be recorded often.
+macro_rules! recorded {
+    ($($call:ident),+) => {$(
+        impl $call<'_> {
+            /// Records the call. After an error nothing is recorded.
+            pub fn record<'t, 'p: 't>(
+                &self,
+                gpu: &$crate::Gpu,
+                target: impl Into<$crate::gpu::record::Target<'t, 'p>>,
+            ) -> $crate::Result<()> {
+                self.prepare(gpu)?.record(target)
+            }
+
+            /// Checks, plans and binds the call once, to record it often.
+            pub fn prepare(&self, gpu: &$crate::Gpu) -> $crate::Result<$crate::gpu::record::Prepared> {
+                $crate::gpu::record::prepare(gpu, &self.plan(gpu)?, &self.operands())
+            }
+        }
+    )+};
+}
+pub(crate) use recorded;
+
 /// A gradient's operand, and whether it is overwritten or added to.
 #[derive(Debug, Clone, Copy)]
 pub struct Gradient<'a> {

@@ -4,8 +4,9 @@ use crate::{
     error::{Error, Result},
     gpu::{
         Gpu,
-        record::{Operands, Target, View, record},
+        record::{Operands, View},
     },
+    operands::recorded,
     plan::{self, Plan},
     request::Operand,
     shape,
@@ -46,11 +47,6 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         }
         plan::softmax_cross_entropy(m, classes, &gpu.caps())
     }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
-    }
 }
 
 /// Stochastic gradient descent with momentum, as PyTorch has it:
@@ -85,12 +81,9 @@ impl<'a> Sgd<'a> {
         expect(Operand::Y, self.velocity, self.parameter.shape, "the velocity of the parameter")?;
         plan::sgd(elements as usize, self.rate, self.momentum, &gpu.caps())
     }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        record(gpu, &self.plan(gpu)?, &self.operands(), target.into())
-    }
 }
+
+recorded!(SoftmaxCrossEntropy, Sgd);
 
 fn expect(operand: Operand, view: View<'_>, shape: &[usize], what: &str) -> Result<()> {
     if view.shape == shape { Ok(()) } else { Err(wrong(operand, format!("{shape:?}, {what}"), view)) }

@@ -2,7 +2,7 @@
 
 use super::{
     Gpu,
-    record::{Operands, View, record},
+    record::{Operands, View, prepare},
 };
 use crate::{
     activation::{Activation, Quantity},
@@ -39,7 +39,8 @@ impl Gpu {
         let mut operands = Operands::default();
         operands.add(Operand::X, x_.view()).add(Operand::W, w_.view()).add(Operand::B, b_.view());
         operands.add(Operand::Y, View::new(y_.buffer(), &[M, N]));
-        self.submit(|encoder| record(self, &plan, &operands, encoder.into()))?;
+        let prepared = prepare(self, &plan, &operands)?;
+        self.submit(|encoder| prepared.record(encoder))?;
         let got = self.download(&y_)?;
         judge(&x, &w, &b, &got).map_err(|message| Error::SelfTest { adapter: self.to_string(), message })
     }

@@ -15,5 +15,6 @@ mod fuzz;
 mod golden;
 mod host;
 mod large;
+mod prepared;
 mod real;
 mod sweep;
