@@ -196,6 +196,9 @@ fn n52_one_arena() {
     let got = gpu.download(&arena).unwrap();
     assert_eq!(got[38..50], Layer::expected(gpu, &o).unwrap());
     assert!(got[50..].iter().all(|&v| v == 7.0), "{got:?}");
+    // What is empty overlaps nothing, wherever it lies.
+    let none = Forward::new(Activation::RELU, at(0, &[0, 5]), at(20, &[3, 5]), at(25, &[0, 3]));
+    gpu.submit(|e| none.record(gpu, e)).unwrap();
     good(gpu);
 }
 
