@@ -77,7 +77,7 @@ fn compile(gpu: &Gpu, kernel: &Kernel, binding: Binding, text: &str) -> Result<C
     let errors = [pollster::block_on(validation.pop()), pollster::block_on(internal.pop())];
     gpu.check_alive()?;
     match errors.into_iter().flatten().next() {
-        Some(error) => Err(Error::ShaderCompile { kernel: label, message: error.to_string() }),
+        Some(error) => Err(Error::ShaderCompile { kernel: label, message: super::loss::one_line(&error) }),
         None => Ok(Compiled { pipeline, layout }),
     }
 }
