@@ -136,6 +136,14 @@ pub enum Error {
         /// wgpu's words.
         message: String,
     },
+    /// What a tuner has measured could not be kept.
+    #[error("tuning cache {path}: {message}")]
+    Cache {
+        /// The file.
+        path: String,
+        /// The system's words.
+        message: String,
+    },
     /// The adapter's driver computes wrong numbers.
     #[error("{adapter} computes wrong numbers: {message}")]
     SelfTest {

@@ -15,7 +15,7 @@ mod wait;
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,7 +25,7 @@ pub use adapter::{AdapterChoice, adapters};
 
 use crate::{
     error::{Error, Result},
-    plan::{Caps, DeviceClass},
+    plan::{Caps, Choices, DeviceClass},
 };
 
 /// Whether kernels carry the driver-independent checks that wgpu can inject.
@@ -74,6 +74,8 @@ struct Inner {
     patience_ms: AtomicU64,
     /// Why the device is lost, once it is known. The callback of a device of our own sets it; a host's is not touched.
     lost: Arc<OnceLock<String>>,
+    /// Which tile serves which product: the class's, or tuned.
+    choices: Mutex<Choices>,
 }
 
 impl Gpu {
@@ -118,6 +120,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("uncaptured wgpu error: {error}")));
         if options.self_test {
             gpu.self_test()?;
+            gpu.trim();
         }
         Ok(gpu)
     }
@@ -145,6 +148,7 @@ impl Gpu {
             lost: Arc::default(),
             device: device.clone(),
             queue: queue.clone(),
+            choices: Mutex::new(Choices::of(class)),
             info,
             class,
             checks,
@@ -172,6 +176,16 @@ impl Gpu {
         self.inner.class == DeviceClass::Software
     }
 
+    /// Which tile serves which product in plans that are made from now on.
+    pub fn choices(&self) -> Choices {
+        *self.inner.choices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other choices, as a tuner measured them. They change no result beyond its bound; for the same bits, keep them.
+    pub fn set_choices(&self, choices: Choices) {
+        *self.inner.choices.lock().unwrap_or_else(PoisonError::into_inner) = choices;
+    }
+
     /// What plans may use on this device.
     pub fn caps(&self) -> Caps {
         let Inner { limits, info, features, .. } = &*self.inner;
@@ -187,6 +201,7 @@ impl Gpu {
                 .saturating_sub(u64::from(limits.min_storage_buffer_offset_alignment)),
             max_scratch: self.memory_limit().min(limits.max_buffer_size),
             max_work: self.inner.class.max_work(),
+            choices: self.choices(),
         }
     }
 

@@ -78,6 +78,7 @@ pub mod request;
 pub mod shader;
 pub mod shape;
 pub mod train;
+pub mod tune;
 
 pub use activation::Activation;
 pub use error::{Error, Result};

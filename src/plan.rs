@@ -2,6 +2,7 @@
 //! printed, compared and tested without a GPU.
 
 mod affine;
+mod choices;
 mod elementwise;
 mod pieces;
 mod reduce;
@@ -11,6 +12,7 @@ mod training;
 use std::fmt;
 
 pub use affine::{backward, forward};
+pub use choices::{Choices, Form, Size};
 pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
     elementwise_forward,
@@ -56,6 +58,8 @@ pub struct Caps {
     /// Multiply-adds of one dispatch: what a slow device of this class does in about 100 ms. Operating systems reset a
     /// device that is busy with one dispatch for seconds, so longer ones are cut into pieces.
     pub max_work: u64,
+    /// Which tile serves which product.
+    pub choices: Choices,
 }
 
 impl Caps {
@@ -69,6 +73,7 @@ impl Caps {
             max_binding: 128 << 20,
             max_scratch: 128 << 20,
             max_work: class.max_work(),
+            choices: Choices::of(class),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 const FACTS: &[&str] = &["activation", "dtype", "error", "request", "shape"];
 const DECIDE: &[&str] = &["kernel", "plan", "shader"];
 const GPU: &[&str] = &["gpu"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train", "tune"];
 const CPU: &[&str] = &["cpu"];
 
 /// No file longer than this: a file is one idea.

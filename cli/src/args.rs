@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// The accuracy of activations over all bit patterns of f32, in ulp. Exit code 1 if one is beyond its tolerance.
     Sweep(Sweep),
+    /// Measures which tile is the fastest for which product on your adapter, and keeps it: seconds, on a software adapter minutes.
+    Tune(Tune),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
     Eval(Eval),
 }
@@ -31,7 +33,7 @@ impl Command {
     /// Whether a driver will be loaded.
     pub(crate) fn opens_device(&self) -> bool {
         match self {
-            Command::Info | Command::Verify(_) | Command::Sweep(_) => true,
+            Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Tune(_) => true,
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
     }
@@ -50,6 +52,20 @@ pub(crate) struct Verify {
     /// Runs one case again, as a failed run has named it.
     #[arg(long, value_name = "CASE", conflicts_with = "quick")]
     pub(crate) case: Option<String>,
+}
+
+/// Every tile is first compared with the simplest one, to the last bit. What is measured is used by programs that ask for it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Tune {
+    /// Where it is kept; otherwise a file of this adapter in your cache folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Measures and prints, and keeps nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Removes what was kept, and measures nothing.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) forget: bool,
 }
 
 /// Value, slope, curvature and the derivatives by α, against f64.
@@ -174,7 +190,7 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Failure::new("expected a command: info, verify, sweep or eval (see elbow --help), got none").report()
+            Failure::new("expected a command: info, verify, sweep, tune or eval (see elbow --help), got none").report()
         }
         _ => {
             let text = error.render().to_string();

@@ -1,5 +1,6 @@
 //! What the `elbow` command does, as a library for its own tests and fuzz targets: there is no promise of stability here.
-//! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow eval` runs a layer.
+//! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow tune`
+//! times its tiles, `elbow eval` runs a layer.
 //!
 //! Whatever goes wrong is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
@@ -16,6 +17,7 @@ mod info;
 mod job;
 mod quiet;
 mod sweep;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ pub fn run() -> ExitCode {
         args::Command::Info => info::run().map(|()| ExitCode::SUCCESS),
         args::Command::Verify(verify) => verify::run(verify),
         args::Command::Sweep(sweep) => sweep::run(sweep),
+        args::Command::Tune(tune) => tune::run(tune).map(|()| ExitCode::SUCCESS),
         args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
     };
     match result {

@@ -1,7 +1,7 @@
 //! The fused layer: forward in one dispatch, backward by one of two roads.
 
 use super::{
-    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Pin, Plan, Stage, TILES, Tile, pieces,
+    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Pin, Plan, Stage, TILES, Tile, pieces,
     reduce::{self, ColumnPass},
     tile,
 };
@@ -313,7 +313,7 @@ fn product(
     let Product { rows, cols, red, a, b } = product;
     let (&rows, &cols, &red) = (rows, cols, red);
     let (tile, mut splits) = match pin.tile {
-        None => tile::choose(caps, rows, cols, red, a.along),
+        None => tile::choose(caps, rows, cols, red, Form::new(a.along, b.along)),
         Some(index) => {
             let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
                 what: "number of the pinned tile".into(),
@@ -324,7 +324,7 @@ fn product(
             if tile.fits(caps, a.along) {
                 (tile, tile::splits(caps, &tile, rows, cols, red))
             } else if tile.fits(caps, true) {
-                tile::choose(caps, rows, cols, red, a.along)
+                tile::choose(caps, rows, cols, red, Form::new(a.along, b.along))
             } else {
                 return Err(Error::Unsupported {
                     what: format!("pinned tile {index}"),
@@ -352,8 +352,8 @@ fn product(
     let partials = splits.saturating_mul(rows * cols).saturating_mul(4);
     let in_turn =
         cut && matches!(epilogue, Epilogue::Store { .. }) && partials > caps.max_binding.min(caps.max_scratch);
-    let form = Form { tile, splits, chunk, partial: splits > 1 && !in_turn, vec };
-    let mut dispatch = tiled(product, epilogue, &form, caps)?;
+    let method = Method { tile, splits, chunk, partial: splits > 1 && !in_turn, vec };
+    let mut dispatch = tiled(product, epilogue, &method, caps)?;
     if in_turn {
         let plane = dispatch.params.plane;
         for first in (0..dispatch.params.tiles).step_by(plane as usize) {
@@ -386,7 +386,7 @@ fn vectors(rows: u64, cols: u64, red: u64, a: &Matrix<'_>, b: &Matrix<'_>) -> bo
 }
 
 /// How a product is computed.
-struct Form {
+struct Method {
     tile: Tile,
     /// Parts of the reduction, `chunk` steps each.
     splits: u64,
@@ -397,8 +397,8 @@ struct Form {
     vec: bool,
 }
 
-fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, form: &Form, caps: &Caps) -> Result<Dispatch> {
-    let &Form { tile, splits, chunk, partial, vec } = form;
+fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: &Caps) -> Result<Dispatch> {
+    let &Method { tile, splits, chunk, partial, vec } = method;
     let Product { rows, cols, red, a, b } = product;
     let (&rows, &cols, &red) = (rows, cols, red);
     let mut k = match tile.stage {

@@ -1,6 +1,9 @@
 //! The tiles of the products, and which one serves which shape.
 
-use super::{Caps, DeviceClass};
+use super::{
+    Caps, DeviceClass,
+    choices::{Form, Size},
+};
 
 /// How operands reach the register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +62,9 @@ pub const TILES: [Tile; 11] = [
     broadcast(32),
 ];
 
+/// For each tile, what takes its place where it can't run or is too large, the best first.
+const SMALLER: [&[usize]; TILES.len()] = [&[], &[0], &[], &[4], &[], &[], &[5], &[6, 5], &[4], &[1, 0], &[9, 1, 0]];
+
 impl Tile {
     /// Rows of the workgroup tile.
     pub const fn bm(&self) -> u32 {
@@ -94,26 +100,15 @@ impl Tile {
 }
 
 /// The tile and the number of splits for C[rows, cols] reduced over `red`.
-pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, a_along_reduction: bool) -> (Tile, u32) {
-    let software = caps.class == DeviceClass::Software;
-    let order: &[usize] = match (software, rows) {
-        (_, 0..=2) if a_along_reduction => &[3],
-        (true, 0..=12) => &[8, 4],
-        // The larger tile is faster and takes a CPU's compiler seconds: for products that run for seconds themselves.
-        (true, _) if rows * cols * red >= 1 << 30 => &[10, 9, 1, 0],
-        (true, _) => &[9, 1, 0],
-        (_, 0..=4) => &[4],
-        (_, 5..=16) => &[2],
-        (false, _) => &[7, 6, 5],
-    };
-    // Enough workgroups to fill the device, or the smallest tile in the order.
-    let wanted = if software { 4 } else { 64 };
-    let index = order
-        .iter()
-        .copied()
-        .find(|&i| TILES[i].fits(caps, a_along_reduction) && TILES[i].tiles(rows, cols) >= wanted)
-        .or_else(|| order.iter().rev().copied().find(|&i| TILES[i].fits(caps, a_along_reduction)))
-        .unwrap_or(0);
+pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form) -> (Tile, u32) {
+    let size = Size::of(rows, cols, red);
+    let along = form.a_along_reduction();
+    let chosen = caps.choices.get(size, form);
+    // A smaller tile where the chosen one can't run, or leaves most of the device idle.
+    let wanted = if caps.class == DeviceClass::Software { 4 } else { 64 };
+    let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
+    let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, along));
+    let index = fitting().find(|&i| TILES[i].tiles(rows, cols) >= wanted).or_else(|| fitting().last()).unwrap_or(0);
     let tile = TILES[index];
     (tile, splits(caps, &tile, rows, cols, red))
 }

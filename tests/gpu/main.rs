@@ -18,3 +18,4 @@ mod large;
 mod prepared;
 mod real;
 mod sweep;
+mod tune;
