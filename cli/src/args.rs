@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// The accuracy of activations over all bit patterns of f32, in ulp. Exit code 1 if one is beyond its tolerance.
     Sweep(Sweep),
+    /// How fast your adapter is beside your CPU: forward, backward and a training step, each verified before it is timed.
+    Bench(crate::bench::Options),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
     Eval(Eval),
 }
@@ -31,7 +33,7 @@ impl Command {
     /// Whether a driver will be loaded.
     pub(crate) fn opens_device(&self) -> bool {
         match self {
-            Command::Info | Command::Verify(_) | Command::Sweep(_) => true,
+            Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Bench(_) => true,
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
     }
@@ -174,7 +176,7 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Failure::new("expected a command: info, verify, sweep or eval (see elbow --help), got none").report()
+            Failure::new("expected a command: info, verify, sweep, bench or eval (see elbow --help), got none").report()
         }
         _ => {
             let text = error.render().to_string();
