@@ -38,11 +38,14 @@ pub(crate) struct Options {
 
 /// Measures, prints, and writes the page.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let device = Device::new(Gpu::new()?);
-    if device.gpu.is_software() {
-        // Nobody should wait for figures and learn this at the end.
-        let _ = writeln!(std::io::stderr(), "elbow: this is a SOFTWARE adapter: its times say nothing about a GPU");
+    if let Some(path) = &options.report {
+        // Known before the minutes are spent.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(Failure::mismatch(path.display(), "a file in a folder that is there", "none"));
+        }
     }
+    let device = Device::new(Gpu::new()?);
     let results = measure(&device, options)?;
     if let Some(path) = &options.report {
         std::fs::write(path, page::html(&results))
@@ -67,7 +70,11 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
     };
     let shapes = if options.shapes.is_empty() { shapes(software, quick) } else { options.shapes.clone() };
     let elements = if software || quick { 1 << 20 } else { 1 << 24 };
-    let bar = bar("{spinner} {msg:<32} [{bar:30}] {pos}/{len} {elapsed}");
+    let bar = bar(match software {
+        // Nobody should wait for figures and learn this at the end.
+        true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",
+        false => "{spinner} {msg:<32} [{bar:30}] {pos}/{len} {elapsed}",
+    });
     bar.set_length((shapes.len() + 1) as u64 * options.activations.len() as u64 + 2);
     let say = |message: String| {
         bar.set_message(message);
