@@ -47,16 +47,16 @@ def main():
     for layer in bench["layers"]:
         size = f"{layer['m']}x{layer['k']}x{layer['n']}"
         parts = {part["part"]: part for part in layer["parts"]}
-        flops = parts["forward"]["operations"] / 1e12
+        flops = parts["forward"]["operations"] / 1e9
         if layer["activation"] == "identity":
-            row("fp32 product", size, layer["fused"], "matmul", "torch matmul (cuBLAS) fp32", flops, "TFLOP/s")
-            row("fp32 product", size, layer["fused"], "matmul half", "torch matmul half", flops, "TFLOP/s")
+            row("fp32 product (+ b)", size, layer["fused"], "matmul", "torch matmul (cuBLAS) fp32", flops, "GFLOP/s")
+            row("fp32 product (+ b)", size, layer["fused"], "matmul half", "torch matmul half", flops, "GFLOP/s")
         elif layer["activation"].startswith("gelu"):
-            row("linear + gelu", size, layer["fused"], "linear gelu", "torch eager", flops, "TFLOP/s")
-            row("linear + gelu", size, layer["fused"], "linear gelu compiled", "torch.compile", flops, "TFLOP/s")
+            row("linear + gelu", size, layer["fused"], "linear gelu", "torch eager", flops, "GFLOP/s")
+            row("linear + gelu", size, layer["fused"], "linear gelu compiled", "torch.compile", flops, "GFLOP/s")
             both = total(device(parts["forward"]), device(parts["backward"]))
-            row("forward + backward", size, both, "linear gelu both", "torch eager", 3 * flops, "TFLOP/s")
-            row("forward + backward", size, both, "linear gelu both compiled", "torch.compile", 3 * flops, "TFLOP/s")
+            row("forward + backward", size, both, "linear gelu both", "torch eager", 3 * flops, "GFLOP/s")
+            row("forward + backward", size, both, "linear gelu both compiled", "torch.compile", 3 * flops, "GFLOP/s")
     for alone in bench["alone"]:
         name, size = alone["activation"].split("(")[0], str(alone["elements"])
         name = "gelu" if name.startswith("gelu") else name
@@ -78,8 +78,10 @@ def main():
         f"- adapter: {about['adapter']}, {about['device_type']}, {about['driver']} ({about['backend']})",
         f"- elbow {about['elbow']}: `{about['command']}`; `elbow verify`: {checks} checks, {judged}",
         f"- peers: torch {torch['torch']}, CUDA {torch['cuda']}, {torch['device']}" if torch else "- peers: none ran: torch with CUDA is not here",
-        f"- ceilings measured in the same run: copy {ceilings['gpu_bytes'] / 1e9:.4g} GB/s, multiply-add {ceilings['gpu_flops'] / 1e12:.4g} TFLOP/s",
+        f"- ceilings measured in the same run: copy {ceilings['gpu_bytes'] / 1e9:.4g} GB/s, multiply-add {ceilings['gpu_flops'] / 1e9:.4g} GFLOP/s",
     ]
+    copies = [r for r in (torch or {}).get("results", []) if r["op"] == "copy" and "median" in r]
+    lines += [f"- torch's copy: {8 * int(r['size']) / r['median'] / 1e9:.4g} GB/s" for r in copies]
     if about["software"]:
         lines.append("- **SOFTWARE adapter: these times say nothing about a GPU**")
     lines += [

@@ -34,9 +34,9 @@ pub(super) struct Series {
 }
 
 // Small, so that text stays readable when a phone shrinks it.
-const WIDTH: f64 = 480.0;
+const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 58.0;
+const LEFT: f64 = 54.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 44.0;

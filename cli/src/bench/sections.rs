@@ -208,7 +208,7 @@ pub(super) fn memory(results: &Results) -> String {
         ("gradients and velocities", "transfers"),
         ("outputs y", "step"),
         ("kept beside y", "cpu"),
-        ("dz", "backward"),
+        ("dz", "dz"),
         ("batch and scratch", "soft"),
     ];
     for m in &results.memory {
