@@ -39,10 +39,13 @@ def main():
 
     def row(what, size, elbow, op, peer_name, work=None, unit=None):
         other = peer.get((op, size))
+        # Without the peer, once is enough.
+        if other is None and any(r[:2] == (what, size) for r in rows):
+            return
         rate = f"{work / elbow['median']:.4g} {unit}" if work else ""
         ratio = f"{other['median'] / elbow['median']:.2f}" if other and "median" in other else "–"
         note = ms(other) if not (other and "failed" in other) else "failed: " + other["failed"][:60]
-        rows.append((what, size, ms(elbow), rate, peer_name, note, ratio))
+        rows.append((what, size, ms(elbow), rate, peer_name if other else "–", note, ratio))
 
     for layer in bench["layers"]:
         size = f"{layer['m']}x{layer['k']}x{layer['n']}"

@@ -24,7 +24,7 @@ def main():
     args = parser.parse_args()
     try:
         import torch
-    except ImportError:
+    except Exception:  # not there, or without the libraries that it needs
         print("torch is not importable", file=sys.stderr)
         return 3
     if not torch.cuda.is_available():
@@ -101,7 +101,7 @@ def main():
         (dz,) = torch.autograd.grad(F.gelu(zd), zd, dy[some].double())
         dx, dx_terms = dz @ w.double(), dz.abs() @ w.double().abs()
         judge_dx = lambda got: (relative(got[0][some], dx, dx_terms), 1e-5)
-        gradients = lambda f: lambda: torch.autograd.grad(f(*leaves), leaves, dy)
+        gradients = lambda f: torch.autograd.grad(f(*leaves), leaves, dy)
         case("linear gelu both", text, lambda: gradients(layer), judge_dx)
         compiled_both = torch.compile(layer, dynamic=False)
         case("linear gelu both compiled", text, lambda: gradients(compiled_both), judge_dx)

@@ -69,7 +69,11 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
         false => Budget { samples: 7, seconds: 0.1, most_seconds: 5.0 },
     };
     let shapes = if options.shapes.is_empty() { shapes(software, quick) } else { options.shapes.clone() };
-    let elements = if software || quick { 1 << 20 } else { 1 << 24 };
+    let elements = match (software, quick) {
+        (true, true) => 1 << 16,
+        (false, false) => 1 << 24,
+        _ => 1 << 20,
+    };
     let bar = bar(match software {
         // Nobody should wait for figures and learn this at the end.
         true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",

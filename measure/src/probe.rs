@@ -46,7 +46,7 @@ pub fn ceilings(device: &Device, budget: Budget) -> Result<Ceilings> {
 
 /// Far more than a cache holds, where that does not take long.
 fn copy_bytes(gpu: &Gpu) -> usize {
-    let wanted: u64 = if gpu.is_software() { 64 << 20 } else { 512 << 20 };
+    let wanted: u64 = if gpu.is_software() { 32 << 20 } else { 512 << 20 };
     let most = gpu.caps().max_binding.min(gpu.device().limits().max_buffer_size);
     (wanted.min(most) / 1024 * 1024) as usize
 }

@@ -70,8 +70,9 @@ fn mistakes_are_one_line() {
     for (args, says) in [
         (&["--shapes", "3x5"][..], "MxKxN"),
         (&["--shapes", "3x0x5"], "MxKxN"),
-        (&["--shapes", "400000x400000x1"], "at most"),
-        (&["--shapes", "4000000000000x4000000000000x1"], "shape"),
+        (&["--shapes", "60000x60000x1"], "at most"),
+        (&["--shapes", "400000x400000x1"], "limit"),
+        (&["--shapes", "4000000000000x4000000000000x1"], "limit"),
         (&["--activations", "rleu"], "rleu"),
         (&["--quick", "--shapes", "1x1x1", "--activations", "relu", "--report", "no/such/folder.html"], "folder.html"),
     ] {
