@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Sweep(Sweep),
     /// Measures which tile is the fastest for which product on your adapter, and keeps it: seconds, on a software adapter minutes.
     Tune(Tune),
+    /// How fast your adapter is beside your CPU: forward, backward and a training step, each verified before it is timed.
+    Bench(crate::bench::Options),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
     Eval(Eval),
 }
@@ -33,7 +35,7 @@ impl Command {
     /// Whether a driver will be loaded.
     pub(crate) fn opens_device(&self) -> bool {
         match self {
-            Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Tune(_) => true,
+            Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Tune(_) | Command::Bench(_) => true,
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
     }
@@ -190,7 +192,8 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Failure::new("expected a command: info, verify, sweep, tune or eval (see elbow --help), got none").report()
+            Failure::new("expected a command: info, verify, sweep, tune, bench or eval (see elbow --help), got none")
+                .report()
         }
         _ => {
             let text = error.render().to_string();

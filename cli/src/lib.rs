@@ -1,12 +1,13 @@
 //! What the `elbow` command does, as a library for its own tests and fuzz targets: there is no promise of stability here.
-//! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow tune`
-//! times its tiles, `elbow eval` runs a layer.
+//! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow tune` and `elbow bench` time it,
+//! `elbow eval` runs a layer.
 //!
 //! Whatever goes wrong is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod cpu;
 mod eval;
 pub mod failure;
@@ -40,6 +41,7 @@ pub fn run() -> ExitCode {
         args::Command::Verify(verify) => verify::run(verify),
         args::Command::Sweep(sweep) => sweep::run(sweep),
         args::Command::Tune(tune) => tune::run(tune).map(|()| ExitCode::SUCCESS),
+        args::Command::Bench(options) => bench::run(options).map(|()| ExitCode::SUCCESS),
         args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
     };
     match result {

@@ -1,5 +1,6 @@
 //! The `elbow` command from outside: the built binary, files in and files out. Needs an adapter.
 
+mod bench;
 mod files;
 mod harness;
 mod info;

@@ -1,0 +1,143 @@
+//! `elbow bench`: how fast the adapter is beside the CPU, with what it takes to judge the figures.
+
+mod cases;
+mod chart;
+mod page;
+mod results;
+mod sections;
+mod table;
+
+use std::{io::Write as _, path::PathBuf};
+
+use elbow::{Activation, Gpu};
+use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
+
+use crate::{failure::Failure, verify::bar};
+use results::Results;
+
+/// Times layers on the GPU and on the CPU baseline: device time (by timestamps), wall time, wall time with the transfers of x,
+/// y and their gradients. Every case is verified against the f64 reference before it is timed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Shapes MxKxN, separated by commas: x is [M, K], W is [N, K]. Three batches M or more of one K and N give a crossover.
+    #[arg(long, value_name = "SHAPES", value_delimiter = ',')]
+    pub(crate) shapes: Vec<Shape>,
+    /// Activations, separated by semicolons.
+    #[arg(long, value_name = "SPECS", value_delimiter = ';', default_value = "relu;gelu")]
+    pub(crate) activations: Vec<Activation>,
+    /// Small shapes and few samples: seconds.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Writes a page with charts: one file that loads nothing.
+    #[arg(long, value_name = "OUT.html")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// Measures, prints, and writes the page.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    if let Some(path) = &options.report {
+        // Known before the minutes are spent.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| !folder.is_dir()) {
+            return Err(Failure::mismatch(path.display(), "a file in a folder that is there", "none"));
+        }
+    }
+    let device = Device::new(Gpu::new()?);
+    let results = measure(&device, options)?;
+    if let Some(path) = &options.report {
+        std::fs::write(path, page::html(&results))
+            .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+    }
+    let text = if options.json {
+        serde_json::to_string_pretty(&results).map_err(Failure::new)? + "\n"
+    } else {
+        table::text(&results)
+    };
+    // A closed stdout (`elbow bench | head -1`) is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
+    let quick = options.quick;
+    let software = device.gpu.is_software();
+    let budget = match quick {
+        true => Budget { samples: 3, seconds: 0.01, most_seconds: 1.0 },
+        false => Budget { samples: 7, seconds: 0.1, most_seconds: 5.0 },
+    };
+    let shapes = if options.shapes.is_empty() { shapes(software, quick) } else { options.shapes.clone() };
+    let elements = match (software, quick) {
+        (true, true) => 1 << 16,
+        (false, false) => 1 << 24,
+        _ => 1 << 20,
+    };
+    let bar = bar(match software {
+        // Nobody should wait for figures and learn this at the end.
+        true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",
+        false => "{spinner} {msg:<32} [{bar:30}] {pos}/{len} {elapsed}",
+    });
+    bar.set_length((shapes.len() + 1) as u64 * options.activations.len() as u64 + 2);
+    let say = |message: String| {
+        bar.set_message(message);
+        bar.inc(1);
+    };
+    say("ceilings".into());
+    let ceilings = probe::ceilings(device, budget).map_err(failure)?;
+    let mut layers = Vec::new();
+    let mut alone = Vec::new();
+    for &activation in &options.activations {
+        for &shape in &shapes {
+            say(format!("{shape} {activation}"));
+            layers.push(cases::layer(device, shape, activation, budget).map_err(failure)?);
+        }
+        say(format!("{activation} alone"));
+        alone.extend(cases::alone(device, elements, activation, budget).map_err(failure)?);
+    }
+    say("memory".into());
+    let (depth, width, batch) = if quick { (4, 64, 64) } else { (8, 1024, 1024) };
+    // A software adapter takes seconds for a step of the large network.
+    let (width, batch) = if software && !quick { (256, 256) } else { (width, batch) };
+    let memory = options.activations.iter().map(|&a| footprint(&device.gpu, a, depth, width, batch));
+    let memory = memory.collect::<Result<_, _>>().map_err(failure)?;
+    bar.finish_and_clear();
+    Ok(Results::new(About::new(&device.gpu, command()), ceilings, layers, alone, memory))
+}
+
+/// One K and N with growing batches, for the crossover, and larger layers.
+fn shapes(software: bool, quick: bool) -> Vec<Shape> {
+    let (batches, width): (&[usize], usize) = match (software, quick) {
+        (true, true) => (&[1, 8, 64], 64),
+        (true, false) => (&[1, 4, 16, 64, 256], 256),
+        (false, true) => (&[1, 16, 256, 4096], 256),
+        (false, false) => (&[1, 8, 64, 512, 4096], 1024),
+    };
+    let larger: &[usize] = match (software, quick) {
+        (true, false) => &[512],
+        (false, false) => &[256, 2048],
+        _ => &[],
+    };
+    let batches = batches.iter().map(|&m| Shape { m, k: width, n: width });
+    batches
+        .chain(larger.iter().map(|&size| Shape { m: size.min(256) * if software { 1 } else { 8 }, k: size, n: size }))
+        .collect()
+}
+
+fn failure(error: elbow_measure::Error) -> Failure {
+    match error {
+        elbow_measure::Error::Elbow(error) => error.into(),
+        error => Failure::new(error),
+    }
+}
+
+/// The command as it was typed, but for the program's folder.
+fn command() -> String {
+    let quoted = |argument: String| match argument.chars().all(|c| c.is_alphanumeric() || "-_=.,/:+".contains(c)) {
+        true => argument,
+        false => format!("'{}'", argument.replace('\'', r"'\''")),
+    };
+    let arguments = std::env::args_os().skip(1).map(|argument| quoted(argument.to_string_lossy().into_owned()));
+    std::iter::once("elbow".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}

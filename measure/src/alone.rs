@@ -1,0 +1,167 @@
+//! An activation alone on a tensor, on both sides, verified.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use elbow::{
+    Activation, AlphaSource, Tensor,
+    affine::Gradient,
+    cpu::{Elementwise, baseline, reference},
+    elementwise::{Backward, Forward},
+    wgpu,
+};
+
+use crate::{
+    budget::{Budget, Timing},
+    device::Device,
+    error::Result,
+    numbers::{normals, worst},
+};
+
+/// Elements that are verified, spread over the whole tensor.
+const SAMPLE: usize = 1 << 16;
+
+/// Relative to the value, or to 1 where it is smaller: the exact bounds are the business of the tests.
+const TOLERANCE: f64 = 2e-6;
+
+/// What is timed of an activation alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlonePart {
+    /// y = act(x)
+    Forward,
+    /// dx = dy ⊙ act'(x)
+    Backward,
+}
+
+impl AlonePart {
+    /// Both.
+    pub const ALL: [AlonePart; 2] = [AlonePart::Forward, AlonePart::Backward];
+
+    /// Its name in tables and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            AlonePart::Forward => "forward",
+            AlonePart::Backward => "backward",
+        }
+    }
+
+    /// Bytes that must move: x and y forward, x, dy and dx backward.
+    pub fn bytes(self, elements: usize) -> u64 {
+        let each = if self == AlonePart::Forward { 8 } else { 12 };
+        each * elements as u64
+    }
+}
+
+/// An activation on so many elements.
+#[derive(Debug)]
+pub struct Alone<'d> {
+    device: &'d Device,
+    activation: Activation,
+    x: Vec<f32>,
+    dy: Vec<f32>,
+    on_gpu: [Tensor; 4],
+    /// The worst error of the sample on the device, relative to the value or to 1.
+    error: f64,
+}
+
+impl<'d> Alone<'d> {
+    /// Makes the operands on both sides, and compares a sample of the results of both with the reference.
+    pub fn new(device: &'d Device, elements: usize, activation: Activation) -> Result<Self> {
+        let (x, dy) = (normals(1, elements, 2.0), normals(2, elements, 1.0));
+        let gpu = &device.gpu;
+        let zeros = || gpu.zeros(&[elements]);
+        let on_gpu = [gpu.upload(&x, &[elements])?, gpu.upload(&dy, &[elements])?, zeros()?, zeros()?];
+        let mut alone = Alone { device, activation, x, dy, on_gpu, error: 0.0 };
+        alone.error = alone.verify()?;
+        Ok(alone)
+    }
+
+    /// The worst error of a sample on the device, relative to the value, or to 1 where it is smaller.
+    pub fn error(&self) -> f64 {
+        self.error
+    }
+
+    /// Records one of them.
+    pub fn record(&self, part: AlonePart, pass: &mut wgpu::ComputePass<'_>) -> elbow::Result<()> {
+        let [x, dy, y, dx] = &self.on_gpu;
+        match part {
+            AlonePart::Forward => Forward::new(self.activation, x, y).record(&self.device.gpu, pass),
+            AlonePart::Backward => {
+                let backward = Backward { dx: Gradient::overwrite(dx), ..Backward::new(self.activation, x, dy) };
+                backward.record(&self.device.gpu, pass)
+            }
+        }
+    }
+
+    /// Device time; None without a clock.
+    pub fn device_timing(&self, part: AlonePart, budget: Budget) -> Result<Option<Timing>> {
+        self.device.device_timing(budget, &|pass| self.record(part, pass))
+    }
+
+    /// Wall time from submission to completion, without transfers.
+    pub fn wall_timing(&self, part: AlonePart, budget: Budget) -> Result<Timing> {
+        self.device.wall_timing(budget, &|pass| self.record(part, pass))
+    }
+
+    /// The same work on the CPU baseline, repeated.
+    pub fn cpu_time(&self, part: AlonePart, iterations: u64) -> Result<Duration> {
+        let mut out = vec![0.0; self.x.len()];
+        let start = Instant::now();
+        for _ in 0..iterations {
+            self.on_cpu(part, &mut out)?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// The same on the CPU baseline.
+    pub fn cpu_timing(&self, part: AlonePart, budget: Budget) -> Result<Timing> {
+        let mut out = vec![0.0; self.x.len()];
+        budget.run(|| {
+            let start = Instant::now();
+            self.on_cpu(part, &mut out)?;
+            Ok(start.elapsed())
+        })
+    }
+
+    fn on_cpu(&self, part: AlonePart, out: &mut [f32]) -> Result<()> {
+        let request = self.request(self.x.len());
+        match part {
+            AlonePart::Forward => baseline::elementwise::forward(&request, &self.x, None, out),
+            AlonePart::Backward => baseline::elementwise::backward(&request, &self.x, None, &self.dy, out, None),
+        }?;
+        black_box(&out);
+        Ok(())
+    }
+
+    fn request(&self, rows: usize) -> Elementwise {
+        Elementwise { rows, channels: 1, activation: self.activation, alpha: AlphaSource::Constant }
+    }
+
+    fn verify(&self) -> Result<f64> {
+        let gpu = &self.device.gpu;
+        let step = (self.x.len() / SAMPLE).max(1);
+        let some = |values: &[f32]| -> Vec<f32> { values.iter().copied().step_by(step).collect() };
+        let (x, dy) = (some(&self.x), some(&self.dy));
+        let request = self.request(x.len());
+        let mut error = 0.0f64;
+        let mut out = vec![0.0; self.x.len()];
+        for part in AlonePart::ALL {
+            gpu.submit_pass(|pass| self.record(part, pass))?;
+            let want = match part {
+                AlonePart::Forward => reference::elementwise::forward(&request, &x, None)?,
+                AlonePart::Backward => reference::elementwise::backward(&request, &x, None, &dy)?.dx,
+            };
+            let scale: Vec<f64> = want.iter().map(|v| v.abs().max(1.0)).collect();
+            let name =
+                |side| format!("{} on {} elements, {} on the {side}", self.activation, self.x.len(), part.name());
+            let got = gpu.download(&self.on_gpu[if part == AlonePart::Forward { 2 } else { 3 }])?;
+            error = error.max(worst(&name("GPU"), TOLERANCE, &some(&got), &want, &scale)?);
+            self.on_cpu(part, &mut out)?;
+            worst(&name("CPU"), TOLERANCE, &some(&out), &want, &scale)?;
+        }
+        Ok(error)
+    }
+}

@@ -1,0 +1,134 @@
+//! A device and its two clocks.
+
+use std::time::{Duration, Instant};
+
+use elbow::{Gpu, wgpu};
+
+use crate::{
+    budget::{Budget, Timing},
+    error::{Error, Result},
+};
+
+/// What is timed: it records work into a pass.
+pub(crate) type Record<'a> = dyn Fn(&mut wgpu::ComputePass<'_>) -> elbow::Result<()> + 'a;
+
+/// A device, and timestamp queries where it has them.
+#[derive(Debug)]
+pub struct Device {
+    /// The device.
+    pub gpu: Gpu,
+    clock: Option<Clock>,
+}
+
+#[derive(Debug)]
+struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    staging: wgpu::Buffer,
+}
+
+/// A pass that is timed should take at least this long: shorter ones measure the clock and the start of the pass.
+const LONG_ENOUGH: Duration = Duration::from_millis(2);
+
+/// Repetitions in one pass at most.
+const MOST_REPEATS: u32 = 200;
+
+impl Device {
+    /// With a clock, if the device has one.
+    pub fn new(gpu: Gpu) -> Self {
+        let clock = Clock::new(gpu.device());
+        Device { gpu, clock }
+    }
+
+    /// Whether there are device times.
+    pub fn has_clock(&self) -> bool {
+        self.clock.is_some()
+    }
+
+    /// From submission until the device is done, without transfers.
+    pub fn wall_time(&self, record: &Record<'_>) -> Result<Duration> {
+        let start = Instant::now();
+        self.gpu.submit_pass(record)?;
+        self.gpu.wait()?;
+        Ok(start.elapsed())
+    }
+
+    /// The device's own time between the beginning and the end of a pass that holds the work so many times, all together.
+    pub fn device_time(&self, repeats: u32, record: &Record<'_>) -> Result<Duration> {
+        let Some(clock) = &self.clock else { return Err(Error::Clock("no timestamp queries".into())) };
+        let work = |pass: &mut wgpu::ComputePass<'_>| (0..repeats).try_for_each(|_| record(pass));
+        // Durations that come out negative are a driver's fault that exists: measured again.
+        for _ in 0..5 {
+            if let Some(time) = clock.time(&self.gpu, &work)? {
+                return Ok(time);
+            }
+        }
+        Err(Error::Clock("five passes ended before they began".into()))
+    }
+
+    /// Device time of one repetition: as many in one pass as it takes for a pass worth timing. None without a clock.
+    pub fn device_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Option<Timing>> {
+        if self.clock.is_none() {
+            return Ok(None);
+        }
+        // The first run compiles.
+        self.device_time(1, record)?;
+        let once = self.device_time(1, record)?.max(Duration::from_nanos(100));
+        let repeats =
+            (LONG_ENOUGH.as_secs_f64() / once.as_secs_f64()).ceil().clamp(1.0, f64::from(MOST_REPEATS)) as u32;
+        budget.run(|| Ok(self.device_time(repeats, record)? / repeats)).map(Some)
+    }
+
+    /// Wall time of one submission, without transfers.
+    pub fn wall_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Timing> {
+        budget.run(|| self.wall_time(record))
+    }
+}
+
+impl Clock {
+    fn new(device: &wgpu::Device) -> Option<Self> {
+        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return None;
+        }
+        let buffer = |usage| {
+            let label = Some("timestamps");
+            device.create_buffer(&wgpu::BufferDescriptor { label, size: 16, usage, mapped_at_creation: false })
+        };
+        Some(Clock {
+            queries: device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            }),
+            resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
+            staging: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
+        })
+    }
+
+    /// None if the end lies before the beginning.
+    fn time(&self, gpu: &Gpu, record: &Record<'_>) -> Result<Option<Duration>> {
+        gpu.submit(|encoder| {
+            let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
+                query_set: &self.queries,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            });
+            let descriptor = wgpu::ComputePassDescriptor { label: Some("timed"), timestamp_writes };
+            record(&mut encoder.begin_compute_pass(&descriptor))?;
+            encoder.resolve_query_set(&self.queries, 0..2, &self.resolved, 0);
+            encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, 16);
+            // A mapping that failed shows when the range is asked for.
+            encoder.map_buffer_on_submit(&self.staging, wgpu::MapMode::Read, 0..16, |_| {});
+            Ok(())
+        })?;
+        gpu.wait()?;
+        let ticks = {
+            let bytes = self.staging.get_mapped_range(..).map_err(|error| Error::Clock(error.to_string()))?;
+            let [begin, end]: [u64; 2] = bytemuck::pod_read_unaligned(&bytes);
+            end.checked_sub(begin)
+        };
+        self.staging.unmap();
+        let period = f64::from(gpu.queue().get_timestamp_period());
+        Ok(ticks.map(|ticks| Duration::from_secs_f64(ticks as f64 * period * 1e-9)))
+    }
+}

@@ -1,0 +1,390 @@
+//! A fused layer with its operands on both sides, verified.
+
+mod judge;
+mod on_cpu;
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use elbow::{
+    Activation, Gpu, Saved, Tensor, Want,
+    affine::{Backward, Forward, Gradient},
+    elementwise,
+    plan::Pin,
+    request::{AffineRequest, BackwardRequest, Gradients, Road},
+    train::Sgd,
+    wgpu,
+};
+
+use crate::{
+    budget::{Budget, Timing},
+    device::Device,
+    error::{Error, Result},
+    numbers::normals,
+};
+pub use judge::Errors;
+use on_cpu::OnCpu;
+
+/// M×K×N: x is `[M, K]`, W is `[N, K]`, y is `[M, N]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct Shape {
+    /// Rows of x: the batch.
+    pub m: usize,
+    /// Features in.
+    pub k: usize,
+    /// Features out.
+    pub n: usize,
+}
+
+/// What is timed of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Forward that keeps nothing: y = act(x·Wᵀ + b) in one dispatch.
+    Inference,
+    /// The same in two: the product with b, then the activation on y in place.
+    Unfused,
+    /// Forward that keeps what backward needs.
+    Forward,
+    /// dx, dW and db.
+    Backward,
+    /// Forward and backward.
+    Both,
+    /// Forward, backward, and descent with momentum on W and b.
+    Step,
+}
+
+impl Part {
+    /// Its name in tables and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Inference => "inference",
+            Part::Unfused => "unfused",
+            Part::Forward => "forward",
+            Part::Backward => "backward",
+            Part::Both => "both",
+            Part::Step => "step",
+        }
+    }
+
+    fn has_forward(self) -> bool {
+        matches!(self, Part::Forward | Part::Both | Part::Step)
+    }
+
+    fn has_backward(self) -> bool {
+        matches!(self, Part::Backward | Part::Both | Part::Step)
+    }
+
+    /// Operations of its products, of M·N·K multiply-adds each: two for each multiply-add.
+    pub fn operations(self, shape: Shape) -> u64 {
+        let products = match self {
+            Part::Inference | Part::Unfused | Part::Forward => 1,
+            Part::Backward => 2,
+            Part::Both | Part::Step => 3,
+        };
+        2 * products * shape.m as u64 * shape.k as u64 * shape.n as u64
+    }
+}
+
+/// A layer: its operands on the GPU and on the CPU, both verified when it was made.
+#[derive(Debug)]
+pub struct Layer<'d> {
+    device: &'d Device,
+    request: AffineRequest,
+    pin: Pin,
+    host: Host,
+    on_gpu: OnGpu,
+    errors: Errors,
+    cpu_errors: Errors,
+}
+
+/// The operands that both sides start from.
+#[derive(Debug)]
+struct Host {
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+#[derive(Debug)]
+struct OnGpu {
+    x: Tensor,
+    w: Tensor,
+    b: Tensor,
+    y: Tensor,
+    kept: Option<Tensor>,
+    dy: Tensor,
+    dx: Tensor,
+    dw: Tensor,
+    db: Tensor,
+    velocity_w: Tensor,
+    velocity_b: Tensor,
+}
+
+/// A step of no length: the parameters stay those that were verified, the work is that of any other step.
+const RATE: f32 = 0.0;
+const MOMENTUM: f32 = 0.9;
+
+/// MiB of one case, on each side.
+const MOST_MIB: u64 = 16 << 10;
+
+impl<'d> Layer<'d> {
+    /// Makes the operands on both sides, runs a whole step on both, and compares a sample of every result with the reference.
+    pub fn new(device: &'d Device, shape: Shape, activation: Activation, pin: Pin) -> Result<Self> {
+        let Shape { m, k, n } = shape;
+        let mut request = AffineRequest::new(m, n, k, activation);
+        request.check_sizes()?;
+        request.saved = request.resolve_saved(false)?;
+        let (m64, k64, n64) = (m as u64, k as u64, n as u64);
+        let mib = (8 * m64 * (n64 + k64) + 12 * n64 * (k64 + 1)) >> 20;
+        if mib > MOST_MIB {
+            return Err(Error::TooLarge { what: format!("{shape} {activation}"), most: MOST_MIB, got: mib });
+        }
+        let host = Host {
+            x: normals(1, m * k, 1.0),
+            w: normals(2, n * k, 1.0 / (k.max(1) as f32).sqrt()),
+            b: normals(3, n, 0.1),
+            dy: normals(4, m * n, 1.0),
+        };
+        let on_gpu = OnGpu::new(&device.gpu, &request, &host)?;
+        let mut layer =
+            Layer { device, request, pin, host, on_gpu, errors: Errors::default(), cpu_errors: Errors::default() };
+        layer.errors = layer.verify_gpu()?;
+        layer.cpu_errors = layer.verify_cpu()?;
+        Ok(layer)
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> Shape {
+        let AffineRequest { m, k, n, .. } = self.request;
+        Shape { m, k, n }
+    }
+
+    /// Its activation.
+    pub fn activation(&self) -> Activation {
+        self.request.activation
+    }
+
+    /// What forward keeps.
+    pub fn saved(&self) -> Saved {
+        self.request.saved
+    }
+
+    /// The worst errors of the device, found when the layer was made.
+    pub fn errors(&self) -> Errors {
+        self.errors
+    }
+
+    /// Those of the CPU baseline.
+    pub fn cpu_errors(&self) -> Errors {
+        self.cpu_errors
+    }
+
+    /// Bytes that must move at least, if every operand is read or written once.
+    pub fn bytes(&self, part: Part) -> u64 {
+        let Shape { m, k, n } = self.shape();
+        let [x, w, y, b] = [m * k, n * k, m * n, n].map(|elements| elements as u64 * 4);
+        let kept = self.kept_bytes();
+        let forward = x + w + b + y;
+        // With y kept backward reads it; forward writes it anyway.
+        let read_back = if self.request.saved == Saved::Y { y } else { kept };
+        let backward = y + read_back + x + w + x + w + b;
+        match part {
+            Part::Inference => forward,
+            Part::Unfused => forward + 2 * y,
+            Part::Forward => forward + kept,
+            Part::Backward => backward,
+            Part::Both => forward + kept + backward,
+            // Parameter, velocity and gradient read, the first two written.
+            Part::Step => forward + kept + backward + 5 * (w + b),
+        }
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        self.on_gpu.kept.as_ref().map_or(0, |kept| kept.elements() as u64 * 4)
+    }
+
+    /// Records a part of it.
+    pub fn record(&self, part: Part, pass: &mut wgpu::ComputePass<'_>) -> elbow::Result<()> {
+        let gpu = &self.device.gpu;
+        match part {
+            Part::Inference => {
+                Forward { saved: Saved::None, save_to: None, ..self.forward() }.record(gpu, &mut *pass)?
+            }
+            Part::Unfused => {
+                let linear =
+                    Forward { activation: Activation::IDENTITY, saved: Saved::None, save_to: None, ..self.forward() };
+                linear.record(gpu, &mut *pass)?;
+                let y = &self.on_gpu.y;
+                elementwise::Forward::new(self.request.activation, y, y).record(gpu, &mut *pass)?;
+            }
+            _ => {}
+        }
+        if part.has_forward() {
+            self.forward().record(gpu, &mut *pass)?;
+        }
+        if part.has_backward() {
+            self.backward().record(gpu, &mut *pass)?;
+        }
+        if part == Part::Step {
+            let g = &self.on_gpu;
+            for (parameter, gradient, velocity) in [(&g.w, &g.dw, &g.velocity_w), (&g.b, &g.db, &g.velocity_b)] {
+                let (parameter, gradient, velocity) = (parameter.view(), gradient.view(), velocity.view());
+                Sgd { parameter, gradient, velocity, rate: RATE, momentum: MOMENTUM }.record(gpu, &mut *pass)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Device time; None without a clock.
+    pub fn device_timing(&self, part: Part, budget: Budget) -> Result<Option<Timing>> {
+        self.device.device_timing(budget, &|pass| self.record(part, pass))
+    }
+
+    /// Wall time from submission to completion, without transfers.
+    pub fn wall_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
+        self.device.wall_timing(budget, &|pass| self.record(part, pass))
+    }
+
+    /// Wall time with the transfers of a layer whose parameters live on the device: x up and y down for forward, dy up and
+    /// dx down for backward, all four for both.
+    pub fn transfer_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
+        let (gpu, g) = (&self.device.gpu, &self.on_gpu);
+        budget.run(|| {
+            let start = Instant::now();
+            if part != Part::Backward {
+                gpu.write(&g.x, &self.host.x)?;
+            }
+            if part.has_backward() {
+                gpu.write(&g.dy, &self.host.dy)?;
+            }
+            gpu.submit_pass(|pass| self.record(part, pass))?;
+            if part != Part::Backward {
+                gpu.download(&g.y)?;
+            }
+            if part.has_backward() {
+                gpu.download(&g.dx)?;
+            }
+            Ok(start.elapsed())
+        })
+    }
+
+    /// The same work on the CPU baseline, repeated.
+    pub fn cpu_time(&self, part: Part, iterations: u64) -> Result<Duration> {
+        let mut cpu = OnCpu::new(self);
+        cpu.run(Part::Forward)?;
+        let start = Instant::now();
+        for _ in 0..iterations {
+            cpu.run(part)?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// The same on the CPU baseline.
+    pub fn cpu_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
+        let mut cpu = OnCpu::new(self);
+        // Backward needs what forward keeps.
+        cpu.run(Part::Forward)?;
+        budget.run(|| {
+            let start = Instant::now();
+            cpu.run(part)?;
+            Ok(start.elapsed())
+        })
+    }
+
+    fn forward(&self) -> Forward<'_> {
+        let g = &self.on_gpu;
+        Forward {
+            saved: self.request.saved,
+            b: Some(g.b.view()),
+            save_to: g.kept.as_ref().map(Tensor::view),
+            pin: self.pin,
+            ..Forward::new(self.request.activation, &g.x, &g.w, &g.y)
+        }
+    }
+
+    fn backward(&self) -> Backward<'_> {
+        let g = &self.on_gpu;
+        Backward {
+            x: Some(g.x.view()),
+            w: Some(g.w.view()),
+            b: Some(g.b.view()),
+            saved_from: match self.request.saved {
+                Saved::Y => Some(g.y.view()),
+                _ => g.kept.as_ref().map(Tensor::view),
+            },
+            dx: Gradient::overwrite(&g.dx),
+            dw: Gradient::overwrite(&g.dw),
+            db: Gradient::overwrite(&g.db),
+            pin: self.pin,
+            ..Backward::new(self.request.activation, self.request.saved, &g.dy)
+        }
+    }
+}
+
+impl OnGpu {
+    fn new(gpu: &Gpu, request: &AffineRequest, host: &Host) -> elbow::Result<Self> {
+        let AffineRequest { m, n, k, saved, .. } = *request;
+        let kept = match saved {
+            Saved::Z => Some(n),
+            Saved::Mask => Some(n.div_ceil(32)),
+            _ => None,
+        };
+        Ok(OnGpu {
+            x: gpu.upload(&host.x, &[m, k])?,
+            w: gpu.upload(&host.w, &[n, k])?,
+            b: gpu.upload(&host.b, &[n])?,
+            y: gpu.zeros(&[m, n])?,
+            kept: kept.map(|width| gpu.zeros(&[m, width])).transpose()?,
+            dy: gpu.upload(&host.dy, &[m, n])?,
+            dx: gpu.zeros(&[m, k])?,
+            dw: gpu.zeros(&[n, k])?,
+            db: gpu.zeros(&[n])?,
+            velocity_w: gpu.zeros(&[n, k])?,
+            velocity_b: gpu.zeros(&[n])?,
+        })
+    }
+}
+
+/// Which gradients: dx, dW and db.
+fn backward_request(affine: AffineRequest) -> BackwardRequest {
+    let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() };
+    BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below: None }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.m, self.k, self.n)
+    }
+}
+
+impl std::str::FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let sizes: Option<Vec<usize>> =
+            text.trim().split('x').map(|size| size.parse().ok().filter(|&size| size > 0)).collect();
+        match sizes.as_deref() {
+            Some(&[m, k, n]) => Ok(Shape { m, k, n }),
+            _ => Err("expected MxKxN, three sizes from 1 on, such as 64x256x256".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shape;
+
+    #[test]
+    fn a_shape_prints_as_it_is_read() {
+        let shape: Result<Shape, _> = " 64x256x10 ".parse();
+        assert_eq!(shape, Ok(Shape { m: 64, k: 256, n: 10 }));
+        assert_eq!(shape.map(|s| s.to_string()), Ok("64x256x10".into()));
+        for wrong in ["", "64", "64x256", "0x1x1", "1x2x3x4", "ax2x3", "-1x2x3", "1x99999999999999999999x1"] {
+            assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
+        }
+    }
+}

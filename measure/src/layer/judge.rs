@@ -1,0 +1,191 @@
+//! Whether both sides compute what the reference computes: a sample of the rows for y and dx, of the columns for dW and db.
+
+use elbow::{
+    Saved,
+    cpu::{ForwardInputs, reference},
+    request::AffineRequest,
+};
+use serde::Serialize;
+
+use super::{Layer, Part, backward_request, on_cpu::OnCpu};
+use crate::{
+    error::{Error, Result},
+    numbers::worst,
+};
+
+/// Errors relative to the sum of the absolute terms: f32 rounding of long sums stays far below.
+const TOLERANCE: f64 = 1e-5;
+
+/// Multiply-adds that the reference spends on a sample.
+const PATIENCE: usize = 1 << 23;
+
+/// The worst errors of a sample, relative to the sum of the absolute values of the terms.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Errors {
+    /// Of the output; the worse of fused and unfused on the device.
+    pub y: f64,
+    /// Of the input's gradient.
+    pub dx: f64,
+    /// Of the weight's gradient.
+    pub dw: f64,
+    /// Of the bias's gradient.
+    pub db: f64,
+}
+
+impl Errors {
+    /// The worst of all, in units in the last place of the terms: multiples of 2⁻²³ Σ|terms|.
+    pub fn ulp(&self) -> f64 {
+        [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / f64::from(f32::EPSILON)
+    }
+
+    /// The worst of all as a share of what is still called right.
+    pub fn of_bound(&self) -> f64 {
+        self.ulp() * f64::from(f32::EPSILON) / TOLERANCE
+    }
+}
+
+/// What one side gave.
+struct Outputs<'a> {
+    y: &'a [f32],
+    /// The z that backward went by; with y kept, the sign is what counts, and y has it.
+    z: Option<&'a [f32]>,
+    dx: &'a [f32],
+    dw: &'a [f32],
+    db: &'a [f32],
+}
+
+impl Layer<'_> {
+    pub(super) fn verify_gpu(&self) -> Result<Errors> {
+        let (gpu, g) = (&self.device.gpu, &self.on_gpu);
+        let run = |part| gpu.submit_pass(|pass| self.record(part, pass));
+        let mut y_error = 0.0f64;
+        for part in [Part::Inference, Part::Unfused] {
+            run(part)?;
+            y_error = y_error.max(self.judge_y(part.name(), &gpu.download(&g.y)?)?);
+        }
+        run(Part::Step)?;
+        let (y, dx, dw, db) = (gpu.download(&g.y)?, gpu.download(&g.dx)?, gpu.download(&g.dw)?, gpu.download(&g.db)?);
+        let z = match (self.request.saved, &g.kept) {
+            (Saved::Z, Some(z)) => Some(gpu.download(z)?),
+            _ => None,
+        };
+        // From rest the velocity is the gradient.
+        let velocity = gpu.download(&g.velocity_w)?;
+        if let Some(index) = (0..dw.len()).find(|&i| velocity[i] != dw[i]) {
+            let what = format!("{} {}: velocity", self.shape(), self.activation());
+            return Err(Error::Wrong { what, index, got: velocity[index], expected: f64::from(dw[index]) });
+        }
+        let errors = self.judge("GPU", &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db })?;
+        Ok(Errors { y: errors.y.max(y_error), ..errors })
+    }
+
+    pub(super) fn verify_cpu(&self) -> Result<Errors> {
+        let mut cpu = OnCpu::new(self);
+        cpu.run(Part::Step)?;
+        let z = (!cpu.z.is_empty()).then_some(&cpu.z[..]);
+        self.judge("CPU", &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
+    }
+
+    fn named(&self, side: &str, operand: &str) -> String {
+        format!("{} {} on the {side}: {operand}", self.shape(), self.activation())
+    }
+
+    /// The sampled rows of a matrix.
+    fn rows(&self) -> Rows {
+        let AffineRequest { m, n, k, .. } = self.request;
+        Rows(sample(m, PATIENCE / (n * k).max(1)))
+    }
+
+    fn judge_y(&self, what: &str, y: &[f32]) -> Result<f64> {
+        let AffineRequest { n, k, .. } = self.request;
+        let rows = self.rows();
+        let x = rows.of(&self.host.x, k);
+        let request = AffineRequest { m: rows.0.len(), ..self.request };
+        let inputs = ForwardInputs { x: &x, w: &self.host.w, b: Some(&self.host.b), alpha: None, residual: None };
+        let want = reference::forward(&request, inputs)?;
+        judge(&self.named("GPU", what), &rows.of(y, n), &want.y, &want.z_terms)
+    }
+
+    fn judge(&self, side: &str, got: &Outputs<'_>) -> Result<Errors> {
+        let AffineRequest { m, n, k, .. } = self.request;
+        let host = &self.host;
+        let z = got.z.or((self.request.saved == Saved::Y).then_some(got.y));
+
+        let rows = self.rows();
+        let (x, dy, z_rows) = (rows.of(&host.x, k), rows.of(&host.dy, n), z.map(|z| rows.of(z, n)));
+        let request = AffineRequest { m: rows.0.len(), ..self.request };
+        let inputs = ForwardInputs { x: &x, w: &host.w, b: Some(&host.b), alpha: None, residual: None };
+        let want = reference::forward(&request, inputs)?;
+        let y = judge(&self.named(side, "y"), &rows.of(got.y, n), &want.y, &want.z_terms)?;
+        let inputs = reference::BackwardInputs {
+            x: &x,
+            w: &host.w,
+            b: Some(&host.b),
+            dy: &dy,
+            z: z_rows.as_deref(),
+            ..reference::BackwardInputs::default()
+        };
+        let want = reference::backward(&backward_request(request), inputs)?.dx;
+        let dx = judge(&self.named(side, "dx"), &rows.of(got.dx, k), &want.value, &want.terms)?;
+
+        let columns = Columns { picked: sample(n, PATIENCE / (m * k).max(1)), n };
+        let neurons = Rows(columns.picked.clone());
+        let (w, b) = (neurons.of(&host.w, k), columns.of(&host.b));
+        let (dy, z_columns) = (columns.of(&host.dy), z.map(|z| columns.of(z)));
+        let request = AffineRequest { n: columns.picked.len(), ..self.request };
+        let inputs = reference::BackwardInputs {
+            x: &host.x,
+            w: &w,
+            b: Some(&b),
+            dy: &dy,
+            z: z_columns.as_deref(),
+            ..reference::BackwardInputs::default()
+        };
+        let want = reference::backward(&backward_request(request), inputs)?;
+        let dw = judge(&self.named(side, "dw"), &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
+        let db = judge(&self.named(side, "db"), &columns.of(got.db), &want.db.value, &want.db.terms)?;
+        Ok(Errors { y, dx, dw, db })
+    }
+}
+
+fn judge(what: &str, got: &[f32], want: &[f64], terms: &[f64]) -> Result<f64> {
+    // Where a slope passes through zero its error is absolute: a sum of few such terms has nothing to be relative to.
+    let floor = 0.05 * terms.iter().fold(0.0, |a: f64, &b| a.max(b));
+    let scale: Vec<f64> = terms.iter().map(|&t| t.max(floor)).collect();
+    worst(what, TOLERANCE, got, want, &scale)
+}
+
+struct Rows(Vec<usize>);
+
+impl Rows {
+    fn of(&self, matrix: &[f32], width: usize) -> Vec<f32> {
+        self.0.iter().flat_map(|&row| &matrix[row * width..(row + 1) * width]).copied().collect()
+    }
+}
+
+struct Columns {
+    picked: Vec<usize>,
+    n: usize,
+}
+
+impl Columns {
+    fn of(&self, matrix: &[f32]) -> Vec<f32> {
+        matrix.chunks(self.n.max(1)).flat_map(|row| self.picked.iter().map(|&c| row[c])).collect()
+    }
+}
+
+/// Up to `most` indices (at least four), spread over the whole range, its ends among them.
+fn sample(length: usize, most: usize) -> Vec<usize> {
+    let count = most.max(4).min(length);
+    (0..count).map(|i| if count == 1 { 0 } else { i * (length - 1) / (count - 1) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_sample_has_both_ends() {
+        assert_eq!(super::sample(1, 100), [0]);
+        assert_eq!(super::sample(3, 1), [0, 1, 2]);
+        assert_eq!(super::sample(100, 4), [0, 33, 66, 99]);
+    }
+}

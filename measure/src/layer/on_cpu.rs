@@ -1,0 +1,122 @@
+//! The same layer on the CPU baseline, with memory of its own.
+
+use std::hint::black_box;
+
+use elbow::{
+    Saved,
+    cpu::{
+        ForwardInputs,
+        baseline::{self, SavedIn, SavedOut},
+    },
+};
+use rayon::prelude::*;
+
+use super::{Layer, MOMENTUM, Part, RATE, Shape, backward_request};
+use crate::error::Result;
+
+/// Everything that the baseline writes.
+#[derive(Debug)]
+pub(super) struct OnCpu<'a> {
+    layer: &'a Layer<'a>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    velocity_w: Vec<f32>,
+    velocity_b: Vec<f32>,
+    pub(super) y: Vec<f32>,
+    pub(super) z: Vec<f32>,
+    mask: Vec<u32>,
+    pub(super) dx: Vec<f32>,
+    pub(super) dw: Vec<f32>,
+    pub(super) db: Vec<f32>,
+    workspace: baseline::Workspace,
+}
+
+impl<'a> OnCpu<'a> {
+    pub(super) fn new(layer: &'a Layer<'a>) -> Self {
+        let Shape { m, k, n } = layer.shape();
+        let saved = layer.request.saved;
+        OnCpu {
+            layer,
+            w: layer.host.w.clone(),
+            b: layer.host.b.clone(),
+            velocity_w: vec![0.0; n * k],
+            velocity_b: vec![0.0; n],
+            y: vec![0.0; m * n],
+            z: vec![0.0; if saved == Saved::Z { m * n } else { 0 }],
+            mask: vec![0; if saved == Saved::Mask { m * n.div_ceil(32) } else { 0 }],
+            dx: vec![0.0; m * k],
+            dw: vec![0.0; n * k],
+            db: vec![0.0; n],
+            workspace: baseline::Workspace::new(),
+        }
+    }
+
+    /// Fused and unfused are one on the CPU: the baseline applies the activation while the tile is in the cache.
+    pub(super) fn run(&mut self, part: Part) -> Result<()> {
+        if part != Part::Backward {
+            self.forward(part)?;
+        }
+        if part.has_backward() {
+            self.backward()?;
+        }
+        if part == Part::Step {
+            descend(&mut self.w, &self.dw, &mut self.velocity_w);
+            descend(&mut self.b, &self.db, &mut self.velocity_b);
+        }
+        black_box((&self.y, &self.dx, &self.dw, &self.db, &self.w));
+        Ok(())
+    }
+
+    fn forward(&mut self, part: Part) -> Result<()> {
+        let host = &self.layer.host;
+        let inputs = ForwardInputs { x: &host.x, w: &self.w, b: Some(&self.b), alpha: None, residual: None };
+        let mut request = self.layer.request;
+        if !part.has_forward() {
+            request.saved = Saved::None;
+        }
+        let saved = match request.saved {
+            Saved::Z => SavedOut::Z(&mut self.z),
+            Saved::Mask => SavedOut::Mask(&mut self.mask),
+            _ => SavedOut::None,
+        };
+        Ok(baseline::forward(&request, inputs, baseline::ForwardOutputs { y: &mut self.y, saved })?)
+    }
+
+    fn backward(&mut self) -> Result<()> {
+        let host = &self.layer.host;
+        let saved = match self.layer.request.saved {
+            Saved::Z => SavedIn::Z(&self.z),
+            Saved::Y => SavedIn::Y(&self.y),
+            Saved::Mask => SavedIn::Mask(&self.mask),
+            _ => SavedIn::None,
+        };
+        let inputs = baseline::BackwardInputs {
+            x: &host.x,
+            w: &self.w,
+            b: Some(&self.b),
+            dy: &host.dy,
+            saved,
+            ..baseline::BackwardInputs::default()
+        };
+        let outputs = baseline::BackwardOutputs {
+            dx: Some(&mut self.dx),
+            dw: Some(&mut self.dw),
+            db: Some(&mut self.db),
+            ..baseline::BackwardOutputs::default()
+        };
+        Ok(baseline::backward(&backward_request(self.layer.request), inputs, outputs, &mut self.workspace)?)
+    }
+}
+
+/// velocity = momentum · velocity + gradient; parameter −= rate · velocity: by all threads where it is worth it.
+fn descend(parameter: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
+    let (rate, momentum) = (black_box(RATE), black_box(MOMENTUM));
+    const PIECE: usize = 1 << 15;
+    let pieces = parameter.par_chunks_mut(PIECE).zip(gradient.par_chunks(PIECE)).zip(velocity.par_chunks_mut(PIECE));
+    pieces.for_each(|((parameter, gradient), velocity)| {
+        for ((p, g), v) in parameter.iter_mut().zip(gradient).zip(velocity) {
+            *v = momentum * *v + g;
+            *p -= rate * *v;
+        }
+    });
+}

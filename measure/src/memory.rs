@@ -1,0 +1,86 @@
+//! What a training step of a network takes on the device, by the library's own accounting.
+
+use elbow::{
+    Activation, AlphaSource, Gpu, Saved,
+    mlp::{Architecture, Mlp, Step},
+};
+use serde::Serialize;
+
+use crate::error::Result;
+
+/// Device bytes of one training step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Footprint {
+    /// The activation of the hidden layers.
+    pub activation: String,
+    /// What a hidden layer keeps for backward.
+    pub saved: String,
+    /// Layers.
+    pub layers: usize,
+    /// Features of every layer.
+    pub width: usize,
+    /// Rows.
+    pub batch: usize,
+    /// W and b.
+    pub parameters: u64,
+    /// dW and db.
+    pub gradients: u64,
+    /// The velocities of the descent.
+    pub velocity: u64,
+    /// The outputs y of all layers.
+    pub outputs: u64,
+    /// z or masks kept beside them.
+    pub kept: u64,
+    /// dz of all layers.
+    pub dz: u64,
+    /// Input, labels, losses.
+    pub batch_bytes: u64,
+    /// Scratch, and parameter blocks of the kernels.
+    pub scratch: u64,
+    /// All that elbow owns after a step: nothing is released within a step, so this is the peak.
+    pub total: u64,
+}
+
+/// Trains one step of `layers` layers of `width` features, and counts.
+pub fn footprint(gpu: &Gpu, activation: Activation, layers: usize, width: usize, batch: usize) -> Result<Footprint> {
+    gpu.trim();
+    let before = gpu.memory_bytes();
+    let sizes = vec![width; layers + 1];
+    let architecture = Architecture { sizes: &sizes, activation, alpha: AlphaSource::Constant, max_batch: batch };
+    // The numbers do not matter here.
+    let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
+    let made = gpu.memory_bytes();
+    let (x, labels) = (gpu.zeros(&[batch, width])?, gpu.zeros(&[batch])?);
+    let loss = gpu.zeros(&[batch])?;
+    let with_batch = gpu.memory_bytes();
+    let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.0, momentum: 0.9 };
+    gpu.submit_pass(|pass| mlp.train(gpu, pass, &step))?;
+    gpu.wait()?;
+    let after = gpu.memory_bytes();
+    let bytes = |elements: usize| elements as u64 * 4;
+    let kept = (0..layers).map(|layer| match mlp.saved(layer) {
+        Some(Saved::Z) => bytes(batch * width),
+        Some(Saved::Mask) => bytes(batch * width.div_ceil(32)),
+        _ => 0,
+    });
+    let kept: u64 = kept.sum();
+    let outputs = bytes(layers * batch * width);
+    // What is left of the network is three of a kind: parameters, gradients, velocities, which lie the same way.
+    let parameters = (made - before).saturating_sub(2 * outputs + kept) / 3;
+    Ok(Footprint {
+        activation: activation.to_string(),
+        saved: mlp.saved(0).map(|saved| saved.to_string()).unwrap_or_default(),
+        layers,
+        width,
+        batch,
+        parameters,
+        gradients: parameters,
+        velocity: parameters,
+        outputs,
+        kept,
+        dz: outputs,
+        batch_bytes: with_batch - made,
+        scratch: after.saturating_sub(with_batch),
+        total: after - before,
+    })
+}
