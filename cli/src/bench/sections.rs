@@ -160,14 +160,14 @@ pub(super) fn speed_and_accuracy(results: &Results) -> String {
         "GPU wall",
         "with transfers",
         "CPU",
-        "CPU / GPU wall",
+        "CPU/GPU",
         "GFLOP/s",
-        "GPU error, ulp",
+        "GPU ulp",
         "of bound",
-        "CPU error, ulp",
+        "CPU ulp",
     ];
     format!(
-        "<h2>Speed, and accuracy beside it</h2>\n<p>Milliseconds, median ± half the interquartile range. The error is the worst \
+        "<h2>Speed, and accuracy beside it</h2>\n<p>Milliseconds, median ± half the interquartile range. CPU/GPU is of wall times. The error is the worst \
          of y, dx, dW and db in a sample of each, in units of 2<sup>−23</sup> Σ|terms|, against the f64 reference; the bound is \
          10<sup>−5</sup> Σ|terms|.</p>\n{}",
         table(&heads, 3, rows)
@@ -186,7 +186,7 @@ pub(super) fn alone(results: &Results) -> String {
             digits(rate / 1e9),
             format!("{:.0} %", 100.0 * rate / results.ceilings.gpu_bytes),
             ms(&a.cpu),
-            format!("{:.0e}", a.error),
+            if a.error == 0.0 { "0".into() } else { format!("{:.0e}", a.error) },
         ]
     });
     let heads = ["activation", "part", "elements", "GPU, ms", "GB/s", "of the copy", "CPU, ms", "error"];
