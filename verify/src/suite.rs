@@ -187,7 +187,7 @@ fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
             sized(&specs, 16, &mut numbers)
         }
         Size::Full => {
-            let specs: Vec<Spec> = (0..tiles.len() * 8).map(|i| any_exact(&mut numbers, i, &tiles)).collect();
+            let specs: Vec<Spec> = (0..tiles.len() * 4).map(|i| any_exact(&mut numbers, i, &tiles)).collect();
             sized(&specs, 40, &mut numbers)
         }
     }
@@ -227,7 +227,7 @@ fn real_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
         }
     }
     if size == Size::Full {
-        specs.extend((0..tiles.len() * 4).map(|i| any_real(&mut numbers, i, &tiles)));
+        specs.extend((0..tiles.len() * 2).map(|i| any_real(&mut numbers, i, &tiles)));
     }
     sized(&specs, per_spec, &mut numbers)
 }
