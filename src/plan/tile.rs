@@ -108,7 +108,8 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form) ->
     let wanted = if caps.class == DeviceClass::Software { 4 } else { 64 };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, along));
-    let index = fitting().find(|&i| TILES[i].tiles(rows, cols) >= wanted).or_else(|| fitting().last()).unwrap_or(0);
+    let index =
+        fitting().find(|&i| TILES[i].tiles(rows, cols) >= wanted).or_else(|| fitting().next_back()).unwrap_or(0);
     let tile = TILES[index];
     (tile, splits(caps, &tile, rows, cols, red))
 }

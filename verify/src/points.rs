@@ -51,9 +51,8 @@ impl Points {
     /// Judged by the activation's own f64 mathematics.
     pub fn new(activation: Activation, x: Vec<f32>) -> Self {
         let jets: Vec<_> = x.par_iter().with_min_len(1024).map(|&x| activation.evaluate_all(f64::from(x))).collect();
-        let column = |pick: &dyn Fn(&([f64; 5], [f64; 5])) -> f64| jets.iter().map(pick).collect::<Vec<f64>>();
-        let expected = std::array::from_fn(|q| column(&|jet| jet.0[q]));
-        let terms = std::array::from_fn(|q| column(&|jet| jet.1[q]));
+        let expected = std::array::from_fn(|q| jets.iter().map(|(values, _)| values[q]).collect());
+        let terms = std::array::from_fn(|q| jets.iter().map(|(_, terms)| terms[q]).collect());
         Points { activation, x, expected, terms }
     }
 
@@ -142,7 +141,7 @@ pub fn probes(activation: &Activation) -> Vec<f32> {
         both(tail);
     }
     // Roots and extrema of the slopes of gelu, silu and mish.
-    [0.7518, 1.2785, 1.1924, 1.41421, 2.3994, 1.4906].into_iter().for_each(&mut both);
+    [0.7518, 1.2785, 1.1924, std::f32::consts::SQRT_2, 2.3994, 1.4906].into_iter().for_each(&mut both);
     for kink in activation.kinks() {
         let at = kink.at as f32;
         let (mut up, mut down) = (at, at);
