@@ -12,12 +12,15 @@ use elbow::{
     },
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want, WeightLayout},
 };
-use proptest::{prelude::*, test_runner::TestCaseResult};
-
-use crate::{
-    common::{Numbers, any_ordinary, check, size, ulp},
-    require,
+use proptest::{
+    array::{uniform2, uniform5},
+    option,
+    prelude::*,
+    sample::{Index, select},
+    test_runner::TestCaseResult,
 };
+
+use crate::common::{Numbers, any_ordinary, check, size, ulp};
 
 const EPS: f64 = 1.0 / (1u64 << 24) as f64;
 /// What a gradient that is accumulated starts from.
@@ -49,6 +52,11 @@ impl Layer {
 
     fn alpha(&self) -> Option<&[f32]> {
         self.learnable().then_some(&self.alpha)
+    }
+
+    /// Elements of its α, and of the gradient: one for a constant, too.
+    fn alphas(&self, channels: usize) -> usize {
+        if self.source == AlphaSource::PerChannel { channels } else { 1 }
     }
 
     /// The activation with the α of one channel.
@@ -86,10 +94,6 @@ impl Layer {
     }
 }
 
-fn wants() -> impl Strategy<Value = Want> {
-    prop::sample::select(vec![Want::No, Want::Overwrite, Want::Accumulate])
-}
-
 #[derive(Debug, Clone)]
 struct Request {
     shape: [usize; 3],
@@ -99,31 +103,45 @@ struct Request {
     bias: bool,
     residual: bool,
     upstream_is_dz: bool,
-    /// x, w, b, α, residual, b and α below.
-    wants: [Want; 7],
-    saved: [prop::sample::Index; 2],
+    gradients: Gradients,
+    /// b and α of the layer below.
+    gradients_below: [Want; 2],
+    /// Which of the choices that are enough, here and below.
+    saved: [Index; 2],
     seed: u64,
 }
 
 fn requests() -> impl Strategy<Value = Request> {
     let size = || prop_oneof![1 => Just(0usize), 6 => 1..9usize, 3 => 9..70usize];
-    let source = || prop::sample::select(vec![AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel]);
-    let layout = prop::sample::select(vec![WeightLayout::OutIn, WeightLayout::InOut]);
-    let layers = ((any_ordinary(), source()), prop::option::of((any_ordinary(), source())));
-    let saved = any::<[prop::sample::Index; 2]>();
-    let wants = prop::array::uniform7(wants());
-    ((size(), size(), size()), layout, layers, any::<[bool; 3]>(), wants, saved, any::<u64>()).prop_map(
-        |((m, n, k), layout, (layer, below), [bias, residual, upstream_is_dz], wants, saved, seed)| Request {
-            shape: [m, n, k],
+    let source = || select(vec![AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel]);
+    let want = || select(vec![Want::No, Want::Overwrite, Want::Accumulate]);
+    let layout = select(vec![WeightLayout::OutIn, WeightLayout::InOut]);
+    let layers = ((any_ordinary(), source()), option::of((any_ordinary(), source())));
+    let wants = (uniform5(want()), uniform2(want()));
+    ((size(), size(), size()), layout, layers, any::<[bool; 3]>(), wants, any::<[Index; 2]>(), any::<u64>()).prop_map(
+        |(
+            (m, n, k),
             layout,
-            layer,
-            below,
-            bias,
-            residual,
-            upstream_is_dz,
-            wants,
+            (layer, below),
+            [bias, residual, upstream_is_dz],
+            (wants, gradients_below),
             saved,
             seed,
+        )| {
+            let [x, w, b, alpha, of_residual] = wants;
+            Request {
+                shape: [m, n, k],
+                layout,
+                layer,
+                below,
+                bias,
+                residual,
+                upstream_is_dz,
+                gradients: Gradients { x, w, b, alpha, residual: of_residual },
+                gradients_below,
+                saved,
+                seed,
+            }
         },
     )
 }
@@ -134,7 +152,7 @@ fn agrees(name: &str, got: &[f32], want: Want, exact: &reference::Gradient, erro
         let start = f64::from(START);
         let (expected, start) = match want {
             Want::No => {
-                require!(got.is_nan(), "{name}[{i}] was not wanted, and is {got}");
+                prop_assert!(got.is_nan(), "{name}[{i}] was not wanted, and is {got}");
                 continue;
             }
             Want::Overwrite => (exact.value[i], 0.0),
@@ -142,236 +160,269 @@ fn agrees(name: &str, got: &[f32], want: Want, exact: &reference::Gradient, erro
         };
         let allowed = error[i] + EPS * 8.0 * (exact.terms[i] + start) + 1e-44;
         let wrong = (f64::from(got) - expected).abs();
-        require!(wrong <= allowed, "{name}[{i}] is {got:e}, not {expected:e} ± {allowed:e}");
+        prop_assert!(wrong <= allowed, "{name}[{i}] is {got:e}, not {expected:e} ± {allowed:e}");
     }
     Ok(())
 }
 
 /// What the errors of dz make of dx, dw and db: the same products of absolute values.
-fn carried(request: &AffineRequest, x: &[f32], w: &[f32], dz_error: &[f64]) -> reference::BackwardOutputs {
-    let absolute = |values: &[f32]| values.iter().map(|value| value.abs()).collect::<Vec<_>>();
-    let linear = AffineRequest {
-        activation: Activation::IDENTITY,
-        alpha: AlphaSource::Constant,
-        bias: false,
-        residual: false,
-        ..*request
-    };
-    let backward = BackwardRequest {
-        affine: linear,
-        gradients: Gradients::default(),
-        road: Road::Auto,
-        upstream_is_dz: true,
-        below: None,
-    };
+fn carried(
+    request: &AffineRequest,
+    x: &[f32],
+    w: &[f32],
+    dz_off: impl Iterator<Item = f64>,
+) -> reference::BackwardOutputs {
+    let AffineRequest { m, n, k, layout, .. } = *request;
+    let linear = AffineRequest { layout, bias: false, ..AffineRequest::new(m, n, k, Activation::IDENTITY) };
+    let gradients = Gradients::default();
+    let backward = BackwardRequest { affine: linear, gradients, road: Road::Auto, upstream_is_dz: true, below: None };
+    let [x, w] = [x, w].map(|values| values.iter().map(|value| value.abs()).collect::<Vec<_>>());
     // Rounded up.
-    let dy: Vec<f32> = dz_error.iter().map(|error| (error * 1.000_001 + 1e-45) as f32).collect();
-    let (x, w) = (absolute(x), absolute(w));
-    let inputs = reference::BackwardInputs { x: &x, w: &w, dy: &dy, ..Default::default() };
-    reference::backward(&backward, inputs).unwrap()
+    let dy: Vec<f32> = dz_off.map(|off| (off * 1.000_001 + 1e-45) as f32).collect();
+    reference::backward(&backward, reference::BackwardInputs { x: &x, w: &w, dy: &dy, ..Default::default() }).unwrap()
 }
 
-/// Σ over rows (α per channel) or over everything.
-fn summed(layer: &Layer, channels: usize, errors: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut sums = vec![0.0; if layer.source == AlphaSource::PerChannel { channels } else { 1 }];
-    let count = sums.len();
-    for (i, error) in errors.enumerate() {
-        sums[if count == 1 { 0 } else { i % channels }] += error;
-    }
-    sums
+/// Σ over rows, or over everything if there is one sum.
+fn summed(sums: usize, off: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut out = vec![0.0; sums];
+    off.enumerate().for_each(|(i, off)| out[i % sums] += off);
+    out
 }
 
-fn mask_of(layer: &Layer, z: &[f32], channels: usize) -> Vec<u32> {
-    let words = channels.div_ceil(32);
-    let mut mask = vec![0; if channels == 0 { 0 } else { z.len() / channels * words }];
-    for (i, z) in z.iter().enumerate() {
-        let (row, channel) = (i / channels, i % channels);
-        mask[row * words + channel / 32] |= u32::from(layer.at(channel).bit(f64::from(*z))) << (channel % 32);
+/// A request with its operands, and what forward kept of it.
+struct Case {
+    request: BackwardRequest,
+    layer: Layer,
+    saved: Saved,
+    below: Option<(Layer, Saved)>,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    residual: Vec<f32>,
+    dy: Vec<f32>,
+    z_below: Vec<f32>,
+}
+
+/// z, y and the mask of a layer.
+struct Kept {
+    z: Vec<f32>,
+    y: Vec<f32>,
+    mask: Vec<u32>,
+}
+
+impl Kept {
+    fn saved(&self, saved: Saved) -> SavedIn<'_> {
+        match saved {
+            Saved::Z => SavedIn::Z(&self.z),
+            Saved::Y => SavedIn::Y(&self.y),
+            Saved::Mask => SavedIn::Mask(&self.mask),
+            Saved::Auto | Saved::None => SavedIn::None,
+        }
     }
-    mask
+}
+
+impl Case {
+    /// Of what is wanted, what the request can give; of what can be saved, what is enough for that.
+    fn new(given: Request) -> Self {
+        let [m, n, k] = given.shape;
+        let layer = Layer::new(given.layer.0, given.layer.1, n);
+        let affine = AffineRequest {
+            layout: given.layout,
+            alpha: layer.source,
+            bias: given.bias,
+            residual: given.residual,
+            ..AffineRequest::new(m, n, k, layer.activation)
+        };
+        let only_if = |possible: bool, want: Want| if possible { want } else { Want::No };
+        let of_y = !given.upstream_is_dz;
+        let gradients = Gradients {
+            alpha: only_if(of_y && layer.learnable(), given.gradients.alpha),
+            residual: only_if(of_y && given.residual, given.gradients.residual),
+            ..given.gradients
+        };
+        let saved = *given.saved[0].get(&layer.enough(gradients.alpha.wanted(), given.residual));
+        let below = given.below.map(|(activation, source)| {
+            let layer = Layer::new(activation, source, k);
+            let [db, dalpha] = given.gradients_below;
+            let dalpha = only_if(layer.learnable(), dalpha);
+            let mut enough = layer.enough(dalpha.wanted(), false);
+            // The layer below is not computed again.
+            enough.retain(|saved| *saved != Saved::None);
+            let saved = *given.saved[1].get(&enough);
+            (Below { activation, alpha: layer.source, saved, db, dalpha }, layer)
+        });
+        let mut numbers = Numbers(given.seed);
+        let [x, w, b, residual, dy, z_below] = [m * k, n * k, n, m * n, m * n, m * k].map(|length| numbers.vec(length));
+        let upstream_is_dz = given.upstream_is_dz;
+        let chain = below.as_ref().map(|(below, _)| *below);
+        let request = BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz, below: chain };
+        let below = below.map(|(below, layer)| (layer, below.saved));
+        Case { request, layer, saved, below, x, w, b, residual, dy, z_below }
+    }
+
+    fn bias(&self) -> Option<&[f32]> {
+        self.request.affine.bias.then_some(&self.b)
+    }
+
+    /// z by its sum, y by the z that was found; nothing where they are beyond all bounds.
+    fn forward(&self) -> Result<Option<Kept>, TestCaseError> {
+        let request = &self.request.affine;
+        let (count, n) = (request.m * request.n, request.n);
+        let residual = request.residual.then_some(self.residual.as_slice());
+        let inputs = ForwardInputs { x: &self.x, w: &self.w, b: self.bias(), alpha: self.layer.alpha(), residual };
+        let [mut z, mut y] = [(); 2].map(|()| vec![f32::NAN; count]);
+        baseline::forward(request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
+        let exact = reference::forward(request, inputs).unwrap();
+        // celu with α < 0 grows like an exponential: of sums of infinities there is nothing to say.
+        if exact.y.iter().any(|y| y.abs() > 1e30) {
+            return Ok(None);
+        }
+        let tolerance = self.layer.activation.row().tolerance(Quantity::Value);
+        for i in 0..count {
+            let allowed = 8.0 * EPS * exact.z_terms[i] + 1e-44;
+            prop_assert!((f64::from(z[i]) - exact.z[i]).abs() <= allowed, "z[{i}] is {}, not {}", z[i], exact.z[i]);
+            let value = self.layer.at(i % n).value(f64::from(z[i]));
+            let expected = value + residual.map_or(0.0, |residual| f64::from(residual[i]));
+            let allowed = tolerance * ulp(value) + ulp(expected);
+            prop_assert!((f64::from(y[i]) - expected).abs() <= allowed, "y[{i}] is {}, not {expected}", y[i]);
+        }
+        let mut mask = vec![0xdead_beef; request.m * n.div_ceil(32)];
+        if self.layer.activation.row().from_bit {
+            let mut again = vec![f32::NAN; count];
+            let outputs = ForwardOutputs { y: &mut again, saved: SavedOut::Mask(&mut mask) };
+            baseline::forward(request, inputs, outputs).unwrap();
+            prop_assert!(again == y, "y depends on what is saved");
+            for i in 0..count {
+                let bit = mask[i / n * n.div_ceil(32) + i % n / 32] >> (i % n % 32) & 1 == 1;
+                // Where the slope has one value, so have both bits.
+                let activation = self.layer.at(i % n);
+                let slope = activation.slope(f64::from(z[i]));
+                prop_assert!(activation.slope_of_bit(bit) == slope, "bit {i} is {bit}, the slope {slope}");
+            }
+        }
+        Ok(Some(Kept { z, y, mask }))
+    }
+
+    /// What the layer below kept.
+    fn kept_below(&self) -> Kept {
+        let AffineRequest { m, k, .. } = self.request.affine;
+        let (mut y, mut mask) = (vec![f32::NAN; m * k], vec![0; m * k.div_ceil(32)]);
+        if let Some((below, _)) = &self.below {
+            let request = Elementwise { rows: m, channels: k, activation: below.activation, alpha: below.source };
+            baseline::elementwise::forward(&request, &self.z_below, below.alpha(), &mut y).unwrap();
+            for (i, z) in self.z_below.iter().enumerate() {
+                let bit = below.at(i % k).bit(f64::from(*z));
+                mask[i / k * k.div_ceil(32) + i % k / 32] |= u32::from(bit) << (i % k % 32);
+            }
+        }
+        Kept { z: self.z_below.clone(), y, mask }
+    }
+
+    fn backward_of_reference(&self, kept: &Kept) -> reference::BackwardOutputs {
+        let inputs = reference::BackwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: self.bias(),
+            alpha: self.layer.alpha(),
+            dy: &self.dy,
+            z: Some(&kept.z),
+            z_below: self.below.is_some().then_some(&self.z_below),
+            alpha_below: self.below.as_ref().and_then(|(below, _)| below.alpha()),
+        };
+        reference::backward(&self.request, inputs).unwrap()
+    }
+
+    fn backward_of_baseline(&self, kept: &Kept, below: &Kept) -> Results {
+        let AffineRequest { m, n, k, .. } = self.request.affine;
+        let wants = &self.request.gradients;
+        let [db_want, dalpha_want] = self.request.below.map_or([Want::No; 2], |below| [below.db, below.dalpha]);
+        let start = |want, length| vec![if want == Want::Accumulate { START } else { f32::NAN }; length];
+        let mut results = Results {
+            dx: start(wants.x, m * k),
+            dw: start(wants.w, n * k),
+            db: start(wants.b, n),
+            dalpha: start(wants.alpha, self.layer.alphas(n)),
+            dresidual: start(wants.residual, m * n),
+            db_below: start(db_want, k),
+            dalpha_below: start(dalpha_want, self.below.as_ref().map_or(0, |(below, _)| below.alphas(k))),
+        };
+        let inputs = BackwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: self.bias(),
+            alpha: self.layer.alpha(),
+            dy: &self.dy,
+            saved: kept.saved(self.saved),
+            saved_below: self.below.as_ref().map_or(SavedIn::None, |(_, saved)| below.saved(*saved)),
+            alpha_below: self.below.as_ref().and_then(|(below, _)| below.alpha()),
+        };
+        let outputs = BackwardOutputs {
+            dx: Some(&mut results.dx),
+            dw: Some(&mut results.dw),
+            db: Some(&mut results.db),
+            dalpha: Some(&mut results.dalpha),
+            dresidual: Some(&mut results.dresidual),
+            db_below: Some(&mut results.db_below),
+            dalpha_below: Some(&mut results.dalpha_below),
+        };
+        baseline::backward(&self.request, inputs, outputs, &mut Workspace::new()).unwrap();
+        results
+    }
+}
+
+/// What the baseline wrote, or left alone.
+struct Results {
+    dx: Vec<f32>,
+    dw: Vec<f32>,
+    db: Vec<f32>,
+    dalpha: Vec<f32>,
+    dresidual: Vec<f32>,
+    db_below: Vec<f32>,
+    dalpha_below: Vec<f32>,
 }
 
 #[test]
 fn random_requests() {
-    check(4_000, &requests(), one).unwrap();
-}
+    let property = |given| {
+        let case = Case::new(given);
+        let Some(kept) = case.forward()? else { return Ok(()) };
+        let got = case.backward_of_baseline(&kept, &case.kept_below());
+        let exact = case.backward_of_reference(&kept);
 
-fn one(given: Request) -> TestCaseResult {
-    let [m, n, k] = given.shape;
-    let layer = Layer::new(given.layer.0, given.layer.1, n);
-    let request = AffineRequest {
-        m,
-        n,
-        k,
-        layout: given.layout,
-        activation: layer.activation,
-        alpha: layer.source,
-        bias: given.bias,
-        residual: given.residual,
-        saved: Saved::Auto,
-    };
-    let mut numbers = Numbers(given.seed);
-    let [x, w, b, residual, dy, z_below] = [m * k, n * k, n, m * n, m * n, m * k].map(|length| numbers.vec(length));
-    let inputs = ForwardInputs {
-        x: &x,
-        w: &w,
-        b: given.bias.then_some(&b),
-        alpha: layer.alpha(),
-        residual: given.residual.then_some(&residual),
-    };
+        let BackwardRequest { affine: AffineRequest { m, n, k, .. }, gradients: wants, .. } = case.request;
+        let layer = &case.layer;
+        let of_dy = |i: usize| (f64::from(case.dy[i].abs()), f64::from(kept.z[i]));
+        let dz_off = (0..m * n).map(of_dy).enumerate().map(|(i, (dy, z))| {
+            if case.request.upstream_is_dz { 0.0 } else { dy * layer.slope_error(i % n, z, case.saved) }
+        });
+        let carried = carried(&case.request.affine, &case.x, &case.w, dz_off);
+        agrees("dw", &got.dw, wants.w, &exact.dw, &carried.dw.value)?;
+        agrees("db", &got.db, wants.b, &exact.db, &carried.db.value)?;
+        agrees("dresidual", &got.dresidual, wants.residual, &exact.dresidual, &vec![0.0; m * n])?;
+        let off = (0..m * n).map(of_dy).enumerate().map(|(i, (dy, z))| dy * layer.alpha_slope_error(i % n, z));
+        agrees("dalpha", &got.dalpha, wants.alpha, &exact.dalpha, &summed(layer.alphas(n), off))?;
 
-    // Forward: z by its sum, y by the z that was found.
-    let mut z = vec![f32::NAN; m * n];
-    let mut y = vec![f32::NAN; m * n];
-    baseline::forward(&request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
-    let exact = reference::forward(&request, inputs).unwrap();
-    // celu with α < 0 grows like an exponential: of sums of infinities there is nothing to say.
-    if exact.y.iter().any(|y| y.abs() > 1e30) {
-        return Ok(());
-    }
-    for i in 0..m * n {
-        let allowed = 8.0 * EPS * exact.z_terms[i] + 1e-44;
-        require!((f64::from(z[i]) - exact.z[i]).abs() <= allowed, "z[{i}] is {}, not {}", z[i], exact.z[i]);
-        let (activation, z) = (layer.at(i % n), f64::from(z[i]));
-        let added = if given.residual { f64::from(residual[i]) } else { 0.0 };
-        let tolerance = layer.activation.row().tolerance(Quantity::Value);
-        let allowed = tolerance * ulp(activation.value(z)) + ulp(activation.value(z) + added);
-        let expected = activation.value(z) + added;
-        require!((f64::from(y[i]) - expected).abs() <= allowed, "y[{i}] is {}, not {expected}, z is {z}", y[i]);
-    }
-    let mut mask = vec![0xdead_beef; m * n.div_ceil(32)];
-    if layer.activation.row().from_bit {
-        let mut again = vec![f32::NAN; m * n];
-        baseline::forward(&request, inputs, ForwardOutputs { y: &mut again, saved: SavedOut::Mask(&mut mask) })
-            .unwrap();
-        require!(again == y, "y depends on what is saved");
-        // A bit may differ where both stand for the same slope.
-        for i in 0..m * n {
-            let bit = mask[i / n * n.div_ceil(32) + i % n / 32] >> (i % n % 32) & 1 == 1;
-            let activation = layer.at(i % n);
-            require!(activation.slope_of_bit(bit) == activation.slope(f64::from(z[i])), "the bit of {i} is {bit}");
-        }
-    }
-
-    // What is wanted, of what the request can give.
-    let mut wants = given.wants;
-    if given.upstream_is_dz || !layer.learnable() {
-        wants[3] = Want::No;
-    }
-    if given.upstream_is_dz || !given.residual {
-        wants[4] = Want::No;
-    }
-    let choices = layer.enough(wants[3].wanted(), given.residual);
-    let saved = *given.saved[0].get(&choices);
-    let below = given.below.map(|(activation, source)| Layer::new(activation, source, k));
-    if below.as_ref().is_none_or(|below| !below.learnable()) {
-        wants[6] = Want::No;
-    }
-    let below_choices: Vec<_> = below.iter().flat_map(|below| below.enough(wants[6].wanted(), false)).collect();
-    let below_choices: Vec<_> = below_choices.into_iter().filter(|saved| *saved != Saved::None).collect();
-    let saved_below = below.as_ref().map(|_| *given.saved[1].get(&below_choices));
-    let request = BackwardRequest {
-        affine: request,
-        gradients: Gradients { x: wants[0], w: wants[1], b: wants[2], alpha: wants[3], residual: wants[4] },
-        road: Road::Auto,
-        upstream_is_dz: given.upstream_is_dz,
-        below: below.as_ref().zip(saved_below).map(|(below, saved)| Below {
-            activation: below.activation,
-            alpha: below.source,
-            saved,
-            db: wants[5],
-            dalpha: wants[6],
-        }),
+        let (Some((layer, saved)), Some(below)) = (&case.below, case.request.below) else {
+            return agrees("dx", &got.dx, wants.x, &exact.dx, &carried.dx.value);
+        };
+        // f(z_below)·dx, where either may be off.
+        let times = |i: usize, factor: f64, factor_off: f64| {
+            let off = carried.dx.value[i] + 8.0 * EPS * exact.dx.terms[i];
+            off * factor.abs() + (exact.dx.value[i].abs() + off) * factor_off
+        };
+        let at = |i: usize| (layer.at(i % k), f64::from(case.z_below[i]));
+        let off = (0..m * k).map(|i| {
+            let (activation, z) = at(i);
+            times(i, activation.slope(z), layer.slope_error(i % k, z, *saved))
+        });
+        let off: Vec<f64> = off.collect();
+        agrees("dx of a chain", &got.dx, wants.x, &exact.dz_below, &off)?;
+        agrees("db_below", &got.db_below, below.db, &exact.db_below, &summed(k, off.into_iter()))?;
+        let off = (0..m * k).map(|i| {
+            let (activation, z) = at(i);
+            times(i, activation.alpha_slope(z), layer.alpha_slope_error(i % k, z))
+        });
+        agrees("dalpha_below", &got.dalpha_below, below.dalpha, &exact.dalpha_below, &summed(layer.alphas(k), off))
     };
-    let alpha_below = below.as_ref().and_then(Layer::alpha);
-    let exact = reference::backward(
-        &request,
-        reference::BackwardInputs {
-            x: &x,
-            w: &w,
-            b: inputs.b,
-            alpha: inputs.alpha,
-            dy: &dy,
-            z: Some(&z),
-            z_below: below.is_some().then_some(&z_below),
-            alpha_below,
-        },
-    )
-    .unwrap();
-
-    // y without the residual is what the layer below gave.
-    let mut y_below = vec![f32::NAN; m * k];
-    let mut mask_below = vec![];
-    if let Some(below) = &below {
-        let elementwise = Elementwise { rows: m, channels: k, activation: below.activation, alpha: below.source };
-        baseline::elementwise::forward(&elementwise, &z_below, below.alpha(), &mut y_below).unwrap();
-        mask_below = mask_of(below, &z_below, k);
-    }
-    let inputs = BackwardInputs {
-        x: &x,
-        w: &w,
-        b: inputs.b,
-        alpha: inputs.alpha,
-        dy: &dy,
-        saved: match saved {
-            Saved::Z => SavedIn::Z(&z),
-            Saved::Y => SavedIn::Y(&y),
-            Saved::Mask => SavedIn::Mask(&mask),
-            _ => SavedIn::None,
-        },
-        saved_below: match saved_below {
-            Some(Saved::Z) => SavedIn::Z(&z_below),
-            Some(Saved::Y) => SavedIn::Y(&y_below),
-            Some(Saved::Mask) => SavedIn::Mask(&mask_below),
-            _ => SavedIn::None,
-        },
-        alpha_below,
-    };
-    let start = |want: Want, length: usize| vec![if want == Want::Accumulate { START } else { f32::NAN }; length];
-    let of_alpha = |layer: &Layer, channels| if layer.source == AlphaSource::PerChannel { channels } else { 1 };
-    let [mut dx, mut dw, mut db] =
-        [(wants[0], m * k), (wants[1], n * k), (wants[2], n)].map(|(want, length)| start(want, length));
-    let mut dalpha = start(wants[3], of_alpha(&layer, n));
-    let mut dresidual = start(wants[4], m * n);
-    let mut db_below = start(wants[5], k);
-    let mut dalpha_below = start(wants[6], below.as_ref().map_or(0, |below| of_alpha(below, k)));
-    let outputs = BackwardOutputs {
-        dx: Some(&mut dx),
-        dw: Some(&mut dw),
-        db: Some(&mut db),
-        dalpha: Some(&mut dalpha),
-        dresidual: Some(&mut dresidual),
-        db_below: Some(&mut db_below),
-        dalpha_below: Some(&mut dalpha_below),
-    };
-    baseline::backward(&request, inputs, outputs, &mut Workspace::new()).unwrap();
-
-    let off = |i: usize| f64::from(dy[i].abs()) * layer.slope_error(i % n, f64::from(z[i]), saved);
-    let dz_error: Vec<f64> = (0..m * n).map(|i| if given.upstream_is_dz { 0.0 } else { off(i) }).collect();
-    let carried = carried(&request.affine, &x, &w, &dz_error);
-    agrees("dw", &dw, wants[1], &exact.dw, &carried.dw.value)?;
-    agrees("db", &db, wants[2], &exact.db, &carried.db.value)?;
-    let off = |i: usize| f64::from(dy[i].abs()) * layer.alpha_slope_error(i % n, f64::from(z[i]));
-    agrees("dalpha", &dalpha, wants[3], &exact.dalpha, &summed(&layer, n, (0..m * n).map(off)))?;
-    agrees("dresidual", &dresidual, wants[4], &exact.dresidual, &vec![0.0; m * n])?;
-    let Some((below, saved)) = below.zip(saved_below) else {
-        return agrees("dx", &dx, wants[0], &exact.dx, &carried.dx.value);
-    };
-    let z = |i: usize| f64::from(z_below[i]);
-    let dx_error = |i: usize| carried.dx.value[i] + 8.0 * EPS * exact.dx.terms[i];
-    let dz_below_error: Vec<f64> = (0..m * k)
-        .map(|i| {
-            let slope = below.at(i % k).slope(z(i)).abs();
-            dx_error(i) * slope + (exact.dx.value[i].abs() + dx_error(i)) * below.slope_error(i % k, z(i), saved)
-        })
-        .collect();
-    agrees("dx of a chain", &dx, wants[0], &exact.dz_below, &dz_below_error)?;
-    let mut db_error = vec![0.0; k];
-    dz_below_error.iter().enumerate().for_each(|(i, error)| db_error[i % k] += error);
-    agrees("db_below", &db_below, wants[5], &exact.db_below, &db_error)?;
-    let off = |i: usize| {
-        let slope = below.at(i % k).alpha_slope(z(i)).abs();
-        dx_error(i) * slope + (exact.dx.value[i].abs() + dx_error(i)) * below.alpha_slope_error(i % k, z(i))
-    };
-    agrees("dalpha_below", &dalpha_below, wants[6], &exact.dalpha_below, &summed(&below, k, (0..m * k).map(off)))
+    check(4_000, &requests(), property).unwrap();
 }

@@ -15,16 +15,6 @@ pub fn full() -> bool {
     std::env::var_os("ELBOW_TEST_FULL").is_some()
 }
 
-/// Fails the case with a message.
-#[macro_export]
-macro_rules! require {
-    ($condition:expr, $($message:tt)+) => {
-        if !$condition {
-            return Err(proptest::test_runner::TestCaseError::fail(format!($($message)+)));
-        }
-    };
-}
-
 /// The property for so many random cases.
 pub fn check<S: Strategy>(
     cases: u32,

@@ -2,25 +2,24 @@
 
 use elbow::activation::{Activation, Quantity};
 
-use crate::{
-    common::{for_every_activation, on_baseline, ordinary},
-    require,
-};
+use proptest::prop_assert;
+
+use crate::common::{for_every_activation, on_baseline, ordinary};
 
 #[test]
 fn nan_is_nan_in_every_quantity() {
     let nans = [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffc0_dead)];
     for_every_activation(32, ordinary, |activation| {
         for quantity in Quantity::ALL {
-            require!(activation.evaluate(quantity, f64::NAN).is_nan(), "{activation} {quantity:?} in f64");
+            prop_assert!(activation.evaluate(quantity, f64::NAN).is_nan(), "{activation} {quantity:?} in f64");
             let got = on_baseline(&activation, quantity, &nans);
-            require!(got.iter().all(|got| got.is_nan()), "{activation} {quantity:?} in f32: {got:?}");
+            prop_assert!(got.iter().all(|got| got.is_nan()), "{activation} {quantity:?} in f32: {got:?}");
             // A learnable α that became NaN shows in the same places on both roads.
             let (spoilt, z) = (activation.with_alpha(f32::NAN), [-20.0, -1.5, -0.1, 0.1, 1.5, 20.0]);
             for (z, got) in z.into_iter().zip(on_baseline(&spoilt, quantity, &z)) {
                 let exact = spoilt.evaluate(quantity, f64::from(z));
                 let same = !activation.has_alpha() || got.is_nan() == exact.is_nan();
-                require!(same, "{activation} with α NaN, {quantity:?} at {z}: {got} in f32, {exact} in f64");
+                prop_assert!(same, "{activation} with α NaN, {quantity:?} at {z}: {got} in f32, {exact} in f64");
             }
         }
         Ok(())
@@ -48,10 +47,10 @@ fn infinity_is_the_limit() {
                 let exact = activation.evaluate(quantity, at);
                 let allowed = 4.0 * f64::EPSILON * limit.abs();
                 let right = exact == limit || (exact - limit).abs() <= allowed;
-                require!(right, "{activation} {quantity:?} at {at}: {exact}, tends to {limit}");
+                prop_assert!(right, "{activation} {quantity:?} at {at}: {exact}, tends to {limit}");
                 let got = on_baseline(&activation, quantity, &[at as f32])[0];
                 let right = got == limit as f32 || (f64::from(got) - limit).abs() <= limit.abs() * 1e-6;
-                require!(right, "{activation} {quantity:?} at {at}: {got} in f32, tends to {limit}");
+                prop_assert!(right, "{activation} {quantity:?} at {at}: {got} in f32, tends to {limit}");
             }
         }
         Ok(())

@@ -4,12 +4,9 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use elbow::activation::{Activation, Quantity};
-use proptest::test_runner::TestCaseResult;
+use proptest::{prop_assert, test_runner::TestCaseResult};
 
-use crate::{
-    common::{activation_and_z, for_every_row, narrowest, size},
-    require,
-};
+use crate::common::{activation_and_z, for_every_row, narrowest, size};
 
 /// Relative to the terms of the derivative. PyTorch's gradcheck allows 1e-3, and 1e-5 absolute.
 const TOLERANCE: f64 = 1e-7;
@@ -96,7 +93,7 @@ impl Tally {
             return Ok(());
         };
         let (error, allowed) = ((value - exact).abs(), TOLERANCE * size);
-        require!(
+        prop_assert!(
             // Below, f64 itself loses digits on the way.
             error <= allowed + noise + 1e-280,
             "{activation} {quantity:?} at {z:e} is {exact:e}, by differences {value:e} ± {noise:e}"

@@ -4,10 +4,7 @@
 use elbow::activation::{Activation, Kind, Quantity};
 use proptest::prelude::*;
 
-use crate::{
-    common::{activation, defaults, for_every_activation, inputs, on_baseline, parsed, size, ulp},
-    require,
-};
+use crate::common::{activation, defaults, for_every_activation, inputs, on_baseline, parsed, size, ulp};
 
 /// How often a quantity is a derivative by z.
 fn order(quantity: Quantity) -> i32 {
@@ -98,7 +95,7 @@ fn both_halves_agree_with_the_symmetry() {
                 let exact = activation.evaluate(quantity, z) + sign * activation.evaluate(quantity, -z);
                 let sizes = [size(&activation, quantity, z), size(&activation, quantity, -z)];
                 let allowed = 8.0 * f64::EPSILON * (sizes[0] + sizes[1] + right.abs()) + 1e-300;
-                require!(
+                prop_assert!(
                     (exact - right).abs() <= allowed,
                     "{activation} {quantity:?} at ±{z:e}: {exact:e} not {right:e}"
                 );
@@ -106,7 +103,7 @@ fn both_halves_agree_with_the_symmetry() {
                 let allowed = tolerance * (ulp(sizes[0]) + ulp(sizes[1]));
                 // Beyond f32 there is only infinity.
                 let beyond = sizes[0].max(sizes[1]) >= f64::from(f32::MAX);
-                require!(
+                prop_assert!(
                     beyond || (got - right).abs() <= allowed,
                     "{activation} {quantity:?} at ±{z:e}: {f:e}, {g:e}, in f32"
                 );
@@ -220,7 +217,7 @@ fn softness(activation: &Activation) -> Option<(f64, f64)> {
         Kind::Softplus if activation.params()[1] == f32::INFINITY => Some((std::f64::consts::LN_2 / alpha, 0.0)),
         Kind::Squareplus => Some((alpha.sqrt() / 2.0, 0.0)),
         // max t σ(-t) = W(1/e), at t = 1 + W(1/e).
-        Kind::Swish if alpha > 0.0 => Some((0.278_464_542_761_074_0 / alpha, 1.278_464_542_761_074 / alpha)),
+        Kind::Swish if alpha > 0.0 => Some((0.278_464_542_761_074 / alpha, 1.278_464_542_761_074 / alpha)),
         _ => None,
     }
 }
@@ -233,20 +230,20 @@ fn soft_relus_are_as_far_from_relu_as_their_alpha_says_and_no_farther() {
         let tolerance = activation.row().tolerance(Quantity::Value);
         let distance = |z: f64| (activation.value(z) - z.max(0.0)).abs();
         let reached = distance(at);
-        require!(
+        prop_assert!(
             (reached - farthest).abs() <= 1e-14 * farthest,
             "{activation} at {at:e}: {reached:e}, not {farthest:e}"
         );
         for (&z, y) in z.iter().zip(on_baseline(&activation, Quantity::Value, &z)) {
             let z = f64::from(z);
             let slack = 4.0 * f64::EPSILON * (z.abs() + farthest);
-            require!(distance(z) <= farthest + slack, "{activation} at {z:e}: {:e}", distance(z));
+            prop_assert!(distance(z) <= farthest + slack, "{activation} at {z:e}: {:e}", distance(z));
             let clearly_off = z.abs() > 1e-6 * farthest && at == 0.0;
-            require!(!clearly_off || distance(z) < farthest, "{activation} at {z:e} is as far as at {at:e}");
+            prop_assert!(!clearly_off || distance(z) < farthest, "{activation} at {z:e} is as far as at {at:e}");
             let got = (f64::from(y) - z.max(0.0)).abs();
             let slack = tolerance * ulp(size(&activation, Quantity::Value, z));
             let beyond = activation.value(z) >= f64::from(f32::MAX);
-            require!(beyond || got <= farthest + slack, "{activation} at {z:e}: {got:e} in f32");
+            prop_assert!(beyond || got <= farthest + slack, "{activation} at {z:e}: {got:e} in f32");
         }
         Ok(())
     });

@@ -1,11 +1,10 @@
 //! The shape of the functions: no step the wrong way between neighbouring floats, the Lipschitz constant reached and not
 //! passed, kinks where they are declared and nowhere else.
 
-use crate::{
-    common::{
-        activation, defaults, for_every_activation, full, narrowest, on_baseline, ordinary, parsed, scales, size, ulp,
-    },
-    require,
+use proptest::prop_assert;
+
+use crate::common::{
+    activation, defaults, for_every_activation, full, narrowest, on_baseline, ordinary, parsed, scales, size, ulp,
 };
 use elbow::activation::{Activation, Kind, Kink, Quantity};
 
@@ -95,17 +94,17 @@ fn lipschitz_is_reached_and_not_passed() {
             let slack = (8.0 * f64::EPSILON + unseen) * (f.abs() + g.abs()) + 1e-300;
             let rise = ((f - g).abs() - slack).max(0.0);
             let run = (u - v).abs() + 2.0 * f64::EPSILON * (u.abs() + v.abs());
-            require!(rise <= lipschitz * run, "{activation}: from {u:e} to {v:e} by {rise:e}");
+            prop_assert!(rise <= lipschitz * run, "{activation}: from {u:e} to {v:e} by {rise:e}");
             steepest_chord = steepest_chord.max(rise / run);
         }
         if lipschitz.is_finite() {
             // The ramp of a hardsigmoid with a huge offset lies between two numbers of f64.
             let hidden = activation.kind() == Kind::HardsigmoidAffine && activation.params()[1].abs() > 1e9;
-            require!(steepest <= lipschitz * (1.0 + 1e-14), "{activation}: {steepest} > {lipschitz}");
-            require!(hidden || steepest >= lipschitz * (1.0 - 1e-4), "{activation}: {steepest} < {lipschitz}");
+            prop_assert!(steepest <= lipschitz * (1.0 + 1e-14), "{activation}: {steepest} > {lipschitz}");
+            prop_assert!(hidden || steepest >= lipschitz * (1.0 - 1e-4), "{activation}: {steepest} < {lipschitz}");
         } else {
             let most = steepest.max(steepest_chord).max(activation.slope(1e6).abs());
-            require!(most > 1e4, "{activation}: no steeper than {most}");
+            prop_assert!(most > 1e4, "{activation}: no steeper than {most}");
         }
         Ok(())
     });
@@ -126,11 +125,11 @@ fn something_jumps_at_every_declared_kink() {
                 let largest = left[i].abs().max(right[i].abs());
                 (left[i] - right[i]).abs() > 1e-6 * largest.max(if i == 0 { kink.at.abs() } else { 0.0 })
             });
-            require!(jumps, "{activation} at {}: {left:?} {right:?}", kink.at);
+            prop_assert!(jumps, "{activation} at {}: {left:?} {right:?}", kink.at);
             // The slope declared is that of one side: continuous from there.
             let of_a_side =
                 [left, right].iter().any(|side| (side[1] - kink.slope).abs() <= 1e-6 * side[1].abs().max(1.0));
-            require!(of_a_side, "{activation} at {}: {} of {left:?} {right:?}", kink.at, kink.slope);
+            prop_assert!(of_a_side, "{activation} at {}: {} of {left:?} {right:?}", kink.at, kink.slope);
         }
         Ok(())
     });
@@ -142,7 +141,7 @@ fn the_slope_at_a_kink_is_the_declared_one_on_both_roads() {
         for kink in activation.kinks().iter().filter(|kink| f64::from(kink.at as f32) == kink.at) {
             let exact = activation.slope(kink.at);
             let allowed = 4.0 * f64::EPSILON * kink.slope.abs();
-            require!(
+            prop_assert!(
                 (exact - kink.slope).abs() <= allowed,
                 "{activation} at {}: {exact}, declared {}",
                 kink.at,
@@ -150,7 +149,7 @@ fn the_slope_at_a_kink_is_the_declared_one_on_both_roads() {
             );
             let got = on_baseline(&activation, Quantity::Slope, &[kink.at as f32])[0];
             let allowed = activation.row().tolerance(Quantity::Slope) * ulp(kink.slope);
-            require!(
+            prop_assert!(
                 got == kink.slope as f32 || (f64::from(got) - kink.slope).abs() <= allowed,
                 "{activation} at {}: {got} in f32, declared {}",
                 kink.at,
@@ -179,7 +178,10 @@ fn nothing_jumps_elsewhere() {
             if !has_kink(&kinks, u - 1e-9 * reach, u + 1e-9 * reach) && left.is_finite() && right.is_finite() {
                 let around = [u - 0.25 * reach, u + 0.25 * reach].map(|z| size(&activation, Quantity::Curvature, z));
                 let allowed = 1e-4 * left.abs().max(right.abs()) + 1e-6 * around[0].max(around[1]);
-                require!((left - right).abs() <= allowed, "{activation} Curvature from {left:e} to {right:e} at {u:e}");
+                prop_assert!(
+                    (left - right).abs() <= allowed,
+                    "{activation} Curvature from {left:e} to {right:e} at {u:e}"
+                );
             }
             if has_kink(&kinks, u, v) {
                 continue;
@@ -194,7 +196,7 @@ fn nothing_jumps_elsewhere() {
                 }
                 let moved = (ends[1].0 - ends[0].0).abs();
                 let slack = 8.0 * f64::EPSILON * (ends[0].1 + ends[1].1) + 1e-300;
-                require!(
+                prop_assert!(
                     moved <= 1.5 * steepest * (v - u) + slack,
                     "{activation} {of:?} moves by {moved:e} from {u:e} to {v:e}"
                 );

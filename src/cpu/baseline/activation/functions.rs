@@ -267,7 +267,11 @@ impl Functions for Celu {
         let (high, low) = quotient(z, a);
         let (e, divisor) = (exp_far(high, low), split(a));
         let u = clamp_abs(high, FAR).copysign(high);
-        select(z > 0.0, 0.0, e.times_far(-u * e.m / divisor.m, -divisor.n))
+        let lower = e.times_far(-u * e.m / divisor.m, -divisor.n);
+        // A quotient that vanishes may be divided by α once more and be there again: -z/α².
+        let x = split(z);
+        let line = x.times_far(-x.m / divisor.m / divisor.m, -2 * divisor.n);
+        select(z > 0.0, 0.0, select(high.abs() < 1e-20, line, lower))
     }
 }
 
