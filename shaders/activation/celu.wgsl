@@ -21,15 +21,14 @@ fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     return ActQuotient(select(h, with_sign(ACT_FAR, q), far), select(rest / alpha, 0.0, far));
 }
 
-// exp(u) - 1; expm1 itself is for u that does not overflow.
-fn act_expm1(u: ActQuotient) -> f32 {
-    let s = exp_scaled(u.h, u.l);
-    let sum = u.h + u.l;
-    return select(expm1(min(sum, 40.0)), scale2(s.m, s.n), sum > 40.0);
-}
-
+// Near 0, where u may be subnormal although z is not, it is z itself. Above 1 (a negative alpha) both parts of u count, and
+// alpha is multiplied before the power of two: exp(u) may overflow although alpha exp(u) does not.
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    let lower = p.x * act_expm1(act_quotient(z, p.x));
+    let u = act_quotient(z, p.x);
+    let sum = u.h + u.l;
+    let s = exp_scaled(u.h, u.l);
+    let far = select(p.x * expm1(min(sum, 1.0)), scale2(p.x * s.m, s.n) - p.x, sum > 1.0);
+    let lower = select(far, z + 0.5 * z * sum, abs(sum) < 1e-4);
     return keep_nan(select(lower, z, z > 0.0), z);
 }
 

@@ -2,10 +2,11 @@
 // elu: y = z > 0 ? z : alpha (exp(z) - 1); slope alpha at 0
 // p.x = alpha. expm1, because exp(z) - 1 loses every digit near 0.
 
-// alpha * exp(min(z, 0)), the slope of the lower branch; alpha is multiplied before the power of two.
+// alpha * exp(min(z, 0)), the slope of the lower branch; alpha is multiplied before the power of two, and by a half of what
+// belongs to it: alpha may be as large as f32 goes.
 fn act_lower_slope(z: f32, alpha: f32) -> f32 {
     let s = exp_scaled(-capped_abs(z, EXP_FAR), 0.0);
-    return scale2(alpha * s.m, s.n);
+    return scale2(alpha * (0.5 * s.m), s.n + 1);
 }
 
 fn act(z: f32, p: vec2<f32>) -> f32 {

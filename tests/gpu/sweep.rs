@@ -7,10 +7,13 @@ use elbow_verify::points::{self, Kernels, Points};
 use crate::common::{full, gpu};
 
 /// Parameters that are no powers of two, of either sign, beside each row's default.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 15] = [
     "leaky_relu(0.3)",
     "elu(1.3)",
     "celu(0.7)",
+    "celu(1000)",
+    "celu(-0.3)",
+    "elu(1e10)",
     "swish(1.3)",
     "swish(-0.37)",
     "swish(10)",
