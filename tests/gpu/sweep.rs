@@ -12,7 +12,7 @@ const OTHERS: [&str; 15] = [
     "elu(1.3)",
     "celu(0.7)",
     "celu(1000)",
-    "celu(-0.3)",
+    "celu(-2)",
     "elu(1e10)",
     "swish(1.3)",
     "swish(-0.37)",
