@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use etcetera::BaseStrategy as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -39,7 +40,8 @@ impl Gpu {
             .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
             .take(80)
             .collect();
-        Some(dirs::cache_dir()?.join("elbow").join(format!("tuning-{name}.json")))
+        let folder = etcetera::choose_base_strategy().ok()?.cache_dir();
+        Some(folder.join("elbow").join(format!("tuning-{name}.json")))
     }
 
     /// Keeps the present choices for [`Gpu::load_tuning`]: all of the file or nothing of it, readable by its owner alone.

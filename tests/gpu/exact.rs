@@ -3,17 +3,22 @@
 
 use std::time::Instant;
 
-use elbow::plan::Pin;
+use elbow::{Checks, plan::Pin};
 use elbow_verify::{Numbers, Spec, any_exact, suite::tiles};
 
-use crate::common::{full, gpu, passes};
+use crate::common::{checks, full, gpu, passes};
 
 /// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each. 22 is every tile with
-/// and without splits; `ELBOW_TEST_FULL` has more of everything.
+/// and without splits, half of it every tile once (with checked modules); `ELBOW_TEST_FULL` has more of everything.
 fn bundles() -> Vec<Spec> {
     let mut numbers = Numbers::new(7);
     let tiles = tiles(gpu());
-    (0..if full() { 88 } else { 22 }).map(|i| any_exact(&mut numbers, i, &tiles)).collect()
+    let count = match (full(), checks()) {
+        (true, _) => 88,
+        (false, Checks::Trusted) => 22,
+        (false, Checks::Checked) => 11,
+    };
+    (0..count).map(|i| any_exact(&mut numbers, i, &tiles)).collect()
 }
 
 fn sized(spec: &Spec, m: usize, n: usize, k: usize, misalign: usize) -> Spec {

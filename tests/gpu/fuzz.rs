@@ -4,14 +4,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use elbow::{
-    Activation, Saved, Tensor, View, WeightLayout,
+    Activation, Checks, Saved, Tensor, View, WeightLayout,
     affine::{Backward, Forward, Gradient},
     plan::Pin,
     wgpu,
 };
 use elbow_verify::{Numbers, Spec, any_exact, any_real, run, smallest};
 
-use crate::common::{full, gpu};
+use crate::common::{checks, full, gpu};
 
 /// Kernels are what costs: few combinations of what selects a kernel, each at many sizes, offsets, parameters and data.
 fn random_layers(count: usize, combinations: usize) -> Vec<Spec> {
@@ -46,7 +46,11 @@ fn random_layers(count: usize, combinations: usize) -> Vec<Spec> {
 
 #[test]
 fn random_layers_are_right() {
-    let specs = if full() { random_layers(20_000, 120) } else { random_layers(1_000, 8) };
+    let specs = match (full(), checks()) {
+        (true, _) => random_layers(20_000, 120),
+        (false, Checks::Trusted) => random_layers(1_000, 8),
+        (false, Checks::Checked) => random_layers(400, 4),
+    };
     let outcome = run(gpu(), &specs);
     println!("{} layers, {} of them exact; worst {:?}", outcome.cases, outcome.exact, outcome.worst);
     if let Some(failure) = outcome.failures.first() {
