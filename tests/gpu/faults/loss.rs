@@ -155,8 +155,11 @@ fn n56_a_wait_does_not_outlive_the_device() {
         let start = Instant::now();
         gpu.device().destroy();
         let (outcome, noticed) = waiting.join().unwrap();
-        assert!(is_lost(outcome));
-        assert!(noticed - start < Duration::from_secs(1), "{:?}", noticed - start);
+        // OpenGL's software driver has done all of it inside submit: there was nothing to wait for.
+        let waited = noticed > start;
+        assert!(waited || gpu.info().backend == wgpu::Backend::Gl);
+        assert!(!waited || is_lost(outcome));
+        assert!(noticed.saturating_duration_since(start) < Duration::from_secs(1), "{:?}", noticed - start);
     });
     good(crate::common::gpu());
 }
