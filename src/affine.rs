@@ -84,6 +84,7 @@ impl<'a> Forward<'a> {
             bias: self.b.is_some(),
             residual: self.residual.is_some(),
             saved: self.saved,
+            storage: self.operands().storage(),
         };
         request.check_sizes()?;
         let saved = request.resolve_saved(false)?;
@@ -229,6 +230,7 @@ impl<'a> Backward<'a> {
             bias: self.b.is_some(),
             residual: self.residual,
             saved: self.saved,
+            storage: self.operands().storage(),
         };
         let gradients = Gradients {
             x: want(&self.dx),
