@@ -18,7 +18,7 @@ mod run;
 use std::cell::LazyCell;
 
 use criterion::{BenchmarkGroup, SamplingMode, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use elbow::{Activation, plan::Pin};
+use elbow::{Activation, Dtype, plan::Pin};
 use elbow_measure::{Device, Layer, Part, Shape};
 
 const SHAPES: [Shape; 5] = [
@@ -40,8 +40,8 @@ fn pin() -> Pin {
 
 /// Verified, and says so.
 fn layer(device: &Device, shape: Shape, activation: Activation) -> Layer<'_> {
-    let layer =
-        Layer::new(device, shape, activation, pin()).expect("a layer that computes what the reference computes");
+    let layer = Layer::new(device, shape, activation, Dtype::F32, pin())
+        .expect("a layer that computes what the reference computes");
     let (saved, errors) = (layer.saved(), layer.errors());
     println!("{shape} {activation}: verified, saved {saved}; worst error {:.1} ulp of the terms", errors.ulp());
     layer

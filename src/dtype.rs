@@ -53,6 +53,15 @@ impl Dtype {
         }
     }
 
+    /// The largest error of [`Dtype::round`] relative to the number, where it neither overflows nor is subnormal: 2⁻²⁴, 2⁻¹¹, 2⁻⁸.
+    pub const fn unit_roundoff(self) -> f64 {
+        match self {
+            Dtype::F32 => 1.0 / (1u64 << 24) as f64,
+            Dtype::F16 => 1.0 / (1u64 << 11) as f64,
+            Dtype::Bf16 => 1.0 / (1u64 << 8) as f64,
+        }
+    }
+
     /// Half the distance of neighbours near `v`: the largest error of [`Dtype::round`] there. Infinite where it overflows.
     pub fn rounding(self, v: f64) -> f64 {
         let (bits, least, most) = match self {

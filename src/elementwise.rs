@@ -106,7 +106,8 @@ impl<'a> Forward<'a> {
 
     /// What will run.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let request = facts(self.activation, self.x, self.alpha, self.x.same_memory(&self.y), self.operands().storage())?;
+        let request =
+            facts(self.activation, self.x, self.alpha, self.x.same_memory(&self.y), self.operands().storage())?;
         expect_shape(Operand::Y, Some(self.y), self.x)?;
         plan::elementwise_forward(&request, self.operands().aligned(), &gpu.caps())
     }

@@ -20,8 +20,8 @@ pub use elementwise::{
 };
 pub use pieces::{Along, Cut};
 pub use tile::{Stage, TILES, Tile};
-pub use training::{LossScaleRequest, SgdRequest, loss_scale, sgd, softmax_cross_entropy};
 pub(crate) use training::LOSS_SCALE;
+pub use training::{LossScaleRequest, SgdRequest, loss_scale, sgd, softmax_cross_entropy};
 
 use crate::{
     activation::Activation,

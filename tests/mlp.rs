@@ -255,8 +255,7 @@ fn training_reduces_the_loss() {
     let gpu = Gpu::new().unwrap();
     for (spec, alpha) in [("prelu(0.25)", AlphaSource::PerChannel), ("gelu_erf", AlphaSource::Constant)] {
         let mut rng = Normal(5);
-        let architecture =
-            Architecture { alpha, ..Architecture::new(&[2, 32, 32, 2], spec.parse().unwrap(), 200) };
+        let architecture = Architecture { alpha, ..Architecture::new(&[2, 32, 32, 2], spec.parse().unwrap(), 200) };
         let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
         let x: Vec<f32> = (0..400).map(|_| rng.next()).collect();
         // Inside a circle or not: no linear map can tell.
@@ -278,8 +277,7 @@ fn training_reduces_the_loss() {
 #[test]
 fn what_does_not_fit_is_an_error_and_records_nothing() {
     let gpu = Gpu::new().unwrap();
-    let architecture =
-        Architecture::new(&[4, 3, 2], Activation::RELU, 8);
+    let architecture = Architecture::new(&[4, 3, 2], Activation::RELU, 8);
     let mlp = Mlp::new(&gpu, &architecture, &mut || 0.5).unwrap();
     let before = gpu.download_view(mlp.parameters(0).unwrap().w).unwrap();
     let (x, wide, long) = (gpu.zeros(&[8, 4]).unwrap(), gpu.zeros(&[8, 5]).unwrap(), gpu.zeros(&[9, 4]).unwrap());
@@ -305,7 +303,9 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     assert_eq!(gpu.download_view(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
 
     let none = |sizes, activation, alpha| {
-        Mlp::new(&gpu, &Architecture { alpha, ..Architecture::new(sizes, activation, 8) }, &mut || 0.5).unwrap_err().to_string()
+        Mlp::new(&gpu, &Architecture { alpha, ..Architecture::new(sizes, activation, 8) }, &mut || 0.5)
+            .unwrap_err()
+            .to_string()
     };
     assert!(none(&[4], Activation::RELU, AlphaSource::Constant).starts_with("w: expected at least two sizes"));
     assert!(none(&[4, 3, 2], Activation::RELU, AlphaSource::PerLayer).starts_with("alpha: expected no alpha"));

@@ -121,7 +121,8 @@ fn every_kernel() -> Vec<Kernel> {
                 for in_place in [false, true] {
                     for want in [Want::No, Want::Overwrite] {
                         let storage = Storage::default();
-                        let forward = plan::ElementwiseForward { rows: 8, channels, activation, alpha, in_place, storage };
+                        let forward =
+                            plan::ElementwiseForward { rows: 8, channels, activation, alpha, in_place, storage };
                         let backward = plan::ElementwiseBackward { forward, dx: Want::Overwrite, dalpha: want };
                         let double = plan::ElementwiseDouble {
                             forward,

@@ -9,7 +9,7 @@ mod table;
 
 use std::{io::Write as _, path::PathBuf};
 
-use elbow::{Activation, Gpu};
+use elbow::{Activation, Dtype, Gpu};
 use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
 
 use crate::{failure::Failure, verify::bar};
@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Activations, separated by semicolons.
     #[arg(long, value_name = "SPECS", value_delimiter = ';', default_value = "relu;gelu")]
     pub(crate) activations: Vec<Activation>,
+    /// In which type the GPU stores x, w, y, z, dy and dx: f32, f16 or bf16. The CPU computes in f32.
+    #[arg(long, value_name = "TYPE", default_value_t)]
+    pub(crate) dtype: Dtype,
     /// Small shapes and few samples: seconds.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -91,19 +94,19 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
     for &activation in &options.activations {
         for &shape in &shapes {
             say(format!("{shape} {activation}"));
-            layers.push(cases::layer(device, shape, activation, budget).map_err(failure)?);
+            layers.push(cases::layer(device, shape, activation, options.dtype, budget).map_err(failure)?);
         }
         say(format!("{activation} alone"));
-        alone.extend(cases::alone(device, elements, activation, budget).map_err(failure)?);
+        alone.extend(cases::alone(device, elements, activation, options.dtype, budget).map_err(failure)?);
     }
     say("memory".into());
     let (depth, width, batch) = if quick { (4, 64, 64) } else { (8, 1024, 1024) };
     // A software adapter takes seconds for a step of the large network.
     let (width, batch) = if software && !quick { (256, 256) } else { (width, batch) };
-    let memory = options.activations.iter().map(|&a| footprint(&device.gpu, a, depth, width, batch));
+    let memory = options.activations.iter().map(|&a| footprint(&device.gpu, a, options.dtype, depth, width, batch));
     let memory = memory.collect::<Result<_, _>>().map_err(failure)?;
     bar.finish_and_clear();
-    Ok(Results::new(About::new(&device.gpu, command()), ceilings, layers, alone, memory))
+    Ok(Results::new(About::new(&device.gpu, command()), options.dtype, ceilings, layers, alone, memory))
 }
 
 /// One K and N with growing batches, for the crossover, and larger layers.

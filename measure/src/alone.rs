@@ -6,7 +6,7 @@ use std::{
 };
 
 use elbow::{
-    Activation, AlphaSource, Tensor,
+    Activation, AlphaSource, Dtype, Tensor,
     affine::Gradient,
     cpu::{Elementwise, baseline, reference},
     elementwise::{Backward, Forward},
@@ -49,9 +49,9 @@ impl AlonePart {
     }
 
     /// Bytes that must move: x and y forward, x, dy and dx backward.
-    pub fn bytes(self, elements: usize) -> u64 {
-        let each = if self == AlonePart::Forward { 8 } else { 12 };
-        each * elements as u64
+    pub fn bytes(self, elements: usize, dtype: Dtype) -> u64 {
+        let tensors = if self == AlonePart::Forward { 2 } else { 3 };
+        tensors * elements as u64 * dtype.bytes()
     }
 }
 
@@ -60,6 +60,7 @@ impl AlonePart {
 pub struct Alone<'d> {
     device: &'d Device,
     activation: Activation,
+    dtype: Dtype,
     x: Vec<f32>,
     dy: Vec<f32>,
     on_gpu: [Tensor; 4],
@@ -69,12 +70,13 @@ pub struct Alone<'d> {
 
 impl<'d> Alone<'d> {
     /// Makes the operands on both sides, and compares a sample of the results of both with the reference.
-    pub fn new(device: &'d Device, elements: usize, activation: Activation) -> Result<Self> {
-        let (x, dy) = (normals(1, elements, 2.0), normals(2, elements, 1.0));
-        let gpu = &device.gpu;
-        let zeros = || gpu.zeros(&[elements]);
-        let on_gpu = [gpu.upload(&x, &[elements])?, gpu.upload(&dy, &[elements])?, zeros()?, zeros()?];
-        let mut alone = Alone { device, activation, x, dy, on_gpu, error: 0.0 };
+    pub fn new(device: &'d Device, elements: usize, activation: Activation, dtype: Dtype) -> Result<Self> {
+        let stored = |values: Vec<f32>| -> Vec<f32> { values.into_iter().map(|v| dtype.round(v)).collect() };
+        let (x, dy) = (stored(normals(1, elements, 2.0)), stored(normals(2, elements, 1.0)));
+        let (gpu, shape) = (&device.gpu, &[elements]);
+        let zeros = || gpu.zeros_of(dtype, shape);
+        let on_gpu = [gpu.upload_as(dtype, &x, shape)?, gpu.upload_as(dtype, &dy, shape)?, zeros()?, zeros()?];
+        let mut alone = Alone { device, activation, dtype, x, dy, on_gpu, error: 0.0 };
         alone.error = alone.verify()?;
         Ok(alone)
     }
@@ -158,7 +160,8 @@ impl<'d> Alone<'d> {
             let name =
                 |side| format!("{} on {} elements, {} on the {side}", self.activation, self.x.len(), part.name());
             let got = gpu.download(&self.on_gpu[if part == AlonePart::Forward { 2 } else { 3 }])?;
-            error = error.max(worst(&name("GPU"), TOLERANCE, &some(&got), &want, &scale)?);
+            let stored = if self.dtype == Dtype::F32 { 0.0 } else { self.dtype.unit_roundoff() };
+            error = error.max(worst(&name("GPU"), TOLERANCE + stored, &some(&got), &want, &scale)?);
             self.on_cpu(part, &mut out)?;
             worst(&name("CPU"), TOLERANCE, &some(&out), &want, &scale)?;
         }

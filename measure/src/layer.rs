@@ -9,7 +9,7 @@ use std::{
 };
 
 use elbow::{
-    Activation, Gpu, Saved, Tensor, Want,
+    Activation, Dtype, Gpu, Saved, Tensor, Want,
     affine::{Backward, Forward, Gradient},
     elementwise,
     plan::Pin,
@@ -93,6 +93,7 @@ impl Part {
 pub struct Layer<'d> {
     device: &'d Device,
     request: AffineRequest,
+    dtype: Dtype,
     pin: Pin,
     host: Host,
     on_gpu: OnGpu,
@@ -122,6 +123,8 @@ struct OnGpu {
     db: Tensor,
     velocity_w: Tensor,
     velocity_b: Tensor,
+    /// w in f32, where the products read another type.
+    master: Option<Tensor>,
 }
 
 /// A step of no length: the parameters stay those that were verified, the work is that of any other step.
@@ -133,7 +136,8 @@ const MOST_MIB: u64 = 16 << 10;
 
 impl<'d> Layer<'d> {
     /// Makes the operands on both sides, runs a whole step on both, and compares a sample of every result with the reference.
-    pub fn new(device: &'d Device, shape: Shape, activation: Activation, pin: Pin) -> Result<Self> {
+    /// On the device x, w, y, z, dy and dx are stored as `dtype`; the CPU baseline gets the same numbers in f32.
+    pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Dtype, pin: Pin) -> Result<Self> {
         let Shape { m, k, n } = shape;
         let mut request = AffineRequest::new(m, n, k, activation);
         request.check_sizes()?;
@@ -143,15 +147,16 @@ impl<'d> Layer<'d> {
         if mib > MOST_MIB {
             return Err(Error::TooLarge { what: format!("{shape} {activation}"), most: MOST_MIB, got: mib });
         }
+        let stored = |values: Vec<f32>| values.into_iter().map(|v| dtype.round(v)).collect();
         let host = Host {
-            x: normals(1, m * k, 1.0),
-            w: normals(2, n * k, 1.0 / (k.max(1) as f32).sqrt()),
+            x: stored(normals(1, m * k, 1.0)),
+            w: stored(normals(2, n * k, 1.0 / (k.max(1) as f32).sqrt())),
             b: normals(3, n, 0.1),
-            dy: normals(4, m * n, 1.0),
+            dy: stored(normals(4, m * n, 1.0)),
         };
-        let on_gpu = OnGpu::new(&device.gpu, &request, &host)?;
-        let mut layer =
-            Layer { device, request, pin, host, on_gpu, errors: Errors::default(), cpu_errors: Errors::default() };
+        let on_gpu = OnGpu::new(&device.gpu, &request, dtype, &host)?;
+        let (errors, cpu_errors) = (Errors::default(), Errors::default());
+        let mut layer = Layer { device, request, dtype, pin, host, on_gpu, errors, cpu_errors };
         layer.errors = layer.verify_gpu()?;
         layer.cpu_errors = layer.verify_cpu()?;
         Ok(layer)
@@ -166,6 +171,11 @@ impl<'d> Layer<'d> {
     /// Its activation.
     pub fn activation(&self) -> Activation {
         self.request.activation
+    }
+
+    /// In which type the device stores its data.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// What forward keeps.
@@ -186,25 +196,26 @@ impl<'d> Layer<'d> {
     /// Bytes that must move at least, if every operand is read or written once.
     pub fn bytes(&self, part: Part) -> u64 {
         let Shape { m, k, n } = self.shape();
-        let [x, w, y, b] = [m * k, n * k, m * n, n].map(|elements| elements as u64 * 4);
+        let [x, w, y] = [m * k, n * k, m * n].map(|elements| elements as u64 * self.dtype.bytes());
+        let [w32, b] = [n * k, n].map(|elements| elements as u64 * 4);
         let kept = self.kept_bytes();
         let forward = x + w + b + y;
         // With y kept backward reads it; forward writes it anyway.
         let read_back = if self.request.saved == Saved::Y { y } else { kept };
-        let backward = y + read_back + x + w + x + w + b;
+        let backward = y + read_back + x + w + x + w32 + b;
         match part {
             Part::Inference => forward,
             Part::Unfused => forward + 2 * y,
             Part::Forward => forward + kept,
             Part::Backward => backward,
             Part::Both => forward + kept + backward,
-            // Parameter, velocity and gradient read, the first two written.
-            Part::Step => forward + kept + backward + 5 * (w + b),
+            // Parameter, velocity and gradient read, the first two written; and what the products read, if it is another.
+            Part::Step => forward + kept + backward + 5 * (w32 + b) + if self.on_gpu.master.is_some() { w } else { 0 },
         }
     }
 
     fn kept_bytes(&self) -> u64 {
-        self.on_gpu.kept.as_ref().map_or(0, |kept| kept.elements() as u64 * 4)
+        self.on_gpu.kept.as_ref().map_or(0, |kept| kept.elements() as u64 * kept.dtype().bytes())
     }
 
     /// Records a part of it.
@@ -231,10 +242,14 @@ impl<'d> Layer<'d> {
         }
         if part == Part::Step {
             let g = &self.on_gpu;
-            for (parameter, gradient, velocity) in [(&g.w, &g.dw, &g.velocity_w), (&g.b, &g.db, &g.velocity_b)] {
-                let (parameter, gradient, velocity) = (parameter.view(), gradient.view(), velocity.view());
-                let update = Sgd { momentum: MOMENTUM, ..Sgd::new(parameter, gradient, velocity, RATE) };
-                update.record(gpu, &mut *pass)?;
+            let (w, copy) = match &g.master {
+                Some(master) => (master, Some(g.w.view())),
+                None => (&g.w, None),
+            };
+            let updates =
+                [Sgd { copy, ..Sgd::new(w, &g.dw, &g.velocity_w, RATE) }, Sgd::new(&g.b, &g.db, &g.velocity_b, RATE)];
+            for update in updates {
+                Sgd { momentum: MOMENTUM, ..update }.record(gpu, &mut *pass)?;
             }
         }
         Ok(())
@@ -327,25 +342,27 @@ impl<'d> Layer<'d> {
 }
 
 impl OnGpu {
-    fn new(gpu: &Gpu, request: &AffineRequest, host: &Host) -> elbow::Result<Self> {
+    fn new(gpu: &Gpu, request: &AffineRequest, dtype: Dtype, host: &Host) -> elbow::Result<Self> {
         let AffineRequest { m, n, k, saved, .. } = *request;
         let kept = match saved {
-            Saved::Z => Some(n),
-            Saved::Mask => Some(n.div_ceil(32)),
+            Saved::Z => Some(gpu.zeros_of(dtype, &[m, n])?),
+            Saved::Mask => Some(gpu.zeros(&[m, n.div_ceil(32)])?),
             _ => None,
         };
+        let master = (dtype != Dtype::F32).then(|| gpu.upload(&host.w, &[n, k])).transpose()?;
         Ok(OnGpu {
-            x: gpu.upload(&host.x, &[m, k])?,
-            w: gpu.upload(&host.w, &[n, k])?,
+            x: gpu.upload_as(dtype, &host.x, &[m, k])?,
+            w: gpu.upload_as(dtype, &host.w, &[n, k])?,
             b: gpu.upload(&host.b, &[n])?,
-            y: gpu.zeros(&[m, n])?,
-            kept: kept.map(|width| gpu.zeros(&[m, width])).transpose()?,
-            dy: gpu.upload(&host.dy, &[m, n])?,
-            dx: gpu.zeros(&[m, k])?,
+            y: gpu.zeros_of(dtype, &[m, n])?,
+            kept,
+            dy: gpu.upload_as(dtype, &host.dy, &[m, n])?,
+            dx: gpu.zeros_of(dtype, &[m, k])?,
             dw: gpu.zeros(&[n, k])?,
             db: gpu.zeros(&[n])?,
             velocity_w: gpu.zeros(&[n, k])?,
             velocity_b: gpu.zeros(&[n])?,
+            master,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What a training step of a network takes on the device, by the library's own accounting.
 
 use elbow::{
-    Activation, Gpu, Saved,
+    Activation, Dtype, Gpu, Saved,
     mlp::{Architecture, Mlp, Step},
 };
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub struct Footprint {
     pub batch: usize,
     /// W and b.
     pub parameters: u64,
+    /// W and b once more, in the type that the products read; and the state of the loss scale.
+    pub copy: u64,
     /// dW and db.
     pub gradients: u64,
     /// The velocities of the descent.
@@ -42,31 +44,41 @@ pub struct Footprint {
 }
 
 /// Trains one step of `layers` layers of `width` features, and counts.
-pub fn footprint(gpu: &Gpu, activation: Activation, layers: usize, width: usize, batch: usize) -> Result<Footprint> {
+pub fn footprint(
+    gpu: &Gpu,
+    activation: Activation,
+    dtype: Dtype,
+    layers: usize,
+    width: usize,
+    batch: usize,
+) -> Result<Footprint> {
     gpu.trim();
     let before = gpu.memory_bytes();
     let sizes = vec![width; layers + 1];
-    let architecture = Architecture::new(&sizes, activation, batch);
+    let architecture = Architecture { storage: dtype, ..Architecture::new(&sizes, activation, batch) };
     // The numbers do not matter here.
     let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
     let made = gpu.memory_bytes();
-    let (x, labels) = (gpu.zeros(&[batch, width])?, gpu.zeros(&[batch])?);
+    let (x, labels) = (gpu.zeros_of(dtype, &[batch, width])?, gpu.zeros(&[batch])?);
     let loss = gpu.zeros(&[batch])?;
     let with_batch = gpu.memory_bytes();
     let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.0, momentum: 0.9 };
     gpu.submit_pass(|pass| mlp.train(gpu, pass, &step))?;
     gpu.wait()?;
     let after = gpu.memory_bytes();
-    let bytes = |elements: usize| elements as u64 * 4;
+    let bytes = |elements: usize| elements as u64 * dtype.bytes();
     let kept = (0..layers).map(|layer| match mlp.saved(layer) {
         Some(Saved::Z) => bytes(batch * width),
-        Some(Saved::Mask) => bytes(batch * width.div_ceil(32)),
+        Some(Saved::Mask) => 4 * (batch * width.div_ceil(32)) as u64,
         _ => 0,
     });
     let kept: u64 = kept.sum();
     let outputs = bytes(layers * batch * width);
-    // What is left of the network is three of a kind: parameters, gradients, velocities, which lie the same way.
-    let parameters = (made - before).saturating_sub(2 * outputs + kept) / 3;
+    let scale = mlp.loss_scale().map_or(0, |state| state.buffer().size());
+    // What is left of the network is three of a kind in f32, parameters, gradients, velocities, which lie the same way; and
+    // what the products read, if that is another type.
+    let kinds = if dtype == Dtype::F32 { 12 } else { 12 + dtype.bytes() };
+    let parameters = (made - before).saturating_sub(2 * outputs + kept + scale) * 4 / kinds;
     Ok(Footprint {
         activation: activation.to_string(),
         saved: mlp.saved(0).map(|saved| saved.to_string()).unwrap_or_default(),
@@ -74,6 +86,7 @@ pub fn footprint(gpu: &Gpu, activation: Activation, layers: usize, width: usize,
         width,
         batch,
         parameters,
+        copy: if dtype == Dtype::F32 { 0 } else { parameters / 4 * dtype.bytes() + scale },
         gradients: parameters,
         velocity: parameters,
         outputs,

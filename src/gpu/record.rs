@@ -242,7 +242,13 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     Ok((compiled, group, grid))
 }
 
-fn bind(gpu: &Gpu, slot: &Slot, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, Arc<memory::Owned>)]) -> Result<Bound> {
+fn bind(
+    gpu: &Gpu,
+    slot: &Slot,
+    part: &Use,
+    operands: &Operands<'_>,
+    scratch: &[(Operand, Arc<memory::Owned>)],
+) -> Result<Bound> {
     let operand = part.operand;
     if part.len == 0 {
         let buffer = gpu.inner.memory.nothing(gpu)?;

@@ -102,7 +102,8 @@ fn flat(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Bui
     let channels = request.channels as u64;
     let per_channel = request.alpha == AlphaSource::PerChannel;
     let vec = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
-    let (lanes, per_lane) = if caps.class == DeviceClass::Software { (64, 16) } else { (256, 4) };
+    // A loop costs a software adapter more than the invocations it saves.
+    let (lanes, per_lane) = (256, if caps.class == DeviceClass::Software { 1 } else { 4 });
     let mut k = Builder::storing(KernelFile::Elementwise, request.storage, caps);
     k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("WIDE", vec);
     k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);

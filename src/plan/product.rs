@@ -4,7 +4,7 @@ use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Pin, Plan, Stage, TILES, Tile, affine::below_saved, tile,
 };
 use crate::{
-    dtype::{Dtype, Storage},
+    dtype::Storage,
     error::{Error, Result},
     kernel::{Elem, KernelFile},
     request::{AffineRequest, Below, Operand, Saved, Want},
@@ -51,19 +51,6 @@ impl Epilogue<'_> {
         match self {
             Epilogue::Forward { request, .. } => request.storage,
             Epilogue::Store { storage, .. } | Epilogue::Chain { storage, .. } => *storage,
-        }
-    }
-
-    /// Whether what it writes is stored in less than f32.
-    fn is_narrow(&self) -> bool {
-        let storage = self.storage();
-        match self {
-            Epilogue::Forward { only_z: true, .. } => false,
-            Epilogue::Forward { save, .. } => {
-                storage.of(Operand::Y) != Dtype::F32 || (*save == Saved::Z && storage.of(Operand::Saved) != Dtype::F32)
-            }
-            Epilogue::Store { operand, .. } => storage.of(*operand) != Dtype::F32,
-            Epilogue::Chain { .. } => storage.of(Operand::Dx) != Dtype::F32,
         }
     }
 
@@ -173,7 +160,7 @@ pub(super) fn product(
     let partials = splits.saturating_mul(rows * cols).saturating_mul(4);
     let in_turn =
         cut && matches!(epilogue, Epilogue::Store { .. }) && partials > caps.max_binding.min(caps.max_scratch);
-    let wide = wide(epilogue, cols, aligned, caps);
+    let wide = wide(cols, aligned);
     let method = Method { tile, splits, chunk, partial: splits > 1 && !in_turn, vec, wide };
     let mut dispatch = tiled(product, epilogue, &method, caps)?;
     if in_turn {
@@ -221,9 +208,9 @@ struct Method {
     wide: bool,
 }
 
-/// Whether results are stored in groups of four. A software adapter's compiler takes longer over it than it saves.
-fn wide(epilogue: &Epilogue<'_>, cols: u64, aligned: bool, caps: &Caps) -> bool {
-    aligned && cols.is_multiple_of(4) && (epilogue.is_narrow() || caps.class != DeviceClass::Software)
+/// Whether results can be stored in groups of four: fewer stores, and a narrow type has no word that two lanes share.
+const fn wide(cols: u64, aligned: bool) -> bool {
+    aligned && cols.is_multiple_of(4)
 }
 
 fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: &Caps) -> Result<Dispatch> {
@@ -298,7 +285,7 @@ fn split_sum(
     caps: &Caps,
 ) -> Result<Dispatch> {
     const LANES: u32 = 64;
-    let wide = wide(epilogue, cols, aligned, caps);
+    let wide = wide(cols, aligned);
     let (elem, bn) = if wide { (Elem::Four, 4 * LANES) } else { (Elem::Scalar, LANES) };
     let mut k = Builder::storing(KernelFile::SplitSum, epilogue.storage(), caps);
     k.flag("BM", 1).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);

@@ -98,7 +98,8 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
             let four = match packed {
                 false => format!("return vec4<f32>({array}[j >> 2u]);"),
                 true => {
-                    let lanes = ["w.x", "(w.x >> 16u)", "w.y", "(w.y >> 16u)"].map(|cell| form.decoded(cell)).join(", ");
+                    let lanes =
+                        ["w.x", "(w.x >> 16u)", "w.y", "(w.y >> 16u)"].map(|cell| form.decoded(cell)).join(", ");
                     format!("let w = {array}[j >> 2u]; return vec4<f32>({lanes});")
                 }
             };

@@ -174,7 +174,11 @@ fn what_must_be_f32_or_words_is_refused_by_name() {
     refused(record(Forward { alpha: Some(alpha.view()), ..forward }), Operand::Alpha);
     let masked = Forward { saved: Saved::Mask, save_to: Some(mask.view()), ..forward };
     refused(record(masked), Operand::Saved);
-    let backward = Backward { x: Some(x.view()), dw: Gradient::overwrite(&dw), ..Backward::new(Activation::IDENTITY, Saved::None, &dy) };
+    let backward = Backward {
+        x: Some(x.view()),
+        dw: Gradient::overwrite(&dw),
+        ..Backward::new(Activation::IDENTITY, Saved::None, &dy)
+    };
     refused(gpu.submit(|encoder| backward.record(gpu, encoder)), Operand::Dw);
     let state = narrow(&[4]);
     refused(gpu.submit(|e| LossScale::new(&x, &state).record(gpu, e)), Operand::LossScale);
@@ -184,10 +188,17 @@ fn what_must_be_f32_or_words_is_refused_by_name() {
     let aliased = record(Forward { residual: Some(other), ..forward });
     assert!(matches!(aliased, Err(Error::Alias { .. })), "{aliased:?}");
     // Words of two begin at multiples of 4 bytes, and end there.
-    let odd = record(Forward { y: View::at(half.buffer(), 2, &[4, 5]).of(Dtype::F16), w: View::new(w.buffer(), &[5, 8]), ..forward });
+    let odd = record(Forward {
+        y: View::at(half.buffer(), 2, &[4, 5]).of(Dtype::F16),
+        w: View::new(w.buffer(), &[5, 8]),
+        ..forward
+    });
     assert!(matches!(odd, Err(Error::Misaligned { operand: Operand::Y, .. })), "{odd:?}");
     let long = record(Forward { y: View::at(half.buffer(), 44, &[4, 6]).of(Dtype::F16), ..forward });
-    assert!(matches!(&long, Err(Error::Buffer { operand: Operand::Y, expected, .. }) if expected.contains("f16")), "{long:?}");
+    assert!(
+        matches!(&long, Err(Error::Buffer { operand: Operand::Y, expected, .. }) if expected.contains("f16")),
+        "{long:?}"
+    );
 }
 
 /// Two arms of a spiral: a problem that a linear classifier gets half right.

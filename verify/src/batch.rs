@@ -124,7 +124,8 @@ impl Batch {
             for span in self.spans.iter().filter(|s| s.arena as usize == arena) {
                 inside[span.first..span.first + span.len].fill(true);
                 if span.ends_in_half() && words[span.first + span.len - 1] >> 16 != u32::from(CANARY_HALF) {
-                    dead = dead.or(Some(format!("the half behind an operand of {} elements was written", span.elements)));
+                    dead =
+                        dead.or(Some(format!("the half behind an operand of {} elements was written", span.elements)));
                 }
             }
             let found = words.iter().zip(&inside).position(|(word, inside)| !inside && *word != CANARY);

@@ -95,8 +95,7 @@ impl Operands {
             alpha_below: fill(spec.below.map_or(0, |b| alphas(b.alpha, k)), 2),
             before: Default::default(),
         };
-        let stored =
-            [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
+        let stored = [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
         for v in stored.into_iter().chain([&mut operands.z_below]).flatten() {
             *v = spec.dtype.round(*v);
         }
@@ -180,9 +179,7 @@ impl Case {
             saved: batch.output(Arena::Mid, saved_len, s, if spec.saved() == Saved::Z { dtype } else { Dtype::F32 }),
             gradients: std::array::from_fn(|i| match spec.wants()[i] {
                 Want::No => batch.output(Arena::Out, 0, s, Dtype::F32),
-                Want::Overwrite => {
-                    batch.output(Arena::Out, operands.before[i].len(), s, spec.stored(OUTPUTS[i]))
-                }
+                Want::Overwrite => batch.output(Arena::Out, operands.before[i].len(), s, spec.stored(OUTPUTS[i])),
                 Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i])),
             }),
         };
@@ -333,14 +330,7 @@ fn larger(a: Fraction, b: Fraction) -> Fraction {
 }
 
 /// What the layer below would have saved.
-fn saved_of(
-    operands: &Operands,
-    k: usize,
-    below: &Below,
-    misalign: usize,
-    dtype: Dtype,
-    batch: &mut Batch,
-) -> Span {
+fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, dtype: Dtype, batch: &mut Batch) -> Span {
     let z = &operands.z_below;
     let at = |i: usize| at_channel(below.activation, below.alpha, &operands.alpha_below, i % k);
     match below.saved {

@@ -1,6 +1,6 @@
 //! One case: verified, then timed in all its parts by all the clocks there are.
 
-use elbow::{Activation, plan::Pin};
+use elbow::{Activation, Dtype, plan::Pin};
 use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape};
 
 use super::results::{AloneResult, LayerResult, PartResult};
@@ -8,8 +8,14 @@ use super::results::{AloneResult, LayerResult, PartResult};
 /// The parts that are timed on both sides.
 const PARTS: [Part; 3] = [Part::Forward, Part::Backward, Part::Step];
 
-pub(super) fn layer(device: &Device, shape: Shape, activation: Activation, budget: Budget) -> Result<LayerResult> {
-    let layer = Layer::new(device, shape, activation, Pin::default())?;
+pub(super) fn layer(
+    device: &Device,
+    shape: Shape,
+    activation: Activation,
+    dtype: Dtype,
+    budget: Budget,
+) -> Result<LayerResult> {
+    let layer = Layer::new(device, shape, activation, dtype, Pin::default())?;
     let parts = PARTS.into_iter().map(|part| {
         Ok(PartResult {
             part,
@@ -34,7 +40,7 @@ pub(super) fn layer(device: &Device, shape: Shape, activation: Activation, budge
         unfused: one(Part::Unfused)?,
         errors: layer.errors(),
         ulp: layer.errors().ulp(),
-        of_bound: layer.errors().of_bound(),
+        of_bound: layer.errors().of_bound(dtype),
         cpu_ulp: layer.cpu_errors().ulp(),
     })
 }
@@ -43,15 +49,16 @@ pub(super) fn alone(
     device: &Device,
     elements: usize,
     activation: Activation,
+    dtype: Dtype,
     budget: Budget,
 ) -> Result<Vec<AloneResult>> {
-    let alone = Alone::new(device, elements, activation)?;
+    let alone = Alone::new(device, elements, activation, dtype)?;
     let parts = AlonePart::ALL.into_iter().map(|part| {
         Ok(AloneResult {
             activation: activation.to_string(),
             elements,
             part,
-            bytes: part.bytes(elements),
+            bytes: part.bytes(elements, dtype),
             gpu_device: alone.device_timing(part, budget)?,
             gpu_wall: alone.wall_timing(part, budget)?,
             cpu: alone.cpu_timing(part, budget)?,

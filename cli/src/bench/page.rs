@@ -40,6 +40,7 @@ fn header(results: &Results) -> String {
         ("driver", format!("{} ({})", about.driver, about.backend)),
         ("device type", about.device_type.clone()),
         ("CPU baseline", format!("{} threads of {}", about.threads, about.cpu)),
+        ("data on the GPU", results.dtype.to_owned()),
         ("date", about.date.clone()),
         ("elbow", about.elbow.to_owned()),
         (

@@ -1,5 +1,6 @@
 //! What was measured, as it stands in the JSON, and what follows from it.
 
+use elbow::Dtype;
 use elbow_measure::{About, AlonePart, Errors, Footprint, Part, Shape, Timing, probe::Ceilings};
 use serde::Serialize;
 
@@ -7,6 +8,8 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(super) struct Results {
     pub(super) about: About,
+    /// In which type the GPU stores its data.
+    pub(super) dtype: &'static str,
     pub(super) ceilings: Ceilings,
     pub(super) layers: Vec<LayerResult>,
     pub(super) alone: Vec<AloneResult>,
@@ -88,13 +91,14 @@ const FEWEST_POINTS: usize = 3;
 impl Results {
     pub(super) fn new(
         about: About,
+        dtype: Dtype,
         ceilings: Ceilings,
         layers: Vec<LayerResult>,
         alone: Vec<AloneResult>,
         memory: Vec<Footprint>,
     ) -> Self {
         let crossovers = crossovers(&layers);
-        Results { about, ceilings, layers, alone, crossovers, memory }
+        Results { about, dtype: dtype.name(), ceilings, layers, alone, crossovers, memory }
     }
 }
 

@@ -212,7 +212,8 @@ pub(super) fn memory(results: &Results) -> String {
         ("batch and scratch", "soft"),
     ];
     for m in &results.memory {
-        let bytes = [m.parameters, m.gradients + m.velocity, m.outputs, m.kept, m.dz, m.batch_bytes + m.scratch];
+        let bytes =
+            [m.parameters + m.copy, m.gradients + m.velocity, m.outputs, m.kept, m.dz, m.batch_bytes + m.scratch];
         let bars = parts.iter().zip(bytes).map(|((name, class), bytes)| {
             let share = 100.0 * bytes as f64 / m.total.max(1) as f64;
             format!(

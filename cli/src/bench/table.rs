@@ -25,7 +25,11 @@ pub(super) fn text(results: &Results) -> String {
         digits(c.gpu_flops / 1e9),
         digits(c.cpu_bytes / 1e9)
     );
-    let _ = writeln!(text, "milliseconds: median ± half the interquartile range; shapes are MxKxN\n");
+    let _ = writeln!(
+        text,
+        "milliseconds: median ± half the interquartile range; shapes are MxKxN; data on the GPU in {}\n",
+        results.dtype
+    );
     let _ = writeln!(
         text,
         "{:<16}{:<16}{:<10}{:>14}{:>14}{:>16}{:>14}{:>8}{:>9}{:>7}",

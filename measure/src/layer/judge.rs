@@ -1,7 +1,7 @@
 //! Whether both sides compute what the reference computes: a sample of the rows for y and dx, of the columns for dW and db.
 
 use elbow::{
-    Saved,
+    Dtype, Saved,
     cpu::{ForwardInputs, reference},
     request::AffineRequest,
 };
@@ -15,6 +15,11 @@ use crate::{
 
 /// Errors relative to the sum of the absolute terms: f32 rounding of long sums stays far below.
 const TOLERANCE: f64 = 1e-5;
+
+/// With that of results that are stored in a narrow type: unfused they are rounded twice, and a slope is at most 1.2.
+fn tolerance(dtype: Dtype) -> f64 {
+    if dtype == Dtype::F32 { TOLERANCE } else { TOLERANCE + 2.5 * dtype.unit_roundoff() }
+}
 
 /// Multiply-adds that the reference spends on a sample.
 const PATIENCE: usize = 1 << 23;
@@ -39,8 +44,9 @@ impl Errors {
     }
 
     /// The worst of all as a share of what is still called right.
-    pub fn of_bound(&self) -> f64 {
-        self.ulp() * f64::from(f32::EPSILON) / TOLERANCE
+    pub fn of_bound(&self, dtype: Dtype) -> f64 {
+        let stored = self.y.max(self.dx) / tolerance(dtype);
+        stored.max(self.dw.max(self.db) / TOLERANCE)
     }
 }
 
@@ -75,7 +81,7 @@ impl Layer<'_> {
             let what = format!("{} {}: velocity", self.shape(), self.activation());
             return Err(Error::Wrong { what, index, got: velocity[index], expected: f64::from(dw[index]) });
         }
-        let errors = self.judge("GPU", &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db })?;
+        let errors = self.judge("GPU", self.dtype, &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db })?;
         Ok(Errors { y: errors.y.max(y_error), ..errors })
     }
 
@@ -83,7 +89,7 @@ impl Layer<'_> {
         let mut cpu = OnCpu::new(self);
         cpu.run(Part::Step)?;
         let z = (!cpu.z.is_empty()).then_some(&cpu.z[..]);
-        self.judge("CPU", &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
+        self.judge("CPU", Dtype::F32, &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
     }
 
     fn named(&self, side: &str, operand: &str) -> String {
@@ -103,10 +109,11 @@ impl Layer<'_> {
         let request = AffineRequest { m: rows.0.len(), ..self.request };
         let inputs = ForwardInputs { x: &x, w: &self.host.w, b: Some(&self.host.b), alpha: None, residual: None };
         let want = reference::forward(&request, inputs)?;
-        judge(&self.named("GPU", what), &rows.of(y, n), &want.y, &want.z_terms)
+        judge(&self.named("GPU", what), tolerance(self.dtype), &rows.of(y, n), &want.y, &want.z_terms)
     }
 
-    fn judge(&self, side: &str, got: &Outputs<'_>) -> Result<Errors> {
+    fn judge(&self, side: &str, dtype: Dtype, got: &Outputs<'_>) -> Result<Errors> {
+        let stored = tolerance(dtype);
         let AffineRequest { m, n, k, .. } = self.request;
         let host = &self.host;
         let z = got.z.or((self.request.saved == Saved::Y).then_some(got.y));
@@ -116,7 +123,7 @@ impl Layer<'_> {
         let request = AffineRequest { m: rows.0.len(), ..self.request };
         let inputs = ForwardInputs { x: &x, w: &host.w, b: Some(&host.b), alpha: None, residual: None };
         let want = reference::forward(&request, inputs)?;
-        let y = judge(&self.named(side, "y"), &rows.of(got.y, n), &want.y, &want.z_terms)?;
+        let y = judge(&self.named(side, "y"), stored, &rows.of(got.y, n), &want.y, &want.z_terms)?;
         let inputs = reference::BackwardInputs {
             x: &x,
             w: &host.w,
@@ -126,7 +133,7 @@ impl Layer<'_> {
             ..reference::BackwardInputs::default()
         };
         let want = reference::backward(&backward_request(request), inputs)?.dx;
-        let dx = judge(&self.named(side, "dx"), &rows.of(got.dx, k), &want.value, &want.terms)?;
+        let dx = judge(&self.named(side, "dx"), stored, &rows.of(got.dx, k), &want.value, &want.terms)?;
 
         let columns = Columns { picked: sample(n, PATIENCE / (m * k).max(1)), n };
         let neurons = Rows(columns.picked.clone());
@@ -142,17 +149,17 @@ impl Layer<'_> {
             ..reference::BackwardInputs::default()
         };
         let want = reference::backward(&backward_request(request), inputs)?;
-        let dw = judge(&self.named(side, "dw"), &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
-        let db = judge(&self.named(side, "db"), &columns.of(got.db), &want.db.value, &want.db.terms)?;
+        let dw = judge(&self.named(side, "dw"), TOLERANCE, &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
+        let db = judge(&self.named(side, "db"), TOLERANCE, &columns.of(got.db), &want.db.value, &want.db.terms)?;
         Ok(Errors { y, dx, dw, db })
     }
 }
 
-fn judge(what: &str, got: &[f32], want: &[f64], terms: &[f64]) -> Result<f64> {
+fn judge(what: &str, tolerance: f64, got: &[f32], want: &[f64], terms: &[f64]) -> Result<f64> {
     // Where a slope passes through zero its error is absolute: a sum of few such terms has nothing to be relative to.
     let floor = 0.05 * terms.iter().fold(0.0, |a: f64, &b| a.max(b));
     let scale: Vec<f64> = terms.iter().map(|&t| t.max(floor)).collect();
-    worst(what, TOLERANCE, got, want, &scale)
+    worst(what, tolerance, got, want, &scale)
 }
 
 struct Rows(Vec<usize>);
