@@ -15,6 +15,8 @@ pub enum KernelFile {
     ProductStaged,
     /// A product whose lanes share the rows of A by subgroup broadcast: software adapters with subgroups of 8.
     ProductBroadcast,
+    /// A product of few rows whose lanes lie along the reduction: real GPUs.
+    ProductAcross,
     /// Second stage of split-K: sums the partial products in order, then the epilogue.
     SplitSum,
     /// dz = dy ⊙ act'(z), with the column sums for db and dα on the way; alone, the elementwise backward.
@@ -33,10 +35,11 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 10] = [
+    pub const ALL: [KernelFile; 11] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
+        KernelFile::ProductAcross,
         KernelFile::SplitSum,
         KernelFile::LocalGradient,
         KernelFile::ColumnSum,
@@ -66,6 +69,7 @@ impl KernelFile {
             KernelFile::ProductDirect => row!("product_direct"),
             KernelFile::ProductStaged => row!("product_staged"),
             KernelFile::ProductBroadcast => row!("product_broadcast"),
+            KernelFile::ProductAcross => row!("product_across"),
             KernelFile::SplitSum => row!("split_sum"),
             KernelFile::LocalGradient => row!("local_gradient"),
             KernelFile::ColumnSum => row!("column_sum"),

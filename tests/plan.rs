@@ -54,13 +54,35 @@ fn the_device_decides_how_tiles_are_filled() {
     assert_eq!(files(&forward(512, 512, 256, &SOFTWARE)), [KernelFile::ProductBroadcast]);
     let no_subgroups = Caps { subgroup: 0, ..SOFTWARE };
     assert_eq!(files(&forward(512, 512, 256, &no_subgroups)), [KernelFile::ProductDirect]);
-    assert_eq!(forward(1, 1024, 64, &LAPTOP).dispatches[0].kernel.file, KernelFile::ProductDirect);
+    assert_eq!(forward(1, 1024, 64, &SOFTWARE).dispatches[0].kernel.file, KernelFile::ProductDirect);
+}
+
+#[test]
+fn few_rows_read_the_weight_along_the_reduction() {
+    let across = |plan: &Plan| plan.dispatches[0].kernel.file == KernelFile::ProductAcross;
+    for rows in 1..=16 {
+        let plan = forward(rows, 4096, 4096, &LAPTOP);
+        assert!(across(&plan), "{plan}");
+        // A power of two of rows is computed, no more than there are lanes that store.
+        assert_eq!(plan.dispatches[0].kernel.flag("ROWS") as usize, rows.next_power_of_two().min(8));
+        let wide = Caps { subgroup: 32, ..LAPTOP };
+        assert_eq!(forward(rows, 4096, 4096, &wide).dispatches[0].kernel.flag("SUBGROUP"), 1);
+        assert_eq!(plan.dispatches[0].kernel.flag("SUBGROUP"), 0);
+        // [in, out] weights have their neighbours across the reduction, and dx theirs along it.
+        let request =
+            AffineRequest { layout: WeightLayout::InOut, ..AffineRequest::new(rows, 256, 256, Activation::RELU) };
+        assert!(!across(&plan::forward(&request, true, false, &LAPTOP, &Pin::default()).unwrap()));
+        let backward = BackwardRequest { affine: request, ..backward(Activation::RELU, rows, 256, 256) };
+        let files = files(&planned(&backward, &LAPTOP));
+        assert_eq!(files.iter().filter(|f| **f == KernelFile::ProductAcross).count(), 1, "{files:?}");
+    }
+    assert!(!across(&forward(17, 4096, 4096, &LAPTOP)));
 }
 
 #[test]
 fn a_small_output_with_a_long_reduction_is_split() {
     let plan = forward(1, 64, 65_536, &LAPTOP);
-    assert_eq!(files(&plan), [KernelFile::ProductDirect, KernelFile::SplitSum]);
+    assert_eq!(files(&plan), [KernelFile::ProductAcross, KernelFile::SplitSum]);
     assert!(plan.scratch(Operand::Partials) > 0);
     // The splits cover the reduction, each a whole number of vec4.
     let first = &plan.dispatches[0].params;

@@ -9,7 +9,7 @@ use elbow::{
     Activation, AlphaSource, Road, Saved, Want, WeightLayout,
     activation::rows,
     kernel::{Kernel, KernelFile, Params},
-    plan::{self, Caps, DeviceClass, Pin, Plan, TILES},
+    plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients},
     shader::{Binding, assemble},
 };
@@ -35,7 +35,11 @@ fn caps() -> Caps {
     Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Discrete) }
 }
 
+/// Subgroups that reduce in other ways: none, and those of most GPUs.
+const SUBGROUPS: [u32; 4] = [0, 16, 32, 64];
+
 const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
+const LAYOUTS: [WeightLayout; 2] = [WeightLayout::OutIn, WeightLayout::InOut];
 const SAVED: [Saved; 4] = [Saved::Z, Saved::Y, Saved::Mask, Saved::None];
 
 /// The kernels of every plan for one activation and tile.
@@ -52,7 +56,7 @@ fn collect(
             kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel));
         }
     };
-    for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
+    for layout in LAYOUTS {
         for alpha in ALPHAS {
             for saved in SAVED {
                 for splits in [1, 2] {
@@ -102,6 +106,21 @@ fn every_kernel() -> Vec<Kernel> {
                     collect(&mut kernels, spec.parse().unwrap(), tile, size, bias, residual);
                 }
             }
+        }
+    }
+    for rows in [1, 2, 3, 8, 33] {
+        for (subgroup, layout, red) in SUBGROUPS.iter().flat_map(|s| LAYOUTS.map(|l| (*s, l, 32 + rows % 2))) {
+            let caps = Caps { subgroup, ..caps() };
+            let tile = TILES.iter().position(|t| t.stage == Stage::Across);
+            let affine =
+                AffineRequest { layout, saved: Saved::Mask, ..AffineRequest::new(rows, 33, red, Activation::RELU) };
+            let pin = Pin { tile, splits: Some(1), ..Pin::default() };
+            let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
+            let backward =
+                BackwardRequest { affine, gradients, road: Road::Prologue, upstream_is_dz: false, below: None };
+            let plans =
+                [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
+            kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
         }
     }
     for activation in activations() {
@@ -272,7 +291,8 @@ fn tint_accepts_what_naga_accepts() {
     std::fs::create_dir_all(&folder).unwrap();
     let step = if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| v == "1") { 1 } else { 8 };
     let (mut seen, mut failures) = (0, Vec::new());
-    for kernel in every_kernel().iter().filter(|k| k.file != KernelFile::ProductBroadcast).step_by(step) {
+    let subgroups = |k: &Kernel| k.file == KernelFile::ProductBroadcast || k.flag("SUBGROUP") == 1;
+    for kernel in every_kernel().iter().filter(|k| !subgroups(k)).step_by(step) {
         let file = folder.join("kernel.wgsl");
         std::fs::write(&file, assemble(kernel, Binding::Exclusive).unwrap()).unwrap();
         match tint(&file) {
