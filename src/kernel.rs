@@ -143,7 +143,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// The parameter block of every kernel, binding 0: 96 bytes, the same layout as `struct Params` in
+/// The parameter block of every kernel, binding 0: 128 bytes, the same layout as `struct Params` in
 /// `shaders/shared/params.wgsl` (compared by reflection in a test).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -172,9 +172,13 @@ pub struct Params {
     pub p: [f32; 2],
     /// Number of the first tile: not 0 where a long dispatch was cut into pieces.
     pub first: u32,
+    /// How many layers the dispatch is for: each has `tiles - first` tiles.
+    pub entries: u32,
     /// Nothing: WGSL aligns what follows to 16 bytes.
-    pub padding: [u32; 3],
+    pub padding: [u32; 2],
     /// What is added to an index of each slot to find its place in the binding: hosts may bind at any offset. Modulo 2³²:
     /// where the binding is a window that starts behind element 0, this is that window's start taken away.
     pub at: [u32; 8],
+    /// Elements of each slot from one layer to the next.
+    pub step: [u32; 8],
 }

@@ -39,7 +39,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     }
     text.push_str(include_str!("../shaders/shared/params.wgsl"));
     for (index, slot) in kernel.slots.iter().enumerate() {
-        declare(slot, index, binding, &mut text);
+        declare(slot, index, binding, kernel.flag("BATCHED") == 1, &mut text);
     }
     text.push_str(&template::expand(&functions, &kernel.flags).map_err(fail)?);
     text.push_str(&template::expand(&source, &kernel.flags).map_err(fail)?);
@@ -73,11 +73,12 @@ fn shared(name: &str) -> Option<&'static str> {
 }
 
 /// One binding and its accessors. Kernels touch storage through these alone: the offset of an operand in its buffer, the
-/// vector width and in-place reading are settled here, once.
-fn declare(slot: &Slot, index: usize, binding: Binding, text: &mut String) {
+/// the layer of a batch, vector width and in-place reading are settled here, once.
+fn declare(slot: &Slot, index: usize, binding: Binding, batched: bool, text: &mut String) {
     let Slot { role, written, elem, within } = *slot;
     let array = within.unwrap_or(role);
-    let first = format!("P.at[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
+    let place = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
+    let first = if batched { format!("(P.at{place} + entry * P.step{place})") } else { format!("P.at{place}") };
     let (scalar, item) = match elem {
         Elem::Scalar => ("elem", "elem"),
         Elem::Four => ("elem", "elem4"),

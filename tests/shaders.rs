@@ -151,6 +151,13 @@ fn every_kernel() -> Vec<Kernel> {
     kernels.extend(training.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
     let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
     kernels.sort_by_key(Kernel::to_string);
+    // Batches differ in the accessors and the number of the workgroup alone: a sample of every kernel.
+    let batched = kernels.iter().step_by(7).cloned().map(|mut kernel| {
+        kernel.flags.insert("BATCHED", 1);
+        kernel
+    });
+    let batched: Vec<Kernel> = batched.collect();
+    kernels.extend(batched);
     kernels
 }
 
@@ -220,7 +227,7 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     Ok(())
 }
 
-const PARAMS: [(&str, usize); 13] = [
+const PARAMS: [(&str, usize); 15] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("red", std::mem::offset_of!(Params, red)),
@@ -233,7 +240,9 @@ const PARAMS: [(&str, usize); 13] = [
     ("accumulate", std::mem::offset_of!(Params, accumulate)),
     ("p", std::mem::offset_of!(Params, p)),
     ("first", std::mem::offset_of!(Params, first)),
+    ("entries", std::mem::offset_of!(Params, entries)),
     ("at", std::mem::offset_of!(Params, at)),
+    ("step", std::mem::offset_of!(Params, step)),
 ];
 
 #[test]

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod across;
+mod batched;
 mod common;
 mod contract;
 mod elementwise;
