@@ -7,8 +7,8 @@ fn main() -> elbow::Result<()> {
     let gpu = Gpu::new()?;
     println!("{gpu}");
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
-    let (sizes, activation) = (&[2, 16, 2], Activation::prelu(0.25)?);
-    let architecture = Architecture { sizes, activation, alpha: AlphaSource::PerChannel, max_batch: 4 };
+    let layers = Architecture::new(&[2, 16, 2], Activation::prelu(0.25)?, 4);
+    let architecture = Architecture { alpha: AlphaSource::PerChannel, ..layers };
     let mlp = Mlp::new(&gpu, &architecture, &mut || rng.sample(rand_distr::StandardNormal))?;
     let x = gpu.upload(&[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], &[4, 2])?;
     let labels = gpu.upload_words(&[0, 1, 1, 0], &[4])?;

@@ -120,8 +120,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         cli.seed
     );
     let mut gpu_rng = rng.clone();
-    let architecture =
-        Architecture { sizes: &SIZES, activation: cli.activation, alpha, max_batch: batch.max(test.len()) };
+    let architecture = Architecture { alpha, ..Architecture::new(&SIZES, cli.activation, batch.max(test.len())) };
     let mlp = Mlp::new(&gpu, &architecture, &mut || gpu_rng.sample(rand_distr::StandardNormal))?;
     println!(
         "network: {SIZES:?}, {} with {alpha:?} alpha, kept for backward: {}; {} images a step, rate {}, momentum {}",

@@ -96,6 +96,7 @@ impl<'a> Forward<'a> {
             bias: self.b.is_some(),
             residual: self.residual.is_some(),
             saved: self.saved,
+            storage: self.operands().storage(),
         };
         request.check_sizes()?;
         let saved = request.resolve_saved(false)?;
@@ -248,6 +249,7 @@ impl<'a> Backward<'a> {
             bias: self.b.is_some(),
             residual: self.residual,
             saved: self.saved,
+            storage: self.operands().storage(),
         };
         let gradients = Gradients {
             x: want(&self.dx),

@@ -1,26 +1,213 @@
-//! Element types: one row and one WGSL prelude each.
+//! Element types: one row and one WGSL prelude each. And which operand is stored in which.
 
-/// The type in which operands are stored. Sums are always accumulated in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+use std::{fmt, str::FromStr};
+
+use half::{bf16, f16};
+
+use crate::{
+    error::{Error, Result},
+    request::Operand,
+};
+
+/// The type in which an operand is stored. It is computed with in f32, whatever it is stored in, and sums are accumulated
+/// in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Dtype {
     /// IEEE single precision; never replaced by tf32 or f16 on the way.
     #[default]
     F32,
+    /// IEEE half precision: 11 bits, up to 65,504. Beyond that a result is infinite.
+    F16,
+    /// The upper half of an f32: its range, 8 bits.
+    Bf16,
 }
 
 impl Dtype {
+    /// Every row.
+    pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+
     /// Bytes of one element.
     pub const fn bytes(self) -> u64 {
         match self {
             Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
         }
     }
 
-    /// The WGSL prelude: what `elem` and `elem4` are.
+    /// `f32`, `f16` or `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+
+    /// The nearest number of this type, ties to even: what a kernel stores for `v`.
+    pub fn round(self, v: f32) -> f32 {
+        match self {
+            Dtype::F32 => v,
+            Dtype::F16 => f16::from_f32(v).to_f32(),
+            Dtype::Bf16 => bf16::from_f32(v).to_f32(),
+        }
+    }
+
+    /// Half the distance of neighbours near `v`: the largest error of [`Dtype::round`] there. Infinite where it overflows.
+    pub fn rounding(self, v: f64) -> f64 {
+        let (bits, least, most) = match self {
+            Dtype::F32 => (24, -149, f64::from(f32::MAX)),
+            Dtype::F16 => (11, -24, 65504.0),
+            Dtype::Bf16 => (8, -133, f64::from(bf16::MAX.to_f32())),
+        };
+        let exponent = if v == 0.0 { least } else { (v.abs().log2().floor() as i32 - bits + 1).max(least) };
+        let step = 2f64.powi(exponent);
+        if v.abs() >= most + step / 2.0 { f64::INFINITY } else { step / 2.0 }
+    }
+
+    /// The values as they lie in memory, in whole words of 4 bytes.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = match self {
+            Dtype::F32 => bytemuck::cast_slice(values).to_vec(),
+            Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+            Dtype::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+        };
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// The first `count` values of what lies in memory.
+    pub fn decode(self, bytes: &[u8], count: usize) -> Vec<f32> {
+        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).take(count);
+        match self {
+            Dtype::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).take(count).collect()
+            }
+            Dtype::F16 => halves().map(|b| f16::from_bits(b).to_f32()).collect(),
+            Dtype::Bf16 => halves().map(|b| bf16::from_bits(b).to_f32()).collect(),
+        }
+    }
+
+    /// The WGSL prelude: `NAME_value` and `NAME_bits` of a type that is not the one computed with.
     pub(crate) const fn prelude(self) -> &'static str {
         match self {
-            Dtype::F32 => include_str!("../shaders/dtype/f32.wgsl"),
+            Dtype::F32 => "",
+            Dtype::F16 => include_str!("../shaders/dtype/f16.wgsl"),
+            Dtype::Bf16 => include_str!("../shaders/dtype/bf16.wgsl"),
         }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Dtype::ALL.into_iter().find(|dtype| dtype.name() == text).ok_or_else(|| Error::Unsupported {
+            what: format!("dtype {text:?}"),
+            why: "there are f32, f16 and bf16".into(),
+        })
+    }
+}
+
+/// Which operand is stored in which type: f32, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Storage {
+    dtypes: [Dtype; Operand::COUNT],
+}
+
+impl Storage {
+    /// Every operand that may be is stored in this type.
+    pub fn all(dtype: Dtype) -> Self {
+        let mut storage = Storage::default();
+        for operand in Operand::ALL {
+            if may_be_narrow(operand) {
+                storage = storage.with(operand, dtype);
+            }
+        }
+        storage
+    }
+
+    /// The same, with this operand in this type.
+    pub const fn with(mut self, operand: Operand, dtype: Dtype) -> Self {
+        self.dtypes[operand as usize] = dtype;
+        self
+    }
+
+    /// The type of an operand.
+    pub const fn of(&self, operand: Operand) -> Dtype {
+        self.dtypes[operand as usize]
+    }
+
+    /// An error if an operand is narrow that must not be.
+    pub fn check(&self) -> Result<()> {
+        for operand in Operand::ALL {
+            let dtype = self.of(operand);
+            if dtype != Dtype::F32 && !may_be_narrow(operand) {
+                return Err(Error::Operand {
+                    operand,
+                    expected: "f32: learnable parameters of activations and gradients of parameters are".into(),
+                    got: dtype.name().into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Data and weights may be; α, the gradients of parameters and elbow's own scratch stay in f32.
+const fn may_be_narrow(operand: Operand) -> bool {
+    matches!(
+        operand,
+        Operand::X
+            | Operand::W
+            | Operand::B
+            | Operand::Residual
+            | Operand::Y
+            | Operand::Saved
+            | Operand::Dy
+            | Operand::Dx
+            | Operand::Dresidual
+            | Operand::SavedBelow
+            | Operand::Ddx
+            | Operand::Ddy
+            | Operand::Dx2
+            | Operand::Copy
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_rounding_is_what_the_table_says() {
+        for dtype in Dtype::ALL {
+            assert_eq!(dtype.name().parse::<Dtype>().unwrap(), dtype);
+            for v in [0.0f32, 1.0, -1.0 / 3.0, 3.1e-7, 1e-38, 60000.5, 65519.0, 65520.0, 3e38] {
+                let off = f64::from(dtype.round(v)) - f64::from(v);
+                let allowed = dtype.rounding(f64::from(v));
+                assert!(off.abs() <= allowed, "{dtype} {v}: {off} beyond {allowed}");
+                assert_eq!(allowed.is_infinite(), dtype.round(v).is_infinite(), "{dtype} {v}");
+            }
+            let values = [1.0, -2.5, 0.125];
+            assert_eq!(dtype.decode(&dtype.encode(&values), 3), values);
+            assert_eq!(dtype.encode(&values).len() % 4, 0);
+        }
+        assert!("f64".parse::<Dtype>().is_err());
+    }
+
+    #[test]
+    fn gradients_of_parameters_stay_f32() {
+        assert!(Storage::all(Dtype::F16).check().is_ok());
+        let error = Storage::default().with(Operand::Dw, Dtype::Bf16).check().unwrap_err().to_string();
+        assert!(error.contains("dw") && error.contains("bf16") && error.contains("f32"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     activation::Activation,
+    dtype::Storage,
     error::{Error, Result},
     gpu::{
         Gpu,
@@ -65,12 +66,18 @@ pub struct DoubleBackward<'a> {
     pub dalpha2: Option<Gradient<'a>>,
 }
 
-fn facts(activation: Activation, x: View<'_>, alpha: Option<View<'_>>, in_place: bool) -> Result<ElementwiseForward> {
+fn facts(
+    activation: Activation,
+    x: View<'_>,
+    alpha: Option<View<'_>>,
+    in_place: bool,
+    storage: Storage,
+) -> Result<ElementwiseForward> {
     shape::elements(Operand::X, x.shape)?;
     // A tensor of no dimensions is one number.
     let (rows, channels) = if x.shape.is_empty() { (1, 1) } else { shape::rows_and_columns(Operand::X, x.shape)? };
     let alpha = alpha_source(Operand::Alpha, alpha, channels)?;
-    Ok(ElementwiseForward { rows, channels, activation, alpha, in_place })
+    Ok(ElementwiseForward { rows, channels, activation, alpha, in_place, storage })
 }
 
 fn expect_shape(operand: Operand, view: Option<View<'_>>, x: View<'_>) -> Result<()> {
@@ -99,7 +106,8 @@ impl<'a> Forward<'a> {
 
     /// What will run.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let request = facts(self.activation, self.x, self.alpha, self.x.same_memory(&self.y))?;
+        let request =
+            facts(self.activation, self.x, self.alpha, self.x.same_memory(&self.y), self.operands().storage())?;
         expect_shape(Operand::Y, Some(self.y), self.x)?;
         plan::elementwise_forward(&request, self.operands().aligned(), &gpu.caps())
     }
@@ -122,7 +130,7 @@ impl<'a> Backward<'a> {
     /// What will run.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
         let in_place = self.dx.is_some_and(|dx| dx.view.same_memory(&self.dy));
-        let forward = facts(self.activation, self.x, self.alpha, in_place)?;
+        let forward = facts(self.activation, self.x, self.alpha, in_place, self.operands().storage())?;
         expect_shape(Operand::Dy, Some(self.dy), self.x)?;
         expect_shape(Operand::Dx, view(&self.dx), self.x)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.alpha)?;
@@ -154,7 +162,7 @@ impl<'a> DoubleBackward<'a> {
 
     /// What will run.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let forward = facts(self.activation, self.x, self.alpha, false)?;
+        let forward = facts(self.activation, self.x, self.alpha, false, self.operands().storage())?;
         for (operand, view) in [
             (Operand::Dy, Some(self.dy)),
             (Operand::Ddx, Some(self.ddx)),
@@ -166,7 +174,7 @@ impl<'a> DoubleBackward<'a> {
         expect_like(Operand::Dalpha2, view(&self.dalpha2), self.alpha)?;
         let request =
             ElementwiseDouble { forward, ddy: want(&self.ddy), dx2: want(&self.dx2), dalpha2: want(&self.dalpha2) };
-        plan::elementwise_double(&request, &gpu.caps())
+        plan::elementwise_double(&request, self.operands().aligned(), &gpu.caps())
     }
 }
 

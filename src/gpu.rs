@@ -195,6 +195,7 @@ impl Gpu {
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             subgroup: if subgroups { info.subgroup_min_size } else { 0 },
+            f16: features.contains(wgpu::Features::SHADER_F16),
             // A binding starts at a multiple of the alignment, at or before its operand.
             max_binding: limits
                 .max_storage_buffer_binding_size
@@ -247,7 +248,8 @@ impl Gpu {
 }
 
 /// Features that are used where they are there; none is needed.
-const WANTED: wgpu::Features = wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SUBGROUP);
+const WANTED: wgpu::Features =
+    wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SUBGROUP).union(wgpu::Features::SHADER_F16);
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,11 +31,15 @@ pub enum KernelFile {
     SoftmaxCrossEntropy,
     /// Stochastic gradient descent with momentum.
     Sgd,
+    /// Whether a gradient is infinite or NaN, block by block.
+    NonFinite,
+    /// The loss scale after a backward.
+    LossScale,
 }
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 11] = [
+    pub const ALL: [KernelFile; 13] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -47,6 +51,8 @@ impl KernelFile {
         KernelFile::DoubleBackward,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::Sgd,
+        KernelFile::NonFinite,
+        KernelFile::LossScale,
     ];
 
     /// The file's stem, and the kernel's name in labels and plans.
@@ -77,6 +83,8 @@ impl KernelFile {
             KernelFile::DoubleBackward => row!("double_backward"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::Sgd => row!("sgd"),
+            KernelFile::NonFinite => row!("non_finite"),
+            KernelFile::LossScale => row!("loss_scale"),
         }
     }
 }
@@ -84,7 +92,7 @@ impl KernelFile {
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Elem {
-    /// Elements of the kernel's dtype, one by one.
+    /// Elements of the slot's dtype, one by one.
     Scalar,
     /// The same in aligned groups of four.
     Four,
@@ -101,8 +109,20 @@ pub struct Slot {
     pub written: bool,
     /// What it holds.
     pub elem: Elem,
+    /// In which type its elements are stored; of no account for words.
+    pub dtype: Dtype,
     /// In place: this input is the same memory as that output and is read through its binding.
     pub within: Option<&'static str>,
+}
+
+impl Slot {
+    /// Bytes of one element.
+    pub const fn bytes(&self) -> u64 {
+        match self.elem {
+            Elem::Word => 4,
+            Elem::Scalar | Elem::Four => self.dtype.bytes(),
+        }
+    }
 }
 
 /// A kernel variant: everything its text depends on. Two equal values are one pipeline.
@@ -112,8 +132,6 @@ pub struct Kernel {
     pub file: KernelFile,
     /// The one activation inside, if any.
     pub activation: Option<Kind>,
-    /// Storage type.
-    pub dtype: Dtype,
     /// Text constants and switches.
     pub flags: Flags,
     /// Bindings 1, 2, ... (0 is the parameter block).
@@ -138,6 +156,9 @@ impl fmt::Display for Kernel {
                 1 => write!(f, " {name}")?,
                 value => write!(f, " {name}={value}")?,
             }
+        }
+        for slot in self.slots.iter().filter(|slot| slot.dtype != Dtype::F32) {
+            write!(f, " {}:{}", slot.role, slot.dtype)?;
         }
         Ok(())
     }

@@ -82,6 +82,7 @@ pub mod train;
 pub mod tune;
 
 pub use activation::Activation;
+pub use dtype::Dtype;
 pub use error::{Error, Result};
 pub use gpu::{
     Checks, Gpu, Options,

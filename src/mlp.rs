@@ -8,6 +8,7 @@
 use crate::{
     activation::Activation,
     affine::{Backward, ChainBelow, Forward, Gradient},
+    dtype::Dtype,
     error::{Error, Result},
     gpu::{
         Gpu,
@@ -17,7 +18,7 @@ use crate::{
     plan::Plan,
     request::{AffineRequest, AlphaSource, Operand, Saved},
     shape,
-    train::{Sgd, SoftmaxCrossEntropy},
+    train::{LossScale, Sgd, SoftmaxCrossEntropy},
 };
 
 /// What an [`Mlp`] is made of.
@@ -31,6 +32,17 @@ pub struct Architecture<'a> {
     pub alpha: AlphaSource,
     /// The largest batch that will come.
     pub max_batch: usize,
+    /// The type in which the products read weights and in which the layers leave y, z and dz. With f16 or bf16 training
+    /// is of mixed precision: parameters, their gradients and velocities stay f32, and so do the sums of the products;
+    /// with f16 the loss is scaled ([`LossScale`]).
+    pub storage: Dtype,
+}
+
+impl<'a> Architecture<'a> {
+    /// A constant α, everything in f32.
+    pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
+        Architecture { sizes, activation, alpha: AlphaSource::Constant, max_batch, storage: Dtype::F32 }
+    }
 }
 
 /// One minibatch and how far to go.
@@ -57,6 +69,9 @@ pub struct Mlp {
     parameters: Tensor,
     gradients: Tensor,
     velocity: Tensor,
+    /// The parameters in the type that the products read, if that is another one.
+    copy: Option<Tensor>,
+    loss_scale: Option<Tensor>,
 }
 
 #[derive(Debug, Clone)]
@@ -84,7 +99,8 @@ struct Place<const D: usize> {
 
 impl<const D: usize> Place<D> {
     fn of<'a>(&'a self, all: &'a Tensor) -> View<'a> {
-        View::at(all.buffer(), self.at as u64 * 4, &self.shape)
+        let dtype = all.dtype();
+        View::at(all.buffer(), self.at as u64 * dtype.bytes(), &self.shape).of(dtype)
     }
 }
 
@@ -105,8 +121,9 @@ pub struct Parameters<'a> {
     pub dalpha: Option<View<'a>>,
 }
 
-/// Every tensor starts where a binding may start on any device (256 bytes), so that vec4 reads and aligned bindings hold.
-const ALIGN: usize = 64;
+/// Every tensor starts where a binding may start on any device (256 bytes, of f16 too), so that vec4 reads and aligned
+/// bindings hold.
+const ALIGN: usize = 128;
 
 impl Mlp {
     /// Allocates and initialises: weights normal with standard deviation gain / √fan_in, the gain by the activation's row
@@ -114,7 +131,7 @@ impl Mlp {
     ///
     /// `normal` gives standard normal numbers; layer by layer, in the order of W `[N, K]`.
     pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
-        let Architecture { sizes, activation, alpha, max_batch } = *architecture;
+        let Architecture { sizes, activation, alpha, max_batch, storage } = *architecture;
         if sizes.len() < 2 {
             return Err(Error::Shape {
                 operand: Operand::W,
@@ -142,16 +159,25 @@ impl Mlp {
             let alphas = if alpha == AlphaSource::PerLayer { 1 } else { n };
             let alpha = learnable.then(|| place(&mut values, [alphas], || activation.params()[0]));
             let kept = match saved {
-                Saved::Z => Some(gpu.zeros(&[max_batch, n])?),
+                Saved::Z => Some(gpu.zeros_of(storage, &[max_batch, n])?),
                 Saved::Mask => Some(gpu.zeros(&[max_batch, n.div_ceil(32)])?),
                 Saved::Auto | Saved::Y | Saved::None => None,
             };
-            let (y, dz) = (gpu.zeros(&[max_batch, n])?, gpu.zeros(&[max_batch, n])?);
+            let (y, dz) = (gpu.zeros_of(storage, &[max_batch, n])?, gpu.zeros_of(storage, &[max_batch, n])?);
             layers.push(Layer { activation, saved, w, b, alpha, y, kept, dz });
         }
         let shape = [values.len()];
         let parameters = gpu.upload(&values, &shape)?;
-        Ok(Mlp { layers, max_batch, parameters, gradients: gpu.zeros(&shape)?, velocity: gpu.zeros(&shape)? })
+        let copy = match storage {
+            Dtype::F32 => None,
+            dtype => Some(gpu.upload_as(dtype, &values, &shape)?),
+        };
+        let loss_scale = match storage {
+            Dtype::F16 => Some(gpu.upload(&LossScale::INITIAL, &[LossScale::INITIAL.len()])?),
+            _ => None,
+        };
+        let (gradients, velocity) = (gpu.zeros(&shape)?, gpu.zeros(&shape)?);
+        Ok(Mlp { layers, max_batch, parameters, gradients, velocity, copy, loss_scale })
     }
 
     /// Number of layers.
@@ -174,7 +200,18 @@ impl Mlp {
         self.layers.get(layer).map(|l| l.saved)
     }
 
-    /// Parameters and gradients of a layer, on the device: [`Gpu::download_view`] copies them back.
+    /// The state of the loss scale, where there is one: [`LossScale`] says what its numbers are.
+    pub fn loss_scale(&self) -> Option<&Tensor> {
+        self.loss_scale.as_ref()
+    }
+
+    /// The parameters as the products read them.
+    fn read(&self) -> &Tensor {
+        self.copy.as_ref().unwrap_or(&self.parameters)
+    }
+
+    /// Parameters and gradients of a layer, on the device, in f32: [`Gpu::download_view`] copies them back. Gradients are
+    /// those of the scaled loss, where there is a scale.
     pub fn parameters(&self, layer: usize) -> Option<Parameters<'_>> {
         let layer = self.layers.get(layer)?;
         Some(Parameters {
@@ -222,7 +259,8 @@ impl Mlp {
         let Some(top) = self.layers.last() else { return Ok(()) };
         let logits = [rows, top.b.shape[0]];
         let (x, dx) = (top.y.view_as(&logits), top.dz.view_as(&logits));
-        SoftmaxCrossEntropy { logits: x, labels, loss, dlogits: dx }.record(gpu, target)
+        let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
+        SoftmaxCrossEntropy { loss_scale, ..SoftmaxCrossEntropy::new(x, labels, loss, dx) }.record(gpu, target)
     }
 
     /// All gradients, from the dz of the last layer and from what forward of this very batch left.
@@ -252,17 +290,17 @@ impl Mlp {
         momentum: f32,
     ) -> Result<()> {
         in_one_pass(target.into(), |pass| {
-            // One dispatch, or as many as one binding's size makes it.
-            let most = (gpu.caps().max_binding as usize / 4 / ALIGN * ALIGN).max(ALIGN);
-            let total = self.parameters.elements();
-            for first in (0..total).step_by(most) {
-                let shape = [most.min(total - first)];
-                let part = |all| View::at(Tensor::buffer(all), first as u64 * 4, &shape);
-                let (parameter, gradient) = (part(&self.parameters), part(&self.gradients));
-                let velocity = part(&self.velocity);
-                Sgd { parameter, gradient, velocity, rate, momentum }.record(gpu, Target::Pass(&mut *pass))?;
+            let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
+            if let Some(state) = loss_scale {
+                LossScale::new(&self.gradients, state).record(gpu, Target::Pass(&mut *pass))?;
             }
-            Ok(())
+            let update = Sgd {
+                momentum,
+                copy: self.copy.as_ref().map(Tensor::view),
+                loss_scale,
+                ..Sgd::new(&self.parameters, &self.gradients, &self.velocity, rate)
+            };
+            update.record(gpu, Target::Pass(pass))
         })
     }
 
@@ -298,7 +336,7 @@ impl Mlp {
                 ..Forward::new(
                     layer.activation,
                     self.input(index, x, &shapes),
-                    layer.w.of(&self.parameters),
+                    layer.w.of(self.read()),
                     layer.y.view_as(&shapes[index].y),
                 )
             };
@@ -321,7 +359,7 @@ impl Mlp {
             let call = Backward {
                 dy_is_dz: true,
                 x: Some(self.input(index, x, &shapes)),
-                w: Some(layer.w.of(&self.parameters)),
+                w: Some(layer.w.of(self.read())),
                 dw: Gradient::overwrite(layer.w.of(&self.gradients)),
                 // The layers under the top have theirs from the chain.
                 db: if top { Gradient::overwrite(layer.b.of(&self.gradients)) } else { None },

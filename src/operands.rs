@@ -2,6 +2,7 @@
 //! operands that are overwritten or added to.
 
 use crate::{
+    dtype::Dtype,
     error::{Error, Result},
     gpu::record::View,
     request::{AlphaSource, Operand, Saved, Want, WeightLayout},
@@ -156,6 +157,9 @@ pub(crate) fn expect_saved(
         _ => format!("{saved}, [.., {n}] with {m} rows"),
     };
     match given {
+        Some(view) if needed && saved == Saved::Mask && view.dtype != Dtype::F32 => {
+            Err(Error::Operand { operand, expected: format!("{what}: u32"), got: view.dtype.name().into() })
+        }
         Some(view) if needed => {
             let columns = if saved == Saved::Mask { n.div_ceil(32) } else { n };
             match shape::rows_and_columns(operand, view.shape)? == (m, columns) {

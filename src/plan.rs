@@ -6,6 +6,7 @@ mod batch;
 mod choices;
 mod elementwise;
 mod pieces;
+mod product;
 mod reduce;
 mod tile;
 mod training;
@@ -20,14 +21,15 @@ pub use elementwise::{
 };
 pub use pieces::{Along, Cut};
 pub use tile::{Stage, TILES, Tile};
-pub use training::{sgd, softmax_cross_entropy};
+pub(crate) use training::LOSS_SCALE;
+pub use training::{LossScaleRequest, SgdRequest, loss_scale, sgd, softmax_cross_entropy};
 
 use crate::{
     activation::Activation,
-    dtype::Dtype,
+    dtype::{Dtype, Storage},
     kernel::{Elem, Kernel, KernelFile, Params, Slot},
     request::{AlphaSource, Operand, Road, Saved},
-    shader::Flags,
+    shader::{Flags, NATIVE_F16},
 };
 
 /// What kind of device will run the plan: the heuristics differ.
@@ -52,6 +54,8 @@ pub struct Caps {
     pub workgroup_bytes: u32,
     /// Lanes of a subgroup, where every subgroup has as many and the device has subgroup operations; else 0.
     pub subgroup: u32,
+    /// Whether shaders know the type f16. Without it elbow packs and unpacks.
+    pub f16: bool,
     /// Bytes of an operand that one binding may hold, wherever in its buffer they start.
     pub max_binding: u64,
     /// Bytes of scratch that one operation may use.
@@ -71,6 +75,7 @@ impl Caps {
             max_invocations: 256,
             workgroup_bytes: 16384,
             subgroup: 0,
+            f16: false,
             max_binding: 128 << 20,
             max_scratch: 128 << 20,
             max_work: class.max_work(),
@@ -180,6 +185,9 @@ impl fmt::Display for Plan {
             f.write_str(" (")?;
             for (slot, u) in d.kernel.slots.iter().zip(&d.uses) {
                 write!(f, " {}={}", slot.role, u.operand)?;
+                if slot.dtype != Dtype::F32 {
+                    write!(f, ":{}", slot.dtype)?;
+                }
             }
             f.write_str(" )\n")?;
         }
@@ -190,16 +198,24 @@ impl fmt::Display for Plan {
 /// Collects a kernel's slots, flags and operands while a plan is written.
 struct Builder {
     kernel: Kernel,
+    storage: Storage,
+    native_f16: bool,
     params: Params,
     uses: Vec<Use>,
     cut: Cut,
 }
 
 impl Builder {
+    /// A kernel whose operands all are f32.
     fn new(file: KernelFile) -> Self {
-        let kernel = Kernel { file, activation: None, dtype: Dtype::F32, flags: Flags::new(), slots: Vec::new() };
+        let kernel = Kernel { file, activation: None, flags: Flags::new(), slots: Vec::new() };
         let params = Params { plane: 1, tiles_cols: 1, entries: 1, ..Params::default() };
-        Builder { kernel, params, uses: Vec::new(), cut: Cut::default() }
+        let storage = Storage::default();
+        Builder { kernel, storage, native_f16: false, params, uses: Vec::new(), cut: Cut::default() }
+    }
+
+    fn storing(file: KernelFile, storage: Storage, caps: &Caps) -> Self {
+        Builder { storage, native_f16: caps.f16, ..Self::new(file) }
     }
 
     fn flag(&mut self, name: &'static str, value: u32) -> &mut Self {
@@ -215,7 +231,7 @@ impl Builder {
     }
 
     fn read(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
-        self.slot(Slot { role, written: false, elem, within: None }, Use::whole(operand, len))
+        self.read_within(role, elem, operand, len, None)
     }
 
     /// An input that may be the memory of the output `within`.
@@ -227,17 +243,27 @@ impl Builder {
         len: u64,
         within: Option<&'static str>,
     ) -> &mut Self {
-        self.slot(Slot { role, written: false, elem, within }, Use::whole(operand, len))
+        let dtype = self.storage.of(operand);
+        self.slot(Slot { role, written: false, elem, dtype, within }, Use::whole(operand, len))
     }
 
     fn write(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
-        self.slot(Slot { role, written: true, elem, within: None }, Use::whole(operand, len))
+        let dtype = self.storage.of(operand);
+        self.slot(Slot { role, written: true, elem, dtype, within: None }, Use::whole(operand, len))
     }
 
     /// How the operand that was added last runs along the tiles.
     fn along(&mut self, along: Along) -> &mut Self {
         if let Some(part) = self.uses.last_mut() {
             part.along = along;
+        }
+        self
+    }
+
+    /// The element of the operand that was added last at which it begins.
+    fn from(&mut self, origin: u64) -> &mut Self {
+        if let Some(part) = self.uses.last_mut() {
+            part.origin = origin;
         }
         self
     }
@@ -282,7 +308,11 @@ impl Builder {
         }
     }
 
-    fn build(self) -> Dispatch {
+    fn build(mut self) -> Dispatch {
+        let stores_f16 = self.kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == Dtype::F16);
+        if self.native_f16 && stores_f16 {
+            self.flag(NATIVE_F16, 1);
+        }
         Dispatch { kernel: self.kernel, params: self.params, uses: self.uses, cut: self.cut }
     }
 }

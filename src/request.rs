@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::{
     activation::Activation,
+    dtype::Storage,
     error::{Error, Result},
     shape,
 };
@@ -64,9 +65,24 @@ pub enum Operand {
     Partials,
     /// A tensor that belongs to no operator (upload, download, loss, update).
     Tensor,
+    /// Parameters in the type that the products read, kept beside those in f32 (training).
+    Copy,
+    /// State of the loss scale (training).
+    LossScale,
 }
 
 impl Operand {
+    /// Every name.
+    #[rustfmt::skip]
+    pub const ALL: [Operand; Operand::COUNT] = [
+        Operand::X, Operand::W, Operand::B, Operand::Alpha, Operand::Residual, Operand::Y, Operand::Saved, Operand::Dy,
+        Operand::Z, Operand::Dz, Operand::Dx, Operand::Dw, Operand::Db, Operand::Dalpha, Operand::Dresidual,
+        Operand::SavedBelow, Operand::AlphaBelow, Operand::DbBelow, Operand::DalphaBelow, Operand::Ddx, Operand::Ddy,
+        Operand::Dx2, Operand::Dalpha2, Operand::Partials, Operand::Tensor, Operand::Copy, Operand::LossScale,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = Operand::LossScale as usize + 1;
+
     /// The name, as in the documents and in the shaders.
     #[rustfmt::skip]
     pub const fn name(self) -> &'static str {
@@ -78,7 +94,8 @@ impl Operand {
             Operand::SavedBelow => "saved_below", Operand::AlphaBelow => "alpha_below",
             Operand::DbBelow => "db_below", Operand::DalphaBelow => "dalpha_below",
             Operand::Ddx => "ddx", Operand::Ddy => "ddy", Operand::Dx2 => "dx2", Operand::Dalpha2 => "dalpha2",
-            Operand::Partials => "partials", Operand::Tensor => "tensor",
+            Operand::Partials => "partials", Operand::Tensor => "tensor", Operand::Copy => "copy",
+            Operand::LossScale => "loss_scale",
         }
     }
 }
@@ -117,7 +134,7 @@ pub enum Saved {
     /// The cheapest that is right; [`AffineRequest::resolve_saved`] says which.
     #[default]
     Auto,
-    /// The pre-activation z, `[.., N]` f32. Always enough.
+    /// The pre-activation z, `[.., N]`. Always enough.
     Z,
     /// The output y itself: no extra memory. Enough where y determines the slope.
     Y,
@@ -192,11 +209,13 @@ pub struct AffineRequest {
     pub residual: bool,
     /// What is kept for backward.
     pub saved: Saved,
+    /// In which types the operands are stored, those of backward among them.
+    pub storage: Storage,
 }
 
 impl AffineRequest {
-    /// A layer with a bias, no residual, constant α, `Saved::Auto`.
-    pub const fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
+    /// A layer with a bias, no residual, constant α, `Saved::Auto`, all of it in f32.
+    pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         AffineRequest {
             m,
             n,
@@ -207,6 +226,7 @@ impl AffineRequest {
             bias: true,
             residual: false,
             saved: Saved::Auto,
+            storage: Storage::default(),
         }
     }
 
@@ -235,8 +255,9 @@ impl AffineRequest {
         }
     }
 
-    /// Elements of each operand below 2³², and K·N, M·N, M·K too.
+    /// Elements of each operand below 2³², and K·N, M·N, M·K too; and no operand stored in a type that it can't be.
     pub fn check_sizes(&self) -> Result<()> {
+        self.storage.check()?;
         shape::elements(Operand::X, &[self.m, self.k])?;
         shape::elements(Operand::W, &[self.n, self.k])?;
         shape::elements(Operand::Y, &[self.m, self.n])?;

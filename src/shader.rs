@@ -1,5 +1,6 @@
 //! A kernel variant as WGSL text: pure, so that every permutation can be parsed and validated without a GPU.
 
+mod accessors;
 mod template;
 
 use std::fmt::Write as _;
@@ -8,8 +9,9 @@ pub use template::Flags;
 
 use crate::{
     activation,
+    dtype::Dtype,
     error::{Error, Result},
-    kernel::{Elem, Kernel, Slot},
+    kernel::{Elem, Kernel},
 };
 
 /// How the storage bindings are declared.
@@ -21,7 +23,10 @@ pub enum Binding {
     Shared,
 }
 
-/// The complete text of a kernel: dtype prelude, constants, bindings with their accessors, shared functions, the
+/// The flag of kernels whose f16 operands are bound as such: the device knows the type.
+pub(crate) const NATIVE_F16: &str = "NATIVE_F16";
+
+/// The complete text of a kernel: constants, dtype preludes, bindings with their accessors, shared functions, the
 /// activation, the kernel itself.
 pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     let fail = |message: String| Error::ShaderCompile { kernel: kernel.to_string(), message };
@@ -32,18 +37,43 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     if let Some(kind) = kernel.activation {
         paste(kind.row().wgsl, &mut seen, &mut functions).map_err(fail)?;
     }
-    let mut text = String::from("// ");
-    let _ = writeln!(text, "{kernel}\n{}", kernel.dtype.prelude());
+    let native = kernel.flag(NATIVE_F16) != 0;
+    let mut text = String::from(if native { "enable f16;\n" } else { "" });
+    let _ = writeln!(text, "// {kernel}");
+    for dtype in Dtype::ALL {
+        if kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == dtype) {
+            text.push_str(dtype.prelude());
+        }
+    }
     for (name, value) in &kernel.flags {
         let _ = writeln!(text, "const {name} = {value}u;");
     }
     text.push_str(include_str!("../shaders/shared/params.wgsl"));
     for (index, slot) in kernel.slots.iter().enumerate() {
-        declare(slot, index, binding, kernel.flag("BATCHED") == 1, &mut text);
+        accessors::declare(slot, index, binding, native, kernel.flag("BATCHED") == 1, &mut text);
     }
     text.push_str(&template::expand(&functions, &kernel.flags).map_err(fail)?);
-    text.push_str(&template::expand(&source, &kernel.flags).map_err(fail)?);
+    let source = template::expand(&source, &kernel.flags).map_err(fail)?;
+    lift(&source, kernel.flag("WIDE") != 0, &mut text);
+    text.push_str(&source);
     Ok(text)
+}
+
+/// The functions of the activation as the kernel calls them: `NAME4(v, n)` on four neighbours, channels n to n + 3, and
+/// `NAME_item(v, n)` on what an invocation handles at a time.
+fn lift(source: &str, wide: bool, text: &mut String) {
+    for name in ["act", "act_dz", "act_dzz", "act_da", "act_dzda", "act_dz_of_y"] {
+        let item = source.contains(&format!("{name}_item("));
+        if source.contains(&format!("{name}4(")) || (item && wide) {
+            let four = [("x", 0), ("y", 1), ("z", 2), ("w", 3)];
+            let four = four.map(|(lane, q)| format!("{name}(v.{lane}, parameters(n + {q}u))")).join(", ");
+            let _ = writeln!(text, "fn {name}4(v: vec4<f32>, n: u32) -> vec4<f32> {{ return vec4<f32>({four}); }}");
+        }
+        if item {
+            let one = if wide { format!("{name}4(v, n)") } else { format!("{name}(v, parameters(n))") };
+            let _ = writeln!(text, "fn {name}_item(v: real, n: u32) -> real {{ return {one}; }}");
+        }
+    }
 }
 
 /// Pastes a file after the shared files it uses, each once.
@@ -62,6 +92,7 @@ fn paste(file: &'static str, seen: &mut Vec<&'static str>, out: &mut String) -> 
 
 fn shared(name: &str) -> Option<&'static str> {
     Some(match name {
+        "real" => include_str!("../shaders/shared/real.wgsl"),
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
         "slope" => include_str!("../shaders/shared/slope.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
@@ -70,49 +101,4 @@ fn shared(name: &str) -> Option<&'static str> {
         "column_lanes" => include_str!("../shaders/shared/column_lanes.wgsl"),
         _ => return activation::shared_wgsl(name),
     })
-}
-
-/// One binding and its accessors. Kernels touch storage through these alone: the offset of an operand in its buffer, the
-/// the layer of a batch, vector width and in-place reading are settled here, once.
-fn declare(slot: &Slot, index: usize, binding: Binding, batched: bool, text: &mut String) {
-    let Slot { role, written, elem, within } = *slot;
-    let array = within.unwrap_or(role);
-    let place = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
-    let first = if batched { format!("(P.at{place} + entry * P.step{place})") } else { format!("P.at{place}") };
-    let (scalar, item) = match elem {
-        Elem::Scalar => ("elem", "elem"),
-        Elem::Four => ("elem", "elem4"),
-        Elem::Word => ("u32", "u32"),
-    };
-    if within.is_none() {
-        let access = if written || binding == Binding::Shared { "read_write" } else { "read" };
-        let _ = writeln!(text, "@group(0) @binding({}) var<storage, {access}> {role}: array<{item}>;", index + 1);
-    }
-    if elem == Elem::Four {
-        let _ = writeln!(
-            text,
-            "fn {role}_at(i: u32) -> {scalar} {{ let j = {first} + i; return {array}[j >> 2u][j & 3u]; }}\n\
-             fn {role}_at4(i: u32) -> {item} {{ return {array}[({first} + i) >> 2u]; }}"
-        );
-    } else {
-        let _ = writeln!(text, "fn {role}_at(i: u32) -> {scalar} {{ return {array}[{first} + i]; }}");
-    }
-    if elem == Elem::Scalar {
-        let _ = writeln!(
-            text,
-            "fn {role}_at4(i: u32) -> elem4 {{ let j = {first} + i; \
-             return elem4({array}[j], {array}[j + 1u], {array}[j + 2u], {array}[j + 3u]); }}"
-        );
-    }
-    if written {
-        if elem == Elem::Four {
-            let _ = writeln!(
-                text,
-                "fn {role}_put(i: u32, v: {scalar}) {{ let j = {first} + i; {array}[j >> 2u][j & 3u] = v; }}\n\
-                 fn {role}_put4(i: u32, v: {item}) {{ {array}[({first} + i) >> 2u] = v; }}"
-            );
-        } else {
-            let _ = writeln!(text, "fn {role}_put(i: u32, v: {scalar}) {{ {array}[{first} + i] = v; }}");
-        }
-    }
 }

@@ -1,13 +1,14 @@
-//! What a training step needs beside the layers: a loss and an update, recorded like everything else.
+//! What a training step needs beside the layers: a loss, an update and a loss scale, recorded like everything else.
 
 use crate::{
+    dtype::Dtype,
     error::{Error, Result},
     gpu::{
         Gpu,
         record::{Operands, View},
     },
     operands::recorded,
-    plan::{self, Plan},
+    plan::{self, LOSS_SCALE, LossScaleRequest, Plan, SgdRequest},
     request::Operand,
     shape,
 };
@@ -25,15 +26,29 @@ pub struct SoftmaxCrossEntropy<'a> {
     pub labels: View<'a>,
     /// The loss of each row, `[M]`.
     pub loss: View<'a>,
-    /// Gradient of the mean loss, shaped as the logits.
+    /// Gradient of the mean loss, shaped as the logits; times the loss scale, if there is one.
     pub dlogits: View<'a>,
+    /// State of a [`LossScale`].
+    pub loss_scale: Option<View<'a>>,
 }
 
 impl<'a> SoftmaxCrossEntropy<'a> {
+    /// Of the loss as it is.
+    pub fn new(
+        logits: impl Into<View<'a>>,
+        labels: impl Into<View<'a>>,
+        loss: impl Into<View<'a>>,
+        dlogits: impl Into<View<'a>>,
+    ) -> Self {
+        let (logits, labels, loss, dlogits) = (logits.into(), labels.into(), loss.into(), dlogits.into());
+        SoftmaxCrossEntropy { logits, labels, loss, dlogits, loss_scale: None }
+    }
+
     fn operands(&self) -> Operands<'a> {
         let mut operands = Operands::default();
         operands.add(Operand::X, self.logits).add(Operand::Saved, self.labels);
         operands.add(Operand::Y, self.loss).add(Operand::Dx, self.dlogits);
+        operands.add(Operand::LossScale, self.loss_scale);
         operands
     }
 
@@ -45,7 +60,10 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         if shape::rows_and_columns(Operand::Dx, self.dlogits.shape)? != (m, classes) {
             return Err(wrong(Operand::Dx, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));
         }
-        plan::softmax_cross_entropy(m, classes, &gpu.caps())
+        words(Operand::Saved, self.labels)?;
+        in_f32(Operand::Y, self.loss)?;
+        expect_state(self.loss_scale)?;
+        plan::softmax_cross_entropy(m, classes, self.loss_scale.is_some(), self.operands().storage(), &gpu.caps())
     }
 }
 
@@ -65,12 +83,29 @@ pub struct Sgd<'a> {
     pub rate: f32,
     /// Momentum; 0 is plain descent.
     pub momentum: f32,
+    /// Mixed precision: the parameters once more, of the same shape, in the type that the products read.
+    pub copy: Option<View<'a>>,
+    /// State of a [`LossScale`], after its record for this gradient: the gradient is divided by the scale, and where it is not
+    /// finite the whole update is left out.
+    pub loss_scale: Option<View<'a>>,
 }
 
 impl<'a> Sgd<'a> {
+    /// Plain descent at a rate, in f32: set what else there is.
+    pub fn new(
+        parameter: impl Into<View<'a>>,
+        gradient: impl Into<View<'a>>,
+        velocity: impl Into<View<'a>>,
+        rate: f32,
+    ) -> Self {
+        let (parameter, gradient, velocity) = (parameter.into(), gradient.into(), velocity.into());
+        Sgd { parameter, gradient, velocity, rate, momentum: 0.0, copy: None, loss_scale: None }
+    }
+
     fn operands(&self) -> Operands<'a> {
         let mut operands = Operands::default();
         operands.add(Operand::W, self.parameter).add(Operand::Dw, self.gradient).add(Operand::Y, self.velocity);
+        operands.add(Operand::Copy, self.copy).add(Operand::LossScale, self.loss_scale);
         operands
     }
 
@@ -79,11 +114,93 @@ impl<'a> Sgd<'a> {
         let elements = shape::elements(Operand::W, self.parameter.shape)?;
         expect(Operand::Dw, self.gradient, self.parameter.shape, "the gradient of the parameter")?;
         expect(Operand::Y, self.velocity, self.parameter.shape, "the velocity of the parameter")?;
-        plan::sgd(elements as usize, self.rate, self.momentum, &gpu.caps())
+        if let Some(copy) = self.copy {
+            expect(Operand::Copy, copy, self.parameter.shape, "the parameter in another type")?;
+        }
+        in_f32(Operand::W, self.parameter)?;
+        in_f32(Operand::Y, self.velocity)?;
+        expect_state(self.loss_scale)?;
+        let request = SgdRequest {
+            elements: elements as usize,
+            rate: self.rate,
+            momentum: self.momentum,
+            scaled: self.loss_scale.is_some(),
+            copy: self.copy.is_some(),
+            storage: self.operands().storage(),
+        };
+        plan::sgd(&request, self.operands().aligned(), &gpu.caps())
     }
 }
 
-recorded!(SoftmaxCrossEntropy, Sgd);
+/// Dynamic loss scaling, for gradients that pass through f16: the loss is multiplied by a scale, so that small gradients
+/// do not vanish below 6·10⁻⁸; a scale that makes one of them infinite shows in the gradients of the parameters, and the step is left
+/// out. All of it on the device: nothing is waited for.
+///
+/// The state is four numbers: the scale of the next step; 1 / scale of this one, or 0 where it is left out; steps since the
+/// scale changed; steps left out. Each step: [`SoftmaxCrossEntropy`] with the state, backward, this, [`Sgd`] with the
+/// state. The scale, powers of two throughout, changes no gradient otherwise. (Micikevicius et al. 2018; the rule and the
+/// numbers are those of PyTorch's GradScaler.)
+#[derive(Debug, Clone, Copy)]
+pub struct LossScale<'a> {
+    /// Gradients of all parameters, in f32.
+    pub gradient: View<'a>,
+    /// `[4]`, at first [`LossScale::INITIAL`].
+    pub state: View<'a>,
+    /// Factor of the scale after `interval` good steps in a row: 2.
+    pub growth: f32,
+    /// Factor of the scale after a step that was left out: 1/2.
+    pub backoff: f32,
+    /// Good steps in a row: 2000.
+    pub interval: u32,
+}
+
+impl<'a> LossScale<'a> {
+    /// The state to begin with: a scale of 65,536.
+    pub const INITIAL: [f32; LOSS_SCALE as usize] = [65536.0, 0.0, 0.0, 0.0];
+
+    /// With the usual numbers.
+    pub fn new(gradient: impl Into<View<'a>>, state: impl Into<View<'a>>) -> Self {
+        LossScale { gradient: gradient.into(), state: state.into(), growth: 2.0, backoff: 0.5, interval: 2000 }
+    }
+
+    fn operands(&self) -> Operands<'a> {
+        let mut operands = Operands::default();
+        operands.add(Operand::Dw, self.gradient).add(Operand::LossScale, self.state);
+        operands
+    }
+
+    /// What will run. Errors name the gradient dw and the state loss_scale.
+    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+        let elements = shape::elements(Operand::Dw, self.gradient.shape)? as usize;
+        in_f32(Operand::Dw, self.gradient)?;
+        expect_state(Some(self.state))?;
+        let LossScale { growth, backoff, interval, .. } = *self;
+        plan::loss_scale(&LossScaleRequest { elements, growth, backoff, interval }, &gpu.caps())
+    }
+}
+
+recorded!(SoftmaxCrossEntropy, Sgd, LossScale);
+
+fn expect_state(view: Option<View<'_>>) -> Result<()> {
+    let Some(view) = view else { return Ok(()) };
+    expect(Operand::LossScale, view, &[LOSS_SCALE as usize], "the state of a loss scale")?;
+    in_f32(Operand::LossScale, view)
+}
+
+fn in_f32(operand: Operand, view: View<'_>) -> Result<()> {
+    typed(operand, view, "f32")
+}
+
+fn words(operand: Operand, view: View<'_>) -> Result<()> {
+    typed(operand, view, "u32 words")
+}
+
+fn typed(operand: Operand, view: View<'_>, expected: &str) -> Result<()> {
+    match view.dtype {
+        Dtype::F32 => Ok(()),
+        dtype => Err(Error::Operand { operand, expected: expected.into(), got: dtype.name().into() }),
+    }
+}
 
 fn expect(operand: Operand, view: View<'_>, shape: &[usize], what: &str) -> Result<()> {
     if view.shape == shape { Ok(()) } else { Err(wrong(operand, format!("{shape:?}, {what}"), view)) }

@@ -173,7 +173,7 @@ fn a_step_is_the_step_of_the_reference() {
         let mut rng = Normal(spec.len() as u64 + 17);
         let max_batch = 43;
         let activation: Activation = spec.parse().unwrap();
-        let architecture = Architecture { sizes, activation, alpha, max_batch };
+        let architecture = Architecture { alpha, ..Architecture::new(sizes, activation, max_batch) };
         let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
         let (features, classes) = (sizes[0], sizes[sizes.len() - 1]);
         let loss = gpu.zeros(&[max_batch]).unwrap();
@@ -234,7 +234,7 @@ fn the_chain_writes_dz_once_and_has_no_pass_of_its_own() {
     let gpu = Gpu::new().unwrap();
     for alpha in [AlphaSource::Constant, AlphaSource::PerChannel] {
         let activation = Activation::prelu(0.25).unwrap();
-        let architecture = Architecture { sizes: &[20, 40, 30, 10], activation, alpha, max_batch: 16 };
+        let architecture = Architecture { alpha, ..Architecture::new(&[20, 40, 30, 10], activation, 16) };
         let mlp = Mlp::new(&gpu, &architecture, &mut || 0.1).unwrap();
         let x = gpu.zeros(&[16, 20]).unwrap();
         let plans = mlp.backward_plans(&gpu, x.view()).unwrap();
@@ -255,8 +255,7 @@ fn training_reduces_the_loss() {
     let gpu = Gpu::new().unwrap();
     for (spec, alpha) in [("prelu(0.25)", AlphaSource::PerChannel), ("gelu_erf", AlphaSource::Constant)] {
         let mut rng = Normal(5);
-        let architecture =
-            Architecture { sizes: &[2, 32, 32, 2], activation: spec.parse().unwrap(), alpha, max_batch: 200 };
+        let architecture = Architecture { alpha, ..Architecture::new(&[2, 32, 32, 2], spec.parse().unwrap(), 200) };
         let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
         let x: Vec<f32> = (0..400).map(|_| rng.next()).collect();
         // Inside a circle or not: no linear map can tell.
@@ -278,8 +277,7 @@ fn training_reduces_the_loss() {
 #[test]
 fn what_does_not_fit_is_an_error_and_records_nothing() {
     let gpu = Gpu::new().unwrap();
-    let architecture =
-        Architecture { sizes: &[4, 3, 2], activation: Activation::RELU, alpha: AlphaSource::Constant, max_batch: 8 };
+    let architecture = Architecture::new(&[4, 3, 2], Activation::RELU, 8);
     let mlp = Mlp::new(&gpu, &architecture, &mut || 0.5).unwrap();
     let before = gpu.download_view(mlp.parameters(0).unwrap().w).unwrap();
     let (x, wide, long) = (gpu.zeros(&[8, 4]).unwrap(), gpu.zeros(&[8, 5]).unwrap(), gpu.zeros(&[9, 4]).unwrap());
@@ -305,12 +303,14 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     assert_eq!(gpu.download_view(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
 
     let none = |sizes, activation, alpha| {
-        Mlp::new(&gpu, &Architecture { sizes, activation, alpha, max_batch: 8 }, &mut || 0.5).unwrap_err().to_string()
+        Mlp::new(&gpu, &Architecture { alpha, ..Architecture::new(sizes, activation, 8) }, &mut || 0.5)
+            .unwrap_err()
+            .to_string()
     };
     assert!(none(&[4], Activation::RELU, AlphaSource::Constant).starts_with("w: expected at least two sizes"));
     assert!(none(&[4, 3, 2], Activation::RELU, AlphaSource::PerLayer).starts_with("alpha: expected no alpha"));
 
-    let sgd = Sgd { parameter: x.view(), gradient: wide.view(), velocity: x.view(), rate: 1.0, momentum: 0.0 };
+    let sgd = Sgd::new(&x, &wide, &x, 1.0);
     let error = gpu.submit(|encoder| sgd.record(&gpu, encoder)).unwrap_err().to_string();
     assert_eq!(error, "dw: expected [8, 4], the gradient of the parameter, got [8, 5]");
 }

@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Dtype, Operand, Road, Saved, Want, WeightLayout,
     activation::rows,
+    dtype::Storage,
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients},
@@ -38,6 +39,7 @@ fn caps() -> Caps {
 /// Subgroups that reduce in other ways: none, and those of most GPUs.
 const SUBGROUPS: [u32; 4] = [0, 16, 32, 64];
 
+const NARROW: [(Dtype, bool); 3] = [(Dtype::F16, false), (Dtype::F16, true), (Dtype::Bf16, false)];
 const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
 const LAYOUTS: [WeightLayout; 2] = [WeightLayout::OutIn, WeightLayout::InOut];
 const SAVED: [Saved; 4] = [Saved::Z, Saved::Y, Saved::Mask, Saved::None];
@@ -48,9 +50,11 @@ fn collect(
     activation: Activation,
     tile: usize,
     size: usize,
-    bias: bool,
-    residual: bool,
+    [bias, residual]: [bool; 2],
+    (dtype, f16): (Dtype, bool),
 ) {
+    let caps = || Caps { f16, ..caps() };
+    let storage = Storage::all(dtype);
     let mut add = |plan: elbow::Result<Plan>| {
         if let Ok(plan) = plan {
             kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel));
@@ -66,6 +70,7 @@ fn collect(
                         bias,
                         residual,
                         saved,
+                        storage,
                         ..AffineRequest::new(size, size, size, activation)
                     };
                     let pin = Pin { tile: Some(tile), splits: Some(splits), ..Pin::default() };
@@ -97,13 +102,13 @@ fn every_kernel() -> Vec<Kernel> {
     let mut kernels = HashSet::new();
     // Every activation with every road, saved choice and α on one tile of each kind; every tile with a few activations.
     for activation in activations() {
-        collect(&mut kernels, activation, 0, 32, true, true);
+        collect(&mut kernels, activation, 0, 32, [true, true], (Dtype::F32, false));
     }
     for tile in 0..TILES.len() {
         for spec in ["identity", "leaky_relu", "gelu"] {
-            for (bias, residual) in [(true, false), (false, true)] {
+            for parts in [[true, false], [false, true]] {
                 for size in [32, 33] {
-                    collect(&mut kernels, spec.parse().unwrap(), tile, size, bias, residual);
+                    collect(&mut kernels, spec.parse().unwrap(), tile, size, parts, (Dtype::F32, false));
                 }
             }
         }
@@ -123,12 +128,20 @@ fn every_kernel() -> Vec<Kernel> {
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
         }
     }
+    // The narrow types, packed and native, on a tile of each kind.
+    for stored in NARROW {
+        for (tile, size) in [(0, 32), (0, 33), (3, 33), (5, 32), (8, 32)] {
+            collect(&mut kernels, "leaky_relu".parse().unwrap(), tile, size, [true, true], stored);
+        }
+    }
     for activation in activations() {
         for alpha in ALPHAS {
             for channels in [5, 64] {
                 for in_place in [false, true] {
                     for want in [Want::No, Want::Overwrite] {
-                        let forward = plan::ElementwiseForward { rows: 8, channels, activation, alpha, in_place };
+                        let storage = Storage::default();
+                        let forward =
+                            plan::ElementwiseForward { rows: 8, channels, activation, alpha, in_place, storage };
                         let backward = plan::ElementwiseBackward { forward, dx: Want::Overwrite, dalpha: want };
                         let double = plan::ElementwiseDouble {
                             forward,
@@ -139,7 +152,7 @@ fn every_kernel() -> Vec<Kernel> {
                         let plans = [
                             plan::elementwise_forward(&forward, true, &caps()),
                             plan::elementwise_backward(&backward, true, &caps()),
-                            plan::elementwise_double(&double, &caps()),
+                            plan::elementwise_double(&double, true, &caps()),
                         ];
                         kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
                     }
@@ -147,7 +160,18 @@ fn every_kernel() -> Vec<Kernel> {
             }
         }
     }
-    let training = [plan::softmax_cross_entropy(4, 3, &caps()), plan::sgd(4, 0.1, 0.9, &caps())];
+    let mut training = Vec::new();
+    for (scaled, dtype) in [(false, Dtype::F32), (true, Dtype::F16), (true, Dtype::Bf16)] {
+        let storage = Storage::all(dtype);
+        training.push(plan::softmax_cross_entropy(4, 3, scaled, storage, &caps()));
+        for elements in [4, 5] {
+            let request = plan::SgdRequest { elements, rate: 0.1, momentum: 0.9, scaled, copy: scaled, storage };
+            let storage = Storage::default().with(Operand::Copy, dtype);
+            training.push(plan::sgd(&plan::SgdRequest { storage, ..request }, true, &caps()));
+        }
+    }
+    let request = plan::LossScaleRequest { elements: 5, growth: 2.0, backoff: 0.5, interval: 3 };
+    training.push(plan::loss_scale(&request, &caps()));
     kernels.extend(training.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
     let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
     kernels.sort_by_key(Kernel::to_string);
@@ -164,7 +188,7 @@ fn every_kernel() -> Vec<Kernel> {
 fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     let text = assemble(kernel, binding).map_err(|e| e.to_string())?;
     let module = wgsl::parse_str(&text).map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP)
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16)
         .validate(&module)
         .map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
 
@@ -219,7 +243,7 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
         ..Default::default()
     };
     msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
     let mut out = String::new();
     hlsl::Writer::new(&mut out, &options, &hlsl::PipelineOptions::default())
         .write(&module, &info, None)

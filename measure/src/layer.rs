@@ -233,7 +233,8 @@ impl<'d> Layer<'d> {
             let g = &self.on_gpu;
             for (parameter, gradient, velocity) in [(&g.w, &g.dw, &g.velocity_w), (&g.b, &g.db, &g.velocity_b)] {
                 let (parameter, gradient, velocity) = (parameter.view(), gradient.view(), velocity.view());
-                Sgd { parameter, gradient, velocity, rate: RATE, momentum: MOMENTUM }.record(gpu, &mut *pass)?;
+                let update = Sgd { momentum: MOMENTUM, ..Sgd::new(parameter, gradient, velocity, RATE) };
+                update.record(gpu, &mut *pass)?;
             }
         }
         Ok(())

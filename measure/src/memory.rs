@@ -1,7 +1,7 @@
 //! What a training step of a network takes on the device, by the library's own accounting.
 
 use elbow::{
-    Activation, AlphaSource, Gpu, Saved,
+    Activation, Gpu, Saved,
     mlp::{Architecture, Mlp, Step},
 };
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub fn footprint(gpu: &Gpu, activation: Activation, layers: usize, width: usize,
     gpu.trim();
     let before = gpu.memory_bytes();
     let sizes = vec![width; layers + 1];
-    let architecture = Architecture { sizes: &sizes, activation, alpha: AlphaSource::Constant, max_batch: batch };
+    let architecture = Architecture::new(&sizes, activation, batch);
     // The numbers do not matter here.
     let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
     let made = gpu.memory_bytes();

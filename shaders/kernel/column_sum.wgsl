@@ -8,13 +8,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
         return;
     }
     let c = tile * LX + lid.x;
-    var sums = Running(vec2<f32>(), vec2<f32>(), 0u);
+    var sums = Running();
     if (c < P.cols) {
         for (var row = lid.y; row < P.rows; row += LY) {
-            add_to(&sums, vec2<f32>(partials_at(row * P.cols + c), 0.0));
+            add_to(&sums, Sums(partials_at(row * P.cols + c), 0.0));
         }
     }
-    let total = over_lanes(sums, lid.x, lid.y).x;
+    let total = over_lanes(sums, lid.x, lid.y).db;
     if (lid.y == 0u && c < P.cols) {
         if ((P.accumulate & 1u) != 0u) {
             out_put(c, out_at(c) + total);

@@ -12,36 +12,35 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
         return;
     }
     let part = tile / P.tiles_cols;
-    let n = tile % P.tiles_cols * LX + lid.x;
+    let n = (tile % P.tiles_cols * LX + lid.x) * WIDTH;
     let end = min((part + 1u) * P.chunk, P.rows);
 #if SUMS
-    var sums = Running(vec2<f32>(), vec2<f32>(), 0u);
+    var sums = Running();
 #end
     if (n < P.cols) {
         for (var m = part * P.chunk + lid.y; m < end; m += LY) {
             let i = m * P.cols + n;
-            let p = parameters(n);
-            let x = x_at(i);
-            let ddx = ddx_at(i);
+            let x = x_item(i);
+            let ddx = ddx_item(i);
 #if OUT_DX2
-            let dx2 = ddx * dy_at(i) * act_dzz(x, p);
+            let dx2 = ddx * dy_item(i) * act_dzz_item(x, n);
 #end
 #if SUMS
-            add_to(&sums, vec2<f32>(ddx * dy_at(i) * act_dzda(x, p), 0.0));
+            add_to(&sums, Sums(ddx * dy_item(i) * act_dzda_item(x, n), real()));
 #end
 #if OUT_DDY
-            let ddy = ddx * act_dz(x, p);
+            let ddy = ddx * act_dz_item(x, n);
             if ((P.accumulate & 1u) != 0u) {
-                ddy_put(i, ddy_at(i) + ddy);
+                ddy_set(i, ddy_item(i) + ddy);
             } else {
-                ddy_put(i, ddy);
+                ddy_set(i, ddy);
             }
 #end
 #if OUT_DX2
             if ((P.accumulate & 2u) != 0u) {
-                dx2_put(i, dx2_at(i) + dx2);
+                dx2_set(i, dx2_item(i) + dx2);
             } else {
-                dx2_put(i, dx2);
+                dx2_set(i, dx2);
             }
 #end
         }
@@ -49,7 +48,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #if SUMS
     let total = over_lanes(sums, lid.x, lid.y);
     if (lid.y == 0u && n < P.cols) {
-        partials_put(part * P.cols + n, total.x);
+        partials_set(part * P.cols + n, total.db);
     }
 #end
 }

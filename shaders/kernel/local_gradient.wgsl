@@ -13,39 +13,39 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
         return;
     }
     let part = tile / P.tiles_cols;
-    let n = tile % P.tiles_cols * LX + lid.x;
+    let n = (tile % P.tiles_cols * LX + lid.x) * WIDTH;
     let end = min((part + 1u) * P.chunk, P.rows);
 #if SUMS
-    var sums = Running(vec2<f32>(), vec2<f32>(), 0u);
+    var sums = Running();
 #end
     if (n < P.cols) {
         for (var m = part * P.chunk + lid.y; m < end; m += LY) {
             let i = m * P.cols + n;
-            let dy = dy_at(i);
+            let dy = dy_item(i);
 #if NEED_DZ
-            let dz = dy * slope_at(m, n);
+            let dz = dy * slope_item(m, n);
 #else
-            let dz = 0.0;
+            let dz = real();
 #end
 #if SUM_DALPHA
-            add_to(&sums, vec2<f32>(dz, dy * act_da(saved_at(i), parameters(n))));
+            add_to(&sums, Sums(dz, dy * act_da_item(saved_item(i), n)));
 #else
 #if SUM_DB
-            add_to(&sums, vec2<f32>(dz, 0.0));
+            add_to(&sums, Sums(dz, real()));
 #end
 #end
 #if OUT_RESIDUAL
             if ((P.accumulate & 2u) != 0u) {
-                dresidual_put(i, dresidual_at(i) + dy);
+                dresidual_set(i, dresidual_item(i) + dy);
             } else {
-                dresidual_put(i, dy);
+                dresidual_set(i, dy);
             }
 #end
 #if OUT_DZ
             if ((P.accumulate & 1u) != 0u) {
-                dz_put(i, dz_at(i) + dz);
+                dz_set(i, dz_item(i) + dz);
             } else {
-                dz_put(i, dz);
+                dz_set(i, dz);
             }
 #end
         }
@@ -55,10 +55,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     if (lid.y == 0u && n < P.cols) {
         let at = part * P.cols + n;
 #if SUM_DB
-        partials_put(at, total.x);
+        partials_set(at, total.db);
 #end
 #if SUM_DALPHA
-        partials_put(at + P.plane * P.cols, total.y);
+        partials_set(at + P.plane * P.cols, total.dalpha);
 #end
     }
 #end

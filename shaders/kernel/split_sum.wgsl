@@ -2,7 +2,7 @@
 // columns a workgroup.
 #use tile
 #use epilogue
-@compute @workgroup_size(BN)
+@compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tile = workgroup_number(wid);
     if (tile >= P.tiles) {
@@ -10,16 +10,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     let row = tile / P.tiles_cols;
     let col0 = tile % P.tiles_cols * BN;
-    let col = col0 + lane;
+    let col = col0 + lane * WIDTH;
 #if SAVE_MASK
     clear_bits(lane);
 #end
     if (col < P.cols) {
-        var sum = 0.0;
+        var sum = real();
         for (var s = 0u; s < P.chunk; s += 1u) {
-            sum += partials_at(s * P.rows * P.cols + row * P.cols + col);
+            sum += partials_item(s * P.rows * P.cols + row * P.cols + col);
         }
-        finish(row, col, 0u, lane, 0u, sum);
+        finish(row, col, 0u, col - col0, 0u, sum);
     }
 #if SAVE_MASK
     store_bits(lane, row, col0);

@@ -1,29 +1,30 @@
-// Sums over the rows of a block of LX columns: LY lanes a column, each over every LY-th row, then a tree over the lanes.
-// A lane adds up runs of 16 before it adds to its total, so that long sums keep their digits.
-var<workgroup> lane_sums: array<vec2<f32>, LX * LY>;
+// Sums over the rows of a block of LX columns (LX groups of four with WIDE): LY lanes a column, each over every LY-th row,
+// then a tree over the lanes. A lane adds up runs of 16 before it adds to its total, so that long sums keep their digits.
+#use real
+var<workgroup> lane_sums: array<Sums, LX * LY>;
 
 struct Running {
-    total: vec2<f32>,
-    run: vec2<f32>,
+    total: Sums,
+    run: Sums,
     count: u32,
 }
 
-fn add_to(r: ptr<function, Running>, v: vec2<f32>) {
-    (*r).run += v;
+fn add_to(r: ptr<function, Running>, v: Sums) {
+    (*r).run = plus((*r).run, v);
     (*r).count += 1u;
     if (((*r).count & 15u) == 0u) {
-        (*r).total += (*r).run;
-        (*r).run = vec2<f32>();
+        (*r).total = plus((*r).total, (*r).run);
+        (*r).run = Sums();
     }
 }
 
 // The column's sum, valid in the lanes of ly = 0.
-fn over_lanes(r: Running, lx: u32, ly: u32) -> vec2<f32> {
-    lane_sums[ly * LX + lx] = r.total + r.run;
+fn over_lanes(r: Running, lx: u32, ly: u32) -> Sums {
+    lane_sums[ly * LX + lx] = plus(r.total, r.run);
     workgroupBarrier();
     for (var half = LY / 2u; half > 0u; half /= 2u) {
         if (ly < half) {
-            lane_sums[ly * LX + lx] += lane_sums[(ly + half) * LX + lx];
+            lane_sums[ly * LX + lx] = plus(lane_sums[ly * LX + lx], lane_sums[(ly + half) * LX + lx]);
         }
         workgroupBarrier();
     }

@@ -29,51 +29,60 @@ fn store_bits(lane: u32, row0: u32, col0: u32) {
 }
 #end
 
-fn finish(row: u32, col: u32, lr: u32, lc: u32, split: u32, sum: f32) -> vec2<f32> {
+#if SAVE_MASK
+fn bits_of(z: real, n: u32) -> u32 {
+#if WIDE
+    return u32(act_bit(z.x, parameters(n))) | (u32(act_bit(z.y, parameters(n + 1u))) << 1u)
+        | (u32(act_bit(z.z, parameters(n + 2u))) << 2u) | (u32(act_bit(z.w, parameters(n + 3u))) << 3u);
+#else
+    return u32(act_bit(z, parameters(n)));
+#end
+}
+#end
+
+// Gives the terms of the column sums.
+fn finish(row: u32, col: u32, lr: u32, lc: u32, split: u32, sum: real) -> Sums {
     let i = row * P.cols + col;
 #if FORWARD
 #if BIAS
-    let z = sum + bias_at(col);
+    let z = sum + bias_item(col);
 #else
     let z = sum;
 #end
 #if SAVE_Z
-    saved_put(i, z);
+    saved_set(i, z);
 #end
-    let p = parameters(col);
 #if SAVE_MASK
-    if (act_bit(z, p)) {
-        atomicOr(&tile_bits[lr * (BN / 32u) + lc / 32u], 1u << (lc & 31u));
-    }
+    atomicOr(&tile_bits[lr * (BN / 32u) + lc / 32u], bits_of(z, col) << (lc & 31u));
 #end
 #if !NO_Y
 #if RESIDUAL
-    y_put(i, act(z, p) + residual_at(i));
+    y_set(i, act_item(z, col) + residual_item(i));
 #else
-    y_put(i, act(z, p));
+    y_set(i, act_item(z, col));
 #end
 #end
-    return vec2<f32>();
+    return Sums();
 #end
 #if STORE
     if ((P.accumulate & 1u) != 0u) {
-        c_put(i, c_at(i) + sum);
+        c_set(i, c_item(i) + sum);
     } else {
-        c_put(i, sum);
+        c_set(i, sum);
     }
-    return vec2<f32>();
+    return Sums();
 #end
 #if CHAIN
-    let dz = sum * slope_at(row, col);
-    c_put(i, dz);
+    let dz = sum * slope_item(row, col);
+    c_set(i, dz);
 #if SUM_DALPHA
-    return vec2<f32>(dz, sum * act_da(saved_at(i), parameters(col)));
+    return Sums(dz, sum * act_da_item(saved_item(i), col));
 #else
-    return vec2<f32>(dz, 0.0);
+    return Sums(dz, real());
 #end
 #end
 #if PARTIAL
-    partials_put(split * P.rows * P.cols + i, sum);
-    return vec2<f32>();
+    partials_set(split * P.rows * P.cols + i, sum);
+    return Sums();
 #end
 }

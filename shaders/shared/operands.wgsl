@@ -8,20 +8,7 @@ fn dz_at(m: u32, n: u32) -> f32 {
 }
 
 fn dz_at4(m: u32, n: u32) -> vec4<f32> {
-    let dy = dy_at4(m * P.channels + n);
-#if FROM_Z
-    let z = saved_at4(m * P.channels + n);
-    return dy * vec4<f32>(act_dz(z.x, parameters(n)), act_dz(z.y, parameters(n + 1u)),
-                          act_dz(z.z, parameters(n + 2u)), act_dz(z.w, parameters(n + 3u)));
-#else
-#if FROM_Y
-    let y = saved_at4(m * P.channels + n);
-    return dy * vec4<f32>(act_dz_of_y(y.x, parameters(n)), act_dz_of_y(y.y, parameters(n + 1u)),
-                          act_dz_of_y(y.z, parameters(n + 2u)), act_dz_of_y(y.w, parameters(n + 3u)));
-#else
-    return dy * vec4<f32>(slope_at(m, n), slope_at(m, n + 1u), slope_at(m, n + 2u), slope_at(m, n + 3u));
-#end
-#end
+    return dy_at4(m * P.channels + n) * slope_at4(m, n);
 }
 #end
 

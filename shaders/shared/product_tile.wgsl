@@ -32,7 +32,7 @@ fn local_col(j: u32, x: u32) -> u32 {
 }
 
 #if CHAIN_SUMS
-var<workgroup> lane_sums: array<vec2<f32>, WY * BN>;
+var<workgroup> lane_sums: array<Sums, WY * BN / WIDTH>;
 #end
 
 // A loop, not unrolled text: TM·TN copies of an activation would cost more to compile than to run. Every lane comes here.
@@ -41,17 +41,23 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
 #if SAVE_MASK
     clear_bits(lane);
 #end
-    for (var j = 0u; j < TN; j += 1u) {
-        var column = vec2<f32>();
+    for (var j = 0u; j < TN; j += WIDTH) {
+        var column = Sums();
         let lc = local_col(j, x);
         for (var i = 0u; i < TM; i += 1u) {
             let lr = local_row(i, y);
             if (at.row + lr < P.rows && at.col + lc < P.cols) {
-                column += finish(at.row + lr, at.col + lc, lr, lc, at.split, (*sums)[i * TN + j]);
+                let s = i * TN + j;
+#if WIDE
+                let sum = vec4<f32>((*sums)[s], (*sums)[s + 1u], (*sums)[s + 2u], (*sums)[s + 3u]);
+#else
+                let sum = (*sums)[s];
+#end
+                column = plus(column, finish(at.row + lr, at.col + lc, lr, lc, at.split, sum));
             }
         }
 #if CHAIN_SUMS
-        lane_sums[y * BN + lc] = column;
+        lane_sums[(y * BN + lc) / WIDTH] = column;
 #end
     }
 #if SAVE_MASK
@@ -59,18 +65,18 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
 #end
 #if CHAIN_SUMS
     workgroupBarrier();
-    for (var c = lane; c < BN; c += LANES) {
+    for (var c = lane * WIDTH; c < BN; c += LANES * WIDTH) {
         if (at.col + c < P.cols) {
-            var column = vec2<f32>();
+            var column = Sums();
             for (var row = 0u; row < WY; row += 1u) {
-                column += lane_sums[row * BN + c];
+                column = plus(column, lane_sums[(row * BN + c) / WIDTH]);
             }
             let first = at.tile / P.tiles_cols * P.cols + at.col + c;
 #if SUM_DB
-            partials_put(first, column.x);
+            partials_set(first, column.db);
 #end
 #if SUM_DALPHA
-            partials_put(first + P.plane / P.tiles_cols * P.cols, column.y);
+            partials_set(first + P.plane / P.tiles_cols * P.cols, column.dalpha);
 #end
         }
     }

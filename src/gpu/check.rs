@@ -59,15 +59,16 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
 }
 
 /// The bytes of an operand, if its buffer can serve.
-fn span(operand: Operand, View { buffer, offset, shape }: View<'_>) -> Result<Range<u64>> {
-    let bytes = shape::elements(operand, shape)? * 4;
+fn span(operand: Operand, View { buffer, offset, shape, dtype }: View<'_>) -> Result<Range<u64>> {
+    // Whole words: the odd half of the last one is bound with it, and left as it is.
+    let bytes = (shape::elements(operand, shape)? * dtype.bytes()).next_multiple_of(4);
     if !offset.is_multiple_of(4) {
         return Err(Error::Misaligned { operand, alignment: 4, offset });
     }
     let Some(end) = offset.checked_add(bytes).filter(|end| *end <= buffer.size()) else {
         return Err(Error::Buffer {
             operand,
-            expected: format!("{bytes} bytes from offset {offset} on, for shape {shape:?}"),
+            expected: format!("{bytes} bytes from offset {offset} on, for shape {shape:?} of {dtype}"),
             got: format!("a buffer of {} bytes", buffer.size()),
         });
     };

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use super::{Gpu, check, memory};
 use crate::{
+    dtype::{Dtype, Storage},
     error::{Error, Result},
-    kernel::Kernel,
+    kernel::{Kernel, Slot},
     plan::{Plan, SCRATCH, Use},
     request::Operand,
     shader::Binding,
 };
 
-/// An operand: a range of a buffer, seen as a row-major tensor of f32 (masks and labels: u32).
+/// An operand: a range of a buffer, seen as a row-major tensor of f32, or of f16 or bf16, two in a word, the first in its
+/// lower half (masks and labels: u32).
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// The buffer, of the same device as the [`Gpu`]; it needs `BufferUsages::STORAGE`. A call refuses it while it is mapped, and
@@ -22,17 +24,24 @@ pub struct View<'a> {
     pub offset: u64,
     /// Dimensions.
     pub shape: &'a [usize],
+    /// The type of its elements.
+    pub dtype: Dtype,
 }
 
 impl<'a> View<'a> {
-    /// A view of a buffer from its start.
+    /// A view of a buffer of f32 from its start.
     pub const fn new(buffer: &'a wgpu::Buffer, shape: &'a [usize]) -> Self {
-        View { buffer, offset: 0, shape }
+        View::at(buffer, 0, shape)
     }
 
     /// The same, from a byte offset on.
     pub const fn at(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize]) -> Self {
-        View { buffer, offset, shape }
+        View { buffer, offset, shape, dtype: Dtype::F32 }
+    }
+
+    /// The same memory, its elements of another type.
+    pub const fn of(self, dtype: Dtype) -> Self {
+        View { dtype, ..self }
     }
 
     /// The same memory under another shape.
@@ -41,7 +50,7 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn same_memory(&self, other: &View<'_>) -> bool {
-        self.buffer == other.buffer && self.offset == other.offset
+        self.buffer == other.buffer && self.offset == other.offset && self.dtype == other.dtype
     }
 }
 
@@ -92,6 +101,11 @@ impl<'a> Operands<'a> {
             expected: "an operand: this request needs it".into(),
             got: "none".into(),
         })
+    }
+
+    /// In which types they are stored.
+    pub(crate) fn storage(&self) -> Storage {
+        self.list.iter().fold(Storage::default(), |storage, (operand, view)| storage.with(*operand, view.dtype))
     }
 
     /// Whether every operand starts at a multiple of 16 bytes, so that rows of vec4 can be read as such.
@@ -176,8 +190,8 @@ pub(crate) fn prepare(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result
     let mut ready = Vec::with_capacity(plan.dispatches.len());
     for dispatch in &plan.dispatches {
         let mut bound = Vec::with_capacity(dispatch.uses.len());
-        for part in &dispatch.uses {
-            bound.push(bind(gpu, part, operands, &scratch)?);
+        for (slot, part) in dispatch.kernel.slots.iter().zip(&dispatch.uses) {
+            bound.push(bind(gpu, slot, part, operands, &scratch)?);
         }
         ready.push(bind_dispatch(gpu, &dispatch.kernel, dispatch.params, &bound)?);
     }
@@ -228,7 +242,13 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     Ok((compiled, group, grid))
 }
 
-fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, Arc<memory::Owned>)]) -> Result<Bound> {
+fn bind(
+    gpu: &Gpu,
+    slot: &Slot,
+    part: &Use,
+    operands: &Operands<'_>,
+    scratch: &[(Operand, Arc<memory::Owned>)],
+) -> Result<Bound> {
     let operand = part.operand;
     if part.len == 0 {
         let buffer = gpu.inner.memory.nothing(gpu)?;
@@ -242,15 +262,16 @@ fn bind(gpu: &Gpu, part: &Use, operands: &Operands<'_>, scratch: &[(Operand, Arc
         }
     };
     // A binding must start at a multiple of the device's alignment: the rest is an element offset.
-    let start = start + (part.origin + part.first) * 4;
+    let bytes = slot.bytes();
+    let start = start + (part.origin + part.first) * bytes;
     let align = u64::from(gpu.inner.limits.min_storage_buffer_offset_alignment);
     let offset = start / align * align;
-    let size = start - offset + part.len * 4;
+    let size = (start - offset + part.len * bytes).next_multiple_of(4);
     let limit = gpu.inner.limits.max_storage_buffer_binding_size;
     if size > limit {
         return Err(Error::LimitExceeded { what: format!("bytes of {operand} in one binding"), asked: size, limit });
     }
     // Modulo 2³², as the shader adds: index `first` of the kernel is the first element of this window.
-    let first = ((start - offset) / 4) as u32;
+    let first = ((start - offset) / bytes) as u32;
     Ok(Bound { operand, buffer, offset, size, first: first.wrapping_sub(part.first as u32) })
 }

@@ -10,22 +10,29 @@ use super::{
     record::View,
 };
 use crate::{
+    dtype::Dtype,
     error::{Error, Result},
     request::Operand,
     shape,
 };
 
-/// A row-major tensor of f32 (or of u32 words) on the device. A cheap handle: clones share the memory.
+/// A row-major tensor of f32, f16 or bf16 (or of u32 words) on the device. A cheap handle: clones share the memory.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     memory: Arc<Owned>,
     shape: Vec<usize>,
+    dtype: Dtype,
 }
 
 impl Tensor {
     /// Its dimensions.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// The type in which its elements are stored.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Its buffer. It counts against [`Gpu::memory_limit`] as long as the tensor or a clone of it lives.
@@ -40,12 +47,12 @@ impl Tensor {
 
     /// The operand that it is.
     pub fn view(&self) -> View<'_> {
-        View::new(self.buffer(), &self.shape)
+        View::new(self.buffer(), &self.shape).of(self.dtype)
     }
 
     /// The same memory under another shape of as many elements or fewer.
     pub fn view_as<'a>(&'a self, shape: &'a [usize]) -> View<'a> {
-        View::new(self.buffer(), shape)
+        View::new(self.buffer(), shape).of(self.dtype)
     }
 }
 
@@ -62,33 +69,58 @@ type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 struct Download {
     staging: Owned,
     bytes: u64,
+    elements: usize,
     mapped: OneshotReceiver<Mapped>,
+}
+
+/// Copied, wherever the bytes lie.
+fn words<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
+    let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
+    bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(bytes);
+    values
+}
+
+fn values(dtype: Dtype, bytes: &[u8], count: usize) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => words(&bytes[..count * 4]),
+        dtype => dtype.decode(bytes, count),
+    }
 }
 
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 impl Gpu {
-    /// A tensor of zeros.
+    /// A tensor of zeros in f32.
     pub fn zeros(&self, shape: &[usize]) -> Result<Tensor> {
-        self.check_alive()?;
-        let bytes = shape::elements(Operand::Tensor, shape)? * 4;
-        // A buffer may not be empty; a tensor may.
-        let memory = Arc::new(memory::create(self, "elbow tensor", bytes.max(16), USAGE)?);
-        Ok(Tensor { memory, shape: shape.to_vec() })
+        self.zeros_of(Dtype::F32, shape)
     }
 
-    /// Copies host values to a new tensor.
+    /// A tensor of zeros.
+    pub fn zeros_of(&self, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {
+        self.check_alive()?;
+        let bytes = (shape::elements(Operand::Tensor, shape)? * dtype.bytes()).next_multiple_of(4);
+        // A buffer may not be empty; a tensor may.
+        let memory = Arc::new(memory::create(self, "elbow tensor", bytes.max(16), USAGE)?);
+        Ok(Tensor { memory, shape: shape.to_vec(), dtype })
+    }
+
+    /// Copies host values to a new tensor in f32.
     pub fn upload(&self, values: &[f32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(bytemuck::cast_slice(values), values.len(), shape)
+        self.upload_bytes(Dtype::F32, bytemuck::cast_slice(values), values.len(), shape)
+    }
+
+    /// Copies host values to a new tensor, each rounded to the nearest of its type.
+    pub fn upload_as(&self, dtype: Dtype, values: &[f32], shape: &[usize]) -> Result<Tensor> {
+        self.upload_bytes(dtype, &dtype.encode(values), values.len(), shape)
     }
 
     /// Copies host words (a mask, labels) to a new tensor.
     pub fn upload_words(&self, words: &[u32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(bytemuck::cast_slice(words), words.len(), shape)
+        self.upload_bytes(Dtype::F32, bytemuck::cast_slice(words), words.len(), shape)
     }
 
-    fn upload_bytes(&self, bytes: &[u8], len: usize, shape: &[usize]) -> Result<Tensor> {
+    fn upload_bytes(&self, dtype: Dtype, bytes: &[u8], len: usize, shape: &[usize]) -> Result<Tensor> {
         let expected = shape::elements(Operand::Tensor, shape)?;
         if expected != len as u64 {
             return Err(Error::Shape {
@@ -97,14 +129,18 @@ impl Gpu {
                 got: format!("{len} values"),
             });
         }
-        let tensor = self.zeros(shape)?;
+        let tensor = self.zeros_of(dtype, shape)?;
         self.write_checked(&tensor, bytes)?;
         Ok(tensor)
     }
 
-    /// Writes host values over a tensor; ordered before whatever is submitted next.
+    /// Writes host values over a tensor, from its first element on; ordered before whatever is submitted next. Of the two
+    /// halves of a word both are written: after an odd number of f16 or bf16 values comes a zero.
     pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<()> {
-        self.write_bytes(tensor, bytemuck::cast_slice(values), values.len())
+        match tensor.dtype {
+            Dtype::F32 => self.write_bytes(tensor, bytemuck::cast_slice(values), values.len()),
+            dtype => self.write_bytes(tensor, &dtype.encode(values), values.len()),
+        }
     }
 
     /// Writes host words over a tensor.
@@ -114,7 +150,7 @@ impl Gpu {
 
     fn write_bytes(&self, tensor: &Tensor, bytes: &[u8], len: usize) -> Result<()> {
         self.check_alive()?;
-        if len > tensor.elements() {
+        if len > tensor.elements() || bytes.len() as u64 > tensor.buffer().size() {
             return Err(Error::Shape {
                 operand: Operand::Tensor,
                 expected: format!("at most {} values for shape {:?}", tensor.elements(), tensor.shape),
@@ -135,36 +171,37 @@ impl Gpu {
 
     /// Copies a tensor back, and waits for it.
     pub fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        self.download_and_wait(tensor.view())
+        self.download_view(tensor.view())
     }
 
     /// Copies words back, and waits for them.
     pub fn download_words(&self, tensor: &Tensor) -> Result<Vec<u32>> {
-        self.download_and_wait(tensor.view())
+        self.download_and_wait(tensor.view(), |bytes, _| words(bytes))
     }
 
     /// Copies any operand back, and waits; its buffer needs `COPY_SRC`.
     pub fn download_view(&self, view: View<'_>) -> Result<Vec<f32>> {
-        self.download_and_wait(view)
+        self.download_and_wait(view, |bytes, count| values(view.dtype, bytes, count))
     }
 
     /// Copies a tensor back without blocking: the host polls its device, or a later call does.
     pub async fn download_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         let Some(download) = self.start_download(tensor.view())? else { return Ok(Vec::new()) };
         let mapped = download.mapped.receive().await;
-        self.finish_download(download, mapped)
+        self.finish_download(download, mapped, |bytes, count| values(tensor.dtype, bytes, count))
     }
 
-    fn download_and_wait<T: bytemuck::Pod>(&self, view: View<'_>) -> Result<Vec<T>> {
+    fn download_and_wait<T>(&self, view: View<'_>, read: impl FnOnce(&[u8], usize) -> Vec<T>) -> Result<Vec<T>> {
         let Some(download) = self.start_download(view)? else { return Ok(Vec::new()) };
         let mapped = self.drive(download.mapped.receive())?;
-        self.finish_download(download, mapped)
+        self.finish_download(download, mapped, read)
     }
 
     /// Submits the copy; None if there is nothing to copy.
     fn start_download(&self, view: View<'_>) -> Result<Option<Download>> {
         self.check_alive()?;
-        let bytes = shape::elements(Operand::Tensor, view.shape)? * 4;
+        let elements = shape::elements(Operand::Tensor, view.shape)?;
+        let bytes = (elements * view.dtype.bytes()).next_multiple_of(4);
         if bytes == 0 {
             return Ok(None);
         }
@@ -193,12 +230,17 @@ impl Gpu {
         self.queue().submit([encoder.finish()]);
         match pollster::block_on(scope.pop()) {
             Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
-            None => Ok(Some(Download { staging, bytes, mapped })),
+            None => Ok(Some(Download { staging, bytes, elements: elements as usize, mapped })),
         }
     }
 
-    fn finish_download<T: bytemuck::Pod>(&self, download: Download, mapped: Option<Mapped>) -> Result<Vec<T>> {
-        let Download { staging, bytes, .. } = download;
+    fn finish_download<T>(
+        &self,
+        download: Download,
+        mapped: Option<Mapped>,
+        read: impl FnOnce(&[u8], usize) -> Vec<T>,
+    ) -> Result<Vec<T>> {
+        let Download { staging, bytes, elements, .. } = download;
         let range = match mapped {
             Some(Ok(())) => staging.buffer.get_mapped_range(0..bytes).map_err(|error| error.to_string()),
             Some(Err(error)) => Err(error.to_string()),
@@ -211,8 +253,7 @@ impl Gpu {
                 return Err(Error::Wgpu { operation: "mapping a download".into(), message });
             }
         };
-        let mut values = vec![T::zeroed(); bytes as usize / size_of::<T>()];
-        bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&range);
+        let values = read(&range, elements);
         drop(range);
         staging.buffer.unmap();
         self.inner.memory.recycle(staging);

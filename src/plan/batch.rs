@@ -3,8 +3,8 @@
 
 use super::{
     Along, Caps, Dispatch, Pin, Plan, SCRATCH, Use, affine,
-    affine::workgroups,
     pieces::{self, MOST_PIECES},
+    product::workgroups,
 };
 use crate::{
     error::{Error, Result},
@@ -82,7 +82,8 @@ fn finished(one: Plan, layers: u64, caps: &Caps) -> Result<Plan> {
 
 /// Elements from a layer's part of an operand to that of the next.
 fn stride(one: &Plan, part: &Use) -> u64 {
-    if SCRATCH.contains(&part.operand) { one.scratch(part.operand) } else { part.len }
+    // Groups of four stay whole.
+    if SCRATCH.contains(&part.operand) { one.scratch(part.operand).next_multiple_of(4) } else { part.len }
 }
 
 /// How many layers each bound lets into one dispatch; 0 where one alone is too large.
@@ -90,10 +91,10 @@ fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
     let tiles = u64::from(dispatch.params.tiles - dispatch.params.first);
     let work = tiles.saturating_mul(dispatch.cut.work);
     let mut most = vec![u64::from(u32::MAX) / tiles.max(1), caps.max_work / work.max(1)];
-    for (part, &stride) in dispatch.uses.iter().zip(strides) {
+    for ((slot, part), &stride) in dispatch.kernel.slots.iter().zip(&dispatch.uses).zip(strides) {
         let scratch = if SCRATCH.contains(&part.operand) { caps.max_scratch } else { u64::MAX };
         // Indices are u32, and every layer's part begins at one.
-        let elements = (caps.max_binding.min(scratch) / 4).min(u64::from(u32::MAX));
+        let elements = (caps.max_binding.min(scratch) / slot.bytes()).min(u64::from(u32::MAX));
         most.push(elements / stride.max(part.origin + part.len).max(1));
     }
     most

@@ -2,12 +2,13 @@
 
 use super::{
     Along, Builder, Caps, DeviceClass, Plan,
-    affine::workgroups,
     pieces::{self, ELEMENT},
-    reduce::{self, ColumnPass},
+    product::workgroups,
+    reduce::{self, ColumnPass, Columns},
 };
 use crate::{
     activation::Activation,
+    dtype::Storage,
     error::{Error, Result},
     kernel::{Elem, KernelFile},
     request::{AffineRequest, AlphaSource, Operand, Saved, Want},
@@ -27,6 +28,8 @@ pub struct ElementwiseForward {
     pub alpha: AlphaSource,
     /// y is the memory of x.
     pub in_place: bool,
+    /// In which types the operands are stored, those of backward among them.
+    pub storage: Storage,
 }
 
 /// dx = dy ⊙ act'(x) and dα = Σ dy ⊙ ∂act/∂α.
@@ -62,6 +65,7 @@ struct Matrix {
 
 impl ElementwiseForward {
     fn elements(&self) -> Result<u64> {
+        self.storage.check()?;
         let total = shape::elements(Operand::X, &[self.rows, self.channels])?;
         if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
             return Err(Error::Operand {
@@ -73,11 +77,12 @@ impl ElementwiseForward {
         Ok(total)
     }
 
-    /// Only a per-channel α cares where the rows end; without one the tensor is a single column.
+    /// Only a per-channel α cares where the rows end; without one the tensor is four columns, or one.
     fn view(&self) -> Result<Matrix> {
         let total = self.elements()?;
         Ok(match self.alpha {
             AlphaSource::PerChannel => Matrix { rows: self.rows as u64, cols: self.channels as u64 },
+            _ if total.is_multiple_of(4) => Matrix { rows: total / 4, cols: 4 },
             _ => Matrix { rows: total, cols: 1 },
         })
     }
@@ -85,6 +90,7 @@ impl ElementwiseForward {
     fn facts(&self, view: Matrix) -> AffineRequest {
         AffineRequest {
             alpha: self.alpha,
+            storage: self.storage,
             ..AffineRequest::new(view.rows as usize, view.cols as usize, 0, self.activation)
         }
     }
@@ -97,8 +103,8 @@ fn flat(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Bui
     let per_channel = request.alpha == AlphaSource::PerChannel;
     let vec = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
     let (lanes, per_lane) = if caps.class == DeviceClass::Software { (64, 16) } else { (256, 4) };
-    let mut k = Builder::new(KernelFile::Elementwise);
-    k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("VEC", vec);
+    let mut k = Builder::storing(KernelFile::Elementwise, request.storage, caps);
+    k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("WIDE", vec);
     k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);
     k.params.rows = total as u32;
     k.params.channels = channels as u32;
@@ -147,7 +153,7 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
             db: Want::No,
             dalpha: request.dalpha,
         };
-        reduce::column_pass(&mut plan, &pass, caps);
+        reduce::column_pass(&mut plan, &pass, aligned, caps)?;
     } else if request.dx.wanted() && forward.elements()? > 0 {
         let (mut k, elem, total) = flat(forward, aligned, caps)?;
         k.flag("BACKWARD", 1).read("x", elem, Operand::X, total).along(Along::Rows(1));
@@ -161,7 +167,7 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
 }
 
 /// The plan of the double backward.
-pub fn elementwise_double(request: &ElementwiseDouble, caps: &Caps) -> Result<Plan> {
+pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Caps) -> Result<Plan> {
     let forward = &request.forward;
     let view = forward.view()?;
     check_alpha(forward, Operand::Dalpha2, request.dalpha2)?;
@@ -173,37 +179,30 @@ pub fn elementwise_double(request: &ElementwiseDouble, caps: &Caps) -> Result<Pl
     }
     let mut parts = 0;
     if m > 0 && n > 0 {
-        let (lx, ly) = reduce::lanes(caps, n);
-        let chunk = reduce::rows_per_part(caps, m, n, lx, ly);
-        parts = m.div_ceil(chunk);
-        let mut k = Builder::new(KernelFile::DoubleBackward);
-        k.flag("LX", lx).flag("LY", ly).on("SUMS", sums);
+        let columns = Columns::new(m, n, aligned, caps);
+        let elem = columns.elem();
+        parts = columns.parts;
+        let mut k = Builder::storing(KernelFile::DoubleBackward, forward.storage, caps);
+        columns.apply(&mut k, m, n)?;
+        k.on("SUMS", sums);
         k.on("OUT_DDY", request.ddy.wanted()).on("OUT_DX2", request.dx2.wanted());
-        k.read("x", Elem::Scalar, Operand::X, m * n).along(Along::Rows(n));
-        k.read("ddx", Elem::Scalar, Operand::Ddx, m * n).along(Along::Rows(n));
+        k.read("x", elem, Operand::X, m * n).along(Along::Rows(n));
+        k.read("ddx", elem, Operand::Ddx, m * n).along(Along::Rows(n));
         if sums || request.dx2.wanted() {
-            k.read("dy", Elem::Scalar, Operand::Dy, m * n).along(Along::Rows(n));
+            k.read("dy", elem, Operand::Dy, m * n).along(Along::Rows(n));
         }
         k.activation(&forward.activation).alpha(forward.alpha, Operand::Alpha, n);
         if request.ddy.wanted() {
-            k.write("ddy", Elem::Scalar, Operand::Ddy, m * n).along(Along::Rows(n));
+            k.write("ddy", elem, Operand::Ddy, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(request.ddy == Want::Accumulate);
         }
         if request.dx2.wanted() {
-            k.write("dx2", Elem::Scalar, Operand::Dx2, m * n).along(Along::Rows(n));
+            k.write("dx2", elem, Operand::Dx2, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(request.dx2 == Want::Accumulate) << 1;
         }
         if sums {
-            k.write("partials", Elem::Scalar, Operand::Partials, parts * n);
+            k.write("partials", elem, Operand::Partials, parts * n);
         }
-        k.params.rows = m as u32;
-        k.params.cols = n as u32;
-        k.params.channels = n as u32;
-        k.params.chunk = chunk as u32;
-        k.params.plane = parts as u32;
-        k.params.tiles_cols = n.div_ceil(u64::from(lx)) as u32;
-        k.params.tiles = workgroups(parts * n.div_ceil(u64::from(lx)))?;
-        k.cut = reduce::cut(chunk, lx);
         plan.dispatches.push(k.build());
     }
     if sums {

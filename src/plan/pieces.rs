@@ -3,7 +3,11 @@
 //! indices, so that cutting changes no bit of the result.
 
 use super::{Caps, Dispatch, Plan, SCRATCH, Use};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    kernel::Slot,
+    request::Operand,
+};
 
 /// How the indices of an operand run along the tiles of a dispatch; the number is the length of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +63,11 @@ fn cut_one(dispatch: Dispatch, caps: &Caps, pieces: &mut Vec<Dispatch>) -> Resul
     let end = dispatch.params.tiles;
     let most_tiles = (caps.max_work / dispatch.cut.work.max(1)).max(1);
     let windows = |first, end| -> Vec<Use> { dispatch.uses.iter().map(|u| window(&dispatch, u, first, end)).collect() };
-    let too_long = |uses: &[Use]| uses.iter().find(|u| u.len * 4 > caps.max_binding).copied();
+    let bytes = |(slot, part): (&Slot, &Use)| part.len * slot.bytes();
+    let too_long = |uses: &[Use]| -> Option<(Operand, u64)> {
+        let mut parts = dispatch.kernel.slots.iter().zip(uses);
+        parts.find(|&part| bytes(part) > caps.max_binding).map(|part| (part.1.operand, bytes(part)))
+    };
     let fits = |first: u32, end: u32| u64::from(end - first) <= most_tiles && too_long(&windows(first, end)).is_none();
     let mut first = dispatch.params.first;
     // What is left in one piece, if it can be; else windows only grow with the range, and the longest that fits is found
@@ -71,12 +79,9 @@ fn cut_one(dispatch: Dispatch, caps: &Caps, pieces: &mut Vec<Dispatch>) -> Resul
             if fits(first, middle) { good = middle } else { bad = middle }
         }
         let uses = windows(first, good);
-        if let Some(part) = too_long(&uses) {
-            return Err(Error::LimitExceeded {
-                what: format!("bytes of {} in one binding", part.operand),
-                asked: part.len * 4,
-                limit: caps.max_binding,
-            });
+        if let Some((operand, asked)) = too_long(&uses) {
+            let what = format!("bytes of {operand} in one binding");
+            return Err(Error::LimitExceeded { what, asked, limit: caps.max_binding });
         }
         if pieces.len() as u64 >= MOST_PIECES {
             let asked = u64::from(end - dispatch.params.first).div_ceil(most_tiles).max(MOST_PIECES + 1);

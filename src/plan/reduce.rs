@@ -1,9 +1,10 @@
 //! Column sums in two stages: partials of a block of rows each, then their sum in order. No atomics, and never one
 //! invocation for a whole column.
 
-use super::{Along, Builder, Caps, Cut, DeviceClass, Dispatch, Plan, Use, pieces::ELEMENT};
+use super::{Along, Builder, Caps, Cut, DeviceClass, Dispatch, Plan, pieces::ELEMENT, product::workgroups};
 use crate::{
-    kernel::{Elem, KernelFile, Slot},
+    error::Result,
+    kernel::{Elem, KernelFile},
     request::{AffineRequest, AlphaSource, Operand, Saved, Want},
 };
 
@@ -24,8 +25,8 @@ pub(super) struct ColumnPass<'a> {
     pub(super) dalpha: Want,
 }
 
-/// Lanes of a reducing workgroup: LX columns × LY rows.
-pub(super) fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
+/// Lanes of a reducing workgroup: LX columns (or groups of four) × LY rows.
+fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
     let all = if caps.class == DeviceClass::Software { 64 } else { 256 };
     let lx = match cols {
         0..=1 => 1,
@@ -37,70 +38,98 @@ pub(super) fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
 }
 
 /// Rows of one partial: enough parts to fill the device, no more than a second stage reads quickly.
-pub(super) fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
+fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
     let (fill, most) = if caps.class == DeviceClass::Software { (16, 256) } else { (512, 1024) };
     let across = cols.div_ceil(u64::from(lx)).max(1);
     let parts = u64::div_ceil(fill, across).clamp(1, most);
     // Long sums keep their digits when a lane adds no more than about 1,024 terms.
     let parts = parts.max(rows.div_ceil(1024 * u64::from(ly)).min(most));
-    let bindable = (caps.max_binding / 4 / cols.max(1)).max(1);
-    rows.div_ceil(parts).max(u64::from(ly) * 4).min(bindable)
+    rows.div_ceil(parts).max(u64::from(ly) * 4)
 }
 
-/// Tiles of `chunk` rows and LX columns.
-pub(super) fn cut(chunk: u64, lx: u32) -> Cut {
-    let cols = u64::from(lx);
-    Cut { rows: chunk, cols, work: chunk * cols * ELEMENT, splits: false }
+/// How a pass over `[rows, cols]` with column sums is divided.
+pub(super) struct Columns {
+    /// Columns of one invocation: 1, or 4 that are loaded and stored together.
+    pub(super) width: u64,
+    lx: u32,
+    ly: u32,
+    chunk: u64,
+    /// Blocks of rows: each leaves one partial sum of every column.
+    pub(super) parts: u64,
+    across: u64,
+}
+
+impl Columns {
+    pub(super) fn new(rows: u64, cols: u64, aligned: bool, caps: &Caps) -> Self {
+        let width = if aligned && cols.is_multiple_of(4) { 4 } else { 1 };
+        let (lx, ly) = lanes(caps, cols / width);
+        let bindable = (caps.max_binding / 4 / cols.max(1)).max(1);
+        let chunk = rows_per_part(caps, rows, cols / width, lx, ly).min(bindable);
+        Columns { width, lx, ly, chunk, parts: rows.div_ceil(chunk), across: (cols / width).div_ceil(u64::from(lx)) }
+    }
+
+    pub(super) const fn elem(&self) -> Elem {
+        if self.width == 4 { Elem::Four } else { Elem::Scalar }
+    }
+
+    /// The flags and parameters that say so.
+    pub(super) fn apply(&self, k: &mut Builder, rows: u64, cols: u64) -> Result<()> {
+        k.flag("LX", self.lx).flag("LY", self.ly).on("WIDE", self.width == 4);
+        k.params.rows = rows as u32;
+        k.params.cols = cols as u32;
+        k.params.channels = cols as u32;
+        k.params.chunk = self.chunk as u32;
+        k.params.plane = self.parts as u32;
+        k.params.tiles_cols = self.across as u32;
+        k.params.tiles = workgroups(self.parts * self.across)?;
+        let cols = u64::from(self.lx) * self.width;
+        k.cut = Cut { rows: self.chunk, cols, work: self.chunk * cols * ELEMENT, splits: false };
+        Ok(())
+    }
 }
 
 /// The pass, and the second stages it needs.
-pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, caps: &Caps) {
+pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, aligned: bool, caps: &Caps) -> Result<()> {
     let ColumnPass { request, m, n, .. } = *pass;
     let sums = pass.db.wanted() || pass.dalpha.wanted();
     if !(sums || pass.dz.is_some() || pass.dresidual.wanted()) {
-        return;
+        return Ok(());
     }
     let mut parts = 0;
     if m > 0 && n > 0 {
-        let (lx, ly) = lanes(caps, n);
-        let chunk = rows_per_part(caps, m, n, lx, ly);
-        parts = m.div_ceil(chunk);
-        let mut k = Builder::new(KernelFile::LocalGradient);
-        k.flag("LX", lx).flag("LY", ly).on("SUMS", sums);
+        let columns = Columns::new(m, n, aligned, caps);
+        let elem = columns.elem();
+        parts = columns.parts;
+        let mut k = Builder::storing(KernelFile::LocalGradient, request.storage, caps);
+        columns.apply(&mut k, m, n)?;
+        k.on("SUMS", sums);
         k.on("SUM_DB", pass.db.wanted()).on("SUM_DALPHA", pass.dalpha.wanted());
         k.on("OUT_DZ", pass.dz.is_some()).on("OUT_RESIDUAL", pass.dresidual.wanted());
-        k.read_within("dy", Elem::Scalar, Operand::Dy, m * n, pass.dy_in_place.then_some("dz"));
+        k.read_within("dy", elem, Operand::Dy, m * n, pass.dy_in_place.then_some("dz"));
         k.along(Along::Rows(n));
         if pass.dz.is_some() || sums {
             let needs_dz = pass.dz.is_some() || pass.db.wanted();
             k.on("NEED_DZ", needs_dz);
             k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, n);
-            k.slope(pass.slope, Elem::Scalar, pass.from, [m, n], Along::Rows);
+            k.slope(pass.slope, elem, pass.from, [m, n], Along::Rows);
         }
         if let Some((operand, want)) = pass.dz {
-            k.write("dz", Elem::Scalar, operand, m * n).along(Along::Rows(n));
+            k.write("dz", elem, operand, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(want == Want::Accumulate);
         }
         if pass.dresidual.wanted() {
-            k.write("dresidual", Elem::Scalar, Operand::Dresidual, m * n).along(Along::Rows(n));
+            k.write("dresidual", elem, Operand::Dresidual, m * n).along(Along::Rows(n));
             k.params.accumulate |= u32::from(pass.dresidual == Want::Accumulate) << 1;
         }
         if sums {
-            k.write("partials", Elem::Scalar, Operand::Partials, 2 * parts * n);
+            k.write("partials", elem, Operand::Partials, 2 * parts * n);
         }
-        k.params.rows = m as u32;
-        k.params.cols = n as u32;
-        k.params.channels = n as u32;
-        k.params.chunk = chunk as u32;
-        k.params.plane = parts as u32;
-        k.params.tiles_cols = n.div_ceil(u64::from(lx)) as u32;
-        k.params.tiles = (parts * n.div_ceil(u64::from(lx))) as u32;
-        k.cut = cut(chunk, lx);
         plan.dispatches.push(k.build());
     }
     let db = pass.db.wanted().then_some((Operand::Db, pass.db));
     let dalpha = pass.dalpha.wanted().then_some((Operand::Dalpha, pass.dalpha));
     second_stage(plan, parts, n, db, dalpha, request.alpha);
+    Ok(())
 }
 
 /// The second stages: the first half of the partials is db's, the second dα's.
@@ -130,8 +159,7 @@ pub(super) fn column_sum(first: u64, rows: u64, cols: u64, operand: Operand, wan
     let (lx, ly) = if cols == 1 { (1, 64) } else { (16, 4) };
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", lx).flag("LY", ly);
-    let slot = Slot { role: "partials", written: false, elem: Elem::Scalar, within: None };
-    k.slot(slot, Use { origin: first, ..Use::whole(Operand::Partials, rows * cols) });
+    k.read("partials", Elem::Scalar, Operand::Partials, rows * cols).from(first);
     k.write("out", Elem::Scalar, operand, cols);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;

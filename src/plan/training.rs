@@ -1,11 +1,12 @@
-//! What a training step needs beside the layers: a loss and an update.
+//! What a training step needs beside the layers: a loss, an update, and what mixed precision asks for.
 
 use super::{
     Along, Builder, Caps, Plan,
-    affine::workgroups,
     pieces::{self, ELEMENT},
+    product::workgroups,
 };
 use crate::{
+    dtype::Storage,
     error::Result,
     kernel::{Elem, KernelFile},
     request::Operand,
@@ -14,19 +15,26 @@ use crate::{
 
 const LANES: u32 = 64;
 
+/// Elements of the state of a loss scale.
+pub(crate) const LOSS_SCALE: u64 = 4;
+
 /// Softmax cross-entropy of logits `[m, classes]` (operand x) against labels `[m]` (operand saved): the loss of each row
-/// (operand y) and the gradient of the mean loss (operand dx).
-pub fn softmax_cross_entropy(m: usize, classes: usize, caps: &Caps) -> Result<Plan> {
+/// (operand y) and the gradient of the mean loss (operand dx), times the loss scale if it is `scaled`.
+pub fn softmax_cross_entropy(m: usize, classes: usize, scaled: bool, storage: Storage, caps: &Caps) -> Result<Plan> {
+    storage.check()?;
     let total = shape::elements(Operand::X, &[m, classes])?;
     let mut plan = Plan::default();
     if total == 0 {
         return Ok(plan);
     }
-    let mut k = Builder::new(KernelFile::SoftmaxCrossEntropy);
+    let mut k = Builder::storing(KernelFile::SoftmaxCrossEntropy, storage, caps);
     k.flag("LANES", LANES);
     let row = Along::Rows(classes as u64);
     k.read("logits", Elem::Scalar, Operand::X, total).along(row);
     k.read("labels", Elem::Word, Operand::Saved, m as u64).along(Along::Rows(1));
+    if scaled {
+        k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
+    }
     k.write("loss", Elem::Scalar, Operand::Y, m as u64).along(Along::Rows(1));
     k.write("dlogits", Elem::Scalar, Operand::Dx, total).along(row);
     k.cut.rows = u64::from(LANES);
@@ -39,23 +47,92 @@ pub fn softmax_cross_entropy(m: usize, classes: usize, caps: &Caps) -> Result<Pl
     Ok(plan)
 }
 
+/// What one update is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SgdRequest {
+    /// Parameters.
+    pub elements: usize,
+    /// Learning rate.
+    pub rate: f32,
+    /// Momentum.
+    pub momentum: f32,
+    /// The gradient is that of a scaled loss.
+    pub scaled: bool,
+    /// The parameters are also stored in the type of the operand copy.
+    pub copy: bool,
+    /// In which types the operands are stored.
+    pub storage: Storage,
+}
+
 /// velocity (operand y) = momentum · velocity + gradient (operand dw); parameter (operand w) −= rate · velocity.
-pub fn sgd(elements: usize, rate: f32, momentum: f32, caps: &Caps) -> Result<Plan> {
-    let total = shape::elements(Operand::W, &[elements])?;
+pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
+    request.storage.check()?;
+    let total = shape::elements(Operand::W, &[request.elements])?;
     let mut plan = Plan::default();
     if total == 0 {
         return Ok(plan);
     }
-    let mut k = Builder::new(KernelFile::Sgd);
-    k.flag("LANES", LANES);
-    k.read("gradient", Elem::Scalar, Operand::Dw, total).along(Along::Rows(1));
-    k.write("parameter", Elem::Scalar, Operand::W, total).along(Along::Rows(1));
-    k.write("velocity", Elem::Scalar, Operand::Y, total).along(Along::Rows(1));
-    k.cut.rows = u64::from(LANES);
-    k.cut.work = u64::from(LANES) * ELEMENT;
+    let (width, elem) = if aligned && total.is_multiple_of(4) { (4, Elem::Four) } else { (1, Elem::Scalar) };
+    let mut k = Builder::storing(KernelFile::Sgd, request.storage, caps);
+    k.flag("LANES", LANES).on("WIDE", width == 4);
+    k.read("gradient", elem, Operand::Dw, total).along(Along::Rows(1));
+    if request.scaled {
+        k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
+    }
+    k.write("parameter", elem, Operand::W, total).along(Along::Rows(1));
+    k.write("velocity", elem, Operand::Y, total).along(Along::Rows(1));
+    if request.copy {
+        k.flag("COPY", 1).write("copy", elem, Operand::Copy, total).along(Along::Rows(1));
+    }
+    k.cut.rows = u64::from(LANES) * width;
+    k.cut.work = k.cut.rows * ELEMENT;
     k.params.rows = total as u32;
-    k.params.p = [rate, momentum];
-    k.params.tiles = workgroups(total.div_ceil(u64::from(LANES)))?;
+    k.params.p = [request.rate, request.momentum];
+    k.params.tiles = workgroups(total.div_ceil(k.cut.rows))?;
+    plan.dispatches.push(k.build());
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
+}
+
+/// What becomes of a loss scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossScaleRequest {
+    /// Elements of the gradient.
+    pub elements: usize,
+    /// The scale is multiplied by this after `interval` good steps in a row.
+    pub growth: f32,
+    /// And by this after a step with a gradient that is not finite.
+    pub backoff: f32,
+    /// Good steps in a row.
+    pub interval: u32,
+}
+
+/// The state of the loss scale (operand loss_scale) after a backward that gave the gradient (operand dw).
+pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
+    let total = shape::elements(Operand::Dw, &[request.elements])?;
+    let mut plan = Plan::default();
+    let chunk = total.div_ceil(1024).max(1024);
+    let parts = total.div_ceil(chunk);
+    if parts > 0 {
+        let mut k = Builder::new(KernelFile::NonFinite);
+        k.flag("LANES", LANES);
+        k.read("gradient", Elem::Scalar, Operand::Dw, total).along(Along::Rows(1));
+        k.write("partials", Elem::Scalar, Operand::Partials, parts);
+        k.cut.rows = chunk;
+        k.cut.work = chunk * ELEMENT;
+        k.params.rows = total as u32;
+        k.params.chunk = chunk as u32;
+        k.params.tiles = workgroups(parts)?;
+        plan.dispatches.push(k.build());
+    }
+    let mut k = Builder::new(KernelFile::LossScale);
+    k.flag("LANES", LANES);
+    k.read("partials", Elem::Scalar, Operand::Partials, parts);
+    k.write("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
+    k.params.rows = parts as u32;
+    k.params.chunk = request.interval;
+    k.params.p = [request.growth, request.backoff];
+    k.params.tiles = 1;
     plan.dispatches.push(k.build());
     pieces::cut(&mut plan, caps)?;
     Ok(plan)

@@ -105,7 +105,7 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
     (0..5usize, 0..5usize, 0..5usize, with_source(), choices, saved, any::<u64>()).prop_map(
         |(m, n, k, (activation, alpha), (out_in, bias, residual), saved, seed)| {
             let layout = if out_in { WeightLayout::OutIn } else { WeightLayout::InOut };
-            (AffineRequest { m, n, k, layout, activation, alpha, bias, residual, saved }, seed)
+            (AffineRequest { layout, alpha, bias, residual, saved, ..AffineRequest::new(m, n, k, activation) }, seed)
         },
     )
 }

@@ -2,7 +2,7 @@
 //! sizes and offsets, every kind of operand, as many layers in a dispatch as fit.
 
 use elbow::{
-    Activation, AlphaSource, Error, Gpu, Operand, Road, Saved, Tensor, View, Want, WeightLayout,
+    Activation, AlphaSource, Dtype, Error, Gpu, Operand, Road, Saved, Tensor, View, Want, WeightLayout,
     affine::{Backward, ChainBelow, Forward, Gradient},
     cpu::{
         ForwardInputs,
@@ -387,4 +387,51 @@ fn what_does_not_fit_is_named() {
     // An empty batch is a batch.
     let (x, w, y) = (zeros(&[0, 5, 4]), zeros(&[0, 2, 4]), zeros(&[0, 5, 2]));
     assert!(Forward::new(Activation::RELU, &x, &w, &y).plan(gpu).unwrap().dispatches.is_empty());
+}
+
+/// Layers of an odd number of elements share a word.
+#[test]
+fn layers_in_bf16_that_begin_in_the_middle_of_a_word() {
+    let gpu = gpu();
+    let (layers, m, n, k) = (5, 3, 3, 5);
+    let mut numbers = Numbers::new(3);
+    let mut integers = |len: usize| -> Vec<f32> { (0..len).map(|_| numbers.integer(4)).collect() };
+    let (x, w, dy) = (integers(layers * m * k), integers(layers * n * k), integers(layers * m * n));
+    // Small integers are numbers of bf16: the upper half of their bits. The last half word belongs to nobody.
+    let packed = |values: &[f32]| {
+        let halves: Vec<u32> = values.iter().map(|v| v.to_bits() >> 16).chain([0x7fc1]).collect();
+        let words: Vec<u32> = halves.chunks_exact(2).map(|pair| pair[0] | pair[1] << 16).collect();
+        gpu.upload_words(&words, &[words.len()]).unwrap()
+    };
+    let unpacked = |tensor: &Tensor, len: usize| -> Vec<f32> {
+        let words = gpu.download_words(tensor).unwrap();
+        let halves: Vec<u32> = words.iter().flat_map(|w| [w & 0xffff, w >> 16]).collect();
+        assert_eq!(halves[len], 0x7fc1, "what lies behind");
+        halves[..len].iter().map(|h| f32::from_bits(h << 16)).collect()
+    };
+    let (tx, tw, tdy) = (packed(&x), packed(&w), packed(&dy));
+    let (ty, tdx) = (packed(&vec![f32::NAN; layers * m * n]), packed(&vec![f32::NAN; layers * m * k]));
+    let (xs, ws, ys) = ([layers, m, k], [layers, n, k], [layers, m, n]);
+    let (vx, vw) = (tx.view_as(&xs).of(Dtype::Bf16), tw.view_as(&ws).of(Dtype::Bf16));
+    let forward = Forward::new(Activation::IDENTITY, vx, vw, ty.view_as(&ys).of(Dtype::Bf16));
+    let dx = Gradient::overwrite(tdx.view_as(&xs).of(Dtype::Bf16));
+    let dy_view = tdy.view_as(&ys).of(Dtype::Bf16);
+    let backward = Backward { w: Some(vw), dx, ..Backward::new(Activation::IDENTITY, Saved::None, dy_view) };
+    gpu.submit_pass(|pass| {
+        forward.record(gpu, &mut *pass)?;
+        backward.record(gpu, pass)
+    })
+    .unwrap();
+    let (y, dx) = (unpacked(&ty, layers * m * n), unpacked(&tdx, layers * m * k));
+    for row in 0..layers * m {
+        let weight = |n_: usize, k_: usize| w[(row / m * n + n_) * k + k_];
+        for col in 0..n {
+            let sum: f32 = (0..k).map(|i| x[row * k + i] * weight(col, i)).sum();
+            assert_eq!(y[row * n + col], sum, "y, row {row}, column {col}");
+        }
+        for col in 0..k {
+            let sum: f32 = (0..n).map(|i| dy[row * n + i] * weight(i, col)).sum();
+            assert_eq!(dx[row * k + col], sum, "dx, row {row}, column {col}");
+        }
+    }
 }

@@ -110,7 +110,7 @@ fn lost_for_good(gpu: &Gpu, layer: &Layer) {
     let sgd = |t: &Tensor, other: &Tensor, third: &Tensor| -> Result<()> {
         let shape = [3];
         let [parameter, gradient, velocity] = [t, other, third].map(|t| elbow::View::new(t.buffer(), &shape));
-        let call = elbow::train::Sgd { parameter, gradient, velocity, rate: 0.1, momentum: 0.9 };
+        let call = elbow::train::Sgd { momentum: 0.9, ..elbow::train::Sgd::new(parameter, gradient, velocity, 0.1) };
         gpu.submit(|e| call.record(gpu, e))
     };
     let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());

@@ -1,7 +1,7 @@
 //! One case on the device: its operands, the two calls, and the comparison.
 
 use elbow::{
-    AlphaSource, Error, Gpu, Operand, Saved, Want,
+    AlphaSource, Dtype, Error, Gpu, Operand, Saved, Want,
     affine::{Backward, ChainBelow, Forward, Gradient},
     cpu::{ForwardInputs, reference::BackwardInputs},
     request::{AffineRequest, Below},
@@ -10,7 +10,7 @@ use elbow::{
 
 use crate::{
     Numbers,
-    batch::{Arena, Batch, Buffers, Results, Span, UNWRITTEN},
+    batch::{Arena, Batch, Buffers, Results, Span},
     bound::{self, Expected, at_channel, weight_shape},
     spec::{Data, Spec},
     ulp::ulp_of,
@@ -95,6 +95,10 @@ impl Operands {
             alpha_below: fill(spec.below.map_or(0, |b| alphas(b.alpha, k)), 2),
             before: Default::default(),
         };
+        let stored = [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
+        for v in stored.into_iter().chain([&mut operands.z_below]).flatten() {
+            *v = spec.dtype.round(*v);
+        }
         // Powers of two, either sign, and zero, where the data is exact; otherwise parameters that every row accepts.
         let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
         operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
@@ -102,6 +106,7 @@ impl Operands {
         let lengths = [m * k, n * k, n, operands.alpha.len(), m * n, k, operands.alpha_below.len()];
         for (i, len) in lengths.into_iter().enumerate() {
             operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
+            operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));
         }
         match spec.data {
             Data::Huge if m * k > 0 => {
@@ -151,30 +156,31 @@ impl Case {
         let AffineRequest { m, n, k, .. } = spec.forward;
         let operands = Operands::new(&spec);
         let s = spec.misalign;
+        let dtype = spec.dtype;
         let saved_below = match spec.below {
-            None => batch.input(&[], s),
-            Some(below) => saved_of(&operands, k, &below, s, batch),
+            None => batch.input(&[], s, dtype),
+            Some(below) => saved_of(&operands, k, &below, s, dtype, batch),
         };
-        let saved_words = match spec.saved() {
+        let saved_len = match spec.saved() {
             Saved::Z => m * n,
             Saved::Mask => m * n.div_ceil(32),
             _ => 0,
         };
         let spans = Spans {
-            x: batch.input(&operands.x, s),
-            w: batch.input(&operands.w, s),
-            b: batch.input(&operands.b, s),
-            alpha: batch.input(&operands.alpha, s),
-            residual: batch.input(&operands.residual, s),
-            dy: batch.input(&operands.dy, s),
+            x: batch.input(&operands.x, s, dtype),
+            w: batch.input(&operands.w, s, dtype),
+            b: batch.input(&operands.b, s, dtype),
+            alpha: batch.input(&operands.alpha, s, Dtype::F32),
+            residual: batch.input(&operands.residual, s, dtype),
+            dy: batch.input(&operands.dy, s, dtype),
             saved_below,
-            alpha_below: batch.input(&operands.alpha_below, s),
-            y: batch.output(Arena::Mid, m * n, s),
-            saved: batch.output(Arena::Mid, saved_words, s),
+            alpha_below: batch.input(&operands.alpha_below, s, Dtype::F32),
+            y: batch.output(Arena::Mid, m * n, s, dtype),
+            saved: batch.output(Arena::Mid, saved_len, s, if spec.saved() == Saved::Z { dtype } else { Dtype::F32 }),
             gradients: std::array::from_fn(|i| match spec.wants()[i] {
-                Want::No => batch.output(Arena::Out, 0, s),
-                Want::Overwrite => batch.output(Arena::Out, operands.before[i].len(), s),
-                Want::Accumulate => batch.accumulated(&operands.before[i], s),
+                Want::No => batch.output(Arena::Out, 0, s, Dtype::F32),
+                Want::Overwrite => batch.output(Arena::Out, operands.before[i].len(), s, spec.stored(OUTPUTS[i])),
+                Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i])),
             }),
         };
         Case { spec, operands, spans }
@@ -245,23 +251,22 @@ impl Case {
     pub(crate) fn check(&self, results: &Results) -> Result<Fraction, String> {
         let spec = &self.spec;
         let forward = bound::forward(spec, &self.operands).map_err(|e| e.to_string())?;
-        let mut worst = self.compare("y", results.values(self.spans.y), &forward.y, None)?;
+        let mut worst = self.compare("y", results, self.spans.y, &forward.y, None)?;
         let mut z = None;
         match spec.saved() {
             Saved::Z => {
-                let saved = results.values(self.spans.saved);
-                worst = larger(worst, self.compare("z", saved, &forward.z, None)?);
-                z = Some(saved);
+                worst = larger(worst, self.compare("z", results, self.spans.saved, &forward.z, None)?);
+                z = Some(results.values(self.spans.saved));
             }
             Saved::Mask if spec.data == Data::Integers => {
                 self.check_mask(results.words(self.spans.saved), &forward.z)?
             }
             _ => {}
         }
-        let gradients = bound::backward(spec, &self.operands, z).map_err(|e| e.to_string())?;
+        let gradients = bound::backward(spec, &self.operands, z.as_deref()).map_err(|e| e.to_string())?;
         for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
-            let got = results.values(self.spans.gradients[i]);
-            worst = larger(worst, self.compare(OUTPUTS[i].name(), got, expected, Some(&self.operands.before[i]))?);
+            let (name, span) = (OUTPUTS[i].name(), self.spans.gradients[i]);
+            worst = larger(worst, self.compare(name, results, span, expected, Some(&self.operands.before[i]))?);
         }
         Ok(worst)
     }
@@ -281,23 +286,27 @@ impl Case {
     fn compare(
         &self,
         name: &str,
-        got: &[f32],
+        results: &Results,
+        span: Span,
         expected: &Expected,
         before: Option<&[f32]>,
     ) -> Result<Fraction, String> {
+        let got = results.values(span);
         if got.len() != expected.value.len() {
             return Err(format!("{name} has {} elements, expected {}", got.len(), expected.value.len()));
         }
         let mut worst = (0.0, String::new());
         for (i, &value) in got.iter().enumerate() {
             let start = before.map_or(0.0, |before| f64::from(before[i]));
-            let right = expected.value[i] + start;
-            if value.to_bits() == UNWRITTEN {
+            let exact = expected.value[i] + start;
+            // What is exact is rounded once, when it is stored.
+            let right = if expected.bound[i] == 0.0 { f64::from(span.dtype().round(exact as f32)) } else { exact };
+            if results.is_unwritten(span, i) {
                 return Err(format!("{name}[{i}] was never written, expected {right}"));
             }
             let bound = match expected.bound[i] {
                 0.0 => 0.0,
-                bound => bound + ulp_of(right),
+                bound => bound + ulp_of(right) + rounding(span.dtype(), right.abs() + bound),
             };
             let error = (f64::from(value) - right).abs();
             // A NaN is never within a finite bound.
@@ -312,18 +321,22 @@ impl Case {
     }
 }
 
+fn rounding(dtype: Dtype, v: f64) -> f64 {
+    if dtype == Dtype::F32 { 0.0 } else { dtype.rounding(v) }
+}
+
 fn larger(a: Fraction, b: Fraction) -> Fraction {
     if b.0 > a.0 { b } else { a }
 }
 
 /// What the layer below would have saved.
-fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, batch: &mut Batch) -> Span {
+fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, dtype: Dtype, batch: &mut Batch) -> Span {
     let z = &operands.z_below;
     let at = |i: usize| at_channel(below.activation, below.alpha, &operands.alpha_below, i % k);
     match below.saved {
         Saved::Y => {
             let y: Vec<f32> = z.iter().enumerate().map(|(i, &z)| at(i).value(f64::from(z)) as f32).collect();
-            batch.input(&y, misalign)
+            batch.input(&y, misalign, dtype)
         }
         Saved::Mask => {
             let words = k.div_ceil(32);
@@ -333,6 +346,6 @@ fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, batch
             }
             batch.input_words(&mask, misalign)
         }
-        _ => batch.input(z, misalign),
+        _ => batch.input(z, misalign, dtype),
     }
 }

@@ -1,8 +1,9 @@
 //! One case as plain data: a fused layer, forward and backward, with everything that can be asked of it.
 
 use elbow::{
-    Activation, AlphaSource, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Dtype, Operand, Road, Saved, Want, WeightLayout,
     activation::rows,
+    dtype::Storage,
     plan::Pin,
     request::{AffineRequest, Below, Gradients},
 };
@@ -44,6 +45,8 @@ pub struct Spec {
     pub misalign: usize,
     /// What the operands hold.
     pub data: Data,
+    /// In which type x, w, b, the residual, y, z, dy, dx and the gradient of the residual are stored.
+    pub dtype: Dtype,
     /// All operands in one buffer.
     pub shared: bool,
     /// Of the random numbers.
@@ -61,6 +64,7 @@ impl Spec {
             pin: Pin::default(),
             misalign: 0,
             data: Data::Normal,
+            dtype: Dtype::F32,
             shared: false,
             seed: 0,
         }
@@ -84,8 +88,15 @@ impl Spec {
         [g.x, g.w, g.b, g.alpha, g.residual, db, dalpha]
     }
 
+    /// In which type an operand is stored.
+    pub(crate) fn stored(&self, operand: Operand) -> Dtype {
+        Storage::all(self.dtype).of(operand)
+    }
+
     fn is_legal(&self) -> bool {
-        self.forward.resolve_saved(self.gradients.alpha.wanted()).is_ok()
+        // Numbers of other kinds are beyond f16, or cancel to nothing but its rounding.
+        let fits = self.dtype == Dtype::F32 || matches!(self.data, Data::Integers | Data::Normal);
+        fits && self.forward.resolve_saved(self.gradients.alpha.wanted()).is_ok()
     }
 }
 
@@ -172,6 +183,7 @@ fn any(
             },
             misalign: 0,
             data,
+            dtype: numbers.pick(&[Dtype::F32, Dtype::F32, Dtype::F16, Dtype::Bf16]),
             shared: false,
             seed: numbers.seed(),
         };

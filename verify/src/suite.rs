@@ -3,7 +3,7 @@
 use std::{fmt, time::Instant};
 
 use elbow::{
-    Activation, AlphaSource, Gpu, Road, Saved,
+    Activation, AlphaSource, Dtype, Gpu, Road, Saved,
     activation::rows,
     plan::{Form, Pin, TILES},
 };
@@ -182,8 +182,9 @@ fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
     let tiles = tiles(gpu);
     match size {
         Size::Quick => {
-            let specs: Vec<Spec> =
-                (0..4).map(|i| Spec { pin: quick_pin(i), ..any_exact(&mut numbers, i, &tiles) }).collect();
+            let dtypes = [Dtype::F32, Dtype::F16, Dtype::F32, Dtype::Bf16];
+            let spec = |(i, dtype)| Spec { pin: quick_pin(i), dtype, ..any_exact(&mut numbers, i, &tiles) };
+            let specs: Vec<Spec> = dtypes.into_iter().enumerate().map(spec).collect();
             sized(&specs, 16, &mut numbers)
         }
         Size::Full => {

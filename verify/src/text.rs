@@ -70,6 +70,7 @@ impl fmt::Display for Spec {
         say("splits", &self.pin.splits.map_or(String::new(), |s| s.to_string()), "")?;
         say("misalign", &self.misalign.to_string(), "0")?;
         say("data", self.data.word(), "normal")?;
+        say("dtype", self.dtype.name(), "f32")?;
         say("shared", self.shared.word(), "no")?;
         say("seed", &self.seed.to_string(), "0")
     }
@@ -105,9 +106,10 @@ impl FromStr for Spec {
                 "splits" => spec.pin.splits = Some(number(value)?),
                 "misalign" => spec.misalign = number(value)?,
                 "data" => spec.data = Data::read(value)?,
+                "dtype" => spec.dtype = value.parse()?,
                 "shared" => spec.shared = bool::read(value)?,
                 "seed" => spec.seed = number(value)?,
-                _ => return Err(bad("a key such as m, n, k, activation, saved, dx, tile, data, seed", key)),
+                _ => return Err(bad("a key such as m, n, k, activation, saved, dx, tile, data, dtype, seed", key)),
             }
         }
         Ok(spec)

@@ -45,7 +45,6 @@ fn text_that_is_no_kernel_is_an_error() {
     let kernel = elbow::kernel::Kernel {
         file: elbow::kernel::KernelFile::ProductDirect,
         activation: None,
-        dtype: elbow::dtype::Dtype::F32,
         flags: Default::default(),
         slots: Vec::new(),
     };

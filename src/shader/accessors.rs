@@ -1,0 +1,139 @@
+//! One binding and its accessors. Kernels touch storage through these alone: the offset of an operand in its buffer, the
+//! layer of a batch, the width of its vectors, the type it is stored in, and reading in place are settled here, once. To a kernel every number
+//! is an f32.
+//!
+//! - `NAME_at(i)`, `NAME_put(i, v)`: element i.
+//! - `NAME_at4(i)`, `NAME_put4(i, v)`: elements i to i + 3; where the binding is in groups of four, i is a multiple of 4.
+//! - `NAME_item(i)`, `NAME_set(i, v)`: what the binding is made of, an element or a group of four.
+
+use std::fmt::Write as _;
+
+use super::Binding;
+use crate::{
+    dtype::Dtype,
+    kernel::{Elem, Slot},
+};
+
+/// How an element lies in the binding.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// As a WGSL type of its own.
+    Plain(&'static str),
+    /// As f16, where the device has it.
+    Native,
+    /// Two in a word.
+    Packed(Dtype),
+}
+
+impl Form {
+    fn of(slot: &Slot, native: bool) -> Self {
+        match (slot.elem, slot.dtype) {
+            (Elem::Word, _) => Form::Plain("u32"),
+            (_, Dtype::F32) => Form::Plain("f32"),
+            (_, Dtype::F16) if native => Form::Native,
+            (_, dtype) => Form::Packed(dtype),
+        }
+    }
+
+    /// The number in the bits, and the other way round.
+    fn decoded(self, cell: &str) -> String {
+        match self {
+            Form::Plain(_) => cell.to_owned(),
+            Form::Native => format!("f32({cell})"),
+            Form::Packed(dtype) => format!("{dtype}_value({cell} & 0xffffu)"),
+        }
+    }
+
+    fn encoded(self, v: &str) -> String {
+        match self {
+            Form::Plain(_) => v.to_owned(),
+            // The conversion of WGSL may round as it likes: what it is given is a number of f16 already.
+            Form::Native => format!("f16(f16_value(f16_bits({v})))"),
+            Form::Packed(dtype) => format!("{dtype}_bits({v})"),
+        }
+    }
+}
+
+pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool, batched: bool, text: &mut String) {
+    let Slot { role, written, elem, within, .. } = *slot;
+    let form = Form::of(slot, native);
+    let packed = matches!(form, Form::Packed(_));
+    // Two invocations may write the two halves of one word. Each clears and sets its own bits, whatever the other does.
+    let atomic = packed && elem == Elem::Scalar && (written || within.is_some());
+    if within.is_none() {
+        let access = if written || binding == Binding::Shared { "read_write" } else { "read" };
+        let item = match (form, elem) {
+            (Form::Plain(scalar), Elem::Scalar | Elem::Word) => scalar.to_owned(),
+            (Form::Plain(scalar), Elem::Four) => format!("vec4<{scalar}>"),
+            (Form::Native, Elem::Four) => "vec4<f16>".into(),
+            (Form::Native, _) => "f16".into(),
+            (Form::Packed(_), Elem::Four) => "vec2<u32>".into(),
+            (Form::Packed(_), _) if atomic => "atomic<u32>".into(),
+            (Form::Packed(_), _) => "u32".into(),
+        };
+        let _ = writeln!(text, "@group(0) @binding({}) var<storage, {access}> {role}: array<{item}>;", index + 1);
+    }
+    let array = within.unwrap_or(role);
+    let number = if elem == Elem::Word { "u32" } else { "f32" };
+    let slot_at = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
+    let layer = if batched { format!(" + entry * P.step{slot_at}") } else { String::new() };
+    let place = format!("let j = P.at{slot_at}{layer} + i;");
+    let word = |word: &str| match atomic {
+        true => format!("atomicLoad(&{word})"),
+        false => word.to_owned(),
+    };
+    let cell = match (packed, elem) {
+        (false, Elem::Four) => format!("{array}[j >> 2u][j & 3u]"),
+        (false, _) => format!("{array}[j]"),
+        (true, Elem::Four) => format!("({array}[j >> 2u][(j >> 1u) & 1u] >> ((j & 1u) << 4u))"),
+        (true, _) => format!("({} >> ((j & 1u) << 4u))", word(&format!("{array}[j >> 1u]"))),
+    };
+    let _ = writeln!(text, "fn {role}_at(i: u32) -> {number} {{ {place} return {}; }}", form.decoded(&cell));
+    match (elem, packed) {
+        (Elem::Word, _) => {}
+        (Elem::Scalar, _) => {
+            let four = [0, 1, 2, 3].map(|q| format!("{role}_at(i + {q}u)")).join(", ");
+            let _ = writeln!(text, "fn {role}_at4(i: u32) -> vec4<f32> {{ return vec4<f32>({four}); }}");
+            let _ = writeln!(text, "fn {role}_item(i: u32) -> f32 {{ return {role}_at(i); }}");
+        }
+        (Elem::Four, packed) => {
+            let four = match packed {
+                false => format!("return vec4<f32>({array}[j >> 2u]);"),
+                true => {
+                    let lanes =
+                        ["w.x", "(w.x >> 16u)", "w.y", "(w.y >> 16u)"].map(|cell| form.decoded(cell)).join(", ");
+                    format!("let w = {array}[j >> 2u]; return vec4<f32>({lanes});")
+                }
+            };
+            let _ = writeln!(text, "fn {role}_at4(i: u32) -> vec4<f32> {{ {place} {four} }}");
+            let _ = writeln!(text, "fn {role}_item(i: u32) -> vec4<f32> {{ return {role}_at4(i); }}");
+        }
+    }
+    if !written {
+        return;
+    }
+    let one = form.encoded("v");
+    let put = match (elem, packed) {
+        (Elem::Four, true) => None,
+        (_, false) => Some(format!("{cell} = {one};")),
+        (_, true) => Some(format!(
+            "let shift = (j & 1u) << 4u; atomicAnd(&{array}[j >> 1u], ~(0xffffu << shift)); \
+             atomicOr(&{array}[j >> 1u], {one} << shift);"
+        )),
+    };
+    if let Some(put) = put {
+        let _ = writeln!(text, "fn {role}_put(i: u32, v: {number}) {{ {place} {put} }}");
+    }
+    if elem == Elem::Four {
+        let [x, y, z, w] = ["v.x", "v.y", "v.z", "v.w"].map(|lane| form.encoded(lane));
+        let four = match form {
+            Form::Plain(_) => "v".to_owned(),
+            Form::Native => format!("vec4<f16>({x}, {y}, {z}, {w})"),
+            Form::Packed(_) => format!("vec2<u32>({x} | ({y} << 16u), {z} | ({w} << 16u))"),
+        };
+        let _ = writeln!(text, "fn {role}_put4(i: u32, v: vec4<f32>) {{ {place} {array}[j >> 2u] = {four}; }}");
+        let _ = writeln!(text, "fn {role}_set(i: u32, v: vec4<f32>) {{ {role}_put4(i, v); }}");
+    } else if elem == Elem::Scalar {
+        let _ = writeln!(text, "fn {role}_set(i: u32, v: f32) {{ {role}_put(i, v); }}");
+    }
+}
