@@ -21,11 +21,12 @@ use criterion::{BenchmarkGroup, SamplingMode, Throughput, criterion_group, crite
 use elbow::{Activation, Dtype, plan::Pin};
 use elbow_measure::{Device, Layer, Part, Shape};
 
-const SHAPES: [Shape; 5] = [
+const SHAPES: [Shape; 6] = [
     Shape { m: 64, k: 256, n: 256 },
     Shape { m: 256, k: 512, n: 512 },
     Shape { m: 512, k: 1024, n: 1024 },
     Shape { m: 1, k: 1024, n: 1024 },
+    Shape { m: 8, k: 1024, n: 1024 },
     Shape { m: 1024, k: 1024, n: 4096 },
 ];
 

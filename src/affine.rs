@@ -2,6 +2,13 @@
 //!
 //! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]`,
 //! residual and y `[.., N]`. Everything is recorded into the caller's encoder or pass; nothing is submitted.
+//!
+//! Many layers of one shape are one call: w `[E, N, K]` (or `[E, K, N]`) says that there are E of them, each with operands of
+//! its own, and every operand begins with E: x `[E, .., K]`, b `[E, N]`, alpha `[E]` or `[E, N]`, residual and y `[E, .., N]`, what was
+//! saved, and the gradients. Each layer gets the bits that a call of its own would give it, where that call's operands are
+//! aligned as the batch's are. A call of backward without w says E by dw.
+
+mod batch;
 
 pub use crate::operands::Gradient;
 use crate::{
@@ -65,8 +72,13 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// The request that the operands' shapes make; an error names the operand that does not fit.
+    /// The request that the operands' shapes make, in a batch that of one layer; an error names the operand that does not fit.
     pub fn request(&self) -> Result<AffineRequest> {
+        let (batch, one) = self.one()?;
+        one.request_of_one().map_err(|error| batch::said_of_each(batch, error))
+    }
+
+    fn request_of_one(&self) -> Result<AffineRequest> {
         let (m, k) = shape::rows_and_columns(Operand::X, self.x.shape)?;
         let n = weight_n(self.w, self.layout, k)?;
         expect_rows(Operand::Y, self.y, m, n)?;
@@ -104,7 +116,9 @@ impl<'a> Forward<'a> {
     /// What will run.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
         let in_place = self.residual.is_some_and(|r| r.same_memory(&self.y));
-        plan::forward(&self.request()?, self.operands().aligned(), in_place, &gpu.caps(), &self.pin)
+        let layers = self.one()?.0.map_or(1, |batch| batch.0);
+        let aligned = self.operands().aligned();
+        plan::forward_batch(layers, &self.request()?, aligned, in_place, &gpu.caps(), &self.pin)
     }
 }
 
@@ -195,8 +209,13 @@ impl<'a> Backward<'a> {
         }
     }
 
-    /// The request that the operands' shapes make.
+    /// The request that the operands' shapes make, in a batch that of one layer.
     pub fn request(&self) -> Result<BackwardRequest> {
+        let (batch, one) = self.one()?;
+        one.request_of_one().map_err(|error| batch::said_of_each(batch, error))
+    }
+
+    fn request_of_one(&self) -> Result<BackwardRequest> {
         let (m, n) = shape::rows_and_columns(Operand::Dy, self.dy.shape)?;
         let k = self.in_features(n)?;
         if let Some(x) = self.x {
@@ -303,7 +322,9 @@ impl<'a> Backward<'a> {
 
     /// What will run.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        plan::backward(&self.request()?, self.operands().aligned(), &gpu.caps(), &self.pin)
+        let layers = self.one()?.0.map_or(1, |batch| batch.0);
+        let aligned = self.operands().aligned();
+        plan::backward_batch(layers, &self.request()?, aligned, &gpu.caps(), &self.pin)
     }
 }
 

@@ -15,6 +15,8 @@ pub enum KernelFile {
     ProductStaged,
     /// A product whose lanes share the rows of A by subgroup broadcast: software adapters with subgroups of 8.
     ProductBroadcast,
+    /// A product of few rows whose lanes lie along the reduction: real GPUs.
+    ProductAcross,
     /// Second stage of split-K: sums the partial products in order, then the epilogue.
     SplitSum,
     /// dz = dy ⊙ act'(z), with the column sums for db and dα on the way; alone, the elementwise backward.
@@ -37,10 +39,11 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 12] = [
+    pub const ALL: [KernelFile; 13] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
+        KernelFile::ProductAcross,
         KernelFile::SplitSum,
         KernelFile::LocalGradient,
         KernelFile::ColumnSum,
@@ -72,6 +75,7 @@ impl KernelFile {
             KernelFile::ProductDirect => row!("product_direct"),
             KernelFile::ProductStaged => row!("product_staged"),
             KernelFile::ProductBroadcast => row!("product_broadcast"),
+            KernelFile::ProductAcross => row!("product_across"),
             KernelFile::SplitSum => row!("split_sum"),
             KernelFile::LocalGradient => row!("local_gradient"),
             KernelFile::ColumnSum => row!("column_sum"),
@@ -160,7 +164,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// The parameter block of every kernel, binding 0: 96 bytes, the same layout as `struct Params` in
+/// The parameter block of every kernel, binding 0: 128 bytes, the same layout as `struct Params` in
 /// `shaders/shared/params.wgsl` (compared by reflection in a test).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -189,9 +193,13 @@ pub struct Params {
     pub p: [f32; 2],
     /// Number of the first tile: not 0 where a long dispatch was cut into pieces.
     pub first: u32,
+    /// How many layers the dispatch is for: each has `tiles - first` tiles.
+    pub entries: u32,
     /// Nothing: WGSL aligns what follows to 16 bytes.
-    pub padding: [u32; 3],
+    pub padding: [u32; 2],
     /// What is added to an index of each slot to find its place in the binding: hosts may bind at any offset. Modulo 2³²:
     /// where the binding is a window that starts behind element 0, this is that window's start taken away.
     pub at: [u32; 8],
+    /// Elements of each slot from one layer to the next.
+    pub step: [u32; 8],
 }

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! x is `[.., K]`, W is `[N, K]` (or `[K, N]`), b is `[N]`, α a constant, `[1]` or `[N]`, y is `[.., N]`; all of it f32.
+//! Many layers of one shape are one call, each operand with their number in front: see [`affine`].
 //!
 //! # Three levels
 //!

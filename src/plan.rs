@@ -2,6 +2,7 @@
 //! printed, compared and tested without a GPU.
 
 mod affine;
+mod batch;
 mod choices;
 mod elementwise;
 mod pieces;
@@ -12,7 +13,7 @@ mod training;
 
 use std::fmt;
 
-pub use affine::{backward, forward};
+pub use batch::{backward, backward_batch, forward, forward_batch};
 pub use choices::{Choices, Form, Size};
 pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
@@ -172,6 +173,9 @@ impl fmt::Display for Plan {
         for (i, d) in self.dispatches.iter().enumerate() {
             let tiles = d.params.tiles - d.params.first;
             write!(f, "{i}: {tiles} × {}: rows {} cols {}", d.kernel, d.params.rows, d.params.cols)?;
+            if d.params.entries > 1 {
+                write!(f, ", of each of {} layers", d.params.entries)?;
+            }
             if d.params.first > 0 {
                 write!(f, ", from tile {} on", d.params.first)?;
             }
@@ -205,7 +209,7 @@ impl Builder {
     /// A kernel whose operands all are f32.
     fn new(file: KernelFile) -> Self {
         let kernel = Kernel { file, activation: None, flags: Flags::new(), slots: Vec::new() };
-        let params = Params { plane: 1, tiles_cols: 1, ..Params::default() };
+        let params = Params { plane: 1, tiles_cols: 1, entries: 1, ..Params::default() };
         let storage = Storage::default();
         Builder { kernel, storage, native_f16: false, params, uses: Vec::new(), cut: Cut::default() }
     }

@@ -50,7 +50,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     }
     text.push_str(include_str!("../shaders/shared/params.wgsl"));
     for (index, slot) in kernel.slots.iter().enumerate() {
-        accessors::declare(slot, index, binding, native, &mut text);
+        accessors::declare(slot, index, binding, native, kernel.flag("BATCHED") == 1, &mut text);
     }
     text.push_str(&template::expand(&functions, &kernel.flags).map_err(fail)?);
     let source = template::expand(&source, &kernel.flags).map_err(fail)?;

@@ -78,7 +78,7 @@ impl Gpu {
         let others = candidates.iter().copied().filter(|&tile| tile != usual);
         let mut timed: Vec<(usize, Duration)> = Vec::new();
         for tile in std::iter::once(usual).chain(others) {
-            if !TILES[tile].fits(&self.caps(), form.a_along_reduction()) {
+            if !TILES[tile].fits(&self.caps(), form) {
                 continue;
             }
             let prepared = product.prepare(self, tile)?;

@@ -54,13 +54,35 @@ fn the_device_decides_how_tiles_are_filled() {
     assert_eq!(files(&forward(512, 512, 256, &SOFTWARE)), [KernelFile::ProductBroadcast]);
     let no_subgroups = Caps { subgroup: 0, ..SOFTWARE };
     assert_eq!(files(&forward(512, 512, 256, &no_subgroups)), [KernelFile::ProductDirect]);
-    assert_eq!(forward(1, 1024, 64, &LAPTOP).dispatches[0].kernel.file, KernelFile::ProductDirect);
+    assert_eq!(forward(1, 1024, 64, &SOFTWARE).dispatches[0].kernel.file, KernelFile::ProductDirect);
+}
+
+#[test]
+fn few_rows_read_the_weight_along_the_reduction() {
+    let across = |plan: &Plan| plan.dispatches[0].kernel.file == KernelFile::ProductAcross;
+    for rows in 1..=16 {
+        let plan = forward(rows, 4096, 4096, &LAPTOP);
+        assert!(across(&plan), "{plan}");
+        // A power of two of rows is computed, no more than there are lanes that store.
+        assert_eq!(plan.dispatches[0].kernel.flag("ROWS") as usize, rows.next_power_of_two().min(8));
+        let wide = Caps { subgroup: 32, ..LAPTOP };
+        assert_eq!(forward(rows, 4096, 4096, &wide).dispatches[0].kernel.flag("SUBGROUP"), 1);
+        assert_eq!(plan.dispatches[0].kernel.flag("SUBGROUP"), 0);
+        // [in, out] weights have their neighbours across the reduction, and dx theirs along it.
+        let request =
+            AffineRequest { layout: WeightLayout::InOut, ..AffineRequest::new(rows, 256, 256, Activation::RELU) };
+        assert!(!across(&plan::forward(&request, true, false, &LAPTOP, &Pin::default()).unwrap()));
+        let backward = BackwardRequest { affine: request, ..backward(Activation::RELU, rows, 256, 256) };
+        let files = files(&planned(&backward, &LAPTOP));
+        assert_eq!(files.iter().filter(|f| **f == KernelFile::ProductAcross).count(), 1, "{files:?}");
+    }
+    assert!(!across(&forward(17, 4096, 4096, &LAPTOP)));
 }
 
 #[test]
 fn a_small_output_with_a_long_reduction_is_split() {
     let plan = forward(1, 64, 65_536, &LAPTOP);
-    assert_eq!(files(&plan), [KernelFile::ProductDirect, KernelFile::SplitSum]);
+    assert_eq!(files(&plan), [KernelFile::ProductAcross, KernelFile::SplitSum]);
     assert!(plan.scratch(Operand::Partials) > 0);
     // The splits cover the reduction, each a whole number of vec4.
     let first = &plan.dispatches[0].params;
@@ -172,6 +194,43 @@ fn equal_requests_make_equal_plans_and_plans_print() {
     assert!(text.contains("product_staged") && text.contains("scratch:"), "{text}");
 }
 
+#[test]
+fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
+    let request = backward(Activation::GELU_ERF, 8, 40, 24);
+    let pin = Pin::default();
+    let one = planned(&request, &LAPTOP);
+    let batch = |layers, caps: &Caps| plan::backward_batch(layers, &request, true, caps, &pin).unwrap();
+    assert_eq!(batch(1, &LAPTOP), one);
+    assert!(batch(0, &LAPTOP).dispatches.is_empty());
+    let many = batch(65, &LAPTOP);
+    assert_eq!(files(&many), files(&one));
+    for (many, one) in many.dispatches.iter().zip(&one.dispatches) {
+        assert_eq!((many.params.entries, many.params.tiles), (65, one.params.tiles));
+        assert_eq!(many.kernel.flag("BATCHED"), 1);
+        for (many, one) in many.uses.iter().zip(&one.uses) {
+            assert!(
+                many.len >= 64 * one.len && many.len <= 65 * one.len.max(one.origin + one.len) * 2,
+                "{many:?} {one:?}"
+            );
+        }
+    }
+    assert_eq!(many.scratch(Operand::Dz), 65 * 8 * 40);
+    // Less scratch, a shorter binding, less time: fewer layers to a dispatch, all of them somewhere.
+    let tight = Caps { max_scratch: one.scratch_bytes() * 10, ..LAPTOP };
+    let narrow = Caps { max_binding: 40 * 24 * 4 * 20, ..LAPTOP };
+    let slow = Caps { max_work: 65 * 8 * 40 * 24, ..LAPTOP };
+    for caps in [tight, narrow, slow] {
+        let plan = batch(65, &caps);
+        assert!(plan.dispatches.len() > many.dispatches.len(), "{plan}");
+        assert!(plan.scratch_bytes() <= 3 * caps.max_scratch);
+        let of = |file| plan.dispatches.iter().filter(move |d| d.kernel.file == file);
+        assert_eq!(of(KernelFile::LocalGradient).map(|d| d.params.entries).sum::<u32>(), 65, "{plan}");
+    }
+    let error =
+        plan::backward_batch(1 << 20, &request, true, &Caps { max_binding: 1 << 13, ..LAPTOP }, &pin).unwrap_err();
+    assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+}
+
 /// Anything that can be asked for is planned or refused, never a panic; and what is planned stays within bounds.
 mod any_request {
     use super::*;
@@ -240,6 +299,10 @@ mod any_request {
         })
     }
 
+    fn layers() -> impl Strategy<Value = usize> {
+        prop_oneof![4 => Just(1usize), 4 => 0..70usize, 1 => Just(1 << 20), 1 => Just(usize::MAX)]
+    }
+
     fn within_bounds(plan: &Plan, caps: &Caps) {
         assert!(plan.scratch_bytes() <= 3 * caps.max_scratch);
         for dispatch in &plan.dispatches {
@@ -247,7 +310,13 @@ mod any_request {
             assert!(dispatch.kernel.slots.len() <= 7 && dispatch.params.tiles > 0, "{plan}");
             assert!(dispatch.params.plane > 0 && dispatch.params.tiles_cols > 0, "{plan}");
             assert!(dispatch.uses.iter().all(|u| u.len * 4 <= caps.max_binding), "{plan}");
-            assert!(elbow::shader::assemble(&dispatch.kernel, elbow::shader::Binding::Shared).is_ok());
+            let (each, entries) = (dispatch.params.tiles - dispatch.params.first, dispatch.params.entries);
+            assert!(entries > 0 && each.checked_mul(entries).is_some(), "{plan}");
+        }
+        // Many layers are many dispatches of a few kernels.
+        let kernels: std::collections::HashSet<_> = plan.dispatches.iter().map(|d| &d.kernel).collect();
+        for kernel in kernels {
+            assert!(elbow::shader::assemble(kernel, elbow::shader::Binding::Shared).is_ok());
         }
     }
 
@@ -255,17 +324,17 @@ mod any_request {
         #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn forward_is_planned_or_refused(request in affine(), aligned: bool, software: bool, pin in pin()) {
+        fn forward_is_planned_or_refused(request in affine(), aligned: bool, software: bool, pin in pin(), layers in layers()) {
             let caps = if software { SOFTWARE } else { LAPTOP };
-            if let Ok(plan) = plan::forward(&request, aligned, false, &caps, &pin) {
+            if let Ok(plan) = plan::forward_batch(layers, &request, aligned, false, &caps, &pin) {
                 within_bounds(&plan, &caps);
             }
         }
 
         #[test]
-        fn backward_is_planned_or_refused(request in any_backward(), aligned: bool, software: bool, pin in pin()) {
+        fn backward_is_planned_or_refused(request in any_backward(), aligned: bool, software: bool, pin in pin(), layers in layers()) {
             let caps = if software { SOFTWARE } else { LAPTOP };
-            if let Ok(plan) = plan::backward(&request, aligned, &caps, &pin) {
+            if let Ok(plan) = plan::backward_batch(layers, &request, aligned, &caps, &pin) {
                 within_bounds(&plan, &caps);
             }
         }

@@ -10,7 +10,7 @@ use elbow::{
     activation::rows,
     dtype::Storage,
     kernel::{Kernel, KernelFile, Params},
-    plan::{self, Caps, DeviceClass, Pin, Plan, TILES},
+    plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients},
     shader::{Binding, assemble},
 };
@@ -36,8 +36,12 @@ fn caps() -> Caps {
     Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Discrete) }
 }
 
+/// Subgroups that reduce in other ways: none, and those of most GPUs.
+const SUBGROUPS: [u32; 4] = [0, 16, 32, 64];
+
 const NARROW: [(Dtype, bool); 3] = [(Dtype::F16, false), (Dtype::F16, true), (Dtype::Bf16, false)];
 const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
+const LAYOUTS: [WeightLayout; 2] = [WeightLayout::OutIn, WeightLayout::InOut];
 const SAVED: [Saved; 4] = [Saved::Z, Saved::Y, Saved::Mask, Saved::None];
 
 /// The kernels of every plan for one activation and tile.
@@ -56,7 +60,7 @@ fn collect(
             kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel));
         }
     };
-    for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
+    for layout in LAYOUTS {
         for alpha in ALPHAS {
             for saved in SAVED {
                 for splits in [1, 2] {
@@ -109,6 +113,21 @@ fn every_kernel() -> Vec<Kernel> {
             }
         }
     }
+    for rows in [1, 2, 3, 8, 33] {
+        for (subgroup, layout, red) in SUBGROUPS.iter().flat_map(|s| LAYOUTS.map(|l| (*s, l, 32 + rows % 2))) {
+            let caps = Caps { subgroup, ..caps() };
+            let tile = TILES.iter().position(|t| t.stage == Stage::Across);
+            let affine =
+                AffineRequest { layout, saved: Saved::Mask, ..AffineRequest::new(rows, 33, red, Activation::RELU) };
+            let pin = Pin { tile, splits: Some(1), ..Pin::default() };
+            let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
+            let backward =
+                BackwardRequest { affine, gradients, road: Road::Prologue, upstream_is_dz: false, below: None };
+            let plans =
+                [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
+            kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
+        }
+    }
     // The narrow types, packed and native, on a tile of each kind.
     for stored in NARROW {
         for (tile, size) in [(0, 32), (0, 33), (3, 33), (5, 32), (8, 32)] {
@@ -156,6 +175,13 @@ fn every_kernel() -> Vec<Kernel> {
     kernels.extend(training.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
     let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
     kernels.sort_by_key(Kernel::to_string);
+    // Batches differ in the accessors and the number of the workgroup alone: a sample of every kernel.
+    let batched = kernels.iter().step_by(7).cloned().map(|mut kernel| {
+        kernel.flags.insert("BATCHED", 1);
+        kernel
+    });
+    let batched: Vec<Kernel> = batched.collect();
+    kernels.extend(batched);
     kernels
 }
 
@@ -225,7 +251,7 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     Ok(())
 }
 
-const PARAMS: [(&str, usize); 13] = [
+const PARAMS: [(&str, usize); 15] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("red", std::mem::offset_of!(Params, red)),
@@ -238,7 +264,9 @@ const PARAMS: [(&str, usize); 13] = [
     ("accumulate", std::mem::offset_of!(Params, accumulate)),
     ("p", std::mem::offset_of!(Params, p)),
     ("first", std::mem::offset_of!(Params, first)),
+    ("entries", std::mem::offset_of!(Params, entries)),
     ("at", std::mem::offset_of!(Params, at)),
+    ("step", std::mem::offset_of!(Params, step)),
 ];
 
 #[test]
@@ -296,7 +324,8 @@ fn tint_accepts_what_naga_accepts() {
     std::fs::create_dir_all(&folder).unwrap();
     let step = if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| v == "1") { 1 } else { 8 };
     let (mut seen, mut failures) = (0, Vec::new());
-    for kernel in every_kernel().iter().filter(|k| k.file != KernelFile::ProductBroadcast).step_by(step) {
+    let subgroups = |k: &Kernel| k.file == KernelFile::ProductBroadcast || k.flag("SUBGROUP") == 1;
+    for kernel in every_kernel().iter().filter(|k| !subgroups(k)).step_by(step) {
         let file = folder.join("kernel.wgsl");
         std::fs::write(&file, assemble(kernel, Binding::Exclusive).unwrap()).unwrap();
         match tint(&file) {

@@ -12,6 +12,8 @@ struct Params {
     accumulate: u32,
     p: vec2<f32>,
     first: u32,
+    entries: u32,
     at: array<vec4<u32>, 2>,
+    step: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> P: Params;

@@ -213,7 +213,7 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     }
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
-    let tiles = params.tiles - params.first;
+    let tiles = (params.tiles - params.first) * params.entries;
     params.grid_x = tiles.min(most);
     let grid = [params.grid_x, tiles.div_ceil(params.grid_x.max(1))];
     if grid[1] > most {

@@ -1,7 +1,7 @@
 //! The fused layer: forward in one dispatch, backward by one of two roads.
 
 use super::{
-    Caps, DeviceClass, Pin, Plan, pieces,
+    Caps, DeviceClass, Pin, Plan,
     product::{Epilogue, Local, Matrix, Product, Source, product},
     reduce::{self, ColumnPass},
 };
@@ -10,9 +10,8 @@ use crate::{
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Road, Saved, Want, WeightLayout},
 };
 
-/// The plan of y = act(x·Wᵀ + b; α) (+ residual). `aligned` says that every operand starts at a multiple of 16 bytes;
-/// `residual_in_place` that the residual and y are the same memory.
-pub fn forward(
+/// [`super::forward`], before it is cut.
+pub(super) fn forward(
     request: &AffineRequest,
     aligned: bool,
     residual_in_place: bool,
@@ -27,7 +26,6 @@ pub fn forward(
     }
     let epilogue = Epilogue::Forward { request, save: saved, residual_in_place, only_z: false };
     product(&mut plan, &forward_product(request), &epilogue, aligned, caps, pin)?;
-    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
@@ -42,8 +40,8 @@ fn forward_product(request: &AffineRequest) -> Product<'static> {
     }
 }
 
-/// The plan of every wanted gradient; `aligned` as for [`forward`].
-pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
+/// [`super::backward`], before it is cut.
+pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
     let affine = &request.affine;
     let wants = &request.gradients;
     affine.check_sizes()?;
@@ -125,7 +123,6 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
         let epilogue = Epilogue::Store { operand: Operand::Dw, want: wants.w, storage: affine.storage };
         product(&mut plan, &dw, &epilogue, aligned, caps, pin)?;
     }
-    pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 

@@ -41,7 +41,7 @@ pub struct Cut {
 pub(super) const ELEMENT: u64 = 48;
 
 /// At 100 ms each they would run for two hours.
-const MOST_PIECES: u64 = 1 << 16;
+pub(super) const MOST_PIECES: u64 = 1 << 16;
 
 /// Cuts what must be cut, and refuses what can't be: an operand within one binding, scratch within its bound.
 pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {

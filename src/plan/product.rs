@@ -120,19 +120,20 @@ pub(super) fn product(
 ) -> Result<()> {
     let Product { rows, cols, red, a, b } = product;
     let (&rows, &cols, &red) = (rows, cols, red);
+    let form = Form::new(a.along, b.along);
     let (tile, mut splits) = match pin.tile {
-        None => tile::choose(caps, rows, cols, red, Form::new(a.along, b.along)),
+        None => tile::choose(caps, rows, cols, red, form),
         Some(index) => {
             let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
                 what: "number of the pinned tile".into(),
                 asked: index as u64,
                 limit: TILES.len() as u64 - 1,
             })?;
-            // A tile that reads single rows can't serve a product whose A lies across the reduction.
-            if tile.fits(caps, a.along) {
+            // Some tiles can't serve a product whose operands lie across the reduction.
+            if tile.fits(caps, form) {
                 (tile, tile::splits(caps, &tile, rows, cols, red))
-            } else if tile.fits(caps, true) {
-                tile::choose(caps, rows, cols, red, Form::new(a.along, b.along))
+            } else if tile.fits(caps, Form::Nt) {
+                tile::choose(caps, rows, cols, red, form)
             } else {
                 return Err(Error::Unsupported {
                     what: format!("pinned tile {index}"),
@@ -160,7 +161,8 @@ pub(super) fn product(
     let partials = splits.saturating_mul(rows * cols).saturating_mul(4);
     let in_turn =
         cut && matches!(epilogue, Epilogue::Store { .. }) && partials > caps.max_binding.min(caps.max_scratch);
-    let wide = wide(cols, aligned);
+    // A lane that stores one column has no four.
+    let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
     let method = Method { tile, splits, chunk, partial: splits > 1 && !in_turn, vec, wide };
     let mut dispatch = tiled(product, epilogue, &method, caps)?;
     if in_turn {
@@ -230,6 +232,14 @@ fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: 
             // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.
             let unroll = if caps.class == DeviceClass::Software { 1 } else { bk };
             k.flag("BK", bk).flag("UNROLL", unroll).flag("INTERLEAVED", 1);
+            k
+        }
+        Stage::Across => {
+            let mut k = kernel(KernelFile::ProductAcross);
+            let (span, subgroup) = tile.span(caps);
+            let computed = rows.next_power_of_two().min(u64::from(tile.bm()));
+            k.flag("SPAN", span).flag("COLS", span * tile.bn() / (tile.wx * tile.wy)).on("SUBGROUP", subgroup);
+            k.flag("ROWS", computed as u32);
             k
         }
     };

@@ -17,6 +17,8 @@ pub enum Stage {
     },
     /// Straight from storage, the rows of A shared by subgroup broadcast: the workgroup is one subgroup of 8.
     Broadcast,
+    /// Straight from storage, the lanes along the reduction: few rows, both operands along it.
+    Across,
 }
 
 /// A workgroup of WX×WY invocations, each with a register tile of TM rows × TN columns.
@@ -28,7 +30,7 @@ pub struct Tile {
     pub wy: u32,
     /// Rows of the register tile.
     pub tm: u32,
-    /// Columns of the register tile; a multiple of 4.
+    /// Columns of the register tile; a multiple of 4, or 1 where the lanes lie along the reduction.
     pub tn: u32,
     /// How operands come.
     pub stage: Stage,
@@ -46,9 +48,12 @@ const fn broadcast(tm: u32) -> Tile {
     Tile { wx: 8, wy: 1, tm, tn: 4, stage: Stage::Broadcast }
 }
 
+/// A lane stores one element, whatever it has summed.
+const ACROSS: Tile = Tile { wx: 32, wy: 8, tm: 1, tn: 1, stage: Stage::Across };
+
 /// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
 /// to one workgroup.
-pub const TILES: [Tile; 11] = [
+pub const TILES: [Tile; 12] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -60,10 +65,12 @@ pub const TILES: [Tile; 11] = [
     broadcast(8),
     broadcast(16),
     broadcast(32),
+    ACROSS,
 ];
 
 /// For each tile, what takes its place where it can't run or is too large, the best first.
-const SMALLER: [&[usize]; TILES.len()] = [&[], &[0], &[], &[4], &[], &[], &[5], &[6, 5], &[4], &[1, 0], &[9, 1, 0]];
+const SMALLER: [&[usize]; TILES.len()] =
+    [&[], &[0], &[], &[4], &[], &[], &[5], &[6, 5], &[4], &[1, 0], &[9, 1, 0], &[]];
 
 impl Tile {
     /// Rows of the workgroup tile.
@@ -83,31 +90,41 @@ impl Tile {
 
     /// Whether the tile can serve this form of product on this device. An A that lies across the reduction is read four
     /// rows at a time.
-    pub const fn fits(&self, caps: &Caps, a_along_reduction: bool) -> bool {
+    pub const fn fits(&self, caps: &Caps, form: Form) -> bool {
         let bytes = match self.stage {
             Stage::Direct | Stage::Broadcast => 0,
             Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
+            Stage::Across => 4 * (self.bm() * self.bn() + self.wx * self.wy * ACROSS_COLS),
         };
-        let subgroups = match self.stage {
+        let serves = match self.stage {
             Stage::Broadcast => caps.subgroup == self.wx,
+            Stage::Across => matches!(form, Form::Nt),
             Stage::Direct | Stage::Staged { .. } => true,
         };
-        subgroups
+        serves
             && self.wx * self.wy <= caps.max_invocations
             && bytes <= caps.workgroup_bytes
-            && (a_along_reduction || self.tm.is_multiple_of(4))
+            && (form.a_along_reduction() || self.tm.is_multiple_of(4))
+    }
+
+    /// Lanes along the reduction, and whether they are a subgroup, which adds up in registers; else they add up in workgroup
+    /// memory. Narrower subgroups would leave lanes without a column, wider ones have more sums than a lane has registers.
+    pub(super) const fn span(&self, caps: &Caps) -> (u32, bool) {
+        match caps.subgroup {
+            8 | 16 | 32 | 64 => (caps.subgroup, true),
+            _ => (32, false),
+        }
     }
 }
 
 /// The tile and the number of splits for C[rows, cols] reduced over `red`.
 pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form) -> (Tile, u32) {
     let size = Size::of(rows, cols, red);
-    let along = form.a_along_reduction();
     let chosen = caps.choices.get(size, form);
     // A smaller tile where the chosen one can't run, or leaves most of the device idle.
     let wanted = if caps.class == DeviceClass::Software { 4 } else { 64 };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
-    let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, along));
+    let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
     let index =
         fitting().find(|&i| TILES[i].tiles(rows, cols) >= wanted).or_else(|| fitting().next_back()).unwrap_or(0);
     let tile = TILES[index];
@@ -129,3 +146,5 @@ pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -
 /// Terms that are added one after the other before the error of the sum shows.
 const LONGEST_RUN: u64 = 16_384;
 const MAX_SPLITS: u64 = 256;
+/// Columns that a group of 32 lanes of [`Stage::Across`] sums in workgroup memory.
+const ACROSS_COLS: u32 = 4;

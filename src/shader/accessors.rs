@@ -1,5 +1,5 @@
 //! One binding and its accessors. Kernels touch storage through these alone: the offset of an operand in its buffer, the
-//! width of its vectors, the type it is stored in, and reading in place are settled here, once. To a kernel every number
+//! layer of a batch, the width of its vectors, the type it is stored in, and reading in place are settled here, once. To a kernel every number
 //! is an f32.
 //!
 //! - `NAME_at(i)`, `NAME_put(i, v)`: element i.
@@ -54,7 +54,7 @@ impl Form {
     }
 }
 
-pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool, text: &mut String) {
+pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool, batched: bool, text: &mut String) {
     let Slot { role, written, elem, within, .. } = *slot;
     let form = Form::of(slot, native);
     let packed = matches!(form, Form::Packed(_));
@@ -75,7 +75,9 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
     }
     let array = within.unwrap_or(role);
     let number = if elem == Elem::Word { "u32" } else { "f32" };
-    let place = format!("let j = P.at[{}].{} + i;", index / 4, ["x", "y", "z", "w"][index % 4]);
+    let slot_at = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
+    let layer = if batched { format!(" + entry * P.step{slot_at}") } else { String::new() };
+    let place = format!("let j = P.at{slot_at}{layer} + i;");
     let word = |word: &str| match atomic {
         true => format!("atomicLoad(&{word})"),
         false => word.to_owned(),

@@ -97,7 +97,7 @@ impl Gpu {
         for size in Size::ALL {
             for form in Form::ALL {
                 let tile = *found.choices.get(&key(size, form)).ok_or("a size or form is missing")?;
-                let fits = TILES.get(tile).is_some_and(|t| t.fits(&self.caps(), form.a_along_reduction()));
+                let fits = TILES.get(tile).is_some_and(|t| t.fits(&self.caps(), form));
                 if !fits {
                     return Err(format!("tile {tile} can't run {}", key(size, form)));
                 }

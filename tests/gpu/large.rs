@@ -14,7 +14,7 @@ use elbow_verify::{Data, Spec};
 use crate::common::{checks, gpu, passes};
 
 /// The adapter under test, with bindings of at most this many bytes: wgpu refuses any that is longer.
-fn narrow(bytes: u64) -> Gpu {
+pub fn narrow(bytes: u64) -> Gpu {
     let info = gpu().info();
     let adapters = elbow::gpu::adapters();
     let adapter = adapters.into_iter().find(|a| a.get_info().name == info.name && a.get_info().backend == info.backend);

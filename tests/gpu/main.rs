@@ -6,6 +6,8 @@
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod across;
+mod batched;
 mod common;
 mod contract;
 mod elementwise;

@@ -5,7 +5,7 @@ use std::{fmt, time::Instant};
 use elbow::{
     Activation, AlphaSource, Dtype, Gpu, Road, Saved,
     activation::rows,
-    plan::{Pin, TILES},
+    plan::{Form, Pin, TILES},
 };
 
 use crate::{
@@ -160,7 +160,7 @@ fn self_test(gpu: &Gpu) -> Report {
 
 /// Tiles that the device can run.
 pub fn tiles(gpu: &Gpu) -> Vec<usize> {
-    (0..TILES.len()).filter(|&i| TILES[i].fits(&gpu.caps(), true)).collect()
+    (0..TILES.len()).filter(|&i| TILES[i].fits(&gpu.caps(), Form::Nt)).collect()
 }
 
 /// Sizes around the edges of every tile.

@@ -1,0 +1,121 @@
+//! Layers of one shape side by side: the plan of one of them, each dispatch run for many. A kernel has the tiles of one
+//! layer; what lies between the layers in memory is settled where indices become addresses.
+
+use super::{
+    Along, Caps, Dispatch, Pin, Plan, SCRATCH, Use, affine,
+    pieces::{self, MOST_PIECES},
+    product::workgroups,
+};
+use crate::{
+    error::{Error, Result},
+    request::{AffineRequest, BackwardRequest},
+};
+
+/// The plan of y = act(x·Wᵀ + b; α) (+ residual). `aligned` says that every operand starts at a multiple of 16 bytes;
+/// `residual_in_place` that the residual and y are the same memory.
+pub fn forward(
+    request: &AffineRequest,
+    aligned: bool,
+    residual_in_place: bool,
+    caps: &Caps,
+    pin: &Pin,
+) -> Result<Plan> {
+    forward_batch(1, request, aligned, residual_in_place, caps, pin)
+}
+
+/// [`forward`] for so many layers that the request describes one of, each with operands of its own: x `[E, .., K]`, w
+/// `[E, N, K]`, and so on.
+pub fn forward_batch(
+    layers: usize,
+    request: &AffineRequest,
+    aligned: bool,
+    residual_in_place: bool,
+    caps: &Caps,
+    pin: &Pin,
+) -> Result<Plan> {
+    let one = affine::forward(request, aligned, residual_in_place, caps, pin)?;
+    finished(one, layers as u64, caps)
+}
+
+/// The plan of every wanted gradient; `aligned` as for [`forward`].
+pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
+    backward_batch(1, request, aligned, caps, pin)
+}
+
+/// [`backward`] for so many layers, as [`forward_batch`].
+pub fn backward_batch(layers: usize, request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
+    let one = affine::backward(request, aligned, caps, pin)?;
+    finished(one, layers as u64, caps)
+}
+
+/// As many layers in each dispatch as bindings, scratch and the time of a dispatch allow; a layer that is too large for
+/// that alone is cut into pieces, one layer after the other. Scratch is used again by the next dispatches.
+fn finished(one: Plan, layers: u64, caps: &Caps) -> Result<Plan> {
+    let strides: Vec<Vec<u64>> =
+        one.dispatches.iter().map(|d| d.uses.iter().map(|u| stride(&one, u)).collect()).collect();
+    let together = one
+        .dispatches
+        .iter()
+        .zip(&strides)
+        .flat_map(|(dispatch, strides)| most(dispatch, strides, caps))
+        .fold(layers, u64::min)
+        .max(1);
+    let groups = layers.div_ceil(together);
+    let dispatches = groups.saturating_mul(one.dispatches.len() as u64);
+    if layers > 1 && dispatches > MOST_PIECES {
+        return Err(Error::LimitExceeded {
+            what: "dispatches of one call".into(),
+            asked: dispatches,
+            limit: MOST_PIECES,
+        });
+    }
+    let mut plan = Plan { dispatches: Vec::new(), ..one };
+    for group in 0..groups {
+        let first = group * together;
+        for (dispatch, strides) in one.dispatches.iter().zip(&strides) {
+            plan.dispatches.push(several(dispatch, strides, first, together.min(layers - first))?);
+        }
+    }
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
+}
+
+/// Elements from a layer's part of an operand to that of the next.
+fn stride(one: &Plan, part: &Use) -> u64 {
+    // Groups of four stay whole.
+    if SCRATCH.contains(&part.operand) { one.scratch(part.operand).next_multiple_of(4) } else { part.len }
+}
+
+/// How many layers each bound lets into one dispatch; 0 where one alone is too large.
+fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
+    let tiles = u64::from(dispatch.params.tiles - dispatch.params.first);
+    let work = tiles.saturating_mul(dispatch.cut.work);
+    let mut most = vec![u64::from(u32::MAX) / tiles.max(1), caps.max_work / work.max(1)];
+    for ((slot, part), &stride) in dispatch.kernel.slots.iter().zip(&dispatch.uses).zip(strides) {
+        let scratch = if SCRATCH.contains(&part.operand) { caps.max_scratch } else { u64::MAX };
+        // Indices are u32, and every layer's part begins at one.
+        let elements = (caps.max_binding.min(scratch) / slot.bytes()).min(u64::from(u32::MAX));
+        most.push(elements / stride.max(part.origin + part.len).max(1));
+    }
+    most
+}
+
+/// The dispatch for `count` layers from the layer `first` on.
+fn several(dispatch: &Dispatch, strides: &[u64], first: u64, count: u64) -> Result<Dispatch> {
+    let mut several = dispatch.clone();
+    for ((part, &stride), step) in several.uses.iter_mut().zip(strides).zip(&mut several.params.step) {
+        if !SCRATCH.contains(&part.operand) {
+            part.origin += first * stride;
+        }
+        if count > 1 {
+            part.len += (count - 1) * stride;
+            part.along = Along::All;
+            *step = stride as u32;
+        }
+    }
+    if count > 1 {
+        several.kernel.flags.insert("BATCHED", 1);
+        several.params.entries = workgroups(count)?;
+    }
+    Ok(several)
+}
