@@ -2,10 +2,15 @@
 //! mixed precision. (That every kernel is right in every type is what `exact` and `real` draw at random.)
 
 use elbow::{
-    Activation, Dtype, Error, Gpu, Mlp, Operand, Options, Saved, Tensor, View,
+    Activation, Dtype, Error, Gpu, Mlp, Operand, Options, Road, Saved, Tensor, View, Want,
     affine::{Backward, Forward, Gradient},
+    cpu::{
+        ForwardInputs,
+        reference::{self, BackwardInputs},
+    },
     elementwise,
     mlp::{Architecture, Step},
+    request::{AffineRequest, BackwardRequest, Gradients},
     train::LossScale,
 };
 
@@ -296,4 +301,86 @@ fn the_scale_grows_and_shrinks_as_said() {
     }
     gpu.write(&tensor, &gradient).unwrap();
     assert_eq!(run()[2], 1.0);
+}
+
+/// The error of a result against the truth: the largest as a share of the largest value, and the root of the mean square
+/// as a share of that of the values.
+fn errors(got: &[f32], truth: &[f64]) -> (f64, f64) {
+    let off = || got.iter().zip(truth).map(|(&got, &truth)| f64::from(got) - truth);
+    let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most: f64, v| most.max(v.abs()));
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let (most, all) = (largest(&mut truth.iter().copied()), squares(&mut truth.iter().copied()));
+    (largest(&mut off()) / most, squares(&mut off()) / all)
+}
+
+/// What a layer in a narrow type gives for data that was f32 before, against the reference in f64 on that very data: the
+/// table of docs/numerics.md (its size with `ELBOW_TEST_FULL=1`).
+#[test]
+fn accuracy_of_mixed_precision() {
+    let gpu = gpu();
+    let (m, n, k) = if crate::common::full() { (256, 512, 512) } else { (64, 96, 128) };
+    let mut numbers = Numbers::new(8);
+    let mut normal = |len: usize, scale: f32| -> Vec<f32> { (0..len).map(|_| scale * numbers.normal()).collect() };
+    let (x, w) = (normal(m * k, 1.0), normal(n * k, 1.0 / (k as f32).sqrt()));
+    let (b, dy) = (normal(n, 0.1), normal(m * n, 1.0));
+    for spec in ["relu", "gelu", "silu"] {
+        let activation: Activation = spec.parse().unwrap();
+        let affine = AffineRequest { saved: Saved::Z, ..AffineRequest::new(m, n, k, activation) };
+        let inputs = ForwardInputs { x: &x, w: &w, b: Some(&b), ..ForwardInputs::default() };
+        let forward = reference::forward(&affine, inputs).unwrap();
+        let request = BackwardRequest {
+            affine,
+            gradients: Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Default::default() },
+            road: Road::Auto,
+            upstream_is_dz: false,
+            below: None,
+        };
+        for dtype in Dtype::ALL {
+            let narrow = |values: &[f32], shape: &[usize]| gpu.upload_as(dtype, values, shape).unwrap();
+            let (tx, tw, tdy) = (narrow(&x, &[m, k]), narrow(&w, &[n, k]), narrow(&dy, &[m, n]));
+            let zeros = |dtype, shape: &[usize]| gpu.zeros_of(dtype, shape).unwrap();
+            let (y, z, dx) = (zeros(dtype, &[m, n]), zeros(dtype, &[m, n]), zeros(dtype, &[m, k]));
+            let (dw, db, tb) = (zeros(Dtype::F32, &[n, k]), zeros(Dtype::F32, &[n]), gpu.upload(&b, &[n]).unwrap());
+            gpu.submit_pass(|pass| {
+                let call = Forward {
+                    b: Some(tb.view()),
+                    saved: Saved::Z,
+                    save_to: Some(z.view()),
+                    ..Forward::new(activation, &tx, &tw, &y)
+                };
+                call.record(gpu, &mut *pass)?;
+                let call = Backward {
+                    x: Some(tx.view()),
+                    w: Some(tw.view()),
+                    b: Some(tb.view()),
+                    saved_from: Some(z.view()),
+                    dx: Gradient::overwrite(&dx),
+                    dw: Gradient::overwrite(&dw),
+                    db: Gradient::overwrite(&db),
+                    ..Backward::new(activation, Saved::Z, &tdy)
+                };
+                call.record(gpu, &mut *pass)
+            })
+            .unwrap();
+            let get = |tensor: &Tensor| gpu.download(tensor).unwrap();
+            // The gradient at the z that was saved: where rounding x and w moves z across a kink, the slope is another one.
+            let z = get(&z);
+            let inputs = BackwardInputs { x: &x, w: &w, b: Some(&b), dy: &dy, z: Some(&z), ..Default::default() };
+            let backward = reference::backward(&request, inputs).unwrap();
+            let results = [
+                ("y", get(&y), &forward.y),
+                ("dx", get(&dx), &backward.dx.value),
+                ("dw", get(&dw), &backward.dw.value),
+                ("db", get(&db), &backward.db.value),
+            ];
+            for (name, got, truth) in results {
+                let (largest, mean) = errors(&got, truth);
+                println!("| {spec} | {dtype} | {name} | {largest:.1e} | {mean:.1e} |");
+                // Each operand is rounded on the way in, the result on the way out, and the sum loses a little in f32.
+                let (u, sum) = (dtype.unit_roundoff(), 8.0 * Dtype::F32.unit_roundoff());
+                assert!(mean < 2.0 * u + sum, "{spec} {dtype} {name}: {mean:e}");
+                assert!(largest < 4.0 * u + 2.0 * sum, "{spec} {dtype} {name}: {largest:e}");
+            }
+        }
+    }
 }
