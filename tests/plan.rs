@@ -54,7 +54,9 @@ fn the_device_decides_how_tiles_are_filled() {
     assert_eq!(files(&forward(512, 512, 256, &SOFTWARE)), [KernelFile::ProductBroadcast]);
     let no_subgroups = Caps { subgroup: 0, ..SOFTWARE };
     assert_eq!(files(&forward(512, 512, 256, &no_subgroups)), [KernelFile::ProductDirect]);
-    assert_eq!(forward(1, 1024, 64, &SOFTWARE).dispatches[0].kernel.file, KernelFile::ProductDirect);
+    assert_eq!(files(&forward(1, 1024, 64, &SOFTWARE)), [KernelFile::ProductAcross]);
+    // The tile that leaves the least idle, where none fills the device.
+    assert_eq!(forward(1, 64, 64, &SOFTWARE).dispatches[0].params.tiles, 2);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub enum Form {
 /// How large a product is, as far as the choice of a tile is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Size {
-    /// One or two rows.
+    /// One row.
     Row,
     /// Up to 16 rows.
     Few,
@@ -62,8 +62,8 @@ impl Size {
     /// The size of C[rows, cols] reduced over `red`.
     pub const fn of(rows: u64, cols: u64, red: u64) -> Self {
         match rows {
-            0..=2 => Size::Row,
-            3..=16 => Size::Few,
+            0..=1 => Size::Row,
+            2..=16 => Size::Few,
             _ if rows.saturating_mul(cols).saturating_mul(red) >= 1 << 30 => Size::Huge,
             _ => Size::Many,
         }
@@ -90,7 +90,7 @@ impl Choices {
         match class {
             // Of the tiles that share rows the largest is the fastest, and takes a CPU's compiler seconds: for products that
             // run for seconds themselves.
-            DeviceClass::Software => Choices([[3, 3, 8], [8, 8, 8], [9, 9, 9], [10, 10, 10]]),
+            DeviceClass::Software => Choices([[12, 3, 8], [8, 8, 8], [9, 9, 9], [10, 10, 10]]),
             DeviceClass::Integrated | DeviceClass::Discrete => Choices([[11, 3, 4], [11, 2, 2], [7, 7, 7], [7, 7, 7]]),
         }
     }

@@ -49,11 +49,13 @@ const fn broadcast(tm: u32) -> Tile {
 }
 
 /// A lane stores one element, whatever it has summed.
-const ACROSS: Tile = Tile { wx: 32, wy: 8, tm: 1, tn: 1, stage: Stage::Across };
+const fn across(wy: u32) -> Tile {
+    Tile { wx: 32, wy, tm: 1, tn: 1, stage: Stage::Across }
+}
 
 /// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
 /// to one workgroup.
-pub const TILES: [Tile; 12] = [
+pub const TILES: [Tile; 13] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -65,12 +67,13 @@ pub const TILES: [Tile; 12] = [
     broadcast(8),
     broadcast(16),
     broadcast(32),
-    ACROSS,
+    across(8),
+    across(1),
 ];
 
 /// For each tile, what takes its place where it can't run or is too large, the best first.
 const SMALLER: [&[usize]; TILES.len()] =
-    [&[], &[0], &[], &[4], &[], &[], &[5], &[6, 5], &[4], &[1, 0], &[9, 1, 0], &[]];
+    [&[], &[0], &[], &[4], &[], &[], &[5], &[6, 5], &[4], &[1, 0], &[9, 1, 0], &[], &[]];
 
 impl Tile {
     /// Rows of the workgroup tile.
@@ -125,8 +128,9 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form) ->
     let wanted = if caps.class == DeviceClass::Software { 4 } else { 64 };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
-    let index =
-        fitting().find(|&i| TILES[i].tiles(rows, cols) >= wanted).or_else(|| fitting().next_back()).unwrap_or(0);
+    let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
+    // Where none fills the device, the first of those that come nearest.
+    let index = fitting().find(|i| tiles(i) >= wanted).or_else(|| fitting().rev().max_by_key(tiles)).unwrap_or(0);
     let tile = TILES[index];
     (tile, splits(caps, &tile, rows, cols, red))
 }

@@ -10,9 +10,12 @@ use elbow_verify::{Data, Spec};
 
 use crate::common::{gpu, options, passes};
 
+fn tiles() -> Vec<usize> {
+    (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::Across).collect()
+}
+
 fn across(splits: u32) -> Pin {
-    let tile = TILES.iter().position(|tile| tile.stage == Stage::Across);
-    Pin { tile, splits: Some(splits), road: Road::Prologue }
+    Pin { tile: tiles().first().copied(), splits: Some(splits), road: Road::Prologue }
 }
 
 fn spec(activation: &str, splits: u32) -> Spec {
@@ -53,16 +56,18 @@ const REDUCTIONS: [usize; 14] = [1, 2, 3, 4, 5, 31, 32, 33, 127, 128, 129, 256, 
 
 fn specs(bundles: &[Spec]) -> Vec<Spec> {
     let mut specs = Vec::new();
+    let tiles = tiles();
     for m in ROWS {
         for n in COLS {
             for k in REDUCTIONS {
                 let at = specs.len();
-                let bundle = bundles[at % bundles.len()];
+                let mut bundle = bundles[at % bundles.len()];
+                bundle.pin.tile = Some(tiles[at / bundles.len() % tiles.len()]);
                 let spec = match bundle.forward.layout {
                     WeightLayout::OutIn => bundle.sized(m, n, k),
                     WeightLayout::InOut => bundle.sized(m, k, n),
                 };
-                specs.push(Spec { misalign: at / bundles.len() % 2, seed: at as u64, ..spec });
+                specs.push(Spec { misalign: at / bundles.len() / tiles.len() % 2, seed: at as u64, ..spec });
             }
         }
     }
