@@ -44,7 +44,10 @@ fn layer(device: &Device, shape: Shape, activation: Activation) -> Layer<'_> {
     let layer = Layer::new(device, shape, activation, Dtype::F32, pin())
         .expect("a layer that computes what the reference computes");
     let (saved, errors) = (layer.saved(), layer.errors());
-    println!("{shape} {activation}: verified, saved {saved}; worst error {:.1} ulp of the terms", errors.ulp());
+    println!(
+        "{shape} {activation}: verified, saved {saved}; worst error {:.1} ulp of the terms",
+        errors.ulp(Dtype::F32)
+    );
     layer
 }
 

@@ -39,9 +39,9 @@ pub(super) fn layer(
         fused: one(Part::Inference)?,
         unfused: one(Part::Unfused)?,
         errors: layer.errors(),
-        ulp: layer.errors().ulp(),
+        ulp: layer.errors().ulp(dtype),
         of_bound: layer.errors().of_bound(dtype),
-        cpu_ulp: layer.cpu_errors().ulp(),
+        cpu_ulp: layer.cpu_errors().ulp(Dtype::F32),
     })
 }
 

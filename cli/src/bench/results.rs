@@ -30,7 +30,7 @@ pub(super) struct LayerResult {
     /// The same in two.
     pub(super) unfused: Timing,
     pub(super) errors: Errors,
-    /// The worst error of the GPU in 2⁻²³ Σ|terms|.
+    /// The worst error of the GPU in units in the last place of Σ|terms|, in the type of its data.
     pub(super) ulp: f64,
     /// As a share of what is called right.
     pub(super) of_bound: f64,

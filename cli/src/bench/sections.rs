@@ -168,8 +168,9 @@ pub(super) fn speed_and_accuracy(results: &Results) -> String {
     ];
     format!(
         "<h2>Speed, and accuracy beside it</h2>\n<p>Milliseconds, median ± half the interquartile range. CPU/GPU is of wall times. The error is the worst \
-         of y, dx, dW and db in a sample of each, in units of 2<sup>−23</sup> Σ|terms|, against the f64 reference; the bound is \
-         10<sup>−5</sup> Σ|terms|.</p>\n{}",
+         of y, dx, dW and db in a sample of each, in units in the last place of Σ|terms| in the type it is stored in (2<sup>−23</sup> Σ|terms| \
+         in f32, as on the CPU), against the f64 reference; the bound is 10<sup>−5</sup> Σ|terms|, and for what is stored in a \
+         narrower type its roundings.</p>\n{}",
         table(&heads, 3, rows)
     )
 }

@@ -38,9 +38,9 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// The worst of all, in units in the last place of the terms: multiples of 2⁻²³ Σ|terms|.
-    pub fn ulp(&self) -> f64 {
-        [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / f64::from(f32::EPSILON)
+    /// The worst of all, in units in the last place of the terms in the type they are stored in: multiples of 2⁻²³ Σ|terms| in f32.
+    pub fn ulp(&self, dtype: Dtype) -> f64 {
+        [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / (2.0 * dtype.unit_roundoff())
     }
 
     /// The worst of all as a share of what is still called right.
