@@ -88,7 +88,10 @@ pub(crate) struct Sweep {
 ///
 /// IN: x [.., K]; fused: w [N, K], and b [N], residual [.., N], alpha [1] or [N] where wanted; elementwise: alpha of 1
 /// element or as long as the last dimension of x. With dy (shaped as y) OUT also gets the gradients dx, dw, db, dalpha,
-/// dresidual of the operands that are there; with ddx (elementwise only) also ddy, dx2, dalpha2. All tensors are F32.
+/// dresidual of the operands that are there; with ddx (elementwise only) also ddy, dx2, dalpha2.
+///
+/// Each tensor of IN is F32, F16 or BF16 by itself; alpha is F32. In OUT dw, db, dalpha and dalpha2 are F32, all others are
+/// what x is. The GPU keeps its operands in these types, the other devices round at the end; all compute in f32 or f64.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Eval {
     /// The activation: relu, leaky_relu(0.01), hardtanh(-1,1), gelu, ... Parameters left out are PyTorch's defaults.

@@ -1,7 +1,8 @@
-//! A job on the CPU: the fast road, and the one that is obviously right. The same keys come out as on the GPU.
+//! A job on the CPU: the fast road, and the one that is obviously right. The same keys come out as on the GPU, in the same
+//! types: the numbers are f32 until they are written.
 
 use elbow::{
-    Operand, Saved, Want,
+    Dtype, Operand, Saved, Want,
     cpu::{self, ForwardInputs, baseline, reference},
     request::{BackwardRequest, Gradients},
 };
@@ -18,6 +19,7 @@ pub(crate) fn baseline(job: &Job) -> Result<Outputs, Failure> {
         Job::Fused(job) => fused_baseline(job),
         Job::Elementwise(job) => alone_baseline(job),
     }
+    .map(|outputs| in_their_types(job, outputs))
     .map_err(Failure::from)
 }
 
@@ -27,7 +29,16 @@ pub(crate) fn reference(job: &Job) -> Result<Outputs, Failure> {
         Job::Fused(job) => fused_reference(job),
         Job::Elementwise(job) => alone_reference(job),
     }
+    .map(|outputs| in_their_types(job, outputs))
     .map_err(Failure::from)
+}
+
+/// The types in which they will be written.
+fn in_their_types(job: &Job, mut outputs: Outputs) -> Outputs {
+    for (operand, tensor) in &mut outputs {
+        tensor.dtype = job.dtype(*operand);
+    }
+    outputs
 }
 
 fn values(tensor: &Option<Tensor>) -> Option<&[f32]> {
@@ -35,7 +46,7 @@ fn values(tensor: &Option<Tensor>) -> Option<&[f32]> {
 }
 
 fn rounded(shape: &[usize], values: &[f64]) -> Tensor {
-    Tensor { shape: shape.to_vec(), values: values.iter().map(|&v| v as f32).collect() }
+    Tensor { shape: shape.to_vec(), values: values.iter().map(|&v| v as f32).collect(), dtype: Dtype::F32 }
 }
 
 /// Zeros shaped as `tensor`, if it is there.

@@ -7,11 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use elbow::Operand;
-use safetensors::{
-    Dtype,
-    tensor::{TensorInfo, TensorView},
-};
+use elbow::{Dtype, Operand};
+use safetensors::tensor::{TensorInfo, TensorView};
 
 use crate::{failure::Failure, header};
 
@@ -22,20 +19,29 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// As many as the shape says.
     pub values: Vec<f32>,
+    /// The type they have in a file: numbers of this type when read, rounded to it when written.
+    pub dtype: Dtype,
 }
 
 impl Tensor {
-    /// A tensor of zeros; the caller has checked that the size is sane.
+    /// A tensor of zeros in f32; the caller has checked that the size is sane.
     pub(crate) fn zeros(shape: &[usize]) -> Self {
-        Tensor { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()] }
+        Tensor { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()], dtype: Dtype::F32 }
     }
 }
+
+/// The types of numbers, and what the format calls them.
+const DTYPES: [(Dtype, safetensors::Dtype); 3] = [
+    (Dtype::F32, safetensors::Dtype::F32),
+    (Dtype::F16, safetensors::Dtype::F16),
+    (Dtype::Bf16, safetensors::Dtype::BF16),
+];
 
 /// What a file may hold.
 const INPUTS: [Operand; 7] =
     [Operand::X, Operand::W, Operand::B, Operand::Residual, Operand::Alpha, Operand::Dy, Operand::Ddx];
 
-/// Bytes of an input file: as much as y may be. It is held in memory together with its numbers.
+/// Bytes of an input file: as much as y may be. It is held in memory together with its numbers, 4 bytes each.
 const LARGEST: u64 = 4 << 30;
 
 /// Every tensor of the file at `path`. It is held in memory while it is parsed: [`parse`] says what that takes.
@@ -63,7 +69,7 @@ fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Every tensor of a file's bytes; `name` is the file's in messages. Nothing of a declared size is allocated: that takes the
-/// bytes of the data once more, and at most 12 times those of the header.
+/// bytes of the data once more (twice those of 16-bit numbers, which become f32), and at most 12 times those of the header.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Failure> {
     let damaged = |what: String| Failure::mismatch(name, "a safetensors file", format_args!("a damaged one ({what})"));
     let (metadata, data) = header::split(bytes).map_err(damaged)?;
@@ -87,12 +93,25 @@ fn name_of_file(path: &Path) -> String {
 }
 
 fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Failure> {
-    if info.dtype != Dtype::F32 {
-        return Err(Failure::mismatch(operand, "dtype F32", format_args!("{:?}", info.dtype)));
-    }
-    // The data of a tensor need not start at a multiple of 4 bytes.
-    let numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    Ok(Tensor { shape: info.shape.clone(), values: numbers.collect() })
+    // A learnable parameter of an activation is not stored in 16 bits: no device takes it, so no road does.
+    let (accepted, expected) = match operand {
+        Operand::Alpha => (&DTYPES[..1], "dtype F32"),
+        _ => (&DTYPES[..], "dtype F32, F16 or BF16"),
+    };
+    let Some(&(dtype, _)) = accepted.iter().find(|(_, stored)| *stored == info.dtype) else {
+        return Err(Failure::mismatch(operand, expected, format_args!("{:?}", info.dtype)));
+    };
+    // The header was checked: the bytes are those of as many numbers as the shape says.
+    let count = bytes.len() / dtype.bytes() as usize;
+    Ok(Tensor { shape: info.shape.clone(), values: dtype.decode(bytes, count), dtype })
+}
+
+/// A tensor's numbers as they lie in a file, each rounded to the nearest of its type.
+fn data(tensor: &Tensor) -> Vec<u8> {
+    let mut bytes = tensor.dtype.encode(&tensor.values);
+    // Encoded for a device, in whole words; a file has no room for the rest of the last one.
+    bytes.truncate(tensor.values.len() * tensor.dtype.bytes() as usize);
+    bytes
 }
 
 /// A file that can be written: the place is checked before any work is done.
@@ -126,11 +145,12 @@ impl Destination {
         let fail = |error: &dyn std::fmt::Display| {
             Failure::mismatch(name_of_file(&self.0), "a place for the output file", error)
         };
-        let bytes: Vec<Vec<u8>> =
-            tensors.iter().map(|(_, t)| t.values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| data(tensor)).collect();
         let mut views = Vec::with_capacity(tensors.len());
         for ((operand, tensor), bytes) in tensors.iter().zip(&bytes) {
-            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(|e| fail(&e))?;
+            let dtype = DTYPES.into_iter().find(|(dtype, _)| *dtype == tensor.dtype);
+            let (_, dtype) = dtype.ok_or_else(|| fail(&format_args!("{operand} in {}", tensor.dtype)))?;
+            let view = TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(|e| fail(&e))?;
             views.push((operand.name(), view));
         }
         let text = safetensors::serialize(views, None).map_err(|e| fail(&e))?;

@@ -1,4 +1,4 @@
-//! A job on the GPU: upload, record everything, submit once, download.
+//! A job on the GPU: upload, each operand in its own type, record everything, submit once, download.
 
 use elbow::{
     Gpu, Operand, Saved, Tensor as DeviceTensor,
@@ -9,7 +9,7 @@ use elbow::{
 use crate::{
     failure::Failure,
     file::Tensor,
-    job::{Elementwise, Fused, Job, Outputs},
+    job::{Elementwise, Fused, Job, Outputs, dtype_beside},
 };
 
 /// Runs the job on the adapter that elbow chooses.
@@ -23,11 +23,19 @@ pub(crate) fn run(job: &Job) -> Result<Outputs, Failure> {
 }
 
 fn upload(gpu: &Gpu, tensor: &Option<Tensor>) -> elbow::Result<Option<DeviceTensor>> {
-    tensor.as_ref().map(|t| gpu.upload(&t.values, &t.shape)).transpose()
+    tensor.as_ref().map(|t| gpu.upload_as(t.dtype, &t.values, &t.shape)).transpose()
 }
 
-fn zeros_like(gpu: &Gpu, tensor: &Option<Tensor>, wanted: bool) -> elbow::Result<Option<DeviceTensor>> {
-    tensor.as_ref().filter(|_| wanted).map(|t| gpu.zeros(&t.shape)).transpose()
+/// Room for an output of a job with this x, shaped as `tensor` if that is there.
+fn room(
+    gpu: &Gpu,
+    x: &Tensor,
+    output: Operand,
+    tensor: Option<&Tensor>,
+    wanted: bool,
+) -> elbow::Result<Option<DeviceTensor>> {
+    let tensor = tensor.filter(|_| wanted);
+    tensor.map(|tensor| gpu.zeros_of(dtype_beside(x, output), &tensor.shape)).transpose()
 }
 
 fn gradient(tensor: &Option<DeviceTensor>) -> Option<Gradient<'_>> {
@@ -39,7 +47,8 @@ fn collect(gpu: &Gpu, tensors: &[(Operand, &Option<DeviceTensor>)]) -> elbow::Re
     let mut outputs = Outputs::new();
     for (operand, tensor) in tensors {
         if let Some(tensor) = tensor {
-            outputs.push((*operand, Tensor { shape: tensor.shape().to_vec(), values: gpu.download(tensor)? }));
+            let values = gpu.download(tensor)?;
+            outputs.push((*operand, Tensor { shape: tensor.shape().to_vec(), values, dtype: tensor.dtype() }));
         }
     }
     Ok(outputs)
@@ -47,22 +56,22 @@ fn collect(gpu: &Gpu, tensors: &[(Operand, &Option<DeviceTensor>)]) -> elbow::Re
 
 fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
     let request = &job.request;
-    let x = gpu.upload(&job.x.values, &job.x.shape)?;
-    let w = gpu.upload(&job.w.values, &job.w.shape)?;
+    let x = gpu.upload_as(job.x.dtype, &job.x.values, &job.x.shape)?;
+    let w = gpu.upload_as(job.w.dtype, &job.w.values, &job.w.shape)?;
     let (b, alpha) = (upload(gpu, &job.b)?, upload(gpu, &job.alpha)?);
     let (residual, dy) = (upload(gpu, &job.residual)?, upload(gpu, &job.dy)?);
-    let y = gpu.zeros(&job.y_shape)?;
+    let y = gpu.zeros_of(dtype_beside(&job.x, Operand::Y), &job.y_shape)?;
     let saved = match request.saved {
-        Saved::Z => Some(gpu.zeros(&job.y_shape)?),
+        Saved::Z => Some(gpu.zeros_of(dtype_beside(&job.x, Operand::Saved), &job.y_shape)?),
         Saved::Mask => Some(gpu.zeros(&[request.m, request.n.div_ceil(32)])?),
         _ => None,
     };
     let back = dy.is_some();
-    let dx = back.then(|| gpu.zeros(&job.x.shape)).transpose()?;
-    let dw = back.then(|| gpu.zeros(&job.w.shape)).transpose()?;
-    let db = zeros_like(gpu, &job.b, back)?;
-    let dalpha = zeros_like(gpu, &job.alpha, back)?;
-    let dresidual = zeros_like(gpu, &job.residual, back)?;
+    let room = |output, of| room(gpu, &job.x, output, of, back);
+    let (dx, dw) = (room(Operand::Dx, Some(&job.x))?, room(Operand::Dw, Some(&job.w))?);
+    let db = room(Operand::Db, job.b.as_ref())?;
+    let dalpha = room(Operand::Dalpha, job.alpha.as_ref())?;
+    let dresidual = room(Operand::Dresidual, job.residual.as_ref())?;
 
     let forward = affine::Forward {
         layout: request.layout,
@@ -104,16 +113,17 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
 }
 
 fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {
-    let x = gpu.upload(&job.x.values, &job.x.shape)?;
+    let x = gpu.upload_as(job.x.dtype, &job.x.values, &job.x.shape)?;
     let (dy, ddx) = (upload(gpu, &job.dy)?, upload(gpu, &job.ddx)?);
     // One element may have come in any shape; the operator wants [1] or [C].
-    let flat = job.alpha.as_ref().map(|a| Tensor { shape: vec![a.values.len()], values: a.values.clone() });
+    let flat = job.alpha.as_ref().map(|a| Tensor { shape: vec![a.values.len()], ..a.clone() });
     let alpha = upload(gpu, &flat)?;
-    let y = Some(gpu.zeros(&job.x.shape)?);
-    let like_x = |wanted: bool| wanted.then(|| gpu.zeros(&job.x.shape)).transpose();
     let (back, twice) = (dy.is_some(), ddx.is_some());
-    let (dx, ddy, dx2) = (like_x(back)?, like_x(twice)?, like_x(twice)?);
-    let (dalpha, dalpha2) = (zeros_like(gpu, &flat, back)?, zeros_like(gpu, &flat, twice)?);
+    let like_x = |output, wanted| room(gpu, &job.x, output, Some(&job.x), wanted);
+    let like_alpha = |output, wanted| room(gpu, &job.x, output, flat.as_ref(), wanted);
+    let (y, dx) = (like_x(Operand::Y, true)?, like_x(Operand::Dx, back)?);
+    let (ddy, dx2) = (like_x(Operand::Ddy, twice)?, like_x(Operand::Dx2, twice)?);
+    let (dalpha, dalpha2) = (like_alpha(Operand::Dalpha, back)?, like_alpha(Operand::Dalpha2, twice)?);
 
     let alpha = alpha.as_ref().map(DeviceTensor::view);
     gpu.submit_pass(|pass| {

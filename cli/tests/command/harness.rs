@@ -7,10 +7,14 @@ use std::{
     process::{Command, Output},
 };
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use elbow::Dtype;
+use safetensors::{SafeTensors, tensor::TensorView};
 
 /// A tensor by name.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// A tensor by name, and its type in the file.
+pub(crate) type Stored = BTreeMap<String, ((Vec<usize>, Vec<f32>), Dtype)>;
 
 /// A fresh folder, removed at the end.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -42,7 +46,12 @@ impl Folder {
 
     /// `elbow eval` of in.safetensors, which must succeed.
     pub(crate) fn eval(&self, tensors: &Tensors, args: &[&str]) -> Tensors {
-        fs::write(self.path("in.safetensors"), file(tensors)).expect("the input file");
+        self.eval_file(&file(tensors), args).into_iter().map(|(name, (tensor, _))| (name, tensor)).collect()
+    }
+
+    /// The same with a file's bytes; the results with the types in which they were written.
+    pub(crate) fn eval_file(&self, input: &[u8], args: &[&str]) -> Stored {
+        fs::write(self.path("in.safetensors"), input).expect("the input file");
         let mut all = vec!["eval"];
         all.extend(args);
         all.extend(["in.safetensors", "out.safetensors"]);
@@ -86,22 +95,41 @@ pub(crate) fn with(mut tensors: Tensors, name: &str, shape: &[usize]) -> Vec<u8>
     file(&tensors)
 }
 
-/// The bytes of a safetensors file.
+/// The bytes of a safetensors file, all in F32.
 pub(crate) fn file(tensors: &Tensors) -> Vec<u8> {
-    let data: Vec<(&String, &Vec<usize>, Vec<u8>)> = tensors
+    file_as(tensors, |_| Dtype::F32)
+}
+
+/// The bytes of a safetensors file, each tensor rounded to the type that its name is given.
+pub(crate) fn file_as(tensors: &Tensors, dtype: impl Fn(&str) -> Dtype) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> = tensors
         .iter()
-        .map(|(name, (shape, values))| (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect()))
+        .map(|(name, (_, values))| {
+            let bytes = |v: &f32| dtype(name).encode(&[*v])[..dtype(name).bytes() as usize].to_vec();
+            values.iter().flat_map(bytes).collect()
+        })
         .collect();
-    let views = data
-        .iter()
-        .map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor")));
+    let views = tensors.iter().zip(&bytes).map(|((name, (shape, _)), bytes)| {
+        let dtype = match dtype(name) {
+            Dtype::F16 => safetensors::Dtype::F16,
+            Dtype::Bf16 => safetensors::Dtype::BF16,
+            _ => safetensors::Dtype::F32,
+        };
+        (name, TensorView::new(dtype, shape.clone(), bytes).expect("a tensor"))
+    });
     safetensors::serialize(views, None).expect("a file")
 }
 
-fn read(bytes: &[u8]) -> Tensors {
+fn read(bytes: &[u8]) -> Stored {
     let file = SafeTensors::deserialize(bytes).expect("a safetensors file");
-    let values = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    file.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), values(view.data())))).collect()
+    let tensor = |view: TensorView<'_>| {
+        let name = format!("{:?}", view.dtype()).to_lowercase();
+        let dtype: Dtype = name.parse().expect("a type of ours");
+        let count = view.shape().iter().product();
+        assert_eq!(view.data().len() as u64, dtype.bytes() * count as u64, "as many bytes as the shape says");
+        ((view.shape().to_vec(), dtype.decode(view.data(), count)), dtype)
+    };
+    file.iter().map(|(name, view)| (name.to_owned(), tensor(view))).collect()
 }
 
 /// Numbers in [-2, 2), the same in every run.

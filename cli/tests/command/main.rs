@@ -5,6 +5,7 @@ mod files;
 mod harness;
 mod info;
 mod mistakes;
+mod narrow;
 mod paths;
 mod results;
 mod verify;

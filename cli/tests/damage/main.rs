@@ -5,7 +5,7 @@ mod mutate;
 
 use std::collections::BTreeMap;
 
-use elbow::Operand;
+use elbow::{Dtype, Operand};
 use elbow_cli::{
     check,
     file::{self, Tensor},
@@ -17,12 +17,14 @@ use safetensors::SafeTensors;
 
 const FILES: usize = 10_000;
 
-/// Bytes that reading may hold at one time: the data once more (its numbers), 12 times the header, and room for a message.
+/// Bytes that reading may hold at one time: the data once more (its numbers; twice if there may be some of 16 bits, which are
+/// f32 once read), 12 times the header, and room for a message.
 fn cap(bytes: &[u8]) -> u64 {
     let declared = bytes.first_chunk::<8>().map_or(0, |length| u64::from_le_bytes(*length));
     let rest = (bytes.len() as u64).saturating_sub(8);
     let header = if declared > 1 << 20 || declared > rest { 0 } else { declared };
-    (rest - header) + 12 * header + (8 << 10)
+    let narrow = bytes.windows(3).any(|word| word == b"F16");
+    (rest - header) * if narrow { 2 } else { 1 } + 12 * header + (8 << 10)
 }
 
 /// Reads a file within its cap; gives what became of it, and which part of its cap that took.
@@ -41,9 +43,25 @@ fn assert_same(bytes: &[u8], tensors: &BTreeMap<Operand, Tensor>, what: &str) {
     assert_eq!(theirs.len(), tensors.len(), "{what}: other tensors");
     for (operand, tensor) in tensors {
         let view = theirs.tensor(operand.name()).expect("as many tensors, and this one too");
-        let bytes: Vec<u8> = tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        assert_eq!((view.shape(), view.data()), (&tensor.shape[..], &bytes[..]), "{what}: {operand}");
+        assert_eq!(view.shape(), &tensor.shape[..], "{what}: {operand}");
+        assert_eq!(format!("{:?}", view.dtype()), tensor.dtype.name().to_uppercase(), "{what}: {operand}");
+        let width = tensor.dtype.bytes() as usize;
+        assert_eq!(view.data().len(), tensor.values.len() * width, "{what}: {operand}");
+        for (value, stored) in tensor.values.iter().zip(view.data().chunks_exact(width)) {
+            let same = tensor.dtype.encode(&[*value])[..width] == *stored;
+            assert!(same || (value.is_nan() && is_narrow_nan(tensor.dtype, stored)), "{what}: {operand}: {value}");
+        }
     }
+}
+
+/// NaN of 16 bits need not keep its payload on the way through f32.
+fn is_narrow_nan(dtype: Dtype, stored: &[u8]) -> bool {
+    let infinity = match dtype {
+        Dtype::F16 => 0x7c00,
+        Dtype::Bf16 => 0x7f80,
+        _ => return false,
+    };
+    matches!(*stored, [low, high] if u16::from_le_bytes([low, high]) & 0x7fff > infinity)
 }
 
 /// The ways to be refused: part of the message of each.
@@ -60,7 +78,7 @@ const REASONS: [&str; 13] = [
     "overflow computing",
     "bytes of data where the header says",
     "expected tensors named x, w, b",
-    "expected dtype F32",
+    "expected dtype F32, F16 or BF16",
 ];
 
 #[test]
@@ -113,19 +131,22 @@ fn good_files_are_read() {
     }
 }
 
-/// The file, its numbers, and 12 times the header.
+/// The file, its numbers as f32, and 12 times the header.
 #[test]
 fn a_file_on_disk_is_held_once() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("damage-{}.st", std::process::id()));
-    let header = "{\"x\":{\"dtype\":\"F32\",\"shape\":[300001],\"data_offsets\":[0,1200004]}}";
-    let bytes = close(header, &[0; 1_200_004]);
-    std::fs::write(&path, &bytes).expect("a file");
-    let held = allocation_counter::measure(|| {
-        file::read(&path).expect("a good file");
-    });
-    std::fs::remove_file(&path).expect("no trace of it");
-    let cap = bytes.len() as u64 + cap(&bytes);
-    assert!(held.bytes_max <= cap, "{} bytes held, {cap} allowed", held.bytes_max);
+    for (dtype, size) in [("F32", 4), ("F16", 2), ("BF16", 2)] {
+        let length = 300_001 * size;
+        let header = format!("{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":[300001],\"data_offsets\":[0,{length}]}}}}");
+        let bytes = close(&header, &vec![0; length]);
+        std::fs::write(&path, &bytes).expect("a file");
+        let held = allocation_counter::measure(|| {
+            file::read(&path).expect("a good file");
+        });
+        std::fs::remove_file(&path).expect("no trace of it");
+        let cap = bytes.len() as u64 + cap(&bytes);
+        assert!(held.bytes_max <= cap, "{dtype}: {} bytes held, {cap} allowed", held.bytes_max);
+    }
 }
 
 #[test]

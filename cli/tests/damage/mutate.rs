@@ -4,20 +4,30 @@ use rand::{RngExt, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, tensor::TensorView};
 
-/// The bytes of a file with such tensors.
+/// The bytes of a file with such tensors in F32.
 fn file(tensors: &[(&str, &[usize])], notes: Option<(&str, &str)>) -> Vec<u8> {
+    let tensors: Vec<_> = tensors.iter().map(|(name, shape)| (*name, *shape, Dtype::F32)).collect();
+    file_as(&tensors, notes)
+}
+
+/// The bytes of a file with such tensors; those of 16 bits hold every kind of number.
+fn file_as(tensors: &[(&str, &[usize], Dtype)], notes: Option<(&str, &str)>) -> Vec<u8> {
+    let number = |dtype: Dtype, i: usize| match dtype {
+        Dtype::F32 => (i as f32).to_le_bytes().to_vec(),
+        _ => (i as u16).wrapping_mul(40503).to_le_bytes().to_vec(),
+    };
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
-        .map(|(_, shape)| (0..shape.iter().product()).flat_map(|i: usize| (i as f32).to_le_bytes()).collect())
+        .map(|(_, shape, dtype)| (0..shape.iter().product()).flat_map(|i| number(*dtype, i)).collect())
         .collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, shape), bytes)| {
-        (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor of that shape"))
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, dtype), bytes)| {
+        (*name, TensorView::new(*dtype, shape.to_vec(), bytes).expect("a tensor of that shape"))
     });
     let notes = notes.map(|(key, value)| [(key.to_owned(), value.to_owned())].into());
     safetensors::serialize(views, notes).expect("a good file")
 }
 
-/// What damage starts from: every operand, every rank, sizes of zero, notes.
+/// What damage starts from: every operand, every rank, sizes of zero, every type, notes.
 pub(crate) fn good_files() -> Vec<Vec<u8>> {
     let layer: &[(&str, &[usize])] = &[("x", &[8, 16]), ("w", &[6, 16]), ("b", &[6]), ("dy", &[8, 6]), ("alpha", &[6])];
     vec![
@@ -26,6 +36,16 @@ pub(crate) fn good_files() -> Vec<Vec<u8>> {
         file(&[("x", &[9, 8]), ("dy", &[9, 8]), ("ddx", &[9, 8]), ("alpha", &[8])], None),
         file(&[("x", &[]), ("alpha", &[1])], Some(("", "\"\\\u{0}\u{1F600}"))),
         file(&[("x", &[0, 12]), ("w", &[10, 12]), ("b", &[10])], None),
+        file_as(
+            &[
+                ("x", &[3, 5], Dtype::F16),
+                ("w", &[7, 5], Dtype::BF16),
+                ("b", &[7], Dtype::F32),
+                ("dy", &[3, 7], Dtype::F16),
+            ],
+            None,
+        ),
+        file_as(&[("x", &[9, 25], Dtype::BF16), ("alpha", &[25], Dtype::F32)], Some(("format", "pt"))),
     ]
 }
 
@@ -79,8 +99,8 @@ const ODD_NUMBERS: [&str; 16] = [
     "[4]",
 ];
 
-const WORDS: [&str; 14] =
-    ["x", "w", "b", "dy", "ddx", "alpha", "residual", "__metadata__", "weight", "", "F32", "I32", "F4", "BF16"];
+const WORDS: [&str; 15] =
+    ["x", "w", "b", "dy", "ddx", "alpha", "residual", "__metadata__", "weight", "", "F32", "I32", "F4", "F16", "BF16"];
 
 /// One kind of damage; the header's length is made right again where the header is what is damaged.
 #[derive(Debug, Clone, Copy)]
