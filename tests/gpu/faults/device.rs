@@ -1,10 +1,10 @@
 //! Numbers 57 and 64, and the manners of a guest after an error of its own: no scope left behind, none of the host's touched.
 //! (55, no adapter, is tested where adapters are chosen, in `src/gpu/adapter.rs`.)
 
-use elbow::{Activation, Error, Gpu, View, affine::Forward, dtype::Dtype, elementwise, wgpu};
+use elbow::{Activation, Dtype, Error, Gpu, Options, View, affine::Forward, elementwise, wgpu};
 
 use super::{Layer, good};
-use crate::common::{checks, gpu};
+use crate::common::{checks, gpu, options};
 
 fn open(limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
     let adapter = elbow::gpu::adapters().into_iter().next().expect("an adapter");
@@ -56,11 +56,19 @@ fn n57_limits_below_the_defaults() {
     good(gpu());
 }
 
-/// 64: f16 can't be asked for: there is one element type. A second would change this test.
+/// 64: f16 on a device that does not know it.
 #[test]
-fn n64_one_element_type() {
-    assert_eq!(Dtype::default(), Dtype::F32);
-    assert_eq!(Dtype::F32.bytes(), 4);
+fn n64_f16_without_the_feature_is_packed() {
+    let gpu = Gpu::with_options(Options { default_limits: true, ..options() }).unwrap();
+    assert!(!gpu.caps().f16);
+    // Three elements: the last one has a word of its own, whose other half stays as it was.
+    let x = gpu.upload_as(Dtype::F16, &[-1.0, 0.5, 3.0], &[3]).unwrap();
+    let y = gpu.upload_words(&[7, 7 << 16], &[2]).unwrap();
+    let half = View::new(y.buffer(), &[3]).of(Dtype::F16);
+    let call = elementwise::Forward::new(Activation::RELU, &x, half);
+    gpu.submit(|encoder| call.record(&gpu, encoder)).unwrap();
+    assert_eq!(gpu.download_view(half).unwrap(), [0.0, 0.5, 3.0]);
+    assert_eq!(gpu.download_words(&y).unwrap()[1] >> 16, 7);
 }
 
 /// Each of our errors leaves the host's error scopes as they were: nothing of ours lands in them, what is the host's does.
