@@ -8,9 +8,11 @@
 mod activation;
 mod affine;
 pub mod elementwise;
+mod mask;
 mod packed;
 mod pass;
 mod product;
+mod threads;
 
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, backward, forward};

@@ -1,13 +1,11 @@
 //! The fused layer: y = act(x·Wᵀ + b; α) + residual, and its gradients.
 
-use rayon::prelude::*;
-
 pub use super::pass::{SavedIn, SavedOut};
 use super::{
-    Workspace,
+    Workspace, mask,
     packed::{self, View},
     pass::{self, Channels, Descend, Finish, Slopes},
-    product,
+    product, threads,
 };
 use crate::{
     cpu::operands::{self, ForwardInputs},
@@ -80,7 +78,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         SavedOut::Z(z) => SavedOut::Z(operands::slice_mut(Operand::Saved, z, &[m, n])?),
         SavedOut::Mask(mask) => {
             request.activation.saved_is_enough(Saved::Mask, false, false, request.residual)?;
-            SavedOut::Mask(operands::slice_mut(Operand::Saved, mask, &[m, pass::words(n)])?)
+            SavedOut::Mask(operands::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
         }
     };
     let agrees = match request.saved {
@@ -109,18 +107,18 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         channels: Channels::new(request.activation, request.alpha, inputs.alpha, n),
         residual: inputs.residual,
     };
-    let threads = rayon::current_num_threads();
-    let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && threads > 1;
+    let workers = threads::count();
+    let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && workers > 1;
     let tiles = request.layout == WeightLayout::OutIn && !product::pays_to_pack(m, n, k);
-    if tiles && !(parallel && product::is_flat(m, threads)) {
-        let rows = product::block_rows(m, k, if parallel { threads } else { 1 });
+    if tiles && !(parallel && product::is_flat(m, workers)) {
+        let rows = product::block_rows(m, k, if parallel { workers } else { 1 });
         let blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).enumerate().collect();
         let work = |(i, (y, mut saved)): (usize, (&mut [f32], SavedOut<'_>))| {
             let mut c: Vec<_> = y.chunks_mut(n).collect();
             product::rows_times_rows(&mut c, &inputs.x[i * rows * k..], inputs.w, k, false);
             finish.block(i * rows, y, &mut saved);
         };
-        if parallel { blocks.into_par_iter().for_each(work) } else { blocks.into_iter().for_each(work) }
+        if parallel { threads::each(blocks.into_iter(), work) } else { blocks.into_iter().for_each(work) }
     } else {
         times_transposed(y, inputs.x, inputs.w, (m, n, k), request.layout == WeightLayout::OutIn, false);
         finish.all(y, saved);
@@ -146,12 +144,12 @@ fn times_transposed(
     if product::pays_to_pack(m, n, k) {
         return packed::product(c, View::rows(a, k), View::rows(b, k).transposed(), (m, n, k), accumulate);
     }
-    let threads = rayon::current_num_threads();
-    if m.saturating_mul(n).saturating_mul(k) <= SERIAL || threads == 1 {
+    let workers = threads::count();
+    if m.saturating_mul(n).saturating_mul(k) <= SERIAL || workers == 1 {
         let mut rows: Vec<_> = c.chunks_mut(n).collect();
         product::rows_times_rows(&mut rows, a, b, k, accumulate);
-    } else if product::is_flat(m, threads) {
-        let columns = n.div_ceil(threads);
+    } else if product::is_flat(m, workers) {
+        let columns = n.div_ceil(workers);
         let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
         parts.resize_with(n.div_ceil(columns), Vec::new);
         for row in c.chunks_mut(n) {
@@ -159,12 +157,12 @@ fn times_transposed(
                 part.push(piece);
             }
         }
-        parts.par_iter_mut().enumerate().for_each(|(i, rows)| {
+        threads::each(parts.iter_mut().enumerate(), |(i, rows)| {
             product::rows_times_rows(rows, a, &b[i * columns * k..], k, accumulate);
         });
     } else {
-        let block = product::block_rows(m, k, threads);
-        c.par_chunks_mut(block * n).enumerate().for_each(|(i, c)| {
+        let block = product::block_rows(m, k, workers);
+        threads::each(c.chunks_mut(block * n).enumerate(), |(i, c)| {
             let mut rows: Vec<_> = c.chunks_mut(n).collect();
             product::rows_times_rows(&mut rows, &a[i * block * k..], b, k, accumulate);
         });
@@ -360,7 +358,7 @@ fn checked<'a>(operand: Operand, saved: SavedIn<'a>, m: usize, n: usize) -> Resu
         SavedIn::None => SavedIn::None,
         SavedIn::Z(z) => SavedIn::Z(operands::slice(operand, z, &[m, n])?),
         SavedIn::Y(y) => SavedIn::Y(operands::slice(operand, y, &[m, n])?),
-        SavedIn::Mask(mask) => SavedIn::Mask(operands::slice(operand, mask, &[m, pass::words(n)])?),
+        SavedIn::Mask(mask) => SavedIn::Mask(operands::slice(operand, mask, &[m, mask::words(n)])?),
     })
 }
 

@@ -1,11 +1,11 @@
 //! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 use super::{
     activation::{Alpha, evaluate},
     pass::{self, Channels, Descend, SavedIn, Slopes},
+    threads,
 };
 use crate::{
     activation::{Activation, Quantity},
@@ -43,7 +43,7 @@ fn map(request: &Elementwise, quantity: Quantity, x: &[f32], alpha: Option<&[f32
         Some(activation) => evaluate_one(&activation, quantity, x, y),
         None => channels.map(quantity, x, y),
     };
-    if y.len() <= SERIAL { work((y, x)) } else { y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(work) }
+    if y.len() <= SERIAL { work((y, x)) } else { threads::each(y.chunks_mut(block).zip(x.chunks(block)), work) }
 }
 
 fn evaluate_one(activation: &Activation, quantity: Quantity, x: &[f32], y: &mut [f32]) {
@@ -130,7 +130,7 @@ pub fn double_backward(
 /// out ⊙= each of the factors.
 fn times(out: &mut [f32], factors: &[&[f32]]) {
     for factor in factors {
-        out.par_chunks_mut(BLOCK).zip(factor.par_chunks(BLOCK)).for_each(|(out, factor)| {
+        threads::each(out.chunks_mut(BLOCK).zip(factor.chunks(BLOCK)), |(out, factor)| {
             Arch::new().dispatch(|| {
                 for (out, factor) in out.iter_mut().zip(factor) {
                     *out *= factor;

@@ -1,5 +1,10 @@
-//! Products through the `gemm` crate, which packs: the large ones, and those whose operands lie the other way. It takes
-//! pointers, so this is one of the two files with unsafe code; [`product`] says why its call is sound.
+//! Products through the `gemm` crate, which packs: the large ones, and those whose operands lie the other way. Each thread
+//! makes one block of C, with no waiting in between. gemm takes pointers, so this is one of the two files with unsafe code;
+//! [`call_gemm`] says why it is sound.
+
+use std::ops::Range;
+
+use super::threads;
 
 /// A matrix as it lies: element (i, j) at `data[i·row + j·column]`.
 #[derive(Clone, Copy)]
@@ -40,28 +45,67 @@ pub(super) fn product(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize
     }
     let within = m.checked_mul(n).is_some_and(|elements| elements <= c.len()) && a.holds(m, k) && b.holds(k, n);
     assert!(within, "a product's operands are as long as its shape says");
-    call_gemm(c, a, b, (m, n, k), accumulate);
+    let (down, across) = grid(m, n, if m.saturating_mul(n).saturating_mul(k) > SERIAL { threads::count() } else { 1 });
+    let (rows, columns) = (m.div_ceil(down), n.div_ceil(across).next_multiple_of(STRIP));
+    let target = Target { c: c.as_mut_ptr(), columns: n };
+    let blocks = (0..m.div_ceil(rows) * n.div_ceil(columns)).map(|i| (i % m.div_ceil(rows), i / m.div_ceil(rows)));
+    threads::each(blocks, |(i, j)| {
+        let rows = i * rows..((i + 1) * rows).min(m);
+        let columns = j * columns..((j + 1) * columns).min(n);
+        call_gemm(&target, rows, columns, a, b, k, accumulate);
+    });
 }
 
+/// Multiplications below which a second thread costs more than it brings.
+const SERIAL: usize = 64 * 1024;
+/// Columns of a block: a multiple of this, two cache lines.
+const STRIP: usize = 32;
+
+/// Blocks of C, one for each thread, down and across: those of which all threads together pack the least of A and B.
+fn grid(m: usize, n: usize, threads: usize) -> (usize, usize) {
+    let cuts = (1..=threads).filter(|down| threads.is_multiple_of(*down)).map(|down| (down, threads / down));
+    cuts.min_by_key(|(down, across)| m.saturating_mul(*across).saturating_add(n.saturating_mul(*down)))
+        .unwrap_or((1, 1))
+}
+
+/// C, of which each thread writes its own block.
+struct Target {
+    c: *mut f32,
+    columns: usize,
+}
+
+// SAFETY: the pointer is that of a borrow that outlives the threads, and blocks do not overlap.
+#[expect(unsafe_code, reason = "threads share a pointer")]
+unsafe impl Sync for Target {}
+
+/// One block, by one thread.
 #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
-fn call_gemm(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+fn call_gemm(
+    target: &Target,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    a: View<'_>,
+    b: View<'_>,
+    k: usize,
+    accumulate: bool,
+) {
     let scale = if accumulate { 1.0 } else { 0.0 };
-    // SAFETY: `product` has checked that every element of the m×n, m×k and k×n matrices lies within its slice; C is
-    // borrowed mutably, so it overlaps neither A nor B; a stride that is used at all, for a second row or column, is below
-    // isize::MAX because it indexes a slice of f32.
+    // SAFETY: `product` has checked that every element of the m×n, m×k and k×n matrices lies within its slice, and the
+    // block lies within m×n; no other block has its elements; C is borrowed mutably, so it overlaps neither A nor B; a
+    // stride that is used at all, for a second row or column, is below isize::MAX because it indexes a slice of f32.
     unsafe {
         gemm::gemm(
-            m,
-            n,
+            rows.len(),
+            columns.len(),
             k,
-            c.as_mut_ptr(),
+            target.c.add(rows.start * target.columns + columns.start),
             1,
-            n as isize,
+            target.columns as isize,
             accumulate,
-            a.data.as_ptr(),
+            a.data.as_ptr().add(rows.start * a.row),
             a.column as isize,
             a.row as isize,
-            b.data.as_ptr(),
+            b.data.as_ptr().add(columns.start * b.column),
             b.column as isize,
             b.row as isize,
             scale,
@@ -69,7 +113,7 @@ fn call_gemm(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, 
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            gemm::Parallelism::None,
         );
     }
 }

@@ -2,9 +2,12 @@
 //! (bias, activation, residual, what is saved), and what comes before a backward one (dz = dy ⊙ act', Σ for db and dα).
 
 use pulp::Arch;
-use rayon::prelude::*;
 
-use super::activation::{Alpha, evaluate};
+use super::{
+    activation::{Alpha, evaluate},
+    mask::{choose, pack, unpack, word, words},
+    threads,
+};
 use crate::{
     activation::{Activation, Quantity},
     request::AlphaSource,
@@ -139,11 +142,6 @@ impl<'a> Channels<'a> {
     }
 }
 
-/// Words of a row of the mask.
-pub(super) fn words(n: usize) -> usize {
-    n.div_ceil(32)
-}
-
 /// Where forward writes what backward will need.
 #[derive(Debug, Default)]
 pub enum SavedOut<'a> {
@@ -236,16 +234,14 @@ impl Finish<'_> {
         let same = self.channels.of_bits(0)[0];
         for (i, slopes) in slopes.chunks(span.columns).enumerate() {
             let words = &mut mask[(span.row + i) * width + span.column / 32..];
-            for (w, slopes) in slopes.chunks(32).enumerate() {
-                let mut word = 0;
-                for (j, &slope) in slopes.iter().enumerate() {
-                    let clear = match self.channels.alpha {
-                        None => same,
-                        Some(_) => self.channels.of_bits(span.column + w * 32 + j)[0],
-                    };
-                    word |= u32::from(slope != clear) << j;
+            match self.channels.alpha {
+                None => pack(slopes, same, words),
+                Some(_) => {
+                    for (w, slopes) in slopes.chunks(32).enumerate() {
+                        let clear = |j| self.channels.of_bits(span.column + w * 32 + j)[0];
+                        words[w] = word(slopes, clear);
+                    }
                 }
-                words[w] = word;
             }
         }
     }
@@ -262,7 +258,7 @@ impl Finish<'_> {
         if let [(y, saved)] = blocks.as_mut_slice() {
             return self.block(0, y, saved);
         }
-        blocks.into_par_iter().enumerate().for_each(|(i, (y, mut saved))| self.block(i * rows, y, &mut saved));
+        threads::each(blocks.into_iter().enumerate(), |(i, (y, mut saved))| self.block(i * rows, y, &mut saved));
     }
 }
 
@@ -318,7 +314,7 @@ impl Descend<'_> {
             if let [((_, dz), sums)] = blocks.as_mut_slice() {
                 self.block(0, dz, sums);
             } else {
-                blocks.into_par_iter().for_each(|((i, dz), sums)| self.block(i * rows, dz, sums));
+                threads::each(blocks.into_iter(), |((i, dz), sums)| self.block(i * rows, dz, sums));
             }
         }
         let (first, others) = partials.split_at_mut(width);
@@ -412,13 +408,13 @@ impl Descend<'_> {
         let same = self.channels.of_bits(0);
         for (i, slopes) in slopes.chunks_mut(span.columns).enumerate() {
             let words = &mask[(span.row + i) * width + span.column / 32..];
-            for (w, slopes) in slopes.chunks_mut(32).enumerate() {
-                for (j, slope) in slopes.iter_mut().enumerate() {
-                    let bits = match self.channels.alpha {
-                        None => same,
-                        Some(_) => self.channels.of_bits(span.column + w * 32 + j),
-                    };
-                    *slope = if words[w] >> j & 1 == 1 { bits[1] } else { bits[0] };
+            match self.channels.alpha {
+                None => unpack(words, same, slopes),
+                Some(_) => {
+                    for (w, slopes) in slopes.chunks_mut(32).enumerate() {
+                        let bits = |j| self.channels.of_bits(span.column + w * 32 + j);
+                        choose(words[w], bits, slopes);
+                    }
                 }
             }
         }

@@ -7,10 +7,23 @@ use super::math::*;
 pub(super) trait Functions {
     /// Whether α may be another one in each channel.
     const HAS_ALPHA: bool = false;
+    /// |z| up to which `act_near` and `act_dz_near` serve: no power of two there is out of f32's range. They are for the
+    /// activations that networks have most, and give the same bits with fewer instructions. 0 if there are none.
+    const NEAR: f32 = 0.0;
     /// act(z).
     fn act(z: f32, a: f32, s: f32) -> f32;
     /// act'(z).
     fn act_dz(z: f32, a: f32, s: f32) -> f32;
+    /// act(z), for |z| ≤ NEAR.
+    #[inline(always)]
+    fn act_near(z: f32, a: f32, s: f32) -> f32 {
+        Self::act(z, a, s)
+    }
+    /// act'(z), for |z| ≤ NEAR.
+    #[inline(always)]
+    fn act_dz_near(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dz(z, a, s)
+    }
     /// act''(z).
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
@@ -369,21 +382,40 @@ impl Functions for Squareplus {
 
 /// x·Φ(x).
 pub(super) struct GeluErf;
-impl Functions for GeluErf {
+impl GeluErf {
     #[inline(always)]
-    fn act(z: f32, _a: f32, _s: f32) -> f32 {
-        let t = clamp_abs(z, 15.0);
+    fn value<const NEAR: bool>(z: f32) -> f32 {
+        let t = abs_in::<NEAR>(z, 15.0);
         let g = gauss(t);
-        let r = g.times(-t * (g.m * mills(t)));
+        let r = g.times_in::<NEAR>(-t * (g.m * mills(t)));
         select(z < 0.0, r, z + r)
     }
     #[inline(always)]
-    fn act_dz(z: f32, _a: f32, _s: f32) -> f32 {
+    fn slope<const NEAR: bool>(z: f32) -> f32 {
         const INVERSE_SQRT_2PI: f32 = 0.398_942_3;
-        let t = clamp_abs(z, 15.5);
+        let t = abs_in::<NEAR>(z, 15.5);
         let g = gauss(t);
-        let k = g.times(g.m * fma(-t, INVERSE_SQRT_2PI, mills(t)));
+        let k = g.times_in::<NEAR>(g.m * fma(-t, INVERSE_SQRT_2PI, mills(t)));
         select(z < 0.0, k, 1.0 - k)
+    }
+}
+impl Functions for GeluErf {
+    const NEAR: f32 = 12.0;
+    #[inline(always)]
+    fn act(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::value::<false>(z)
+    }
+    #[inline(always)]
+    fn act_dz(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::slope::<false>(z)
+    }
+    #[inline(always)]
+    fn act_near(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::value::<true>(z)
+    }
+    #[inline(always)]
+    fn act_dz_near(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::slope::<true>(z)
     }
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
@@ -403,23 +435,40 @@ impl GeluTanh {
     const A: f32 = 1.595_769;
     /// 3·0.044715·A.
     const B: f32 = 0.214_064_45;
+    #[inline(always)]
+    fn value<const NEAR: bool>(z: f32) -> f32 {
+        let t = abs_in::<NEAR>(z, 11.0);
+        let g = gelu_tanh_decay(t);
+        let d = 1.0 + g.times_in::<NEAR>(g.m);
+        g.only_if(z < 0.0).times_in::<NEAR>(select(z < 0.0, -t * g.m, z) / d)
+    }
+    #[inline(always)]
+    fn slope<const NEAR: bool>(z: f32) -> f32 {
+        let t = abs_in::<NEAR>(z, 11.0);
+        let g = gelu_tanh_decay(t);
+        let d = 1.0 + g.times_in::<NEAR>(g.m);
+        let du = fma(Self::B, t * t, Self::A);
+        let k = g.times_in::<NEAR>(g.m * fma(-t, du, d) / (d * d));
+        select(z < 0.0, k, 1.0 - k)
+    }
 }
 impl Functions for GeluTanh {
+    const NEAR: f32 = 9.0;
     #[inline(always)]
     fn act(z: f32, _a: f32, _s: f32) -> f32 {
-        let t = clamp_abs(z, 11.0);
-        let g = gelu_tanh_decay(t);
-        let d = 1.0 + g.times(g.m);
-        select(z < 0.0, g.times(-t * g.m / d), z / d)
+        Self::value::<false>(z)
     }
     #[inline(always)]
     fn act_dz(z: f32, _a: f32, _s: f32) -> f32 {
-        let t = clamp_abs(z, 11.0);
-        let g = gelu_tanh_decay(t);
-        let d = 1.0 + g.times(g.m);
-        let du = fma(Self::B, t * t, Self::A);
-        let k = g.times(g.m * fma(-t, du, d) / (d * d));
-        select(z < 0.0, k, 1.0 - k)
+        Self::slope::<false>(z)
+    }
+    #[inline(always)]
+    fn act_near(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::value::<true>(z)
+    }
+    #[inline(always)]
+    fn act_dz_near(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::slope::<true>(z)
     }
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
@@ -435,17 +484,36 @@ impl Functions for GeluTanh {
 
 /// x·σ(x): [`Swish`] at α = 1, where no product is to be split.
 pub(super) struct Silu;
+impl Silu {
+    #[inline(always)]
+    fn value<const NEAR: bool>(z: f32) -> f32 {
+        let q = decay_in::<NEAR>(z);
+        q.scaled.only_if(z < 0.0).times_in::<NEAR>(select(z < 0.0, -q.t * q.scaled.m, z) / q.d)
+    }
+    #[inline(always)]
+    fn slope<const NEAR: bool>(z: f32) -> f32 {
+        let q = decay_in::<NEAR>(z);
+        let k = q.scaled.times_in::<NEAR>(q.scaled.m * (q.d - q.t) / (q.d * q.d));
+        select(z < 0.0, k, 1.0 - k)
+    }
+}
 impl Functions for Silu {
+    const NEAR: f32 = 80.0;
     #[inline(always)]
     fn act(z: f32, _a: f32, _s: f32) -> f32 {
-        let q = decay(z);
-        select(z < 0.0, q.scaled.times(-q.t * q.scaled.m / q.d), z / q.d)
+        Self::value::<false>(z)
     }
     #[inline(always)]
     fn act_dz(z: f32, _a: f32, _s: f32) -> f32 {
-        let q = decay(z);
-        let k = q.scaled.times(q.scaled.m * (q.d - q.t) / (q.d * q.d));
-        select(z < 0.0, k, 1.0 - k)
+        Self::slope::<false>(z)
+    }
+    #[inline(always)]
+    fn act_near(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::value::<true>(z)
+    }
+    #[inline(always)]
+    fn act_dz_near(z: f32, _a: f32, _s: f32) -> f32 {
+        Self::slope::<true>(z)
     }
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, s: f32) -> f32 {

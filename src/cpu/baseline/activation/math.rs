@@ -19,11 +19,19 @@ pub(super) fn fma(a: f32, b: f32, c: f32) -> f32 {
 /// Horner: c[0] + x(c[1] + x(c[2] + ...)).
 #[inline(always)]
 pub(super) fn horner<const D: usize>(x: f32, c: [f32; D]) -> f32 {
-    let mut sum = 0.0;
-    for coefficient in c.into_iter().rev() {
-        sum = fma(sum, x, coefficient);
+    c[..D - 1].iter().rev().fold(c[D - 1], |sum, &coefficient| fma(sum, x, coefficient))
+}
+
+/// The same for an even number of coefficients, those of x, x³, ... and those of x², x⁴, ... each by themselves: half as many
+/// additions wait for each other, and the last one, which counts most, is as exact.
+#[inline(always)]
+fn horner_in_two<const D: usize>(x: f32, c: [f32; D]) -> f32 {
+    let (square, mut even, mut odd) = (x * x, c[D - 2], c[D - 1]);
+    for pair in c[2..D - 2].rchunks_exact(2) {
+        even = fma(even, square, pair[0]);
+        odd = fma(odd, square, pair[1]);
     }
-    sum
+    fma(fma(even, x, fma(odd, square, c[1])), x, c[0])
 }
 
 /// `if condition { a } else { b }`: both are computed.
@@ -36,6 +44,12 @@ pub(super) fn select(condition: bool, a: f32, b: f32) -> f32 {
 #[inline(always)]
 pub(super) fn unless_nan(x: f32, value: f32) -> f32 {
     select(x.is_nan(), x, value)
+}
+
+/// |x|, which is below c if `NEAR`; otherwise min(|x|, c), and NaN passes.
+#[inline(always)]
+pub(super) fn abs_in<const NEAR: bool>(x: f32, c: f32) -> f32 {
+    if NEAR { x.abs() } else { clamp_abs(x, c) }
 }
 
 /// min(|x|, c); NaN passes.
@@ -90,11 +104,27 @@ pub(super) struct Scaled {
 }
 
 impl Scaled {
+    /// With the power of two 1 elsewhere. Two sides of a function then share one division: compilers take a `select` of the
+    /// finished sides for two.
+    #[inline(always)]
+    pub(super) fn only_if(self, condition: bool) -> Scaled {
+        Scaled { n: if condition { self.n } else { 0 }, ..self }
+    }
+
+    /// p·2ⁿ; for n in [-126, 127] if `NEAR`, otherwise in [-252, 254].
+    #[inline(always)]
+    pub(super) fn times_in<const NEAR: bool>(self, p: f32) -> f32 {
+        if NEAR {
+            return p * power_of_two(self.n);
+        }
+        let half = self.n >> 1;
+        p * power_of_two(half) * power_of_two(self.n.wrapping_sub(half))
+    }
+
     /// p·2ⁿ for n in [-252, 254].
     #[inline(always)]
     pub(super) fn times(self, p: f32) -> f32 {
-        let half = self.n >> 1;
-        p * power_of_two(half) * power_of_two(self.n.wrapping_sub(half))
+        self.times_in::<false>(p)
     }
 
     /// p·2^(n + extra) for any n: beyond ±372 the result is 0 or inf with any normal p.
@@ -126,16 +156,6 @@ pub(super) fn exp(high: f32, low: f32) -> Scaled {
     Scaled { m: exp_reduced(r), n: integer }
 }
 
-/// e^(a + b + low), where a and b are each as large as 300 and their sum would round.
-#[inline(always)]
-fn exp_of_sum(a: f32, b: f32, low: f32) -> Scaled {
-    let (na, ia) = round(a * LOG2E);
-    let (nb, ib) = round(b * LOG2E);
-    let r = (fma(-na, LN2_HIGH, a) + fma(-nb, LN2_HIGH, b)) - fma(na + nb, LN2_LOW, -low);
-    let (nr, ir) = round(r * LOG2E);
-    Scaled { m: exp_reduced(fma(-nr, std::f32::consts::LN_2, r)), n: ia.wrapping_add(ib).wrapping_add(ir) }
-}
-
 /// e^-|x|, its mantissa and power too.
 #[derive(Clone, Copy)]
 pub(super) struct Decay {
@@ -151,9 +171,15 @@ pub(super) struct Decay {
 /// e^-|x|.
 #[inline(always)]
 pub(super) fn decay(x: f32) -> Decay {
-    let t = clamp_abs(x, 120.0);
+    decay_in::<false>(x)
+}
+
+/// e^-|x|; for |x| up to 80 if `NEAR`.
+#[inline(always)]
+pub(super) fn decay_in<const NEAR: bool>(x: f32) -> Decay {
+    let t = abs_in::<NEAR>(x, 120.0);
     let scaled = exp(-t, 0.0);
-    let e = scaled.times(scaled.m);
+    let e = scaled.times_in::<NEAR>(scaled.m);
     Decay { scaled, e, d: 1.0 + e, t }
 }
 
@@ -232,17 +258,11 @@ pub(super) fn log1p_mantissa(q: Decay) -> f32 {
     fma(sm * z, p, 2.0 * sm)
 }
 
-/// The upper 12 bits of the significand: products of two such numbers are exact.
-#[inline(always)]
-fn upper(x: f32) -> f32 {
-    f32::from_bits(x.to_bits() & 0xffff_f000)
-}
-
 /// e^(-t²/2) for t in [0, 16].
 #[inline(always)]
 pub(super) fn gauss(t: f32) -> Scaled {
-    let h = upper(t);
-    exp(-0.5 * h * h, -0.5 * (t - h) * (t + h))
+    let square = t * t;
+    exp(-0.5 * square, -0.5 * fma(t, t, -square))
 }
 
 /// e^(t²/2)·Φ(-t) for t in [0, 16]: Mills' ratio over √(2π), a polynomial in (t - 3.5)/(t + 3.5).
@@ -250,7 +270,7 @@ pub(super) fn gauss(t: f32) -> Scaled {
 pub(super) fn mills(t: f32) -> f32 {
     let r = 1.0 / (t + 3.5);
     let q = (t - 3.5) * r;
-    let p = horner(
+    let p = horner_in_two(
         q,
         [
             0.744_416_06,
@@ -268,21 +288,21 @@ pub(super) fn mills(t: f32) -> f32 {
     p * r
 }
 
-/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [0, 11.2], the argument built from 12-bit pieces.
+/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [0, 11.2], the argument as high + low.
 #[inline(always)]
 pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
-    let th = upper(t);
-    let tl = t - th;
-    let c0 = th * th;
-    let ch = upper(c0);
-    let c1 = (c0 - ch) + (t + th) * tl;
-    let u0 = th * ch;
-    let uh = upper(u0);
-    let ul = (u0 - uh) + (th * c1 + tl * (ch + c1));
-    let h1 = 1.595_703_125 * th;
-    let h2 = 0.071_350_097_656_25 * uh;
-    let low = (1.595_703_125 * tl + 6.599_66e-5 * t) + (0.071_350_097_656_25 * ul + 4.718_616_3e-6 * (uh + ul));
-    exp_of_sum(-h1, -h2, -low)
+    // 2√(2/π) and 0.044715 times that, each in two parts.
+    const LINE: [f32; 2] = [1.595_769_2, -4.534_068e-8];
+    const CUBE: [f32; 2] = [0.071_354_814, 2.398_832_4e-9];
+    let square = t * t;
+    let bend = CUBE[0] * square;
+    // line + bend, and what the sum has lost, whichever is the larger.
+    let sum = bend + LINE[0];
+    let part = sum - bend;
+    let lost = (bend - (sum - part)) + (LINE[0] - part);
+    let rest = fma(CUBE[0], fma(t, t, -square), fma(CUBE[1], square, LINE[1])) + fma(CUBE[0], square, -bend);
+    let high = t * sum;
+    exp(-high, -fma(t, lost + rest, fma(t, sum, -high)))
 }
 
 /// tanh(x), odd; relative accuracy near 0.

@@ -1,0 +1,51 @@
+//! One bit an element: what forward keeps of a slope that has two values. Column j of a row is bit j mod 32 of its word
+//! j / 32; each row starts a new word.
+
+use pulp::Arch;
+
+/// Words of a row of the mask.
+pub(super) fn words(n: usize) -> usize {
+    n.div_ceil(32)
+}
+
+/// The bits of up to 32 slopes.
+#[inline(always)]
+pub(super) fn word(slopes: &[f32], clear: impl Fn(usize) -> f32) -> u32 {
+    slopes.iter().enumerate().fold(0, |word, (j, &slope)| word | u32::from(slope != clear(j)) << j)
+}
+
+/// The slopes of up to 32 bits.
+#[inline(always)]
+pub(super) fn choose(word: u32, of_bits: impl Fn(usize) -> [f32; 2], slopes: &mut [f32]) {
+    for (j, slope) in slopes.iter_mut().enumerate() {
+        let [clear, set] = of_bits(j);
+        *slope = if word >> j & 1 == 1 { set } else { clear };
+    }
+}
+
+/// The bits of a row, 32 at a time: a loop of known length becomes vector code.
+pub(super) fn pack(slopes: &[f32], clear: f32, words: &mut [u32]) {
+    Arch::new().dispatch(|| {
+        let (whole, rest) = slopes.as_chunks::<32>();
+        for (slopes, out) in whole.iter().zip(&mut *words) {
+            *out = word(slopes, |_| clear);
+        }
+        if !rest.is_empty() {
+            words[whole.len()] = word(rest, |_| clear);
+        }
+    });
+}
+
+/// The slopes of a row.
+pub(super) fn unpack(words: &[u32], of_bits: [f32; 2], slopes: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        let (whole, rest) = slopes.as_chunks_mut::<32>();
+        let count = whole.len();
+        for (slopes, &word) in whole.iter_mut().zip(words) {
+            choose(word, |_| of_bits, slopes);
+        }
+        if !rest.is_empty() {
+            choose(words[count], |_| of_bits, rest);
+        }
+    });
+}
