@@ -6,7 +6,8 @@
 //! dα = Σ dy ⊙ ∂act/∂α(z; α)       over everything (per layer) or over rows (per channel)
 //! ```
 //!
-//! x is `[.., K]`, W is `[N, K]` (or `[K, N]`), b is `[N]`, α a constant, `[1]` or `[N]`, y is `[.., N]`; all of it f32.
+//! x is `[.., K]`, W is `[N, K]` (or `[K, N]`), b is `[N]`, α a constant, `[1]` or `[N]`, y is `[.., N]`. Data and weights
+//! are stored in f32, f16 or bf16 ([`Dtype`]), sums and the gradients of parameters in f32.
 //! Many layers of one shape are one call, each operand with their number in front: see [`affine`].
 //!
 //! # Three levels
