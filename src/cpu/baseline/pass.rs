@@ -394,8 +394,13 @@ impl Descend<'_> {
         }
     }
 
-    /// Rows whose slope follows from y are few and cheap; the f64 mathematics serves.
+    /// act'(z) from y = act(z): by the f64 mathematics, but for those of two slopes, which networks have most. What lies on
+    /// one side of a kink of theirs, act leaves there, so that the slope at y is that at z.
     fn slopes_of_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
+        let row = self.channels.activation.row();
+        if row.from_y && row.from_bit {
+            return self.channels.evaluate(Quantity::Slope, span, y, slopes);
+        }
         for (y, slopes) in y.chunks(span.columns).zip(slopes.chunks_mut(span.columns)) {
             for (j, (&y, slope)) in y.iter().zip(slopes).enumerate() {
                 *slope = self.channels.at(span.column + j).slope_of_y(f64::from(y)) as f32;
