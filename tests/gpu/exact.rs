@@ -8,15 +8,15 @@ use elbow_verify::{Numbers, Spec, any_exact, suite::tiles};
 
 use crate::common::{checks, full, gpu, passes};
 
-/// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each. 24 is every tile with
-/// and without splits, half of it every tile once (with checked modules); `ELBOW_TEST_FULL` has more of everything.
+/// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each: every tile with and
+/// without splits, or once with checked modules; `ELBOW_TEST_FULL` has more of everything.
 fn bundles() -> Vec<Spec> {
     let mut numbers = Numbers::new(7);
     let tiles = tiles(gpu());
     let count = match (full(), checks()) {
         (true, _) => 88,
-        (false, Checks::Trusted) => 24,
-        (false, Checks::Checked) => 12,
+        (false, Checks::Trusted) => 2 * tiles.len(),
+        (false, Checks::Checked) => tiles.len(),
     };
     (0..count).map(|i| any_exact(&mut numbers, i, &tiles)).collect()
 }

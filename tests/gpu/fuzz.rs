@@ -49,7 +49,7 @@ fn random_layers_are_right() {
     let specs = match (full(), checks()) {
         (true, _) => random_layers(20_000, 120),
         (false, Checks::Trusted) => random_layers(1_000, 8),
-        (false, Checks::Checked) => random_layers(400, 4),
+        (false, Checks::Checked) => random_layers(200, 2),
     };
     let outcome = run(gpu(), &specs);
     println!("{} layers, {} of them exact; worst {:?}", outcome.cases, outcome.exact, outcome.worst);
