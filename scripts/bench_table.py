@@ -3,7 +3,8 @@
 
     scripts/bench_table.py FOLDER
 
-Reads bench.json and, where they are there, verify.json and torch.json; writes bench-gpu.json and bench-gpu.md.
+Reads bench-*.json (one for each shape) and, where they are there, verify.json, torch.json and tune.txt; writes bench-gpu.json and
+bench-gpu.md.
 """
 import json, pathlib, sys
 
@@ -29,9 +30,13 @@ def total(*timings):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    verify, bench, torch = (load(folder / f"{name}.json") for name in ("verify", "bench", "torch"))
-    if bench is None:
+    verify, torch = (load(folder / f"{name}.json") for name in ("verify", "torch"))
+    tune = folder / "tune.txt"
+    benches = [bench for path in sorted(folder.glob("bench-*.json")) if (bench := load(path)) and "layers" in bench]
+    if not benches:
         sys.exit("elbow bench left no JSON")
+    # What is not the shape's is the same in all of them: the first one's is taken.
+    bench = {**benches[0], "layers": [layer for bench in benches for layer in bench["layers"]]}
     about, ceilings = bench["about"], bench["ceilings"]
     device = lambda part: part["gpu_device"] or part["gpu_wall"]
     peer = {(r["op"], r["size"]): r for r in (torch or {}).get("results", [])}
@@ -73,8 +78,9 @@ def main():
                 peer[("scaled copy", size)] = {key: scale * copy[key] for key in ("median", "low", "high")}
                 row(f"{name} {alone['part']}", size, device(alone), "scaled copy", "torch copy of as many bytes", rate, "GB/s")
 
-    judged = "not run" if verify is None else ("all right" if verify["right"] else "WRONG")
-    checks = sum(group["checks"] for group in (verify or {}).get("groups", []))
+    groups = (verify or {}).get("groups", [])
+    checks, wrong = (sum(group[key] for group in groups) for key in ("checks", "failed"))
+    judged = "not run" if verify is None else ("all right" if verify["right"] else f"**{wrong} of them failed**")
     lines = [
         f"# elbow against its peers, {about['date']}",
         "",
@@ -96,7 +102,8 @@ def main():
         "|---|---|---|---|---|---|---|",
     ]
     lines += ["| " + " | ".join(cells) + " |" for cells in rows]
-    (folder / "bench-gpu.json").write_text(json.dumps({"verify": verify, "bench": bench, "torch": torch}, indent=1) + "\n")
+    (folder / "bench-gpu.json").write_text(json.dumps(
+        {"verify": verify, "bench": bench, "torch": torch, "tune": tune.read_text() if tune.exists() else None}, indent=1) + "\n")
     (folder / "bench-gpu.md").write_text("\n".join(lines) + "\n")
 
 
