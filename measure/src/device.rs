@@ -1,6 +1,9 @@
 //! A device and its two clocks.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use elbow::{Gpu, wgpu};
 
@@ -18,6 +21,8 @@ pub struct Device {
     /// The device.
     pub gpu: Gpu,
     clock: Option<Clock>,
+    /// When it was last known to be at work.
+    busy: Cell<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -30,6 +35,9 @@ struct Clock {
 /// A pass that is timed should take at least this long: shorter ones measure the clock and the start of the pass.
 const LONG_ENOUGH: Duration = Duration::from_millis(2);
 
+/// A device that has had no work for so long may have lowered its clock.
+const IDLE: Duration = Duration::from_millis(20);
+
 /// Repetitions in one pass at most.
 const MOST_REPEATS: u32 = 200;
 
@@ -37,7 +45,7 @@ impl Device {
     /// With a clock, if the device has one.
     pub fn new(gpu: Gpu) -> Self {
         let clock = Clock::new(gpu.device());
-        Device { gpu, clock }
+        Device { gpu, clock, busy: Cell::new(None) }
     }
 
     /// Whether there are device times.
@@ -50,7 +58,17 @@ impl Device {
         let start = Instant::now();
         self.gpu.submit_pass(record)?;
         self.gpu.wait()?;
+        self.busy.set(Some(Instant::now()));
         Ok(start.elapsed())
+    }
+
+    /// Brings a device that was idle to its full clock, with this work.
+    fn wake(&self, record: &Record<'_>) -> Result<()> {
+        if self.busy.get().is_none_or(|busy| busy.elapsed() > IDLE) {
+            self.gpu.warm_up(&mut || self.gpu.submit_pass(record).and_then(|()| self.gpu.wait()))?;
+        }
+        self.busy.set(Some(Instant::now()));
+        Ok(())
     }
 
     /// The device's own time between the beginning and the end of a pass that holds the work so many times, all together.
@@ -59,7 +77,9 @@ impl Device {
         let work = |pass: &mut wgpu::ComputePass<'_>| (0..repeats).try_for_each(|_| record(pass));
         // Durations that come out negative are a driver's fault that exists: measured again.
         for _ in 0..5 {
-            if let Some(time) = clock.time(&self.gpu, &work)? {
+            let time = clock.time(&self.gpu, &work)?;
+            self.busy.set(Some(Instant::now()));
+            if let Some(time) = time {
                 return Ok(time);
             }
         }
@@ -71,8 +91,7 @@ impl Device {
         if self.clock.is_none() {
             return Ok(None);
         }
-        // The first run compiles.
-        self.device_time(1, record)?;
+        self.wake(record)?;
         let once = self.device_time(1, record)?.max(Duration::from_nanos(100));
         let repeats =
             (LONG_ENOUGH.as_secs_f64() / once.as_secs_f64()).ceil().clamp(1.0, f64::from(MOST_REPEATS)) as u32;
@@ -81,6 +100,7 @@ impl Device {
 
     /// Wall time of one submission, without transfers.
     pub fn wall_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Timing> {
+        self.wake(record)?;
         budget.run(|| self.wall_time(record))
     }
 }
