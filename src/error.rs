@@ -92,10 +92,10 @@ pub enum Error {
         /// Byte range of `other`.
         other_range: std::ops::Range<u64>,
     },
-    /// A parameter of an activation is out of its domain.
+    /// A parameter of an activation, of an update or of a loss scale is out of its domain.
     #[error("{activation}: {parameter}: expected {expected}, got {got}")]
     BadParameter {
-        /// The activation's name.
+        /// The activation's name, or `sgd` or `loss_scale`.
         activation: String,
         /// The parameter's name.
         parameter: String,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     dtype::Storage,
-    error::Result,
+    error::{Error, Result},
     kernel::{Elem, KernelFile},
     request::Operand,
     shape,
@@ -64,9 +64,30 @@ pub struct SgdRequest {
     pub storage: Storage,
 }
 
+impl SgdRequest {
+    /// A rate that is no number, or a momentum that is none or negative, would spoil every parameter at once.
+    pub(crate) fn check_rates(rate: f32, momentum: f32) -> Result<()> {
+        expect("sgd", "rate", rate, "a finite number", rate.is_finite())?;
+        expect("sgd", "momentum", momentum, "a finite number >= 0", momentum.is_finite() && momentum >= 0.0)
+    }
+}
+
+fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: bool) -> Result<()> {
+    match holds {
+        true => Ok(()),
+        false => Err(Error::BadParameter {
+            activation: of.into(),
+            parameter: parameter.into(),
+            expected: expected.into(),
+            got: got.to_string(),
+        }),
+    }
+}
+
 /// velocity (operand y) = momentum · velocity + gradient (operand dw); parameter (operand w) −= rate · velocity.
 pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     request.storage.check()?;
+    SgdRequest::check_rates(request.rate, request.momentum)?;
     let total = shape::elements(Operand::W, &[request.elements])?;
     let mut plan = Plan::default();
     if total == 0 {
@@ -109,6 +130,10 @@ pub struct LossScaleRequest {
 
 /// The state of the loss scale (operand loss_scale) after a backward that gave the gradient (operand dw).
 pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
+    let LossScaleRequest { growth, backoff, interval, .. } = *request;
+    expect("loss_scale", "growth", growth, "a finite number > 1", growth.is_finite() && growth > 1.0)?;
+    expect("loss_scale", "backoff", backoff, "a number > 0 and < 1", backoff > 0.0 && backoff < 1.0)?;
+    expect("loss_scale", "interval", interval, "1 or more", interval > 0)?;
     let total = shape::elements(Operand::Dw, &[request.elements])?;
     let mut plan = Plan::default();
     let chunk = total.div_ceil(1024).max(1024);
