@@ -14,14 +14,14 @@ mod run;
 use std::cell::LazyCell;
 
 use criterion::{BenchmarkGroup, SamplingMode, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use elbow::{Activation, Dtype};
+use elbow::{Activation, Float};
 use elbow_measure::{Alone, AlonePart, Device};
 
 const SIZES: [(&str, usize); 2] = [("1M", 1 << 20), ("16M", 16 << 20)];
 
 /// Verified, and says so.
 fn alone(device: &Device, elements: usize, activation: Activation) -> Alone<'_> {
-    let alone = Alone::new(device, elements, activation, Dtype::F32)
+    let alone = Alone::new(device, elements, activation, Float::F32)
         .expect("an activation that computes what the reference computes");
     println!("{activation} on {elements} elements: verified, worst error {:.0e}", alone.error());
     alone
@@ -31,7 +31,7 @@ fn parts(group: &mut BenchmarkGroup<'_, WallTime>, device: &Device, elements: us
     let alone = LazyCell::new(|| alone(device, elements, activation));
     for part in AlonePart::ALL {
         let name = part.name();
-        group.throughput(Throughput::Bytes(part.bytes(elements, Dtype::F32)));
+        group.throughput(Throughput::Bytes(part.bytes(elements, Float::F32)));
         if device.has_clock() {
             group.bench_function(format!("{name}/gpu_device"), |bencher| {
                 let alone = &*alone;

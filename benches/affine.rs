@@ -18,7 +18,7 @@ mod run;
 use std::cell::LazyCell;
 
 use criterion::{BenchmarkGroup, SamplingMode, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use elbow::{Activation, Dtype, plan::Pin};
+use elbow::{Activation, Float, plan::Pin};
 use elbow_measure::{Device, Layer, Part, Shape};
 
 const SHAPES: [Shape; 6] = [
@@ -41,12 +41,12 @@ fn pin() -> Pin {
 
 /// Verified, and says so.
 fn layer(device: &Device, shape: Shape, activation: Activation) -> Layer<'_> {
-    let layer = Layer::new(device, shape, activation, Dtype::F32, pin())
+    let layer = Layer::new(device, shape, activation, Float::F32, pin())
         .expect("a layer that computes what the reference computes");
     let (saved, errors) = (layer.saved(), layer.errors());
     println!(
         "{shape} {activation}: verified, saved {saved}; worst error {:.1} ulp of the terms",
-        errors.ulp(Dtype::F32)
+        errors.ulp(Float::F32)
     );
     layer
 }

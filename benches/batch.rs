@@ -28,9 +28,9 @@ fn batch(criterion: &mut Criterion) {
         let (xs, ws, ys) = ([m, k], [n, k], [m, n]);
         let alone: Vec<Prepared> = (0..layers)
             .map(|layer| {
-                let x = View::at(x.buffer(), (layer * m * k * 4) as u64, &xs);
-                let w = View::at(w.buffer(), (layer * n * k * 4) as u64, &ws);
-                let y = View::at(y.buffer(), (layer * m * n * 4) as u64, &ys);
+                let x = View::new(x.buffer(), (layer * m * k * 4) as u64, &xs, x.dtype());
+                let w = View::new(w.buffer(), (layer * n * k * 4) as u64, &ws, w.dtype());
+                let y = View::new(y.buffer(), (layer * m * n * 4) as u64, &ys, y.dtype());
                 Forward::new(activation, x, w, y).prepare(gpu).unwrap()
             })
             .collect();

@@ -1,11 +1,7 @@
 //! What recording costs the CPU: a call of the library into an open pass, nothing submitted.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use elbow::{
-    Activation, Gpu, Saved,
-    affine::{Backward, Forward, Gradient},
-    wgpu,
-};
+use elbow::{Activation, Gpu, Saved, affine::Forward, wgpu};
 
 #[allow(clippy::unwrap_used, reason = "a benchmark stops at the first error")]
 fn record(c: &mut Criterion) {
@@ -15,15 +11,8 @@ fn record(c: &mut Criterion) {
     let (x, w, b) = (gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[n, k]).unwrap(), gpu.zeros(&[n]).unwrap());
     let (y, dx, dw) = (gpu.zeros(&[m, n]).unwrap(), gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[n, k]).unwrap());
     let dy = gpu.zeros(&[m, n]).unwrap();
-    let forward = Forward { b: Some(b.view()), ..Forward::new(Activation::RELU, &x, &w, &y) };
-    let backward = Backward {
-        x: Some(x.view()),
-        w: Some(w.view()),
-        saved_from: Some(y.view()),
-        dx: Gradient::overwrite(&dx),
-        dw: Gradient::overwrite(&dw),
-        ..Backward::new(Activation::RELU, Saved::Y, &dy)
-    };
+    let forward = Forward { b: Some(b.view()), saved: Saved::Y, ..Forward::new(Activation::RELU, &x, &w, &y) };
+    let backward = forward.backward(&dy).dx(&dx).dw(&dw);
     let dispatches = backward.plan(&gpu).unwrap().dispatches.len();
     let mut group = c.benchmark_group("record");
     let mut time = |name: String, call: &dyn Fn(&mut wgpu::ComputePass<'_>)| {

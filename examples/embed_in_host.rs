@@ -11,7 +11,7 @@
 use std::error::Error;
 
 use elbow::{
-    Activation, Gpu, View,
+    Activation, Dtype, Gpu, View,
     affine::Forward,
     cpu::{ForwardInputs, reference},
     request::AffineRequest,
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // elbow's side: no handler is installed, nothing is submitted or waited for.
     let gpu = Gpu::from_wgpu(&device, &queue);
     println!("{gpu}");
-    let at = |offset: usize, shape: &'static [usize]| View::at(&buffer, offset as u64 * 4, shape);
+    let at = |offset: usize, shape: &'static [usize]| View::new(&buffer, offset as u64 * 4, shape, Dtype::F32);
     let first = Forward {
         b: Some(at(b0, &[SIZES[1]])),
         ..Forward::new(

@@ -228,9 +228,9 @@ impl<'a> Trainer<'a> {
         for (first, rows) in self.batches() {
             let (x_shape, shape) = ([rows, PIXELS], [rows]);
             let step = Step {
-                x: View::at(self.x.buffer(), (first * PIXELS) as u64 * 4, &x_shape),
-                labels: View::at(self.labels.buffer(), first as u64 * 4, &shape),
-                loss: View::at(self.losses.buffer(), first as u64 * 4, &shape),
+                x: View::new(self.x.buffer(), (first * PIXELS) as u64 * 4, &x_shape, self.x.dtype()),
+                labels: View::new(self.labels.buffer(), first as u64 * 4, &shape, self.labels.dtype()),
+                loss: View::new(self.losses.buffer(), first as u64 * 4, &shape, self.losses.dtype()),
                 rate,
                 momentum: self.cli.momentum,
             };
@@ -317,9 +317,9 @@ fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<cpu_road::Ne
     let mut layers = Vec::new();
     for (index, (p, activation)) in layers_of(mlp).enumerate() {
         let request = AffineRequest {
-            alpha: match p.alpha {
+            alpha: match p.alpha.map(|alpha| alpha.shape()) {
                 None => AlphaSource::Constant,
-                Some(View { shape: [1], .. }) => AlphaSource::PerLayer,
+                Some([1]) => AlphaSource::PerLayer,
                 Some(_) => AlphaSource::PerChannel,
             },
             ..AffineRequest::new(batch, SIZES[index + 1], SIZES[index], activation)

@@ -1,4 +1,4 @@
-//! Element types: one row and one WGSL prelude each. And which operand is stored in which.
+//! Types of elements: floats, one row and one WGSL prelude each, and words of bits. And which operand is stored in which.
 
 use std::{fmt, str::FromStr};
 
@@ -9,101 +9,45 @@ use crate::{
     request::Operand,
 };
 
-/// The type in which an operand is stored. It is computed with in f32, whatever it is stored in, and sums are accumulated
-/// in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+/// What the elements of a view or a tensor are: floats, or words of bits (masks, labels). A call refuses one where it reads
+/// or writes the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
-    /// IEEE single precision; never replaced by tf32 or f16 on the way.
-    #[default]
-    F32,
-    /// IEEE half precision: 11 bits, up to 65,504. Beyond that a result is infinite.
-    F16,
-    /// The upper half of an f32: its range, 8 bits.
-    Bf16,
+    /// Numbers, stored in this format.
+    Float(Float),
+    /// u32 words: a mask of 32 bits each, or labels.
+    U32,
 }
 
 impl Dtype {
-    /// Every row.
-    pub const ALL: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+    /// [`Float::F32`].
+    pub const F32: Dtype = Dtype::Float(Float::F32);
+    /// [`Float::F16`].
+    pub const F16: Dtype = Dtype::Float(Float::F16);
+    /// [`Float::Bf16`].
+    pub const BF16: Dtype = Dtype::Float(Float::Bf16);
 
     /// Bytes of one element.
     pub const fn bytes(self) -> u64 {
         match self {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::Float(float) => float.bytes(),
+            Dtype::U32 => 4,
         }
     }
 
-    /// `f32`, `f16` or `bf16`.
+    /// `f32`, `f16`, `bf16` or `u32`.
     pub const fn name(self) -> &'static str {
         match self {
-            Dtype::F32 => "f32",
-            Dtype::F16 => "f16",
-            Dtype::Bf16 => "bf16",
+            Dtype::Float(float) => float.name(),
+            Dtype::U32 => "u32",
         }
     }
+}
 
-    /// The nearest number of this type, ties to even: what a kernel stores for `v`.
-    pub fn round(self, v: f32) -> f32 {
-        match self {
-            Dtype::F32 => v,
-            Dtype::F16 => f16::from_f32(v).to_f32(),
-            Dtype::Bf16 => bf16::from_f32(v).to_f32(),
-        }
-    }
-
-    /// The largest error of [`Dtype::round`] relative to the number, where it neither overflows nor is subnormal: 2⁻²⁴, 2⁻¹¹, 2⁻⁸.
-    pub const fn unit_roundoff(self) -> f64 {
-        match self {
-            Dtype::F32 => 1.0 / (1u64 << 24) as f64,
-            Dtype::F16 => 1.0 / (1u64 << 11) as f64,
-            Dtype::Bf16 => 1.0 / (1u64 << 8) as f64,
-        }
-    }
-
-    /// Half the distance of neighbours near `v`: the largest error of [`Dtype::round`] there. Infinite where it overflows.
-    pub fn rounding(self, v: f64) -> f64 {
-        let (bits, least, most) = match self {
-            Dtype::F32 => (24, -149, f64::from(f32::MAX)),
-            Dtype::F16 => (11, -24, 65504.0),
-            Dtype::Bf16 => (8, -133, f64::from(bf16::MAX.to_f32())),
-        };
-        let exponent = if v == 0.0 { least } else { (v.abs().log2().floor() as i32 - bits + 1).max(least) };
-        let step = 2f64.powi(exponent);
-        if v.abs() >= most + step / 2.0 { f64::INFINITY } else { step / 2.0 }
-    }
-
-    /// The values as they lie in memory, in whole words of 4 bytes.
-    pub fn encode(self, values: &[f32]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = match self {
-            Dtype::F32 => bytemuck::cast_slice(values).to_vec(),
-            Dtype::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
-            Dtype::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
-        };
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
-
-    /// The first `count` values of what lies in memory.
-    pub fn decode(self, bytes: &[u8], count: usize) -> Vec<f32> {
-        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).take(count);
-        match self {
-            Dtype::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).take(count).collect()
-            }
-            Dtype::F16 => halves().map(|b| f16::from_bits(b).to_f32()).collect(),
-            Dtype::Bf16 => halves().map(|b| bf16::from_bits(b).to_f32()).collect(),
-        }
-    }
-
-    /// The WGSL prelude: `NAME_value` and `NAME_bits` of a type that is not the one computed with.
-    pub(crate) const fn prelude(self) -> &'static str {
-        match self {
-            Dtype::F32 => "",
-            Dtype::F16 => include_str!("../shaders/dtype/f16.wgsl"),
-            Dtype::Bf16 => include_str!("../shaders/dtype/bf16.wgsl"),
-        }
+impl From<Float> for Dtype {
+    fn from(float: Float) -> Self {
+        Dtype::Float(float)
     }
 }
 
@@ -113,11 +57,115 @@ impl fmt::Display for Dtype {
     }
 }
 
-impl FromStr for Dtype {
+/// The format in which numbers are stored. They are computed with in f32, whatever they are stored in, and sums are
+/// accumulated in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[non_exhaustive]
+pub enum Float {
+    /// IEEE single precision; never replaced by tf32 or f16 on the way.
+    #[default]
+    F32,
+    /// IEEE half precision: 11 bits, up to 65,504. Beyond that a result is infinite.
+    F16,
+    /// The upper half of an f32: its range, 8 bits.
+    Bf16,
+}
+
+impl Float {
+    /// Every row.
+    pub const ALL: [Float; 3] = [Float::F32, Float::F16, Float::Bf16];
+
+    /// Bytes of one element.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Float::F32 => 4,
+            Float::F16 | Float::Bf16 => 2,
+        }
+    }
+
+    /// `f32`, `f16` or `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Float::F32 => "f32",
+            Float::F16 => "f16",
+            Float::Bf16 => "bf16",
+        }
+    }
+
+    /// The nearest number of this type, ties to even: what a kernel stores for `v`.
+    pub fn round(self, v: f32) -> f32 {
+        match self {
+            Float::F32 => v,
+            Float::F16 => f16::from_f32(v).to_f32(),
+            Float::Bf16 => bf16::from_f32(v).to_f32(),
+        }
+    }
+
+    /// The largest error of [`Float::round`] relative to the number, where it neither overflows nor is subnormal: 2⁻²⁴, 2⁻¹¹, 2⁻⁸.
+    pub const fn unit_roundoff(self) -> f64 {
+        match self {
+            Float::F32 => 1.0 / (1u64 << 24) as f64,
+            Float::F16 => 1.0 / (1u64 << 11) as f64,
+            Float::Bf16 => 1.0 / (1u64 << 8) as f64,
+        }
+    }
+
+    /// Half the distance of neighbours near `v`: the largest error of [`Float::round`] there. Infinite where it overflows.
+    pub fn rounding(self, v: f64) -> f64 {
+        let (bits, least, most) = match self {
+            Float::F32 => (24, -149, f64::from(f32::MAX)),
+            Float::F16 => (11, -24, 65504.0),
+            Float::Bf16 => (8, -133, f64::from(bf16::MAX.to_f32())),
+        };
+        let exponent = if v == 0.0 { least } else { (v.abs().log2().floor() as i32 - bits + 1).max(least) };
+        let step = 2f64.powi(exponent);
+        if v.abs() >= most + step / 2.0 { f64::INFINITY } else { step / 2.0 }
+    }
+
+    /// The values as they lie in memory, in whole words of 4 bytes.
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = match self {
+            Float::F32 => bytemuck::cast_slice(values).to_vec(),
+            Float::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
+            Float::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
+        };
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// The first `count` values of what lies in memory.
+    pub fn decode(self, bytes: &[u8], count: usize) -> Vec<f32> {
+        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).take(count);
+        match self {
+            Float::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).take(count).collect()
+            }
+            Float::F16 => halves().map(|b| f16::from_bits(b).to_f32()).collect(),
+            Float::Bf16 => halves().map(|b| bf16::from_bits(b).to_f32()).collect(),
+        }
+    }
+
+    /// The WGSL prelude: `NAME_value` and `NAME_bits` of a type that is not the one computed with.
+    pub(crate) const fn prelude(self) -> &'static str {
+        match self {
+            Float::F32 => "",
+            Float::F16 => include_str!("../shaders/dtype/f16.wgsl"),
+            Float::Bf16 => include_str!("../shaders/dtype/bf16.wgsl"),
+        }
+    }
+}
+
+impl fmt::Display for Float {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Float {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Dtype::ALL.into_iter().find(|dtype| dtype.name() == text).ok_or_else(|| Error::Unsupported {
+        Float::ALL.into_iter().find(|dtype| dtype.name() == text).ok_or_else(|| Error::Unsupported {
             what: format!("dtype {text:?}"),
             why: "there are f32, f16 and bf16".into(),
         })
@@ -127,12 +175,12 @@ impl FromStr for Dtype {
 /// Which operand is stored in which type: f32, unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Storage {
-    dtypes: [Dtype; Operand::COUNT],
+    dtypes: [Float; Operand::COUNT],
 }
 
 impl Storage {
     /// Every operand that may be is stored in this type.
-    pub fn all(dtype: Dtype) -> Self {
+    pub fn all(dtype: Float) -> Self {
         let mut storage = Storage::default();
         for operand in Operand::ALL {
             if may_be_narrow(operand) {
@@ -143,13 +191,13 @@ impl Storage {
     }
 
     /// The same, with this operand in this type.
-    pub const fn with(mut self, operand: Operand, dtype: Dtype) -> Self {
+    pub const fn with(mut self, operand: Operand, dtype: Float) -> Self {
         self.dtypes[operand as usize] = dtype;
         self
     }
 
     /// The type of an operand.
-    pub const fn of(&self, operand: Operand) -> Dtype {
+    pub const fn of(&self, operand: Operand) -> Float {
         self.dtypes[operand as usize]
     }
 
@@ -157,7 +205,7 @@ impl Storage {
     pub fn check(&self) -> Result<()> {
         for operand in Operand::ALL {
             let dtype = self.of(operand);
-            if dtype != Dtype::F32 && !may_be_narrow(operand) {
+            if dtype != Float::F32 && !may_be_narrow(operand) {
                 return Err(Error::Operand {
                     operand,
                     expected: "f32: learnable parameters of activations and gradients of parameters are".into(),
@@ -198,8 +246,8 @@ mod tests {
 
     #[test]
     fn names_read_back_and_rounding_is_what_the_table_says() {
-        for dtype in Dtype::ALL {
-            assert_eq!(dtype.name().parse::<Dtype>().unwrap(), dtype);
+        for dtype in Float::ALL {
+            assert_eq!(dtype.name().parse::<Float>().unwrap(), dtype);
             for v in [0.0f32, 1.0, -1.0 / 3.0, 3.1e-7, 1e-38, 60000.5, 65519.0, 65520.0, 3e38] {
                 let off = f64::from(dtype.round(v)) - f64::from(v);
                 let allowed = dtype.rounding(f64::from(v));
@@ -210,13 +258,13 @@ mod tests {
             assert_eq!(dtype.decode(&dtype.encode(&values), 3), values);
             assert_eq!(dtype.encode(&values).len() % 4, 0);
         }
-        assert!("f64".parse::<Dtype>().is_err());
+        assert!("f64".parse::<Float>().is_err());
     }
 
     #[test]
     fn gradients_of_parameters_stay_f32() {
-        assert!(Storage::all(Dtype::F16).check().is_ok());
-        let error = Storage::default().with(Operand::Dw, Dtype::Bf16).check().unwrap_err().to_string();
+        assert!(Storage::all(Float::F16).check().is_ok());
+        let error = Storage::default().with(Operand::Dw, Float::Bf16).check().unwrap_err().to_string();
         assert!(error.contains("dw") && error.contains("bf16") && error.contains("f32"), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{activation::Kind, dtype::Dtype, shader::Flags};
+use crate::{activation::Kind, dtype::Float, shader::Flags};
 
 /// A WGSL file of `shaders/kernel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,7 +110,7 @@ pub struct Slot {
     /// What it holds.
     pub elem: Elem,
     /// In which type its elements are stored; of no account for words.
-    pub dtype: Dtype,
+    pub dtype: Float,
     /// In place: this input is the same memory as that output and is read through its binding.
     pub within: Option<&'static str>,
 }
@@ -157,7 +157,7 @@ impl fmt::Display for Kernel {
                 value => write!(f, " {name}={value}")?,
             }
         }
-        for slot in self.slots.iter().filter(|slot| slot.dtype != Dtype::F32) {
+        for slot in self.slots.iter().filter(|slot| slot.dtype != Float::F32) {
             write!(f, " {}:{}", slot.role, slot.dtype)?;
         }
         Ok(())

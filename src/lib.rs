@@ -7,7 +7,7 @@
 //! ```
 //!
 //! x is `[.., K]`, W is `[N, K]` (or `[K, N]`), b is `[N]`, α a constant, `[1]` or `[N]`, y is `[.., N]`. Data and weights
-//! are stored in f32, f16 or bf16 ([`Dtype`]), sums and the gradients of parameters in f32.
+//! are stored in f32, f16 or bf16 ([`Float`]), sums and the gradients of parameters in f32.
 //! Many layers of one shape are one call, each operand with their number in front: see [`affine`].
 //!
 //! # Three levels
@@ -26,18 +26,18 @@
 //! **Recording.** Operands are views of wgpu buffers; calls go into your encoder or pass. Nothing is submitted:
 //!
 //! ```no_run
-//! use elbow::{Activation, Gpu, Saved, View, affine::{Backward, Forward, Gradient}, wgpu};
+//! use elbow::{Activation, Dtype, Gpu, Saved, View, affine::Forward, wgpu};
 //! # fn host(device: &wgpu::Device, queue: &wgpu::Queue, arena: &wgpu::Buffer, encoder: &mut wgpu::CommandEncoder)
 //! #     -> elbow::Result<()> {
 //! let gpu = Gpu::from_wgpu(device, queue); // once: it keeps the pipelines
-//! let x = View::at(arena, 0, &[32, 64]);
-//! let w = View::at(arena, 8192, &[10, 64]);
-//! let y = View::at(arena, 10752, &[32, 10]);
-//! Forward { saved: Saved::Y, ..Forward::new(Activation::RELU, x, w, y) }.record(&gpu, &mut *encoder)?;
-//! let dy = View::at(arena, 12032, &[32, 10]);
-//! let dw = Gradient::overwrite(View::at(arena, 13312, &[10, 64]));
-//! let backward = Backward { x: Some(x), saved_from: Some(y), dw, ..Backward::new(Activation::RELU, Saved::Y, dy) };
-//! backward.record(&gpu, encoder)?;
+//! let x = View::new(arena, 0, &[32, 64], Dtype::F32);
+//! let w = View::new(arena, 8192, &[10, 64], Dtype::F32);
+//! let y = View::new(arena, 10752, &[32, 10], Dtype::F32);
+//! let layer = Forward { saved: Saved::Y, ..Forward::new(Activation::RELU, x, w, y) };
+//! layer.record(&gpu, &mut *encoder)?;
+//! let dy = View::new(arena, 12032, &[32, 10], Dtype::F32);
+//! let dw = View::new(arena, 13312, &[10, 64], Dtype::F32);
+//! layer.backward(dy).dw(dw).record(&gpu, encoder)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -59,6 +59,7 @@
 //!
 //! - NaN in, NaN out; ±inf gives the limit; the slope at a kink is PyTorch's, declared in the activation's row.
 //! - What forward saves is a choice ([`Saved`]); one that is not enough is an error, never a wrong gradient.
+//! - A layer is stated once: its backward is made from its forward call.
 //! - Same device, same plan: same bits. Reductions have two stages and no float atomics.
 //! - Errors are values ([`Error`]) that name operand, expected and got; after one nothing was recorded.
 //!
@@ -83,7 +84,7 @@ pub mod train;
 pub mod tune;
 
 pub use activation::Activation;
-pub use dtype::Dtype;
+pub use dtype::{Dtype, Float};
 pub use error::{Error, Result};
 pub use gpu::{
     Checks, Gpu, Options,

@@ -7,15 +7,17 @@
 
 use crate::{
     activation::Activation,
-    affine::{Backward, ChainBelow, Forward, Gradient},
-    dtype::Dtype,
+    affine::{Backward, Forward, Gradient},
+    dtype::{Dtype, Float},
+    elementwise,
     error::{Error, Result},
     gpu::{
         Gpu,
-        record::{Target, View},
+        record::{Prepared, Target, View},
         transfer::Tensor,
     },
-    plan::Plan,
+    operands::wrong_shape,
+    plan::{Plan, SgdRequest},
     request::{AffineRequest, AlphaSource, Operand, Saved},
     shape,
     train::{LossScale, Sgd, SoftmaxCrossEntropy},
@@ -35,13 +37,13 @@ pub struct Architecture<'a> {
     /// The type in which the products read weights and in which the layers leave y, z and dz. With f16 or bf16 training
     /// is of mixed precision: parameters, their gradients and velocities stay f32, and so do the sums of the products;
     /// with f16 the loss is scaled ([`LossScale`]).
-    pub storage: Dtype,
+    pub storage: Float,
 }
 
 impl<'a> Architecture<'a> {
     /// A constant α, everything in f32.
     pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
-        Architecture { sizes, activation, alpha: AlphaSource::Constant, max_batch, storage: Dtype::F32 }
+        Architecture { sizes, activation, alpha: AlphaSource::Constant, max_batch, storage: Float::F32 }
     }
 }
 
@@ -54,9 +56,9 @@ pub struct Step<'a> {
     pub labels: View<'a>,
     /// Receives the loss of each row, `[M]`.
     pub loss: View<'a>,
-    /// Learning rate.
+    /// Learning rate, finite.
     pub rate: f32,
-    /// Momentum.
+    /// Momentum, finite and not negative.
     pub momentum: f32,
 }
 
@@ -97,14 +99,20 @@ struct Place<const D: usize> {
     shape: [usize; D],
 }
 
-impl<const D: usize> Place<D> {
-    fn of<'a>(&'a self, all: &'a Tensor) -> View<'a> {
-        let dtype = all.dtype();
-        View::at(all.buffer(), self.at as u64 * dtype.bytes(), &self.shape).of(dtype)
+impl Layer {
+    /// Its own among the parameters, their gradients or what the products read.
+    fn among<'a>(&'a self, all: &'a Tensor) -> Parameters<'a> {
+        Parameters { w: self.w.of(all), b: self.b.of(all), alpha: self.alpha.as_ref().map(|alpha| alpha.of(all)) }
     }
 }
 
-/// The parameters of one layer and their gradients.
+impl<const D: usize> Place<D> {
+    fn of<'a>(&'a self, all: &'a Tensor) -> View<'a> {
+        View::new(all.buffer(), self.at as u64 * all.dtype().bytes(), &self.shape, all.dtype())
+    }
+}
+
+/// The parameters of one layer, or their gradients.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameters<'a> {
     /// Weight `[N, K]`.
@@ -113,12 +121,6 @@ pub struct Parameters<'a> {
     pub b: View<'a>,
     /// α, `[1]` or `[N]`, if it is learnable.
     pub alpha: Option<View<'a>>,
-    /// Gradient of w, of the last backward.
-    pub dw: View<'a>,
-    /// Gradient of b.
-    pub db: View<'a>,
-    /// Gradient of α.
-    pub dalpha: Option<View<'a>>,
 }
 
 /// Every tensor starts where a binding may start on any device (256 bytes, of f16 too), so that vec4 reads and aligned
@@ -160,7 +162,7 @@ impl Mlp {
             let alpha = learnable.then(|| place(&mut values, [alphas], || activation.params()[0]));
             let kept = match saved {
                 Saved::Z => Some(gpu.zeros_of(storage, &[max_batch, n])?),
-                Saved::Mask => Some(gpu.zeros(&[max_batch, n.div_ceil(32)])?),
+                Saved::Mask => Some(gpu.zeros_of(Dtype::U32, &[max_batch, n.div_ceil(32)])?),
                 Saved::Auto | Saved::Y | Saved::None => None,
             };
             let (y, dz) = (gpu.zeros_of(storage, &[max_batch, n])?, gpu.zeros_of(storage, &[max_batch, n])?);
@@ -169,11 +171,11 @@ impl Mlp {
         let shape = [values.len()];
         let parameters = gpu.upload(&values, &shape)?;
         let copy = match storage {
-            Dtype::F32 => None,
+            Float::F32 => None,
             dtype => Some(gpu.upload_as(dtype, &values, &shape)?),
         };
         let loss_scale = match storage {
-            Dtype::F16 => Some(gpu.upload(&LossScale::INITIAL, &[LossScale::INITIAL.len()])?),
+            Float::F16 => Some(gpu.upload(&LossScale::INITIAL, &[LossScale::INITIAL.len()])?),
             _ => None,
         };
         let (gradients, velocity) = (gpu.zeros(&shape)?, gpu.zeros(&shape)?);
@@ -205,23 +207,68 @@ impl Mlp {
         self.loss_scale.as_ref()
     }
 
-    /// The parameters as the products read them.
-    fn read(&self) -> &Tensor {
-        self.copy.as_ref().unwrap_or(&self.parameters)
+    /// The parameters of a layer, on the device, in f32, to be read: [`Gpu::download_view`] copies them back. With another
+    /// storage the products read a copy of their own, so they are written by [`Mlp::set_parameters`] alone.
+    pub fn parameters(&self, layer: usize) -> Option<Parameters<'_>> {
+        let Parameters { w, b, alpha } = self.layers.get(layer)?.among(&self.parameters);
+        Some(Parameters { w: w.read_only(), b: b.read_only(), alpha: alpha.map(View::read_only) })
     }
 
-    /// Parameters and gradients of a layer, on the device, in f32: [`Gpu::download_view`] copies them back. Gradients are
-    /// those of the scaled loss, where there is a scale.
-    pub fn parameters(&self, layer: usize) -> Option<Parameters<'_>> {
-        let layer = self.layers.get(layer)?;
-        Some(Parameters {
-            w: layer.w.of(&self.parameters),
-            b: layer.b.of(&self.parameters),
-            alpha: layer.alpha.as_ref().map(|a| a.of(&self.parameters)),
-            dw: layer.w.of(&self.gradients),
-            db: layer.b.of(&self.gradients),
-            dalpha: layer.alpha.as_ref().map(|a| a.of(&self.gradients)),
-        })
+    /// The gradients of a layer that the last backward left, in f32; those of the scaled loss, where there is a scale.
+    pub fn gradients(&self, layer: usize) -> Option<Parameters<'_>> {
+        self.layers.get(layer).map(|layer| layer.among(&self.gradients))
+    }
+
+    /// Replaces the parameters of a layer by tensors of the same shapes, of any float type; what the products read is
+    /// replaced with them. Velocities stay as they are.
+    ///
+    /// ```no_run
+    /// # use elbow::{Activation, Gpu, mlp::{Architecture, Mlp, Parameters}};
+    /// # let gpu = Gpu::new()?;
+    /// # let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 3], Activation::RELU, 4), &mut || 0.0)?;
+    /// # let (w, b) = ([0.0; 6], [0.0; 3]);
+    /// let (w, b) = (gpu.upload(&w, &[3, 2])?, gpu.upload(&b, &[3])?);
+    /// let loaded = Parameters { w: w.view(), b: b.view(), alpha: None };
+    /// gpu.submit(|encoder| mlp.set_parameters(&gpu, encoder, 0, &loaded))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn set_parameters<'t, 'p: 't>(
+        &self,
+        gpu: &Gpu,
+        target: impl Into<Target<'t, 'p>>,
+        layer: usize,
+        values: &Parameters<'_>,
+    ) -> Result<()> {
+        let Some(place) = self.layers.get(layer) else {
+            let (asked, limit) = (layer as u64, self.layers.len() as u64);
+            return Err(Error::LimitExceeded { what: "number of a layer, from 0 on".into(), asked, limit });
+        };
+        let mut copies: Vec<Prepared> = Vec::new();
+        for all in [Some(&self.parameters), self.copy.as_ref()].into_iter().flatten() {
+            let Parameters { w, b, alpha } = place.among(all);
+            let mut copy = |operand: Operand, from: View<'_>, to: View<'_>| -> Result<()> {
+                if from.shape != to.shape {
+                    return Err(wrong_shape(operand, format!("{:?}", to.shape), from));
+                }
+                copies.push(elementwise::Forward::new(Activation::IDENTITY, from, to).prepare(gpu)?);
+                Ok(())
+            };
+            copy(Operand::W, values.w, w)?;
+            copy(Operand::B, values.b, b)?;
+            match (values.alpha, alpha) {
+                (Some(from), Some(to)) => copy(Operand::Alpha, from, to)?,
+                (None, None) => {}
+                (given, _) => {
+                    let name = |there| if there { "an alpha" } else { "no alpha" };
+                    return Err(Error::Operand {
+                        operand: Operand::Alpha,
+                        expected: format!("{}: that is what layer {layer} has", name(given.is_none())),
+                        got: name(given.is_some()).into(),
+                    });
+                }
+            }
+        }
+        in_one_pass(target.into(), |pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
     }
 
     /// The output y `[max_batch, N]` of a layer: after forward the first rows hold the batch. Of the last layer: the logits.
@@ -289,6 +336,7 @@ impl Mlp {
         rate: f32,
         momentum: f32,
     ) -> Result<()> {
+        SgdRequest::check_rates(rate, momentum)?;
         in_one_pass(target.into(), |pass| {
             let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
             if let Some(state) = loss_scale {
@@ -306,7 +354,7 @@ impl Mlp {
 
     /// A whole training step: forward, loss, backward, update; one pass.
     ///
-    /// Shapes are checked before anything is recorded. An error after that (memory, a lost device) may leave some of the
+    /// Shapes and rates are checked before anything is recorded. An error after that (memory, a lost device) may leave some of the
     /// calls in the pass: no update is among them.
     pub fn train<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, step: &Step<'_>) -> Result<()> {
         let rows = self.rows(step.x)?;
@@ -317,6 +365,8 @@ impl Mlp {
                 got: format!("{:?}", step.labels.shape),
             });
         }
+        step.labels.words(Operand::Saved)?;
+        SgdRequest::check_rates(step.rate, step.momentum)?;
         in_one_pass(target.into(), |pass| {
             self.record_forward(gpu, pass, step.x, rows)?;
             self.loss(gpu, Target::Pass(&mut *pass), step.labels, step.loss)?;
@@ -327,22 +377,21 @@ impl Mlp {
 
     fn record_forward(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, x: View<'_>, rows: usize) -> Result<()> {
         let shapes = self.shapes(rows);
-        for (index, layer) in self.layers.iter().enumerate() {
-            let call = Forward {
-                saved: layer.saved,
-                b: Some(layer.b.of(&self.parameters)),
-                alpha: layer.alpha.as_ref().map(|a| a.of(&self.parameters)),
-                save_to: layer.kept.as_ref().map(|kept| kept.view_as(shapes[index].kept(layer.saved))),
-                ..Forward::new(
-                    layer.activation,
-                    self.input(index, x, &shapes),
-                    layer.w.of(self.read()),
-                    layer.y.view_as(&shapes[index].y),
-                )
-            };
-            call.record(gpu, Target::Pass(&mut *pass))?;
+        (0..self.layers.len()).try_for_each(|index| self.call(index, x, &shapes).record(gpu, Target::Pass(&mut *pass)))
+    }
+
+    /// A layer on this batch: forward is recorded, and backward made from it.
+    fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
+        let (layer, shape) = (&self.layers[index], &shapes[index]);
+        let Parameters { b, alpha, .. } = layer.among(&self.parameters);
+        let (w, y) = (layer.w.of(self.copy.as_ref().unwrap_or(&self.parameters)), layer.y.view_as(&shape.y));
+        Forward {
+            saved: layer.saved,
+            b: Some(b),
+            alpha,
+            save_to: layer.kept.as_ref().map(|kept| kept.view_as(shape.kept(layer.saved))),
+            ..Forward::new(layer.activation, self.input(index, x, shapes), w, y)
         }
-        Ok(())
     }
 
     /// The chain from the last layer down: every dy is dz already, and every dx product hands dz to the layer below.
@@ -353,31 +402,19 @@ impl Mlp {
         each: &mut dyn FnMut(&Backward<'_>) -> Result<()>,
     ) -> Result<()> {
         let shapes = self.shapes(rows);
+        let dz = |index: usize| self.layers[index].dz.view_as(&shapes[index].y);
         for (index, layer) in self.layers.iter().enumerate().rev() {
-            let top = index + 1 == self.layers.len();
-            let below = index.checked_sub(1).and_then(|i| Some((self.layers.get(i)?, shapes.get(i)?)));
-            let call = Backward {
-                dy_is_dz: true,
-                x: Some(self.input(index, x, &shapes)),
-                w: Some(layer.w.of(self.read())),
-                dw: Gradient::overwrite(layer.w.of(&self.gradients)),
-                // The layers under the top have theirs from the chain.
-                db: if top { Gradient::overwrite(layer.b.of(&self.gradients)) } else { None },
-                dx: below.and_then(|(below, shape)| Gradient::overwrite(below.dz.view_as(&shape.y))),
-                below: below.map(|(below, shape)| ChainBelow {
-                    activation: below.activation,
-                    saved: below.saved,
-                    saved_from: match below.saved {
-                        Saved::Y => Some(below.y.view_as(&shape.y)),
-                        saved => below.kept.as_ref().map(|kept| kept.view_as(shape.kept(saved))),
-                    },
-                    alpha: below.alpha.as_ref().map(|a| a.of(&self.parameters)),
-                    db: Gradient::overwrite(below.b.of(&self.gradients)),
-                    dalpha: below.alpha.as_ref().and_then(|a| Gradient::overwrite(a.of(&self.gradients))),
-                }),
-                // With dz given the layer is as good as linear: its own activation has been applied.
-                ..Backward::new(Activation::IDENTITY, Saved::None, layer.dz.view_as(&shapes[index].y))
-            };
+            let Parameters { w: dw, b: db, .. } = layer.among(&self.gradients);
+            let mut call = self.call(index, x, &shapes).backward_from_dz(dz(index)).dw(dw);
+            // The layers under the top have theirs from the chain.
+            if index + 1 == self.layers.len() {
+                call = call.db(db);
+            }
+            if let Some(below) = index.checked_sub(1) {
+                let Parameters { b: db, alpha: dalpha, .. } = self.layers[below].among(&self.gradients);
+                call = call.dx(dz(below)).below(&self.call(below, x, &shapes)).db_below(db);
+                call = call.dalpha_below(dalpha.map(Gradient::overwrite));
+            }
             each(&call)?;
         }
         Ok(())

@@ -2,9 +2,8 @@
 //! operands that are overwritten or added to.
 
 use crate::{
-    dtype::Dtype,
     error::{Error, Result},
-    gpu::record::View,
+    gpu::{record::View, transfer::Tensor},
     request::{AlphaSource, Operand, Saved, Want, WeightLayout},
     shape,
 };
@@ -42,13 +41,27 @@ pub struct Gradient<'a> {
 
 impl<'a> Gradient<'a> {
     /// The operand is overwritten.
-    pub fn overwrite(view: impl Into<View<'a>>) -> Option<Self> {
-        Some(Gradient { view: view.into(), accumulate: false })
+    pub fn overwrite(view: impl Into<View<'a>>) -> Self {
+        Gradient { view: view.into(), accumulate: false }
     }
 
     /// The gradient is added to what is there.
-    pub fn accumulate(view: impl Into<View<'a>>) -> Option<Self> {
-        Some(Gradient { view: view.into(), accumulate: true })
+    pub fn accumulate(view: impl Into<View<'a>>) -> Self {
+        Gradient { view: view.into(), accumulate: true }
+    }
+}
+
+/// A gradient that is wanted, and overwritten.
+impl<'a> From<View<'a>> for Option<Gradient<'a>> {
+    fn from(view: View<'a>) -> Self {
+        Some(Gradient::overwrite(view))
+    }
+}
+
+/// A gradient that is wanted, and overwritten.
+impl<'a> From<&'a Tensor> for Option<Gradient<'a>> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Some(Gradient::overwrite(tensor))
     }
 }
 
@@ -143,36 +156,24 @@ pub(crate) fn alpha_source(operand: Operand, alpha: Option<View<'_>>, n: usize) 
     }
 }
 
-/// The saved operand: needed or of no use, and of which shape.
-pub(crate) fn expect_saved(
-    operand: Operand,
-    given: Option<View<'_>>,
-    saved: Saved,
-    m: usize,
-    n: usize,
-    needed: bool,
-) -> Result<()> {
-    let what = match saved {
-        Saved::Mask => format!("the mask, [.., {}] words with {m} rows", n.div_ceil(32)),
-        _ => format!("{saved}, [.., {n}] with {m} rows"),
+/// Where what is kept goes: needed or of no use, and of which shape.
+pub(crate) fn expect_saved(given: Option<View<'_>>, saved: Saved, m: usize, n: usize) -> Result<()> {
+    let operand = Operand::Saved;
+    let (what, columns) = match saved {
+        Saved::Mask => (format!("the mask, [.., {}] words with {m} rows", n.div_ceil(32)), n.div_ceil(32)),
+        _ => (format!("{saved}, [.., {n}] with {m} rows"), n),
     };
-    match given {
-        Some(view) if needed && saved == Saved::Mask && view.dtype != Dtype::F32 => {
-            Err(Error::Operand { operand, expected: format!("{what}: u32"), got: view.dtype.name().into() })
-        }
-        Some(view) if needed => {
-            let columns = if saved == Saved::Mask { n.div_ceil(32) } else { n };
-            match shape::rows_and_columns(operand, view.shape)? == (m, columns) {
-                true => Ok(()),
-                false => Err(wrong_shape(operand, what, view)),
-            }
-        }
-        None if needed => Err(Error::Operand { operand, expected: what, got: "none".into() }),
-        Some(_) => Err(Error::Operand {
+    match (given, matches!(saved, Saved::Z | Saved::Mask)) {
+        (Some(view), true) => match shape::rows_and_columns(operand, view.shape)? == (m, columns) {
+            true => Ok(()),
+            false => Err(wrong_shape(operand, what, view)),
+        },
+        (None, true) => Err(Error::Operand { operand, expected: what, got: "none".into() }),
+        (Some(_), false) => Err(Error::Operand {
             operand,
             expected: format!("no operand: saved = {saved} keeps nothing beside y"),
             got: "an operand".into(),
         }),
-        None => Ok(()),
+        (None, false) => Ok(()),
     }
 }

@@ -26,7 +26,7 @@ pub use training::{LossScaleRequest, SgdRequest, loss_scale, sgd, softmax_cross_
 
 use crate::{
     activation::Activation,
-    dtype::{Dtype, Storage},
+    dtype::{Float, Storage},
     kernel::{Elem, Kernel, KernelFile, Params, Slot},
     request::{AlphaSource, Operand, Road, Saved},
     shader::{Flags, NATIVE_F16},
@@ -185,7 +185,7 @@ impl fmt::Display for Plan {
             f.write_str(" (")?;
             for (slot, u) in d.kernel.slots.iter().zip(&d.uses) {
                 write!(f, " {}={}", slot.role, u.operand)?;
-                if slot.dtype != Dtype::F32 {
+                if slot.dtype != Float::F32 {
                     write!(f, ":{}", slot.dtype)?;
                 }
             }
@@ -309,7 +309,7 @@ impl Builder {
     }
 
     fn build(mut self) -> Dispatch {
-        let stores_f16 = self.kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == Dtype::F16);
+        let stores_f16 = self.kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == Float::F16);
         if self.native_f16 && stores_f16 {
             self.flag(NATIVE_F16, 1);
         }

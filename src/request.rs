@@ -320,3 +320,25 @@ pub struct BackwardRequest {
     /// Chain: apply the slope of the layer below to dx.
     pub below: Option<Below>,
 }
+
+impl BackwardRequest {
+    /// Whether these gradients read an operand of forward: x for dW, w for dx, what was kept and α for the slope, and x, w and
+    /// b where nothing was kept and z is computed again.
+    pub fn reads(&self, operand: Operand) -> bool {
+        let wants = &self.gradients;
+        let linear = self.upstream_is_dz || self.affine.activation.needs_nothing();
+        let slope = !linear && [wants.x, wants.w, wants.b, wants.alpha].iter().any(|want| want.wanted());
+        let again = slope && matches!(self.affine.resolve_saved(wants.alpha.wanted()), Ok(Saved::None));
+        match operand {
+            Operand::X => again || wants.w.wanted(),
+            Operand::W => again || wants.x.wanted(),
+            Operand::B => again && self.affine.bias,
+            Operand::Alpha => slope && self.affine.alpha != AlphaSource::Constant,
+            Operand::Saved => slope && !again,
+            Operand::SavedBelow => self.below.is_some_and(|below| !below.activation.needs_nothing()),
+            Operand::AlphaBelow => self.below.is_some_and(|below| below.alpha != AlphaSource::Constant),
+            Operand::Dy => true,
+            _ => false,
+        }
+    }
+}

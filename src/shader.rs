@@ -9,7 +9,7 @@ pub use template::Flags;
 
 use crate::{
     activation,
-    dtype::Dtype,
+    dtype::Float,
     error::{Error, Result},
     kernel::{Elem, Kernel},
 };
@@ -40,7 +40,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     let native = kernel.flag(NATIVE_F16) != 0;
     let mut text = String::from(if native { "enable f16;\n" } else { "" });
     let _ = writeln!(text, "// {kernel}");
-    for dtype in Dtype::ALL {
+    for dtype in Float::ALL {
         if kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == dtype) {
             text.push_str(dtype.prelude());
         }

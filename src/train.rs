@@ -22,7 +22,7 @@ use crate::{
 pub struct SoftmaxCrossEntropy<'a> {
     /// `[.., classes]`, M rows.
     pub logits: View<'a>,
-    /// u32 words `[M]`.
+    /// Words ([`Dtype::U32`]), `[M]`.
     pub labels: View<'a>,
     /// The loss of each row, `[M]`.
     pub loss: View<'a>,
@@ -60,7 +60,6 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         if shape::rows_and_columns(Operand::Dx, self.dlogits.shape)? != (m, classes) {
             return Err(wrong(Operand::Dx, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));
         }
-        words(Operand::Saved, self.labels)?;
         in_f32(Operand::Y, self.loss)?;
         expect_state(self.loss_scale)?;
         plan::softmax_cross_entropy(m, classes, self.loss_scale.is_some(), self.operands().storage(), &gpu.caps())
@@ -79,9 +78,9 @@ pub struct Sgd<'a> {
     pub gradient: View<'a>,
     /// Updated in place, of the same shape; zeros before the first step.
     pub velocity: View<'a>,
-    /// Learning rate.
+    /// Learning rate, finite.
     pub rate: f32,
-    /// Momentum; 0 is plain descent.
+    /// Momentum, finite and not negative; 0 is plain descent.
     pub momentum: f32,
     /// Mixed precision: the parameters once more, of the same shape, in the type that the products read.
     pub copy: Option<View<'a>>,
@@ -146,11 +145,11 @@ pub struct LossScale<'a> {
     pub gradient: View<'a>,
     /// `[4]`, at first [`LossScale::INITIAL`].
     pub state: View<'a>,
-    /// Factor of the scale after `interval` good steps in a row: 2.
+    /// Factor of the scale after `interval` good steps in a row, finite and above 1: 2.
     pub growth: f32,
-    /// Factor of the scale after a step that was left out: 1/2.
+    /// Factor of the scale after a step that was left out, between 0 and 1: 1/2.
     pub backoff: f32,
-    /// Good steps in a row: 2000.
+    /// Good steps in a row, at least 1: 2000.
     pub interval: u32,
 }
 
@@ -188,17 +187,9 @@ fn expect_state(view: Option<View<'_>>) -> Result<()> {
 }
 
 fn in_f32(operand: Operand, view: View<'_>) -> Result<()> {
-    typed(operand, view, "f32")
-}
-
-fn words(operand: Operand, view: View<'_>) -> Result<()> {
-    typed(operand, view, "u32 words")
-}
-
-fn typed(operand: Operand, view: View<'_>, expected: &str) -> Result<()> {
     match view.dtype {
         Dtype::F32 => Ok(()),
-        dtype => Err(Error::Operand { operand, expected: expected.into(), got: dtype.name().into() }),
+        dtype => Err(Error::Operand { operand, expected: "f32".into(), got: dtype.name().into() }),
     }
 }
 

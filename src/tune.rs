@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::{
     activation::Activation,
-    affine::{Backward, Forward, Gradient},
+    affine::Forward,
     error::{Error, Result},
-    gpu::{Gpu, record::Prepared, transfer::Tensor},
+    gpu::{
+        Gpu,
+        record::{Prepared, View},
+        transfer::Tensor,
+    },
     plan::{Choices, Form, Pin, Size, TILES},
-    request::{Saved, WeightLayout},
+    request::WeightLayout,
 };
 
 /// One tile on one kind of product.
@@ -169,9 +173,9 @@ impl Product {
         match form {
             Form::Nt | Form::Nn => Forward { layout, pin, ..Forward::new(Activation::IDENTITY, a, b, c) }.prepare(gpu),
             Form::Tn => {
-                let dw = Gradient::overwrite(c);
-                let linear = Backward::new(Activation::IDENTITY, Saved::None, a);
-                Backward { x: Some(b.view()), dw, pin, ..linear }.prepare(gpu)
+                let (w, y) = (View::absent(c.shape(), c.dtype()), View::absent(a.shape(), a.dtype()));
+                let layer = Forward { pin, ..Forward::new(Activation::IDENTITY, b, w, y) };
+                layer.backward(a).dw(c).prepare(gpu)
             }
         }
     }

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of a #[test] function")]
 
 use elbow::{
-    Activation, AlphaSource, Gpu, Saved, Tensor, View, Want,
+    Activation, AlphaSource, Float, Gpu, Saved, Tensor, View, Want,
     cpu::{ForwardInputs, reference},
+    elementwise,
     kernel::KernelFile,
-    mlp::{Architecture, Mlp, Step},
+    mlp::{Architecture, Mlp, Parameters, Step},
     request::{AffineRequest, BackwardRequest, Below, Gradients},
     train::Sgd,
 };
@@ -196,7 +197,7 @@ fn a_step_is_the_step_of_the_reference() {
             let after = host_layers(&gpu, &mlp, sizes, rows, alpha);
             let mut next = Vec::new();
             for (index, want) in gradients.iter().enumerate() {
-                let got = mlp.parameters(index).unwrap();
+                let got = mlp.gradients(index).unwrap();
                 let (before, after) = (&before[index], &after[index]);
                 let old = velocities.as_ref().map(|v| &v[index]);
                 let check = |part: &str, got: View<'_>, want: &[f64], old: Option<&[f64]>, p: &[f32], q: &[f32]| {
@@ -214,9 +215,9 @@ fn a_step_is_the_step_of_the_reference() {
                     velocity
                 };
                 next.push(HostGradients {
-                    dw: check("w", got.dw, &want.dw, old.map(|v| v.dw.as_slice()), &before.w, &after.w),
-                    db: check("b", got.db, &want.db, old.map(|v| v.db.as_slice()), &before.b, &after.b),
-                    dalpha: match (got.dalpha, &before.alpha, &after.alpha) {
+                    dw: check("w", got.w, &want.dw, old.map(|v| v.dw.as_slice()), &before.w, &after.w),
+                    db: check("b", got.b, &want.db, old.map(|v| v.db.as_slice()), &before.b, &after.b),
+                    dalpha: match (got.alpha, &before.alpha, &after.alpha) {
                         (Some(got), Some(p), Some(q)) => {
                             check("alpha", got, &want.dalpha, old.map(|v| v.dalpha.as_slice()), p, q)
                         }
@@ -284,9 +285,19 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     let (labels, few) = (gpu.upload_words(&[0; 8], &[8]).unwrap(), gpu.upload_words(&[0; 7], &[7]).unwrap());
     let loss = gpu.zeros(&[8]).unwrap();
     let mut failures = Vec::new();
+    let (good, nan) = ((1.0, 0.0), f32::NAN);
     gpu.submit_pass(|pass| {
-        for (x, labels) in [(&wide, &labels), (&long, &labels), (&x, &few)] {
-            let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 1.0, momentum: 0.0 };
+        for (x, labels, (rate, momentum)) in [
+            (&wide, &labels, good),
+            (&long, &labels, good),
+            (&x, &few, good),
+            (&x, &loss, good),
+            (&x, &labels, (nan, 0.0)),
+            (&x, &labels, (f32::INFINITY, 0.0)),
+            (&x, &labels, (1.0, nan)),
+            (&x, &labels, (1.0, -0.9)),
+        ] {
+            let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate, momentum };
             failures.push(mlp.train(&gpu, &mut *pass, &step).unwrap_err().to_string());
         }
         Ok(())
@@ -298,6 +309,11 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
             "x: expected [.., 4] with at most 8 rows, the largest batch, got [8, 5]",
             "x: expected [.., 4] with at most 8 rows, the largest batch, got [9, 4]",
             "saved: expected [8], a label for each row of x, got [7]",
+            "saved: expected u32 words, got f32",
+            "sgd: rate: expected a finite number, got NaN",
+            "sgd: rate: expected a finite number, got inf",
+            "sgd: momentum: expected a finite number >= 0, got NaN",
+            "sgd: momentum: expected a finite number >= 0, got -0.9",
         ]
     );
     assert_eq!(gpu.download_view(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
@@ -313,4 +329,54 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     let sgd = Sgd::new(&x, &wide, &x, 1.0);
     let error = gpu.submit(|encoder| sgd.record(&gpu, encoder)).unwrap_err().to_string();
     assert_eq!(error, "dw: expected [8, 4], the gradient of the parameter, got [8, 5]");
+}
+
+/// A loaded model predicts with what was loaded, whatever its products read; and nothing else writes its parameters.
+#[test]
+fn parameters_that_are_set_are_those_that_predict() {
+    let gpu = Gpu::new().unwrap();
+    let sizes = [3, 5, 2];
+    let prelu = Activation::prelu(0.25).unwrap();
+    for storage in Float::ALL {
+        let alpha = AlphaSource::PerChannel;
+        let architecture = Architecture { alpha, storage, ..Architecture::new(&sizes, prelu, 4) };
+        let mut normal = Normal(9);
+        let [source, loaded] = [(); 2].map(|()| Mlp::new(&gpu, &architecture, &mut || normal.next()).unwrap());
+        let x = gpu.upload_as(storage, &(0..12).map(|i| i as f32 / 4.0 - 1.0).collect::<Vec<_>>(), &[4, 3]).unwrap();
+        let predict = |mlp: &Mlp| {
+            gpu.submit_pass(|pass| mlp.forward(&gpu, pass, x.view())).unwrap();
+            gpu.download(mlp.output(1).unwrap()).unwrap()
+        };
+        let (before, expected) = (predict(&loaded), predict(&source));
+        assert_ne!(before, expected);
+        for layer in 0..2 {
+            let values = source.parameters(layer).unwrap();
+            // As from a file: in f32, in memory of its own.
+            let upload = |view: View<'_>| gpu.upload(&gpu.download_view(view).unwrap(), view.shape()).unwrap();
+            let (w, b, alpha) = (upload(values.w), upload(values.b), values.alpha.map(upload));
+            let values = Parameters { w: w.view(), b: b.view(), alpha: alpha.as_ref().map(Tensor::view) };
+            gpu.submit(|encoder| loaded.set_parameters(&gpu, encoder, layer, &values)).unwrap();
+            let set = loaded.parameters(layer).unwrap();
+            assert_eq!(gpu.download_view(set.w).unwrap(), gpu.download(&w).unwrap());
+        }
+        assert_eq!(predict(&loaded), expected, "{storage}");
+
+        let hidden = loaded.parameters(0).unwrap();
+        let other = gpu.zeros(&[5, 3]).unwrap();
+        let said = |result: elbow::Result<()>| result.unwrap_err().to_string();
+        let write = elementwise::Forward::new(Activation::RELU, &other, hidden.w);
+        assert_eq!(
+            said(gpu.submit(|encoder| write.record(&gpu, encoder))),
+            "y: expected an operand that may be written, got a view that may only be read"
+        );
+        let set = |layer, values: &Parameters<'_>| {
+            said(gpu.submit(|encoder| loaded.set_parameters(&gpu, encoder, layer, values)))
+        };
+        let mine = Parameters { w: other.view(), b: hidden.b, alpha: hidden.alpha };
+        assert!(set(0, &Parameters { w: hidden.b, ..mine }).starts_with("w: expected [5, 3], got [5]"));
+        assert!(set(0, &Parameters { alpha: None, ..mine }).starts_with("alpha: expected an alpha"));
+        assert!(set(1, &source.parameters(0).unwrap()).starts_with("w: expected [2, 5], got [5, 3]"));
+        assert!(set(2, &mine).contains("the limit is 2"));
+        assert_eq!(predict(&loaded), expected, "an error wrote a parameter");
+    }
 }

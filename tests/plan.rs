@@ -342,3 +342,45 @@ mod any_request {
         }
     }
 }
+
+/// What a backward request says that it reads of its forward is what its plan binds: every row, choice, source of α, want and
+/// road.
+#[test]
+fn a_plan_binds_what_its_request_reads() {
+    let operands = [Operand::X, Operand::W, Operand::B, Operand::Alpha, Operand::Saved, Operand::Dy];
+    let mut read = [0; 6];
+    for row in elbow::activation::rows() {
+        let activation = Activation::new(row.kind, &vec![0.5; row.parameters.len()]).unwrap();
+        for alpha in [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel] {
+            for saved in [Saved::Z, Saved::Y, Saved::Mask, Saved::None] {
+                for bits in 1..128u32 {
+                    let on = |bit: u32| bits >> bit & 1 != 0;
+                    let want = |bit| if on(bit) { Want::Overwrite } else { Want::No };
+                    let affine = AffineRequest { alpha, saved, bias: on(6), ..AffineRequest::new(5, 7, 3, activation) };
+                    let gradients = Gradients { x: want(0), w: want(1), b: want(2), alpha: want(3), residual: want(4) };
+                    let request = BackwardRequest {
+                        affine,
+                        gradients,
+                        road: [Road::Prologue, Road::TwoPass][bits as usize % 2],
+                        upstream_is_dz: on(5),
+                        below: None,
+                    };
+                    // What the row cannot do is refused.
+                    let Ok(plan) = plan::backward(&request, true, &LAPTOP, &Pin::default()) else { continue };
+                    let bound = |operand| plan.dispatches.iter().flat_map(|d| &d.uses).any(|u| u.operand == operand);
+                    for (i, operand) in operands.into_iter().enumerate() {
+                        // A slope from a bit or from y may do without α; dy is always an operand.
+                        let may_do_without = matches!(operand, Operand::Alpha | Operand::Dy);
+                        let reads = request.reads(operand);
+                        assert!(
+                            bound(operand) == reads || (may_do_without && reads),
+                            "{operand} of {request:?}\n{plan}"
+                        );
+                        read[i] += u32::from(bound(operand));
+                    }
+                }
+            }
+        }
+    }
+    assert!(read.iter().all(|&times| times > 0), "{read:?}");
+}

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Operand, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Float, Operand, Road, Saved, Want, WeightLayout,
     activation::rows,
     dtype::Storage,
     kernel::{Kernel, KernelFile, Params},
@@ -39,7 +39,7 @@ fn caps() -> Caps {
 /// Subgroups that reduce in other ways: none, and those of most GPUs.
 const SUBGROUPS: [u32; 4] = [0, 16, 32, 64];
 
-const NARROW: [(Dtype, bool); 3] = [(Dtype::F16, false), (Dtype::F16, true), (Dtype::Bf16, false)];
+const NARROW: [(Float, bool); 3] = [(Float::F16, false), (Float::F16, true), (Float::Bf16, false)];
 const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
 const LAYOUTS: [WeightLayout; 2] = [WeightLayout::OutIn, WeightLayout::InOut];
 const SAVED: [Saved; 4] = [Saved::Z, Saved::Y, Saved::Mask, Saved::None];
@@ -51,7 +51,7 @@ fn collect(
     tile: usize,
     size: usize,
     [bias, residual]: [bool; 2],
-    (dtype, f16): (Dtype, bool),
+    (dtype, f16): (Float, bool),
 ) {
     let caps = || Caps { f16, ..caps() };
     let storage = Storage::all(dtype);
@@ -102,13 +102,13 @@ fn every_kernel() -> Vec<Kernel> {
     let mut kernels = HashSet::new();
     // Every activation with every road, saved choice and α on one tile of each kind; every tile with a few activations.
     for activation in activations() {
-        collect(&mut kernels, activation, 0, 32, [true, true], (Dtype::F32, false));
+        collect(&mut kernels, activation, 0, 32, [true, true], (Float::F32, false));
     }
     for tile in 0..TILES.len() {
         for spec in ["identity", "leaky_relu", "gelu"] {
             for parts in [[true, false], [false, true]] {
                 for size in [32, 33] {
-                    collect(&mut kernels, spec.parse().unwrap(), tile, size, parts, (Dtype::F32, false));
+                    collect(&mut kernels, spec.parse().unwrap(), tile, size, parts, (Float::F32, false));
                 }
             }
         }
@@ -161,7 +161,7 @@ fn every_kernel() -> Vec<Kernel> {
         }
     }
     let mut training = Vec::new();
-    for (scaled, dtype) in [(false, Dtype::F32), (true, Dtype::F16), (true, Dtype::Bf16)] {
+    for (scaled, dtype) in [(false, Float::F32), (true, Float::F16), (true, Float::Bf16)] {
         let storage = Storage::all(dtype);
         training.push(plan::softmax_cross_entropy(4, 3, scaled, storage, &caps()));
         for elements in [4, 5] {

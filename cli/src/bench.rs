@@ -9,7 +9,7 @@ mod table;
 
 use std::{io::Write as _, path::PathBuf};
 
-use elbow::{Activation, Dtype, Gpu};
+use elbow::{Activation, Float, Gpu};
 use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
 
 use crate::{failure::Failure, verify::bar};
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     pub(crate) activations: Vec<Activation>,
     /// In which type the GPU stores x, w, y, z, dy and dx: f32, f16 or bf16. The CPU computes in f32.
     #[arg(long, value_name = "TYPE", default_value_t)]
-    pub(crate) dtype: Dtype,
+    pub(crate) dtype: Float,
     /// Small shapes and few samples: seconds.
     #[arg(long)]
     pub(crate) quick: bool,

@@ -2,7 +2,7 @@
 //! types: the numbers are f32 until they are written.
 
 use elbow::{
-    Dtype, Operand, Saved, Want,
+    Float, Operand, Saved, Want,
     cpu::{self, ForwardInputs, baseline, reference},
     request::{BackwardRequest, Gradients},
 };
@@ -46,7 +46,7 @@ fn values(tensor: &Option<Tensor>) -> Option<&[f32]> {
 }
 
 fn rounded(shape: &[usize], values: &[f64]) -> Tensor {
-    Tensor { shape: shape.to_vec(), values: values.iter().map(|&v| v as f32).collect(), dtype: Dtype::F32 }
+    Tensor { shape: shape.to_vec(), values: values.iter().map(|&v| v as f32).collect(), dtype: Float::F32 }
 }
 
 /// Zeros shaped as `tensor`, if it is there.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use elbow::{Dtype, Operand};
+use elbow::{Float, Operand};
 use safetensors::tensor::{TensorInfo, TensorView};
 
 use crate::{failure::Failure, header};
@@ -20,21 +20,21 @@ pub struct Tensor {
     /// As many as the shape says.
     pub values: Vec<f32>,
     /// The type they have in a file: numbers of this type when read, rounded to it when written.
-    pub dtype: Dtype,
+    pub dtype: Float,
 }
 
 impl Tensor {
     /// A tensor of zeros in f32; the caller has checked that the size is sane.
     pub(crate) fn zeros(shape: &[usize]) -> Self {
-        Tensor { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()], dtype: Dtype::F32 }
+        Tensor { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()], dtype: Float::F32 }
     }
 }
 
 /// The types of numbers, and what the format calls them.
-const DTYPES: [(Dtype, safetensors::Dtype); 3] = [
-    (Dtype::F32, safetensors::Dtype::F32),
-    (Dtype::F16, safetensors::Dtype::F16),
-    (Dtype::Bf16, safetensors::Dtype::BF16),
+const DTYPES: [(Float, safetensors::Dtype); 3] = [
+    (Float::F32, safetensors::Dtype::F32),
+    (Float::F16, safetensors::Dtype::F16),
+    (Float::Bf16, safetensors::Dtype::BF16),
 ];
 
 /// What a file may hold.

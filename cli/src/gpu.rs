@@ -1,7 +1,7 @@
 //! A job on the GPU: upload, each operand in its own type, record everything, submit once, download.
 
 use elbow::{
-    Gpu, Operand, Saved, Tensor as DeviceTensor,
+    Gpu, Operand, Tensor as DeviceTensor,
     affine::{self, Gradient},
     elementwise,
 };
@@ -39,16 +39,17 @@ fn room(
 }
 
 fn gradient(tensor: &Option<DeviceTensor>) -> Option<Gradient<'_>> {
-    tensor.as_ref().and_then(Gradient::overwrite)
+    tensor.as_ref().map(Gradient::overwrite)
 }
 
 /// Downloads those that are there, in order.
-fn collect(gpu: &Gpu, tensors: &[(Operand, &Option<DeviceTensor>)]) -> elbow::Result<Outputs> {
+fn collect(gpu: &Gpu, x: &Tensor, tensors: &[(Operand, &Option<DeviceTensor>)]) -> elbow::Result<Outputs> {
     let mut outputs = Outputs::new();
     for (operand, tensor) in tensors {
         if let Some(tensor) = tensor {
             let values = gpu.download(tensor)?;
-            outputs.push((*operand, Tensor { shape: tensor.shape().to_vec(), values, dtype: tensor.dtype() }));
+            let (shape, dtype) = (tensor.shape().to_vec(), dtype_beside(x, *operand));
+            outputs.push((*operand, Tensor { shape, values, dtype }));
         }
     }
     Ok(outputs)
@@ -61,11 +62,6 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
     let (b, alpha) = (upload(gpu, &job.b)?, upload(gpu, &job.alpha)?);
     let (residual, dy) = (upload(gpu, &job.residual)?, upload(gpu, &job.dy)?);
     let y = gpu.zeros_of(dtype_beside(&job.x, Operand::Y), &job.y_shape)?;
-    let saved = match request.saved {
-        Saved::Z => Some(gpu.zeros_of(dtype_beside(&job.x, Operand::Saved), &job.y_shape)?),
-        Saved::Mask => Some(gpu.zeros(&[request.m, request.n.div_ceil(32)])?),
-        _ => None,
-    };
     let back = dy.is_some();
     let room = |output, of| room(gpu, &job.x, output, of, back);
     let (dx, dw) = (room(Operand::Dx, Some(&job.x))?, room(Operand::Dw, Some(&job.w))?);
@@ -79,24 +75,13 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
         b: b.as_ref().map(DeviceTensor::view),
         alpha: alpha.as_ref().map(DeviceTensor::view),
         residual: residual.as_ref().map(DeviceTensor::view),
-        save_to: saved.as_ref().map(DeviceTensor::view),
         ..affine::Forward::new(request.activation, &x, &w, &y)
     };
-    let backward = dy.as_ref().map(|dy| affine::Backward {
-        layout: request.layout,
-        residual: residual.is_some(),
-        x: Some(x.view()),
-        w: Some(w.view()),
-        b: forward.b,
-        alpha: forward.alpha,
-        saved_from: if request.saved == Saved::Y { Some(y.view()) } else { forward.save_to },
-        dx: gradient(&dx),
-        dw: gradient(&dw),
-        db: gradient(&db),
-        dalpha: gradient(&dalpha),
-        dresidual: gradient(&dresidual),
-        road: job.road,
-        ..affine::Backward::new(request.activation, request.saved, dy)
+    let saved = forward.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
+    let forward = affine::Forward { save_to: saved.as_ref().map(DeviceTensor::view), ..forward };
+    let backward = dy.as_ref().map(|dy| {
+        let backward = forward.backward(dy).dx(gradient(&dx)).dw(gradient(&dw)).db(gradient(&db));
+        backward.dalpha(gradient(&dalpha)).dresidual(gradient(&dresidual)).road(job.road)
     });
     gpu.submit_pass(|pass| {
         forward.record(gpu, &mut *pass)?;
@@ -107,8 +92,8 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
         (Operand::Dresidual, &dresidual),
         [(Operand::Y, &y), (Operand::Dx, &dx), (Operand::Dw, &dw), (Operand::Db, &db), (Operand::Dalpha, &dalpha)],
     );
-    let mut outputs = collect(gpu, &results)?;
-    outputs.extend(collect(gpu, &[dresidual])?);
+    let mut outputs = collect(gpu, &job.x, &results)?;
+    outputs.extend(collect(gpu, &job.x, &[dresidual])?);
     Ok(outputs)
 }
 
@@ -121,34 +106,23 @@ fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {
     let (back, twice) = (dy.is_some(), ddx.is_some());
     let like_x = |output, wanted| room(gpu, &job.x, output, Some(&job.x), wanted);
     let like_alpha = |output, wanted| room(gpu, &job.x, output, flat.as_ref(), wanted);
-    let (y, dx) = (like_x(Operand::Y, true)?, like_x(Operand::Dx, back)?);
+    let y = gpu.zeros_of(dtype_beside(&job.x, Operand::Y), &job.x.shape)?;
+    let dx = like_x(Operand::Dx, back)?;
     let (ddy, dx2) = (like_x(Operand::Ddy, twice)?, like_x(Operand::Dx2, twice)?);
     let (dalpha, dalpha2) = (like_alpha(Operand::Dalpha, back)?, like_alpha(Operand::Dalpha2, twice)?);
 
     let alpha = alpha.as_ref().map(DeviceTensor::view);
+    let forward = elementwise::Forward { alpha, ..elementwise::Forward::new(job.activation, &x, &y) };
     gpu.submit_pass(|pass| {
-        if let Some(y) = &y {
-            let forward = elementwise::Forward { alpha, ..elementwise::Forward::new(job.activation, &x, y) };
-            forward.record(gpu, &mut *pass)?;
-        }
+        forward.record(gpu, &mut *pass)?;
         let Some(dy) = &dy else { return Ok(()) };
-        let backward = elementwise::Backward {
-            alpha,
-            dx: gradient(&dx),
-            dalpha: gradient(&dalpha),
-            ..elementwise::Backward::new(job.activation, &x, dy)
-        };
+        let backward = forward.backward(dy).dx(gradient(&dx)).dalpha(gradient(&dalpha));
         backward.record(gpu, &mut *pass)?;
         let Some(ddx) = &ddx else { return Ok(()) };
-        let double = elementwise::DoubleBackward {
-            alpha,
-            ddy: gradient(&ddy),
-            dx2: gradient(&dx2),
-            dalpha2: gradient(&dalpha2),
-            ..elementwise::DoubleBackward::new(job.activation, &x, dy, ddx)
-        };
+        let double = backward.backward(ddx).ddy(gradient(&ddy)).dx2(gradient(&dx2)).dalpha2(gradient(&dalpha2));
         double.record(gpu, &mut *pass)
     })?;
+    let y = Some(y);
     let results = [
         (Operand::Y, &y),
         (Operand::Dx, &dx),
@@ -157,7 +131,7 @@ fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {
         (Operand::Dx2, &dx2),
         (Operand::Dalpha2, &dalpha2),
     ];
-    let mut outputs = collect(gpu, &results)?;
+    let mut outputs = collect(gpu, &job.x, &results)?;
     for (operand, tensor) in &mut outputs {
         if let (Operand::Dalpha | Operand::Dalpha2, Some(alpha)) = (*operand, &job.alpha) {
             tensor.shape.clone_from(&alpha.shape);

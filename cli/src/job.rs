@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use elbow::{Activation, AlphaSource, Dtype, Operand, Road, Saved, WeightLayout, request::AffineRequest, shape};
+use elbow::{Activation, AlphaSource, Float, Operand, Road, Saved, WeightLayout, request::AffineRequest, shape};
 
 use crate::{args::Eval, failure::Failure, file::Tensor};
 
@@ -88,16 +88,16 @@ impl Job {
     }
 
     /// The type in which an output is written, on every road.
-    pub(crate) fn dtype(&self, output: Operand) -> Dtype {
+    pub(crate) fn dtype(&self, output: Operand) -> Float {
         let (Job::Fused(Fused { x, .. }) | Job::Elementwise(Elementwise { x, .. })) = self;
         dtype_beside(x, output)
     }
 }
 
 /// Gradients of parameters are sums and stay in f32; everything else is stored as x is.
-pub(crate) fn dtype_beside(x: &Tensor, output: Operand) -> Dtype {
+pub(crate) fn dtype_beside(x: &Tensor, output: Operand) -> Float {
     match output {
-        Operand::Dw | Operand::Db | Operand::Dalpha | Operand::Dalpha2 => Dtype::F32,
+        Operand::Dw | Operand::Db | Operand::Dalpha | Operand::Dalpha2 => Float::F32,
         _ => x.dtype,
     }
 }

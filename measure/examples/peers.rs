@@ -11,7 +11,7 @@
 
 use std::error::Error;
 
-use elbow::{Dtype, Gpu, plan::Pin};
+use elbow::{Float, Gpu, plan::Pin};
 use elbow_measure::{About, Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape, Timing};
 
 const SHAPES: [(usize, usize, usize); 5] =
@@ -54,7 +54,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
             let op = ["linear", name].join(if name.is_empty() { "" } else { "_" });
             let [forward, both] = ["fwd", "fwdbwd"].map(|part| format!("{op}_{part}"));
             if wanted(&forward, &size) || wanted(&both, &size) {
-                let layer = Layer::new(&device, shape, activation.parse()?, Dtype::F32, Pin::default())?;
+                let layer = Layer::new(&device, shape, activation.parse()?, Float::F32, Pin::default())?;
                 let timing = |part| if cpu { layer.cpu_timing(part, BUDGET) } else { layer.wall_timing(part, BUDGET) };
                 report(&forward, &size, &|| timing(Part::Inference))?;
                 report(&both, &size, &|| timing(Part::Both))?;
@@ -65,7 +65,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
         for (name, activation) in ACTIVATIONS.into_iter().filter(|(name, _)| !name.is_empty()) {
             let [forward, both] = ["fwd", "fwdbwd"].map(|part| format!("{name}_{part}"));
             if wanted(&forward, size) || wanted(&both, size) {
-                let alone = Alone::new(&device, elements, activation.parse()?, Dtype::F32)?;
+                let alone = Alone::new(&device, elements, activation.parse()?, Float::F32)?;
                 let timing = |part| if cpu { alone.cpu_timing(part, BUDGET) } else { alone.wall_timing(part, BUDGET) };
                 report(&forward, size, &|| timing(AlonePart::Forward))?;
                 report(&both, size, &|| {

@@ -6,10 +6,9 @@ use std::{
 };
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Tensor,
-    affine::Gradient,
+    Activation, AlphaSource, Float, Tensor,
     cpu::{Elementwise, baseline, reference},
-    elementwise::{Backward, Forward},
+    elementwise::Forward,
     wgpu,
 };
 
@@ -49,7 +48,7 @@ impl AlonePart {
     }
 
     /// Bytes that must move: x and y forward, x, dy and dx backward.
-    pub fn bytes(self, elements: usize, dtype: Dtype) -> u64 {
+    pub fn bytes(self, elements: usize, dtype: Float) -> u64 {
         let tensors = if self == AlonePart::Forward { 2 } else { 3 };
         tensors * elements as u64 * dtype.bytes()
     }
@@ -60,7 +59,7 @@ impl AlonePart {
 pub struct Alone<'d> {
     device: &'d Device,
     activation: Activation,
-    dtype: Dtype,
+    dtype: Float,
     x: Vec<f32>,
     dy: Vec<f32>,
     on_gpu: [Tensor; 4],
@@ -70,7 +69,7 @@ pub struct Alone<'d> {
 
 impl<'d> Alone<'d> {
     /// Makes the operands on both sides, and compares a sample of the results of both with the reference.
-    pub fn new(device: &'d Device, elements: usize, activation: Activation, dtype: Dtype) -> Result<Self> {
+    pub fn new(device: &'d Device, elements: usize, activation: Activation, dtype: Float) -> Result<Self> {
         let stored = |values: Vec<f32>| -> Vec<f32> { values.into_iter().map(|v| dtype.round(v)).collect() };
         let (x, dy) = (stored(normals(1, elements, 2.0)), stored(normals(2, elements, 1.0)));
         let (gpu, shape) = (&device.gpu, &[elements]);
@@ -92,8 +91,7 @@ impl<'d> Alone<'d> {
         match part {
             AlonePart::Forward => Forward::new(self.activation, x, y).record(&self.device.gpu, pass),
             AlonePart::Backward => {
-                let backward = Backward { dx: Gradient::overwrite(dx), ..Backward::new(self.activation, x, dy) };
-                backward.record(&self.device.gpu, pass)
+                Forward::new(self.activation, x, y).backward(dy).dx(dx).record(&self.device.gpu, pass)
             }
         }
     }
@@ -160,7 +158,7 @@ impl<'d> Alone<'d> {
             let name =
                 |side| format!("{} on {} elements, {} on the {side}", self.activation, self.x.len(), part.name());
             let got = gpu.download(&self.on_gpu[if part == AlonePart::Forward { 2 } else { 3 }])?;
-            let stored = if self.dtype == Dtype::F32 { 0.0 } else { self.dtype.unit_roundoff() };
+            let stored = if self.dtype == Float::F32 { 0.0 } else { self.dtype.unit_roundoff() };
             error = error.max(worst(&name("GPU"), TOLERANCE + stored, &some(&got), &want, &scale)?);
             self.on_cpu(part, &mut out)?;
             worst(&name("CPU"), TOLERANCE, &some(&out), &want, &scale)?;

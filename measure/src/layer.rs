@@ -9,8 +9,8 @@ use std::{
 };
 
 use elbow::{
-    Activation, Dtype, Gpu, Saved, Tensor, Want,
-    affine::{Backward, Forward, Gradient},
+    Activation, Dtype, Float, Gpu, Saved, Tensor, Want,
+    affine::{Backward, Forward},
     elementwise,
     plan::Pin,
     request::{AffineRequest, BackwardRequest, Gradients, Road},
@@ -93,7 +93,7 @@ impl Part {
 pub struct Layer<'d> {
     device: &'d Device,
     request: AffineRequest,
-    dtype: Dtype,
+    dtype: Float,
     pin: Pin,
     host: Host,
     on_gpu: OnGpu,
@@ -137,7 +137,7 @@ const MOST_MIB: u64 = 16 << 10;
 impl<'d> Layer<'d> {
     /// Makes the operands on both sides, runs a whole step on both, and compares a sample of every result with the reference.
     /// On the device x, w, y, z, dy and dx are stored as `dtype`; the CPU baseline gets the same numbers in f32.
-    pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Dtype, pin: Pin) -> Result<Self> {
+    pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Float, pin: Pin) -> Result<Self> {
         let Shape { m, k, n } = shape;
         let mut request = AffineRequest::new(m, n, k, activation);
         request.check_sizes()?;
@@ -174,7 +174,7 @@ impl<'d> Layer<'d> {
     }
 
     /// In which type the device stores its data.
-    pub fn dtype(&self) -> Dtype {
+    pub fn dtype(&self) -> Float {
         self.dtype
     }
 
@@ -324,32 +324,19 @@ impl<'d> Layer<'d> {
 
     fn backward(&self) -> Backward<'_> {
         let g = &self.on_gpu;
-        Backward {
-            x: Some(g.x.view()),
-            w: Some(g.w.view()),
-            b: Some(g.b.view()),
-            saved_from: match self.request.saved {
-                Saved::Y => Some(g.y.view()),
-                _ => g.kept.as_ref().map(Tensor::view),
-            },
-            dx: Gradient::overwrite(&g.dx),
-            dw: Gradient::overwrite(&g.dw),
-            db: Gradient::overwrite(&g.db),
-            pin: self.pin,
-            ..Backward::new(self.request.activation, self.request.saved, &g.dy)
-        }
+        self.forward().backward(&g.dy).dx(&g.dx).dw(&g.dw).db(&g.db)
     }
 }
 
 impl OnGpu {
-    fn new(gpu: &Gpu, request: &AffineRequest, dtype: Dtype, host: &Host) -> elbow::Result<Self> {
+    fn new(gpu: &Gpu, request: &AffineRequest, dtype: Float, host: &Host) -> elbow::Result<Self> {
         let AffineRequest { m, n, k, saved, .. } = *request;
         let kept = match saved {
             Saved::Z => Some(gpu.zeros_of(dtype, &[m, n])?),
-            Saved::Mask => Some(gpu.zeros(&[m, n.div_ceil(32)])?),
+            Saved::Mask => Some(gpu.zeros_of(Dtype::U32, &[m, n.div_ceil(32)])?),
             _ => None,
         };
-        let master = (dtype != Dtype::F32).then(|| gpu.upload(&host.w, &[n, k])).transpose()?;
+        let master = (dtype != Float::F32).then(|| gpu.upload(&host.w, &[n, k])).transpose()?;
         Ok(OnGpu {
             x: gpu.upload_as(dtype, &host.x, &[m, k])?,
             w: gpu.upload_as(dtype, &host.w, &[n, k])?,

@@ -1,7 +1,7 @@
 //! What a training step of a network takes on the device, by the library's own accounting.
 
 use elbow::{
-    Activation, Dtype, Gpu, Saved,
+    Activation, Float, Gpu, Saved,
     mlp::{Architecture, Mlp, Step},
 };
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub struct Footprint {
 pub fn footprint(
     gpu: &Gpu,
     activation: Activation,
-    dtype: Dtype,
+    dtype: Float,
     layers: usize,
     width: usize,
     batch: usize,
@@ -77,7 +77,7 @@ pub fn footprint(
     let scale = mlp.loss_scale().map_or(0, |state| state.buffer().size());
     // What is left of the network is three of a kind in f32, parameters, gradients, velocities, which lie the same way; and
     // what the products read, if that is another type.
-    let kinds = if dtype == Dtype::F32 { 12 } else { 12 + dtype.bytes() };
+    let kinds = if dtype == Float::F32 { 12 } else { 12 + dtype.bytes() };
     let parameters = (made - before).saturating_sub(2 * outputs + kept + scale) * 4 / kinds;
     Ok(Footprint {
         activation: activation.to_string(),
@@ -86,7 +86,7 @@ pub fn footprint(
         width,
         batch,
         parameters,
-        copy: if dtype == Dtype::F32 { 0 } else { parameters / 4 * dtype.bytes() + scale },
+        copy: if dtype == Float::F32 { 0 } else { parameters / 4 * dtype.bytes() + scale },
         gradients: parameters,
         velocity: parameters,
         outputs,

@@ -1,7 +1,7 @@
 //! Layers side by side: w `[E, N, K]` means E layers, and every operand then begins with E. The shapes are judged as those of
 //! one layer.
 
-use super::{Backward, ChainBelow, Forward};
+use super::{Backward, Forward, backward::said_of_below};
 use crate::{
     error::{Error, Result},
     gpu::record::View,
@@ -14,10 +14,10 @@ use crate::{
 pub(super) struct Batch(pub(super) usize);
 
 impl Batch {
-    /// w (or dw, where there is no w) has a dimension more than one layer's.
-    fn of(w: Option<View<'_>>) -> Option<Self> {
-        match w?.shape {
-            &[entries, _, _] => Some(Batch(entries)),
+    /// w has a dimension more than one layer's.
+    fn of(w: View<'_>) -> Option<Self> {
+        match w.shape {
+            &[layers, _, _] => Some(Batch(layers)),
             _ => None,
         }
     }
@@ -25,7 +25,7 @@ impl Batch {
     /// The part of one layer.
     fn one<'a>(self, operand: Operand, view: View<'a>) -> Result<View<'a>> {
         match view.shape.split_first() {
-            Some((&entries, rest)) if entries == self.0 && !rest.is_empty() => Ok(view.reshaped(rest)),
+            Some((&layers, rest)) if layers == self.0 && !rest.is_empty() => Ok(view.reshaped(rest)),
             _ => Err(wrong_shape(operand, format!("[{}, ..]: w is that of {} layers", self.0, self.0), view)),
         }
     }
@@ -52,6 +52,11 @@ impl Batch {
     }
 }
 
+/// How many layers that is.
+pub(super) fn layers(batch: Option<Batch>) -> usize {
+    batch.map_or(1, |batch| batch.0)
+}
+
 /// A shape that does not fit one layer, said of each.
 pub(super) fn said_of_each(batch: Option<Batch>, error: Error) -> Error {
     match (batch, error) {
@@ -67,8 +72,12 @@ pub(super) fn said_of_each(batch: Option<Batch>, error: Error) -> Error {
 impl<'a> Forward<'a> {
     /// The first of the layers, alone.
     pub(super) fn one(&self) -> Result<(Option<Batch>, Self)> {
-        let Some(batch) = Batch::of(Some(self.w)) else { return Ok((None, *self)) };
-        let one = Forward {
+        let Some(batch) = Batch::of(self.w) else { return Ok((None, *self)) };
+        Ok((Some(batch), self.one_of(batch)?))
+    }
+
+    fn one_of(&self, batch: Batch) -> Result<Self> {
+        Ok(Forward {
             x: batch.one(Operand::X, self.x)?,
             w: batch.one(Operand::W, self.w)?,
             b: batch.optional(Operand::B, self.b)?,
@@ -77,37 +86,25 @@ impl<'a> Forward<'a> {
             y: batch.one(Operand::Y, self.y)?,
             save_to: batch.optional(Operand::Saved, self.save_to)?,
             ..*self
-        };
-        Ok((Some(batch), one))
+        })
     }
 }
 
 impl<'a> Backward<'a> {
     /// The first of the layers, alone.
     pub(super) fn one(&self) -> Result<(Option<Batch>, Self)> {
-        let Some(batch) = Batch::of(self.w.or(view(&self.dw))) else { return Ok((None, *self)) };
-        let below = |below: ChainBelow<'a>| -> Result<ChainBelow<'a>> {
-            Ok(ChainBelow {
-                saved_from: batch.optional(Operand::SavedBelow, below.saved_from)?,
-                alpha: batch.alpha(Operand::AlphaBelow, below.alpha)?,
-                db: batch.gradient(Operand::DbBelow, below.db)?,
-                dalpha: batch.dalpha(Operand::DalphaBelow, below.dalpha)?,
-                ..below
-            })
-        };
+        let (Some(batch), layer) = self.layer.one()? else { return Ok((None, *self)) };
         let one = Backward {
+            layer,
             dy: batch.one(Operand::Dy, self.dy)?,
-            x: batch.optional(Operand::X, self.x)?,
-            w: batch.optional(Operand::W, self.w)?,
-            b: batch.optional(Operand::B, self.b)?,
-            alpha: batch.alpha(Operand::Alpha, self.alpha)?,
-            saved_from: batch.optional(Operand::Saved, self.saved_from)?,
             dx: batch.gradient(Operand::Dx, self.dx)?,
             dw: batch.gradient(Operand::Dw, self.dw)?,
             db: batch.gradient(Operand::Db, self.db)?,
             dalpha: batch.dalpha(Operand::Dalpha, self.dalpha)?,
             dresidual: batch.gradient(Operand::Dresidual, self.dresidual)?,
-            below: self.below.map(below).transpose()?,
+            below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
+            db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
+            dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,
             ..*self
         };
         Ok((Some(batch), one))

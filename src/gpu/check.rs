@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    kernel::Elem,
     plan::Plan,
     request::Operand,
     shape,
@@ -22,17 +23,29 @@ struct Span<'a> {
     written: bool,
 }
 
-/// Usage, alignment, length and overlap of every operand of the call; and that none is mapped.
+/// Type, usage, alignment, length and overlap of every operand of the call; and that none is mapped.
 pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
     let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
     let mut spans: Vec<Span<'_>> = Vec::with_capacity(operands.list.len());
     for &(operand, view) in &operands.list {
+        let slots = || uses().filter(|(_, part)| part.operand == operand).map(|(slot, _)| slot);
+        if let Some(slot) = slots().next() {
+            // Kernels read numbers or words; which, their slots say.
+            match slot.elem {
+                Elem::Word => view.words(operand)?,
+                _ => view.floats(operand).map(drop)?,
+            }
+        }
         let bytes = span(operand, view)?;
         // Asked once of each buffer: the answer that it is not mapped takes microseconds.
         if !bytes.is_empty() && !spans.iter().any(|s| s.view.buffer == view.buffer) {
-            not_mapped(operand, view.buffer)?;
+            not_mapped(operand, buffer(operand, view)?)?;
         }
-        let written = uses().any(|(slot, part)| part.operand == operand && slot.written);
+        let written = slots().any(|slot| slot.written);
+        if written && view.read_only {
+            let expected = "an operand that may be written".into();
+            return Err(Error::Operand { operand, expected, got: "a view that may only be read".into() });
+        }
         spans.push(Span { operand, view, bytes, written });
     }
     for (i, one) in spans.iter().enumerate() {
@@ -58,10 +71,24 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The buffer, if there is one.
+pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::Buffer> {
+    view.buffer.ok_or_else(|| Error::Operand {
+        operand,
+        expected: format!("a buffer of shape {:?}: this call needs the elements", view.shape),
+        got: "its shape alone (View::absent)".into(),
+    })
+}
+
 /// The bytes of an operand, if its buffer can serve.
-fn span(operand: Operand, View { buffer, offset, shape, dtype }: View<'_>) -> Result<Range<u64>> {
+fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
+    let View { offset, shape, dtype, .. } = view;
     // Whole words: the odd half of the last one is bound with it, and left as it is.
     let bytes = (shape::elements(operand, shape)? * dtype.bytes()).next_multiple_of(4);
+    if bytes == 0 && view.buffer.is_none() {
+        return Ok(0..0);
+    }
+    let buffer = buffer(operand, view)?;
     if !offset.is_multiple_of(4) {
         return Err(Error::Misaligned { operand, alignment: 4, offset });
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Gpu, check, memory};
 use crate::{
-    dtype::{Dtype, Storage},
+    dtype::{Dtype, Float, Storage},
     error::{Error, Result},
     kernel::{Kernel, Slot},
     plan::{Plan, SCRATCH, Use},
@@ -13,35 +13,33 @@ use crate::{
     shader::Binding,
 };
 
-/// An operand: a range of a buffer, seen as a row-major tensor of f32, or of f16 or bf16, two in a word, the first in its
-/// lower half (masks and labels: u32).
+/// An operand: a range of a buffer, seen as a row-major tensor of floats or of words. Of f16 and bf16 two lie in a word, the
+/// first in its lower half.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The buffer, of the same device as the [`Gpu`]; it needs `BufferUsages::STORAGE`. A call refuses it while it is mapped, and
-    /// nobody may unmap it just then. A buffer of another `wgpu::Instance` can't be told from one of this device's.
-    pub buffer: &'a wgpu::Buffer,
-    /// First byte; any multiple of 4.
-    pub offset: u64,
-    /// Dimensions.
-    pub shape: &'a [usize],
-    /// The type of its elements.
-    pub dtype: Dtype,
+    /// None: shape and type alone.
+    pub(crate) buffer: Option<&'a wgpu::Buffer>,
+    pub(crate) offset: u64,
+    pub(crate) shape: &'a [usize],
+    pub(crate) dtype: Dtype,
+    pub(crate) read_only: bool,
 }
 
 impl<'a> View<'a> {
-    /// A view of a buffer of f32 from its start.
-    pub const fn new(buffer: &'a wgpu::Buffer, shape: &'a [usize]) -> Self {
-        View::at(buffer, 0, shape)
+    /// The elements of a buffer from a byte offset on, any multiple of 4. A buffer does not say what it holds: the type is
+    /// always named, and a call that reads another refuses it.
+    ///
+    /// The buffer is one of the same device as the [`Gpu`] and needs `BufferUsages::STORAGE`. A call refuses it while it is
+    /// mapped, and nobody may unmap it just then. A buffer of another `wgpu::Instance` can't be told from one of this device's.
+    pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize], dtype: impl Into<Dtype>) -> Self {
+        View { buffer: Some(buffer), offset, shape, dtype: dtype.into(), read_only: false }
     }
 
-    /// The same, from a byte offset on.
-    pub const fn at(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize]) -> Self {
-        View { buffer, offset, shape, dtype: Dtype::F32 }
-    }
-
-    /// The same memory, its elements of another type.
-    pub const fn of(self, dtype: Dtype) -> Self {
-        View { dtype, ..self }
+    /// An operand that is known by its shape and type alone, because its memory is no longer at hand: a host that runs
+    /// backward later states the layer as forward had it, and has kept only what backward reads. A call that reads or writes
+    /// such an operand is an [`Error::Operand`].
+    pub fn absent(shape: &'a [usize], dtype: impl Into<Dtype>) -> Self {
+        View { buffer: None, offset: 0, shape, dtype: dtype.into(), read_only: false }
     }
 
     /// The same memory under another shape.
@@ -49,8 +47,39 @@ impl<'a> View<'a> {
         View { shape, ..self }
     }
 
+    /// The same memory, to be read only: a call that writes it is an [`Error::Operand`].
+    pub const fn read_only(self) -> Self {
+        View { read_only: true, ..self }
+    }
+
+    /// Its dimensions.
+    pub const fn shape(&self) -> &'a [usize] {
+        self.shape
+    }
+
+    /// What its elements are.
+    pub const fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
     pub(crate) fn same_memory(&self, other: &View<'_>) -> bool {
-        self.buffer == other.buffer && self.offset == other.offset && self.dtype == other.dtype
+        self.buffer.is_some() && self.buffer == other.buffer && self.offset == other.offset && self.dtype == other.dtype
+    }
+
+    /// In which type its numbers are stored; an error by this name if it holds words.
+    pub(crate) fn floats(&self, operand: Operand) -> Result<Float> {
+        match self.dtype {
+            Dtype::Float(float) => Ok(float),
+            dtype => Err(Error::Operand { operand, expected: "f32, f16 or bf16".into(), got: dtype.name().into() }),
+        }
+    }
+
+    /// An error by this name if it holds numbers.
+    pub(crate) fn words(&self, operand: Operand) -> Result<()> {
+        match self.dtype {
+            Dtype::U32 => Ok(()),
+            dtype => Err(Error::Operand { operand, expected: "u32 words".into(), got: dtype.name().into() }),
+        }
     }
 }
 
@@ -103,9 +132,17 @@ impl<'a> Operands<'a> {
         })
     }
 
-    /// In which types they are stored.
+    /// In which types the numbers among them are stored.
     pub(crate) fn storage(&self) -> Storage {
-        self.list.iter().fold(Storage::default(), |storage, (operand, view)| storage.with(*operand, view.dtype))
+        self.storage_beside(Storage::default())
+    }
+
+    /// The same, beside operands that are stored so.
+    pub(crate) fn storage_beside(&self, others: Storage) -> Storage {
+        self.list.iter().fold(others, |storage, (operand, view)| match view.dtype {
+            Dtype::Float(float) => storage.with(*operand, float),
+            Dtype::U32 => storage,
+        })
     }
 
     /// Whether every operand starts at a multiple of 16 bytes, so that rows of vec4 can be read as such.
@@ -258,7 +295,7 @@ fn bind(
         Some((_, owned)) => (owned.buffer.clone(), 0),
         None => {
             let view = operands.get(operand)?;
-            (view.buffer.clone(), view.offset)
+            (check::buffer(operand, view)?.clone(), view.offset)
         }
     };
     // A binding must start at a multiple of the device's alignment: the rest is an element offset.

@@ -2,7 +2,7 @@
 
 use super::{
     Gpu,
-    record::{Operands, View, prepare},
+    record::{Operands, prepare},
 };
 use crate::{
     activation::{Activation, Quantity},
@@ -38,7 +38,7 @@ impl Gpu {
         let plan = plan::forward(&request, true, false, &self.caps(), &pin)?;
         let mut operands = Operands::default();
         operands.add(Operand::X, x_.view()).add(Operand::W, w_.view()).add(Operand::B, b_.view());
-        operands.add(Operand::Y, View::new(y_.buffer(), &[M, N]));
+        operands.add(Operand::Y, y_.view_as(&[M, N]));
         let prepared = prepare(self, &plan, &operands)?;
         self.submit(|encoder| prepared.record(encoder))?;
         let got = self.download(&y_)?;

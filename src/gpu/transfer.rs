@@ -10,13 +10,13 @@ use super::{
     record::View,
 };
 use crate::{
-    dtype::Dtype,
+    dtype::{Dtype, Float},
     error::{Error, Result},
     request::Operand,
     shape,
 };
 
-/// A row-major tensor of f32, f16 or bf16 (or of u32 words) on the device. A cheap handle: clones share the memory.
+/// A row-major tensor on the device, of floats or of u32 words. A cheap handle: clones share the memory.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     memory: Arc<Owned>,
@@ -30,7 +30,7 @@ impl Tensor {
         &self.shape
     }
 
-    /// The type in which its elements are stored.
+    /// What its elements are.
     pub fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -47,12 +47,12 @@ impl Tensor {
 
     /// The operand that it is.
     pub fn view(&self) -> View<'_> {
-        View::new(self.buffer(), &self.shape).of(self.dtype)
+        View::new(self.buffer(), 0, &self.shape, self.dtype)
     }
 
     /// The same memory under another shape of as many elements or fewer.
     pub fn view_as<'a>(&'a self, shape: &'a [usize]) -> View<'a> {
-        View::new(self.buffer(), shape).of(self.dtype)
+        View::new(self.buffer(), 0, shape, self.dtype)
     }
 }
 
@@ -80,9 +80,9 @@ fn words<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
     values
 }
 
-fn values(dtype: Dtype, bytes: &[u8], count: usize) -> Vec<f32> {
+fn values(dtype: Float, bytes: &[u8], count: usize) -> Vec<f32> {
     match dtype {
-        Dtype::F32 => words(&bytes[..count * 4]),
+        Float::F32 => words(&bytes[..count * 4]),
         dtype => dtype.decode(bytes, count),
     }
 }
@@ -93,12 +93,13 @@ const USAGE: wgpu::BufferUsages =
 impl Gpu {
     /// A tensor of zeros in f32.
     pub fn zeros(&self, shape: &[usize]) -> Result<Tensor> {
-        self.zeros_of(Dtype::F32, shape)
+        self.zeros_of(Float::F32, shape)
     }
 
-    /// A tensor of zeros.
-    pub fn zeros_of(&self, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {
+    /// A tensor of zeros of any type, words among them: `gpu.zeros_of(Dtype::U32, &[m, n.div_ceil(32)])` is a mask.
+    pub fn zeros_of(&self, dtype: impl Into<Dtype>, shape: &[usize]) -> Result<Tensor> {
         self.check_alive()?;
+        let dtype = dtype.into();
         let bytes = (shape::elements(Operand::Tensor, shape)? * dtype.bytes()).next_multiple_of(4);
         // A buffer may not be empty; a tensor may.
         let memory = Arc::new(memory::create(self, "elbow tensor", bytes.max(16), USAGE)?);
@@ -111,13 +112,13 @@ impl Gpu {
     }
 
     /// Copies host values to a new tensor, each rounded to the nearest of its type.
-    pub fn upload_as(&self, dtype: Dtype, values: &[f32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(dtype, &dtype.encode(values), values.len(), shape)
+    pub fn upload_as(&self, dtype: Float, values: &[f32], shape: &[usize]) -> Result<Tensor> {
+        self.upload_bytes(dtype.into(), &dtype.encode(values), values.len(), shape)
     }
 
-    /// Copies host words (a mask, labels) to a new tensor.
+    /// Copies host words (a mask, labels) to a new tensor of u32.
     pub fn upload_words(&self, words: &[u32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(Dtype::F32, bytemuck::cast_slice(words), words.len(), shape)
+        self.upload_bytes(Dtype::U32, bytemuck::cast_slice(words), words.len(), shape)
     }
 
     fn upload_bytes(&self, dtype: Dtype, bytes: &[u8], len: usize, shape: &[usize]) -> Result<Tensor> {
@@ -137,14 +138,15 @@ impl Gpu {
     /// Writes host values over a tensor, from its first element on; ordered before whatever is submitted next. Of the two
     /// halves of a word both are written: after an odd number of f16 or bf16 values comes a zero.
     pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<()> {
-        match tensor.dtype {
-            Dtype::F32 => self.write_bytes(tensor, bytemuck::cast_slice(values), values.len()),
+        match tensor.view().floats(Operand::Tensor)? {
+            Float::F32 => self.write_bytes(tensor, bytemuck::cast_slice(values), values.len()),
             dtype => self.write_bytes(tensor, &dtype.encode(values), values.len()),
         }
     }
 
-    /// Writes host words over a tensor.
+    /// Writes host words over a tensor of u32.
     pub fn write_words(&self, tensor: &Tensor, words: &[u32]) -> Result<()> {
+        tensor.view().words(Operand::Tensor)?;
         self.write_bytes(tensor, bytemuck::cast_slice(words), words.len())
     }
 
@@ -174,21 +176,23 @@ impl Gpu {
         self.download_view(tensor.view())
     }
 
-    /// Copies words back, and waits for them.
+    /// Copies a tensor back as the words that lie in its memory, whatever they stand for, and waits for them.
     pub fn download_words(&self, tensor: &Tensor) -> Result<Vec<u32>> {
         self.download_and_wait(tensor.view(), |bytes, _| words(bytes))
     }
 
     /// Copies any operand back, and waits; its buffer needs `COPY_SRC`.
     pub fn download_view(&self, view: View<'_>) -> Result<Vec<f32>> {
-        self.download_and_wait(view, |bytes, count| values(view.dtype, bytes, count))
+        let dtype = view.floats(Operand::Tensor)?;
+        self.download_and_wait(view, |bytes, count| values(dtype, bytes, count))
     }
 
     /// Copies a tensor back without blocking: the host polls its device, or a later call does.
     pub async fn download_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        let dtype = tensor.view().floats(Operand::Tensor)?;
         let Some(download) = self.start_download(tensor.view())? else { return Ok(Vec::new()) };
         let mapped = download.mapped.receive().await;
-        self.finish_download(download, mapped, |bytes, count| values(tensor.dtype, bytes, count))
+        self.finish_download(download, mapped, |bytes, count| values(dtype, bytes, count))
     }
 
     fn download_and_wait<T>(&self, view: View<'_>, read: impl FnOnce(&[u8], usize) -> Vec<T>) -> Result<Vec<T>> {
@@ -208,20 +212,21 @@ impl Gpu {
         if !view.offset.is_multiple_of(4) {
             return Err(Error::Misaligned { operand: Operand::Tensor, alignment: 4, offset: view.offset });
         }
-        let copyable = view.buffer.usage().contains(wgpu::BufferUsages::COPY_SRC);
-        let inside = view.offset.checked_add(bytes).is_some_and(|end| end <= view.buffer.size());
+        let buffer = check::buffer(Operand::Tensor, view)?;
+        let copyable = buffer.usage().contains(wgpu::BufferUsages::COPY_SRC);
+        let inside = view.offset.checked_add(bytes).is_some_and(|end| end <= buffer.size());
         if !copyable || !inside {
             return Err(Error::Buffer {
                 operand: Operand::Tensor,
                 expected: format!("usage COPY_SRC and {bytes} bytes from offset {} on", view.offset),
-                got: format!("usage {:?} and {} bytes", view.buffer.usage(), view.buffer.size()),
+                got: format!("usage {:?} and {} bytes", buffer.usage(), buffer.size()),
             });
         }
         let staging = self.inner.memory.staging(self, bytes)?;
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow download") });
-        encoder.copy_buffer_to_buffer(view.buffer, view.offset, &staging.buffer, 0, bytes);
+        encoder.copy_buffer_to_buffer(buffer, view.offset, &staging.buffer, 0, bytes);
         let (sender, mapped) = oneshot_channel();
         encoder.map_buffer_on_submit(&staging.buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
             // The receiver may be gone: the caller gave up.

@@ -6,6 +6,7 @@ use super::{
     reduce::{self, ColumnPass},
 };
 use crate::{
+    activation::Activation,
     error::{Error, Result},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Road, Saved, Want, WeightLayout},
 };
@@ -42,13 +43,21 @@ fn forward_product(request: &AffineRequest) -> Product<'static> {
 
 /// [`super::backward`], before it is cut.
 pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
-    let affine = &request.affine;
     let wants = &request.gradients;
-    affine.check_sizes()?;
+    request.affine.check_sizes()?;
     check_wants(request)?;
+    // With dz given the layer is as good as linear: its own activation has been applied.
+    let affine = &match request.upstream_is_dz {
+        true => AffineRequest {
+            activation: Activation::IDENTITY,
+            alpha: AlphaSource::Constant,
+            saved: Saved::None,
+            ..request.affine
+        },
+        false => request.affine,
+    };
     let (m, n, k) = (affine.m as u64, affine.n as u64, affine.k as u64);
-    // With dz given there is no slope to apply any more.
-    let linear = request.upstream_is_dz || affine.activation.needs_nothing();
+    let linear = affine.activation.needs_nothing();
     let saved = if linear { Saved::None } else { affine.resolve_saved(wants.alpha.wanted())? };
     let mut plan = Plan { saved, ..Plan::default() };
 

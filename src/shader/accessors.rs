@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::Binding;
 use crate::{
-    dtype::Dtype,
+    dtype::Float,
     kernel::{Elem, Slot},
 };
 
@@ -22,15 +22,15 @@ enum Form {
     /// As f16, where the device has it.
     Native,
     /// Two in a word.
-    Packed(Dtype),
+    Packed(Float),
 }
 
 impl Form {
     fn of(slot: &Slot, native: bool) -> Self {
         match (slot.elem, slot.dtype) {
             (Elem::Word, _) => Form::Plain("u32"),
-            (_, Dtype::F32) => Form::Plain("f32"),
-            (_, Dtype::F16) if native => Form::Native,
+            (_, Float::F32) => Form::Plain("f32"),
+            (_, Float::F16) if native => Form::Native,
             (_, dtype) => Form::Packed(dtype),
         }
     }

@@ -2,8 +2,8 @@
 //! sizes and offsets, every kind of operand, as many layers in a dispatch as fit.
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Error, Gpu, Operand, Road, Saved, Tensor, View, Want, WeightLayout,
-    affine::{Backward, ChainBelow, Forward, Gradient},
+    Activation, AlphaSource, Dtype, Error, Float, Gpu, Operand, Road, Saved, Tensor, View, Want, WeightLayout,
+    affine::{Forward, Gradient},
     cpu::{
         ForwardInputs,
         reference::{self, BackwardInputs},
@@ -39,25 +39,26 @@ struct Held {
     words: Vec<u32>,
     first: usize,
     shape: Vec<usize>,
+    dtype: Dtype,
 }
 
 impl Held {
-    fn new(gpu: &Gpu, spec: &Spec, shape: &[usize], mut word: impl FnMut() -> u32) -> Self {
+    fn new(gpu: &Gpu, spec: &Spec, shape: &[usize], dtype: Dtype, mut word: impl FnMut() -> u32) -> Self {
         let shape = [&[spec.layers], shape].concat();
         let words: Vec<u32> = (0..shape.iter().product()).map(|_| word()).collect();
         let first = BEFORE + spec.misalign;
         let all = [&vec![CANARY; first][..], &words, &[CANARY; BEFORE]].concat();
-        Held { tensor: gpu.upload_words(&all, &[all.len()]).unwrap(), words, first, shape }
+        Held { tensor: gpu.upload_words(&all, &[all.len()]).unwrap(), words, first, shape, dtype }
     }
 
     fn view(&self) -> View<'_> {
-        View::at(self.tensor.buffer(), self.first as u64 * 4, &self.shape)
+        View::new(self.tensor.buffer(), self.first as u64 * 4, &self.shape, self.dtype)
     }
 
     /// The operand of one layer.
     fn of(&self, layer: usize) -> View<'_> {
         let each = self.words.len() / self.shape[0];
-        View::at(self.tensor.buffer(), (self.first + layer * each) as u64 * 4, &self.shape[1..])
+        View::new(self.tensor.buffer(), (self.first + layer * each) as u64 * 4, &self.shape[1..], self.dtype)
     }
 
     /// What one layer's operand held at first.
@@ -98,7 +99,7 @@ impl Operands {
         };
         let shapes: [&[usize]; 7] = [&[m, k], &w, &[n], alpha, &[m, n], &[m, n], &[m, k]];
         let inputs = std::array::from_fn(|i| {
-            Held::new(gpu, spec, shapes[i], || {
+            Held::new(gpu, spec, shapes[i], Dtype::F32, || {
                 let value = if i == 3 { number(2, 0.25).abs() + 0.25 } else { number(4, 1.0) };
                 value.to_bits()
             })
@@ -108,7 +109,8 @@ impl Operands {
         let outputs = std::array::from_fn(|i| {
             // dx of a chain is overwritten.
             let added = spec.accumulate && i >= 2 && !(spec.below && i == 2);
-            Held::new(gpu, spec, shapes[i], || if added { number(8, 1.0).to_bits() } else { UNWRITTEN })
+            let dtype = if i == 1 && spec.layer.saved == Saved::Mask { Dtype::U32 } else { Dtype::F32 };
+            Held::new(gpu, spec, shapes[i], dtype, || if added { number(8, 1.0).to_bits() } else { UNWRITTEN })
         });
         Operands { inputs, outputs }
     }
@@ -141,30 +143,25 @@ impl Operands {
             pin: spec.pin,
             ..Forward::new(layer.activation, view(x), view(w), view(y))
         };
-        let below = ChainBelow {
-            activation: "relu".parse().unwrap(),
-            saved: Saved::Z,
-            saved_from: Some(view(z_below)),
-            alpha: None,
-            db: gradient(view(db_below)),
-            dalpha: None,
+        // Of the layer below only z is at hand: its y is x.
+        let (of_one, of_all) = ([[layer.m, 0], [layer.k, 0]], [[spec.layers, layer.m, 0], [spec.layers, layer.k, 0]]);
+        let gone = |i: usize| {
+            let shape: &[usize] = if alone.is_some() { &of_one[i] } else { &of_all[i] };
+            View::absent(shape, Float::F32)
         };
-        let backward = Backward {
-            layout: layer.layout,
-            residual: layer.residual,
-            x: Some(view(x)),
-            w: Some(view(w)),
-            b,
-            alpha,
-            saved_from: if layer.saved == Saved::Y { Some(view(y)) } else { kept },
-            dx: if spec.below { Gradient::overwrite(view(dx)) } else { gradient(view(dx)) },
-            dw: gradient(view(dw)),
-            db: gradient(view(db)),
-            dalpha: if learnable { gradient(alpha_view(dalpha)) } else { None },
-            dresidual: gradient(view(dresidual)),
-            below: spec.below.then_some(below),
-            pin: spec.pin,
-            ..Backward::new(layer.activation, layer.saved, view(dy))
+        let below = Forward {
+            saved: Saved::Z,
+            save_to: Some(view(z_below)),
+            ..Forward::new(Activation::RELU, gone(0), gone(1), view(x))
+        };
+        let mut backward = forward.backward(view(dy)).dw(gradient(view(dw))).db(gradient(view(db)));
+        backward = backward.dresidual(gradient(view(dresidual)));
+        if learnable {
+            backward = backward.dalpha(gradient(alpha_view(dalpha)));
+        }
+        let backward = match spec.below {
+            true => backward.dx(view(dx)).below(&below).db_below(gradient(view(db_below))),
+            false => backward.dx(gradient(view(dx))),
         };
         gpu.submit_pass(|pass| {
             forward.record(gpu, &mut *pass)?;
@@ -328,8 +325,10 @@ fn more_layers_than_a_dimension_holds() {
     let (w, b) = (gpu.upload(&numbers, &[layers, 1, 1]).unwrap(), gpu.upload(&numbers, &[layers, 1]).unwrap());
     let y = gpu.upload(&vec![7.0; layers + 70_000], &[layers + 70_000]).unwrap();
     let shape = [layers, 1, 1];
-    let call =
-        Forward { b: Some(b.view()), ..Forward::new(Activation::IDENTITY, &x, &w, View::new(y.buffer(), &shape)) };
+    let call = Forward {
+        b: Some(b.view()),
+        ..Forward::new(Activation::IDENTITY, &x, &w, View::new(y.buffer(), 0, &shape, Float::F32))
+    };
     let plan = call.plan(gpu).unwrap();
     assert!(plan.dispatches.len() == 1 && plan.dispatches[0].params.entries as usize == layers, "{plan}");
     gpu.submit(|e| call.record(gpu, e)).unwrap();
@@ -373,17 +372,15 @@ fn what_does_not_fit_is_named() {
     let transposed = said(&Forward { layout: WeightLayout::InOut, ..call });
     assert!(transposed.contains("WeightLayout::OutIn") && transposed.contains("each of 3 layers"), "{transposed}");
     let dy = zeros(&[3, 5, 2]);
-    let db = Gradient::overwrite(&b);
-    let backward = Backward {
-        w: Some(w.view()),
-        saved_from: Some(y.view()),
-        db,
-        ..Backward::new(Activation::RELU, Saved::Y, &dy)
-    };
-    backward.plan(gpu).unwrap();
-    // Without w or dw nothing says that these are layers.
-    let error = Backward { w: None, ..backward }.plan(gpu).unwrap_err();
+    let layer = Forward { saved: Saved::Y, ..call };
+    layer.backward(&dy).db(&b).plan(gpu).unwrap();
+    let error = layer.backward(&dy).db(&one).plan(gpu).unwrap_err();
     assert!(matches!(error, Error::Shape { operand: Operand::Db, .. }), "{error}");
+    // The layer below is as many layers.
+    let (x_one, w_one) = (zeros(&[5, 6]), zeros(&[4, 6]));
+    let below = Forward::new(Activation::RELU, &x_one, &w_one, x.view_as(&[5, 4]));
+    let error = layer.backward(&dy).dx(&x).below(&below).plan(gpu).unwrap_err();
+    assert!(matches!(error, Error::Shape { operand: Operand::X, .. }), "{error}");
     // An empty batch is a batch.
     let (x, w, y) = (zeros(&[0, 5, 4]), zeros(&[0, 2, 4]), zeros(&[0, 5, 2]));
     assert!(Forward::new(Activation::RELU, &x, &w, &y).plan(gpu).unwrap().dispatches.is_empty());
@@ -412,11 +409,10 @@ fn layers_in_bf16_that_begin_in_the_middle_of_a_word() {
     let (tx, tw, tdy) = (packed(&x), packed(&w), packed(&dy));
     let (ty, tdx) = (packed(&vec![f32::NAN; layers * m * n]), packed(&vec![f32::NAN; layers * m * k]));
     let (xs, ws, ys) = ([layers, m, k], [layers, n, k], [layers, m, n]);
-    let (vx, vw) = (tx.view_as(&xs).of(Dtype::Bf16), tw.view_as(&ws).of(Dtype::Bf16));
-    let forward = Forward::new(Activation::IDENTITY, vx, vw, ty.view_as(&ys).of(Dtype::Bf16));
-    let dx = Gradient::overwrite(tdx.view_as(&xs).of(Dtype::Bf16));
-    let dy_view = tdy.view_as(&ys).of(Dtype::Bf16);
-    let backward = Backward { w: Some(vw), dx, ..Backward::new(Activation::IDENTITY, Saved::None, dy_view) };
+    let (vx, vw) = (View::new(tx.buffer(), 0, &xs, Float::Bf16), View::new(tw.buffer(), 0, &ws, Float::Bf16));
+    let forward = Forward::new(Activation::IDENTITY, vx, vw, View::new(ty.buffer(), 0, &ys, Float::Bf16));
+    let dx = View::new(tdx.buffer(), 0, &xs, Float::Bf16);
+    let backward = forward.backward(View::new(tdy.buffer(), 0, &ys, Float::Bf16)).dx(dx);
     gpu.submit_pass(|pass| {
         forward.record(gpu, &mut *pass)?;
         backward.record(gpu, pass)

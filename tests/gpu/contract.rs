@@ -1,10 +1,6 @@
 //! What no peer writes down: NaN, infinities, kinks, determinism, sums that keep their digits.
 
-use elbow::{
-    Activation, Gpu, Saved, Tensor,
-    activation::rows,
-    affine::{Backward, Forward, Gradient},
-};
+use elbow::{Activation, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward};
 
 use crate::common::{Numbers, gpu};
 
@@ -23,16 +19,7 @@ fn layer(gpu: &Gpu, activation: Activation, x: &Tensor, w: &Tensor, dy: &Tensor)
     gpu.submit_pass(|pass| {
         let forward = Forward { saved: Saved::Z, save_to: Some(z.view()), ..Forward::new(activation, x, w, &y) };
         forward.record(gpu, &mut *pass)?;
-        let backward = Backward {
-            x: Some(x.view()),
-            w: Some(w.view()),
-            saved_from: Some(z.view()),
-            dx: Gradient::overwrite(&dx),
-            dw: Gradient::overwrite(&dw),
-            db: Gradient::overwrite(&db),
-            ..Backward::new(activation, Saved::Z, dy)
-        };
-        backward.record(gpu, &mut *pass)
+        forward.backward(dy).dx(&dx).dw(&dw).db(&db).record(gpu, &mut *pass)
     })
     .unwrap();
     let get = |t| gpu.download(t).unwrap();
@@ -107,13 +94,15 @@ fn long_sums_keep_their_digits() {
     let x = gpu.upload(&vec![-1.0; rows], &[rows, 1]).unwrap();
     let (db, dalpha) = (gpu.zeros(&[1]).unwrap(), gpu.zeros(&[1]).unwrap());
     let alpha = gpu.upload(&[1.0], &[1]).unwrap();
-    let call = Backward {
+    let gone = |shape| View::absent(shape, Float::F32);
+    let (no_x, no_w, ys) = ([rows, 0], [1, 0], [rows, 1]);
+    let layer = Forward {
         alpha: Some(alpha.view()),
-        saved_from: Some(x.view()),
-        db: Gradient::overwrite(&db),
-        dalpha: Gradient::overwrite(&dalpha),
-        ..Backward::new("prelu".parse().unwrap(), Saved::Z, &dy)
+        saved: Saved::Z,
+        save_to: Some(x.view()),
+        ..Forward::new("prelu".parse().unwrap(), gone(&no_x), gone(&no_w), gone(&ys))
     };
+    let call = layer.backward(&dy).db(&db).dalpha(&dalpha);
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     for (name, sum, sign) in [("db", db, 1.0), ("dalpha", dalpha, -1.0)] {
         let got = f64::from(gpu.download(&sum).unwrap()[0]);

@@ -1,11 +1,8 @@
 //! The elementwise operators: shapes, α kinds, accumulation, in place, long tensors; against the reference.
 
 use elbow::{
-    Activation, Error, View,
-    activation::Quantity,
-    affine::Gradient,
-    cpu::reference,
-    elementwise::{Backward, DoubleBackward, Forward},
+    Activation, Error, Float, Operand, View, activation::Quantity, affine::Gradient, cpu::reference,
+    elementwise::Forward,
 };
 
 use crate::common::{Numbers, gpu, ulp_of};
@@ -64,18 +61,13 @@ fn one(spec: &str, rows: usize, channels: usize, alpha_len: usize, accumulate: b
     let out: Vec<_> = (0..4).map(|_| gpu.upload(&vec![before; total], &shape).unwrap()).collect();
     let sums: Vec<_> = (0..2).map(|_| gpu.upload(&vec![before; alpha_len], &[alpha_len]).unwrap()).collect();
     let into = |t| if accumulate { Gradient::accumulate(t) } else { Gradient::overwrite(t) };
-    let sum = |i: usize| if alpha_len > 0 { into(&sums[i]) } else { None };
+    let sum = |i: usize| (alpha_len > 0).then(|| into(&sums[i]));
     gpu.submit_pass(|pass| {
-        Forward { alpha, ..Forward::new(activation, &x, &out[0]) }.record(gpu, &mut *pass)?;
-        Backward { alpha, dx: into(&out[1]), dalpha: sum(0), ..Backward::new(activation, &x, &dy) }
-            .record(gpu, &mut *pass)?;
-        let double = DoubleBackward {
-            alpha,
-            ddy: into(&out[2]),
-            dx2: into(&out[3]),
-            dalpha2: sum(1),
-            ..DoubleBackward::new(activation, &x, &dy, &ddx)
-        };
+        let forward = Forward { alpha, ..Forward::new(activation, &x, &out[0]) };
+        forward.record(gpu, &mut *pass)?;
+        let backward = forward.backward(&dy).dx(into(&out[1])).dalpha(sum(0));
+        backward.record(gpu, &mut *pass)?;
+        let double = backward.backward(&ddx).ddy(into(&out[2])).dx2(into(&out[3])).dalpha2(sum(1));
         double.record(gpu, &mut *pass)
     })
     .unwrap();
@@ -113,8 +105,8 @@ fn in_place() {
     let slopes: Vec<f32> = values.iter().map(|&v| Activation::SILU.slope(f64::from(v)) as f32).collect();
     let x = gpu.upload(&values, &[values.len()]).unwrap();
     let dy = gpu.upload(&vec![1.0; values.len()], &[values.len()]).unwrap();
-    let backward = Backward { dx: Gradient::overwrite(&dy), ..Backward::new(Activation::SILU, &x, &dy) };
-    gpu.submit(|e| backward.record(gpu, e)).unwrap();
+    let elsewhere = Forward::new(Activation::SILU, &x, View::absent(x.shape(), Float::F32));
+    gpu.submit(|e| elsewhere.backward(&dy).dx(&dy).record(gpu, e)).unwrap();
     let forward = Forward::new(Activation::SILU, &x, &x);
     gpu.submit(|e| forward.record(gpu, e)).unwrap();
     for (i, (y, dx)) in gpu.download(&x).unwrap().iter().zip(gpu.download(&dy).unwrap()).enumerate() {
@@ -123,8 +115,13 @@ fn in_place() {
         assert!((dx - slopes[i]).abs() <= 8e-7, "dx[{i}]: {dx}, expected {}", slopes[i]);
     }
     // The sum would start from dy itself.
-    let accumulated = Backward { dx: Gradient::accumulate(&dy), ..Backward::new(Activation::SILU, &x, &dy) };
+    let accumulated = elsewhere.backward(&dy).dx(Gradient::accumulate(&dy));
     assert!(matches!(accumulated.plan(gpu), Err(Error::Unsupported { .. })));
+    // Where y was written over x no slope is left.
+    let lost = forward.backward(&dy).dx(&dy).plan(gpu);
+    assert!(matches!(lost, Err(Error::Operand { operand: Operand::X, .. })), "{lost:?}");
+    let lost = forward.backward(&dy).backward(&dy).ddy(&dy).plan(gpu);
+    assert!(matches!(lost, Err(Error::Operand { operand: Operand::X, .. })), "{lost:?}");
 }
 
 /// More than 65,535 workgroups in one dispatch: folded, not refused and not cut short.
@@ -138,12 +135,9 @@ fn more_workgroups_than_one_dimension_holds() {
     let (x_, alpha_) = (gpu.upload(&x, &shape).unwrap(), gpu.upload(&alpha, &[n]).unwrap());
     let dx = gpu.zeros(&shape).unwrap();
     let dalpha = gpu.zeros(&[n]).unwrap();
-    let call = Backward {
-        alpha: Some(alpha_.view()),
-        dx: Gradient::overwrite(&dx),
-        dalpha: Gradient::overwrite(&dalpha),
-        ..Backward::new(Activation::leaky_relu(0.0).unwrap(), &x_, &x_)
-    };
+    let y = View::absent(&shape, Float::F32);
+    let forward = Forward { alpha: Some(alpha_.view()), ..Forward::new(Activation::leaky_relu(0.0).unwrap(), &x_, y) };
+    let call = forward.backward(&x_).dx(&dx).dalpha(&dalpha);
     let tiles: u32 = call.plan(gpu).unwrap().dispatches.iter().map(|d| d.params.tiles - d.params.first).sum();
     assert!(tiles > 65_535);
     gpu.submit(|e| call.record(gpu, e)).unwrap();
@@ -170,11 +164,9 @@ fn empty_and_scalar_tensors() {
     // A sum over no rows is zero, not what was there.
     let (x, alpha) = (gpu.zeros(&[0, 3]).unwrap(), gpu.upload(&[1.0; 3], &[3]).unwrap());
     let dalpha = gpu.upload(&[f32::NAN; 3], &[3]).unwrap();
-    let call = Backward {
-        alpha: Some(alpha.view()),
-        dalpha: Gradient::overwrite(&dalpha),
-        ..Backward::new("prelu".parse().unwrap(), &x, &x)
-    };
+    let y = gpu.zeros(&[0, 3]).unwrap();
+    let forward = Forward { alpha: Some(alpha.view()), ..Forward::new("prelu".parse().unwrap(), &x, &y) };
+    let call = forward.backward(&x).dalpha(&dalpha);
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&dalpha).unwrap(), [0.0; 3]);
 }

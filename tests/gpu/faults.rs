@@ -14,8 +14,8 @@ mod values;
 use std::time::{Duration, Instant};
 
 use elbow::{
-    Activation, Error, Gpu, Result, Tensor,
-    affine::{Backward, Forward, Gradient},
+    Activation, Error, Float, Gpu, Result, Tensor,
+    affine::{Backward, Forward},
     elementwise,
     plan::Pin,
     wgpu,
@@ -52,13 +52,7 @@ impl Layer {
 
     /// dx of the same layer, into memory as long as x.
     fn backward<'a>(&'a self, dx: &'a Tensor) -> Backward<'a> {
-        Backward {
-            w: Some(self.w.view()),
-            saved_from: Some(self.y.view()),
-            dx: Gradient::overwrite(dx),
-            pin: PIN,
-            ..Backward::new(Activation::RELU, elbow::Saved::Y, &self.y)
-        }
+        Forward { saved: elbow::Saved::Y, ..self.forward() }.backward(&self.y).dx(dx)
     }
 
     /// relu(x·Wᵀ + b), on the host.
@@ -109,7 +103,8 @@ fn lost_for_good(gpu: &Gpu, layer: &Layer) {
     let relu = |tensor| elementwise::Forward::new(Activation::RELU, tensor, tensor);
     let sgd = |t: &Tensor, other: &Tensor, third: &Tensor| -> Result<()> {
         let shape = [3];
-        let [parameter, gradient, velocity] = [t, other, third].map(|t| elbow::View::new(t.buffer(), &shape));
+        let [parameter, gradient, velocity] =
+            [t, other, third].map(|t| elbow::View::new(t.buffer(), 0, &shape, Float::F32));
         let call = elbow::train::Sgd { momentum: 0.9, ..elbow::train::Sgd::new(parameter, gradient, velocity, 0.1) };
         gpu.submit(|e| call.record(gpu, e))
     };

@@ -3,12 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use elbow::{
-    Activation, Checks, Saved, Tensor, View, WeightLayout,
-    affine::{Backward, Forward, Gradient},
-    plan::Pin,
-    wgpu,
-};
+use elbow::{Activation, Checks, Dtype, Saved, Tensor, View, WeightLayout, affine::Forward, plan::Pin, wgpu};
 use elbow_verify::{Numbers, Spec, any_exact, any_real, run, smallest};
 
 use crate::common::{checks, full, gpu};
@@ -99,32 +94,34 @@ fn random_calls_are_recorded_or_refused() {
                 .collect();
             let chosen: Vec<usize> =
                 (0..6).map(|i| if numbers.below(16) == 0 { numbers.below(8) } else { i }).collect();
-            let view = |i: usize| View::at(tensors[chosen[i]].buffer(), offsets[i], &shapes[i]);
+            let types: Vec<Dtype> = (0..6)
+                .map(|_| match numbers.below(24) {
+                    0 => Dtype::U32,
+                    1 => Dtype::F16,
+                    _ => Dtype::F32,
+                })
+                .collect();
+            let absent: Vec<bool> = (0..6).map(|_| numbers.below(32) == 0).collect();
+            let view = |i: usize| match absent[i] {
+                true => View::absent(&shapes[i], types[i]),
+                false => View::new(tensors[chosen[i]].buffer(), offsets[i], &shapes[i], types[i]),
+            };
             let activation: Activation = ["relu", "prelu"][numbers.below(2)].parse().unwrap();
             let pin = Pin { tile: Some(3), splits: Some(1), ..Pin::default() };
             let layout = numbers.pick(&[WeightLayout::OutIn, WeightLayout::OutIn, WeightLayout::InOut]);
             let forward = numbers.below(2) == 0;
             let result = catch_unwind(AssertUnwindSafe(|| {
-                if forward {
-                    let call = Forward {
-                        b: Some(view(2)),
-                        saved: Saved::Z,
-                        save_to: Some(view(4)),
-                        layout,
-                        pin,
-                        ..Forward::new(activation, view(0), view(1), view(3))
-                    };
-                    call.record(gpu, &mut encoder)
-                } else {
-                    let call = Backward {
-                        w: Some(view(1)),
-                        saved_from: Some(view(4)),
-                        dx: Gradient::overwrite(view(5)),
-                        layout,
-                        pin,
-                        ..Backward::new(activation, Saved::Z, view(3))
-                    };
-                    call.record(gpu, &mut encoder)
+                let call = Forward {
+                    b: Some(view(2)),
+                    saved: Saved::Z,
+                    save_to: Some(view(4)),
+                    layout,
+                    pin,
+                    ..Forward::new(activation, view(0), view(1), view(3))
+                };
+                match forward {
+                    true => call.record(gpu, &mut encoder),
+                    false => call.backward(view(3)).dx(view(5)).record(gpu, &mut encoder),
                 }
             }));
             match result.expect("an error is a value") {

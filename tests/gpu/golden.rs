@@ -3,12 +3,7 @@
 
 use std::{fs, path::Path};
 
-use elbow::{
-    Gpu, Saved,
-    activation::Quantity,
-    affine::{self, Gradient},
-    plan::Pin,
-};
+use elbow::{Gpu, Saved, activation::Quantity, affine, plan::Pin};
 use elbow_verify::points::{self, Kernels, Points};
 
 use crate::common::gpu;
@@ -79,19 +74,7 @@ fn fused(gpu: &Gpu, golden: &Points, saved: Saved, failures: &mut Vec<String>) {
             ..affine::Forward::new(golden.activation, &x, &w, &y)
         };
         forward.record(gpu, &mut *pass)?;
-        let backward = affine::Backward {
-            pin,
-            x: Some(x.view()),
-            w: Some(w.view()),
-            saved_from: match saved {
-                Saved::Z => Some(z.view()),
-                Saved::Y => Some(y.view()),
-                _ => None,
-            },
-            dx: Gradient::overwrite(&dx),
-            ..affine::Backward::new(golden.activation, saved, &dy)
-        };
-        backward.record(gpu, &mut *pass)
+        forward.backward(&dy).dx(&dx).record(gpu, &mut *pass)
     })
     .unwrap();
     let row = golden.activation.row();

@@ -5,11 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use elbow::{
-    Activation, Error, Gpu, Options, View,
-    affine::{Backward, Forward, Gradient},
-    wgpu,
-};
+use elbow::{Activation, Error, Float, Gpu, Options, View, affine::Forward, wgpu};
 
 use crate::common::{checks, gpu};
 
@@ -50,17 +46,17 @@ fn records_into_the_hosts_encoder_and_pass() {
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     let call = Forward::new(
         Activation::RELU,
-        View::at(&buffer, 4, &[2, 3]),
-        View::at(&buffer, 132, &[4, 3]),
-        View::at(&buffer, 204, &[2, 4]),
+        View::new(&buffer, 4, &[2, 3], Float::F32),
+        View::new(&buffer, 132, &[4, 3], Float::F32),
+        View::new(&buffer, 204, &[2, 4], Float::F32),
     );
     {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         call.record(&gpu, &mut pass).unwrap();
         // A bad call in between is an error, and the pass goes on.
-        let bad = Forward { y: View::at(&buffer, 8, &[2, 4]), ..call };
+        let bad = Forward { y: View::new(&buffer, 8, &[2, 4], Float::F32), ..call };
         assert!(matches!(bad.record(&gpu, &mut pass), Err(Error::Alias { .. })));
-        let second = Forward { y: View::at(&buffer, 260, &[2, 4]), ..call };
+        let second = Forward { y: View::new(&buffer, 260, &[2, 4], Float::F32), ..call };
         second.record(&gpu, &mut pass).unwrap();
     }
     call.record(&gpu, &mut encoder).unwrap();
@@ -71,8 +67,8 @@ fn records_into_the_hosts_encoder_and_pass() {
             expected.push((0..3).map(|k| x[m * 3 + k] * w[n * 3 + k]).sum::<f32>().max(0.0));
         }
     }
-    assert_eq!(gpu.download_view(View::at(&buffer, 204, &[8])).unwrap(), expected);
-    assert_eq!(gpu.download_view(View::at(&buffer, 260, &[8])).unwrap(), expected);
+    assert_eq!(gpu.download_view(View::new(&buffer, 204, &[8], Float::F32)).unwrap(), expected);
+    assert_eq!(gpu.download_view(View::new(&buffer, 260, &[8], Float::F32)).unwrap(), expected);
     assert_eq!(errors.load(Ordering::Relaxed), 0);
     // The host's handler is still the host's: an error of its own reaches it.
     let _ = device.create_buffer(&wgpu::BufferDescriptor {
@@ -92,12 +88,9 @@ fn works_at_default_limits_with_no_features() {
     let w = gpu.upload(&[3.0], &[1, 1]).unwrap();
     let (y, dx) = (gpu.zeros(&[2, 1]).unwrap(), gpu.zeros(&[2, 1]).unwrap());
     gpu.submit_pass(|pass| {
-        Forward::new(Activation::RELU, &x, &w, &y).record(&gpu, &mut *pass)?;
-        let saved_from = Some(y.view());
-        let dx = Gradient::overwrite(&dx);
-        let call =
-            Backward { w: Some(w.view()), saved_from, dx, ..Backward::new(Activation::RELU, elbow::Saved::Y, &x) };
-        call.record(&gpu, &mut *pass)
+        let forward = Forward { saved: elbow::Saved::Y, ..Forward::new(Activation::RELU, &x, &w, &y) };
+        forward.record(&gpu, &mut *pass)?;
+        forward.backward(&x).dx(&dx).record(&gpu, &mut *pass)
     })
     .unwrap();
     assert_eq!(gpu.download(&y).unwrap(), [3.0, 0.0]);
@@ -144,8 +137,7 @@ fn pipelines_are_compiled_once_and_pools_do_not_grow() {
     for _ in 0..3 {
         gpu.submit_pass(|pass| {
             Forward::new(Activation::RELU, &x, &x, &y).record(&gpu, &mut *pass)?;
-            Backward { db: Gradient::overwrite(&db), ..Backward::new(Activation::IDENTITY, elbow::Saved::Auto, &x) }
-                .record(&gpu, &mut *pass)
+            Forward::new(Activation::IDENTITY, &x, &x, &y).backward(&x).db(&db).record(&gpu, &mut *pass)
         })
         .unwrap();
         seen.push((gpu.pipelines(), gpu.memory_bytes()));

@@ -2,13 +2,7 @@
 
 use std::time::Instant;
 
-use elbow::{
-    Activation, Gpu, Road, Saved, Want, WeightLayout,
-    affine::{Backward, Forward, Gradient},
-    elementwise,
-    plan::Pin,
-    wgpu,
-};
+use elbow::{Activation, Gpu, Road, Saved, Want, WeightLayout, affine::Forward, elementwise, plan::Pin, wgpu};
 use elbow_verify::{Data, Spec};
 
 use crate::common::{checks, gpu, passes};
@@ -73,12 +67,7 @@ fn a_weight_longer_than_a_binding() {
         }
     }
     let dy = gpu.upload(&vec![1.0; m * n], &[m, n]).unwrap();
-    let backward = Backward {
-        w: Some(w.view()),
-        saved_from: Some(z.view()),
-        dx: Gradient::overwrite(&dx),
-        ..Backward::new(activation, Saved::Z, &dy)
-    };
+    let backward = forward.backward(&dy).dx(&dx);
     gpu.submit(|e| backward.record(&gpu, e)).unwrap();
     let (dx, z) = (gpu.download(&dx).unwrap(), gpu.download(&z).unwrap());
     for row in 0..m {
@@ -102,10 +91,9 @@ fn an_elementwise_tensor_longer_than_a_binding() {
     let prelu: Activation = "prelu".parse().unwrap();
     gpu.submit_pass(|pass| {
         let alpha = Some(alpha_.view());
-        elementwise::Forward { alpha, ..elementwise::Forward::new(prelu, &tensor, &y) }.record(&gpu, &mut *pass)?;
-        let (dx, dalpha) = (Gradient::overwrite(&dx), Gradient::overwrite(&dalpha));
-        elementwise::Backward { alpha, dx, dalpha, ..elementwise::Backward::new(prelu, &tensor, &tensor) }
-            .record(&gpu, &mut *pass)
+        let forward = elementwise::Forward { alpha, ..elementwise::Forward::new(prelu, &tensor, &y) };
+        forward.record(&gpu, &mut *pass)?;
+        forward.backward(&tensor).dx(&dx).dalpha(&dalpha).record(&gpu, &mut *pass)
     })
     .unwrap();
     let (y, dx, dalpha) = (gpu.download(&y).unwrap(), gpu.download(&dx).unwrap(), gpu.download(&dalpha).unwrap());

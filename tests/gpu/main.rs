@@ -20,5 +20,6 @@ mod large;
 mod narrow;
 mod prepared;
 mod real;
+mod stated_once;
 mod sweep;
 mod tune;

@@ -2,8 +2,8 @@
 //! mixed precision. (That every kernel is right in every type is what `exact` and `real` draw at random.)
 
 use elbow::{
-    Activation, Dtype, Error, Gpu, Mlp, Operand, Options, Road, Saved, Tensor, View, Want,
-    affine::{Backward, Forward, Gradient},
+    Activation, Error, Float, Gpu, Mlp, Operand, Options, Road, Saved, Tensor, View, Want,
+    affine::Forward,
     cpu::{
         ForwardInputs,
         reference::{self, BackwardInputs},
@@ -16,7 +16,7 @@ use elbow::{
 
 use crate::common::{Numbers, gpu, options};
 
-const NARROW: [Dtype; 2] = [Dtype::F16, Dtype::Bf16];
+const NARROW: [Float; 2] = [Float::F16, Float::Bf16];
 
 /// The device under test, and one without features: where the first knows f16, the second packs it.
 fn both() -> [Gpu; 2] {
@@ -24,7 +24,7 @@ fn both() -> [Gpu; 2] {
 }
 
 /// y = x, from one type to another.
-fn converted(gpu: &Gpu, x: &Tensor, dtype: Dtype) -> Tensor {
+fn converted(gpu: &Gpu, x: &Tensor, dtype: Float) -> Tensor {
     let y = gpu.zeros_of(dtype, x.shape()).unwrap();
     let call = elementwise::Forward::new(Activation::IDENTITY, x, &y);
     gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
@@ -46,7 +46,7 @@ fn every_narrow_number_is_read() {
             for count in [65536, 65535] {
                 let expected = dtype.decode(&words, count);
                 let x = gpu.upload_as(dtype, &expected, &[count]).unwrap();
-                let got = gpu.download(&converted(&gpu, &x, Dtype::F32)).unwrap();
+                let got = gpu.download(&converted(&gpu, &x, Float::F32)).unwrap();
                 let tiny = f64::from(f32::MIN_POSITIVE);
                 for (i, (got, expected)) in bits(&got).into_iter().zip(bits(&expected)).enumerate() {
                     // A device may flush subnormals of f32, which are numbers of bf16.
@@ -96,15 +96,15 @@ fn types_mix() {
     let (m, n, k) = (9, 13, 22);
     let mut integers = |len: usize| -> Vec<f32> { (0..len).map(|_| numbers.integer(4)).collect() };
     let (x, w, b) = (integers(m * k), integers(n * k), integers(n));
-    let tx = gpu.upload_as(Dtype::F16, &x, &[m, k]).unwrap();
-    let tw = gpu.upload_as(Dtype::Bf16, &w, &[n, k]).unwrap();
+    let tx = gpu.upload_as(Float::F16, &x, &[m, k]).unwrap();
+    let tw = gpu.upload_as(Float::Bf16, &w, &[n, k]).unwrap();
     let tb = gpu.upload(&b, &[n]).unwrap();
     let y = gpu.zeros(&[m, n]).unwrap();
-    let z = gpu.zeros_of(Dtype::F16, &[m, n]).unwrap();
-    let dx = gpu.zeros_of(Dtype::Bf16, &[m, k]).unwrap();
+    let z = gpu.zeros_of(Float::F16, &[m, n]).unwrap();
+    let dx = gpu.zeros_of(Float::Bf16, &[m, k]).unwrap();
     let dw = gpu.zeros(&[n, k]).unwrap();
     let dy = integers(m * n);
-    let tdy = gpu.upload_as(Dtype::Bf16, &dy, &[m, n]).unwrap();
+    let tdy = gpu.upload_as(Float::Bf16, &dy, &[m, n]).unwrap();
     gpu.submit_pass(|pass| {
         let forward = Forward {
             b: Some(tb.view()),
@@ -113,16 +113,7 @@ fn types_mix() {
             ..Forward::new(Activation::RELU, &tx, &tw, &y)
         };
         forward.record(gpu, &mut *pass)?;
-        let backward = Backward {
-            x: Some(tx.view()),
-            w: Some(tw.view()),
-            b: Some(tb.view()),
-            saved_from: Some(z.view()),
-            dx: Gradient::overwrite(&dx),
-            dw: Gradient::overwrite(&dw),
-            ..Backward::new(Activation::RELU, Saved::Z, &tdy)
-        };
-        backward.record(gpu, &mut *pass)
+        forward.backward(&tdy).dx(&dx).dw(&dw).record(gpu, &mut *pass)
     })
     .unwrap();
     let at = |r: usize, c: usize| (0..k).map(|i| x[r * k + i] * w[c * k + i]).sum::<f32>() + b[c];
@@ -130,12 +121,12 @@ fn types_mix() {
     let (y, z, dx, dw) = (y.unwrap(), z.unwrap(), dx.unwrap(), dw.unwrap());
     for i in 0..m * n {
         let exact = at(i / n, i % n);
-        assert_eq!((y[i], z[i]), (exact.max(0.0), Dtype::F16.round(exact)));
+        assert_eq!((y[i], z[i]), (exact.max(0.0), Float::F16.round(exact)));
     }
     let dz: Vec<f32> = (0..m * n).map(|i| if at(i / n, i % n) > 0.0 { dy[i] } else { 0.0 }).collect();
     for i in 0..m * k {
         let exact: f32 = (0..n).map(|c| dz[i / k * n + c] * w[c * k + i % k]).sum();
-        assert_eq!(dx[i], Dtype::Bf16.round(exact));
+        assert_eq!(dx[i], Float::Bf16.round(exact));
     }
     for i in 0..n * k {
         let exact: f32 = (0..m).map(|r| dz[r * n + i / k] * x[r * k + i % k]).sum();
@@ -149,9 +140,9 @@ fn native_and_packed_give_the_same_bits() {
     let results = both().map(|gpu| {
         let mut numbers = Numbers::new(4);
         let mut normal = |len: usize| -> Vec<f32> { (0..len).map(|_| numbers.normal()).collect() };
-        let x = gpu.upload_as(Dtype::F16, &normal(20 * 36), &[20, 36]).unwrap();
-        let w = gpu.upload_as(Dtype::F16, &normal(28 * 36), &[28, 36]).unwrap();
-        let y = gpu.zeros_of(Dtype::F16, &[20, 28]).unwrap();
+        let x = gpu.upload_as(Float::F16, &normal(20 * 36), &[20, 36]).unwrap();
+        let w = gpu.upload_as(Float::F16, &normal(28 * 36), &[28, 36]).unwrap();
+        let y = gpu.zeros_of(Float::F16, &[20, 28]).unwrap();
         // The tile that is right everywhere: the other device may have subgroups.
         let pin = elbow::plan::Pin { tile: Some(0), ..Default::default() };
         let call = Forward { pin, ..Forward::new("gelu".parse().unwrap(), &x, &w, &y) };
@@ -166,7 +157,7 @@ fn what_must_be_f32_or_words_is_refused_by_name() {
     let gpu = gpu();
     let (x, w) = (gpu.zeros(&[4, 8]).unwrap(), gpu.zeros(&[6, 8]).unwrap());
     let (y, dy) = (gpu.zeros(&[4, 6]).unwrap(), gpu.zeros(&[4, 6]).unwrap());
-    let narrow = |shape: &[usize]| gpu.zeros_of(Dtype::F16, shape).unwrap();
+    let narrow = |shape: &[usize]| gpu.zeros_of(Float::F16, shape).unwrap();
     let (alpha, dw, mask, half) = (narrow(&[1]), narrow(&[6, 8]), narrow(&[4, 1]), narrow(&[4, 6]));
     let refused = |result: elbow::Result<()>, operand: Operand| match result {
         Err(Error::Operand { operand: named, expected, got }) => {
@@ -179,27 +170,23 @@ fn what_must_be_f32_or_words_is_refused_by_name() {
     refused(record(Forward { alpha: Some(alpha.view()), ..forward }), Operand::Alpha);
     let masked = Forward { saved: Saved::Mask, save_to: Some(mask.view()), ..forward };
     refused(record(masked), Operand::Saved);
-    let backward = Backward {
-        x: Some(x.view()),
-        dw: Gradient::overwrite(&dw),
-        ..Backward::new(Activation::IDENTITY, Saved::None, &dy)
-    };
+    let backward = Forward::new(Activation::IDENTITY, &x, &w, &y).backward(&dy).dw(&dw);
     refused(gpu.submit(|encoder| backward.record(gpu, encoder)), Operand::Dw);
     let state = narrow(&[4]);
     refused(gpu.submit(|e| LossScale::new(&x, &state).record(gpu, e)), Operand::LossScale);
 
     // The same bytes as another type are not the same operand.
-    let other = View::new(y.buffer(), &[4, 6]).of(Dtype::F16);
+    let other = View::new(y.buffer(), 0, &[4, 6], Float::F16);
     let aliased = record(Forward { residual: Some(other), ..forward });
     assert!(matches!(aliased, Err(Error::Alias { .. })), "{aliased:?}");
     // Words of two begin at multiples of 4 bytes, and end there.
     let odd = record(Forward {
-        y: View::at(half.buffer(), 2, &[4, 5]).of(Dtype::F16),
-        w: View::new(w.buffer(), &[5, 8]),
+        y: View::new(half.buffer(), 2, &[4, 5], Float::F16),
+        w: View::new(w.buffer(), 0, &[5, 8], Float::F32),
         ..forward
     });
     assert!(matches!(odd, Err(Error::Misaligned { operand: Operand::Y, .. })), "{odd:?}");
-    let long = record(Forward { y: View::at(half.buffer(), 44, &[4, 6]).of(Dtype::F16), ..forward });
+    let long = record(Forward { y: View::new(half.buffer(), 44, &[4, 6], Float::F16), ..forward });
     assert!(
         matches!(&long, Err(Error::Buffer { operand: Operand::Y, expected, .. }) if expected.contains("f16")),
         "{long:?}"
@@ -221,7 +208,7 @@ fn spirals(numbers: &mut Numbers, points: usize) -> (Vec<f32>, Vec<u32>) {
 }
 
 /// Trains, and gives the loss at the end.
-fn trained(gpu: &Gpu, storage: Dtype, steps: usize) -> (f32, Mlp) {
+fn trained(gpu: &Gpu, storage: Float, steps: usize) -> (f32, Mlp) {
     let mut numbers = Numbers::new(6);
     let (x, labels) = spirals(&mut numbers, 200);
     let architecture = Architecture { storage, ..Architecture::new(&[2, 33, 32, 2], "silu".parse().unwrap(), 200) };
@@ -238,12 +225,12 @@ fn trained(gpu: &Gpu, storage: Dtype, steps: usize) -> (f32, Mlp) {
 
 #[test]
 fn a_network_learns_in_mixed_precision_what_it_learns_in_f32() {
-    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+    for dtype in [Float::F32, Float::F16, Float::Bf16] {
         let (loss, mlp) = trained(gpu(), dtype, 300);
         println!("{dtype}: loss {loss:.4}");
         assert!(loss < 0.1, "{dtype}: {loss}");
         let state = mlp.loss_scale().map(|state| gpu().download(state).unwrap());
-        assert_eq!(state.is_some(), dtype == Dtype::F16);
+        assert_eq!(state.is_some(), dtype == Float::F16);
         if let Some(state) = state {
             println!("loss scale {state:?}");
             assert!(state[0] >= 1.0 && state[2] > 0.0, "{state:?}");
@@ -255,7 +242,7 @@ fn a_network_learns_in_mixed_precision_what_it_learns_in_f32() {
 #[test]
 fn a_step_with_infinite_gradients_is_left_out() {
     let gpu = gpu();
-    let (_, mlp) = trained(gpu, Dtype::F16, 1);
+    let (_, mlp) = trained(gpu, Float::F16, 1);
     let state = mlp.loss_scale().unwrap();
     gpu.write(state, &[2f32.powi(40), 0.0, 7.0, 0.0]).unwrap();
     let parameters = |mlp: &Mlp| -> Vec<u32> {
@@ -263,7 +250,7 @@ fn a_step_with_infinite_gradients_is_left_out() {
         gpu.download_view(layer.w).unwrap().iter().map(|v| v.to_bits()).collect()
     };
     let before = parameters(&mlp);
-    let x = gpu.upload_as(Dtype::F16, &[0.5, -0.5], &[1, 2]).unwrap();
+    let x = gpu.upload_as(Float::F16, &[0.5, -0.5], &[1, 2]).unwrap();
     let labels = gpu.upload_words(&[0], &[1]).unwrap();
     let loss = gpu.zeros(&[1]).unwrap();
     let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.1, momentum: 0.9 };
@@ -335,12 +322,12 @@ fn accuracy_of_mixed_precision() {
             upstream_is_dz: false,
             below: None,
         };
-        for dtype in Dtype::ALL {
+        for dtype in Float::ALL {
             let narrow = |values: &[f32], shape: &[usize]| gpu.upload_as(dtype, values, shape).unwrap();
             let (tx, tw, tdy) = (narrow(&x, &[m, k]), narrow(&w, &[n, k]), narrow(&dy, &[m, n]));
             let zeros = |dtype, shape: &[usize]| gpu.zeros_of(dtype, shape).unwrap();
             let (y, z, dx) = (zeros(dtype, &[m, n]), zeros(dtype, &[m, n]), zeros(dtype, &[m, k]));
-            let (dw, db, tb) = (zeros(Dtype::F32, &[n, k]), zeros(Dtype::F32, &[n]), gpu.upload(&b, &[n]).unwrap());
+            let (dw, db, tb) = (zeros(Float::F32, &[n, k]), zeros(Float::F32, &[n]), gpu.upload(&b, &[n]).unwrap());
             gpu.submit_pass(|pass| {
                 let call = Forward {
                     b: Some(tb.view()),
@@ -349,17 +336,7 @@ fn accuracy_of_mixed_precision() {
                     ..Forward::new(activation, &tx, &tw, &y)
                 };
                 call.record(gpu, &mut *pass)?;
-                let call = Backward {
-                    x: Some(tx.view()),
-                    w: Some(tw.view()),
-                    b: Some(tb.view()),
-                    saved_from: Some(z.view()),
-                    dx: Gradient::overwrite(&dx),
-                    dw: Gradient::overwrite(&dw),
-                    db: Gradient::overwrite(&db),
-                    ..Backward::new(activation, Saved::Z, &tdy)
-                };
-                call.record(gpu, &mut *pass)
+                call.backward(&tdy).dx(&dx).dw(&dw).db(&db).record(gpu, &mut *pass)
             })
             .unwrap();
             let get = |tensor: &Tensor| gpu.download(tensor).unwrap();
@@ -377,7 +354,7 @@ fn accuracy_of_mixed_precision() {
                 let (largest, mean) = errors(&got, truth);
                 println!("| {spec} | {dtype} | {name} | {largest:.1e} | {mean:.1e} |");
                 // Each operand is rounded on the way in, the result on the way out, and the sum loses a little in f32.
-                let (u, sum) = (dtype.unit_roundoff(), 8.0 * Dtype::F32.unit_roundoff());
+                let (u, sum) = (dtype.unit_roundoff(), 8.0 * Float::F32.unit_roundoff());
                 assert!(mean < 2.0 * u + sum, "{spec} {dtype} {name}: {mean:e}");
                 assert!(largest < 4.0 * u + 2.0 * sum, "{spec} {dtype} {name}: {largest:e}");
             }

@@ -1,10 +1,6 @@
 //! Calls that are prepared once and recorded often: the same results, whatever happens to the pools in between.
 
-use elbow::{
-    Activation, Error, Gpu, Saved,
-    affine::{Backward, Forward, Gradient},
-    plan::Pin,
-};
+use elbow::{Activation, Error, Gpu, Saved, affine::Forward, plan::Pin};
 
 use crate::common::{Numbers, gpu, options};
 
@@ -22,15 +18,7 @@ fn a_prepared_call_is_the_call() {
     let pin = Pin { tile: Some(0), splits: Some(2), ..Pin::default() };
     let silu = Activation::SILU;
     let forward = Forward { saved: Saved::Z, save_to: Some(z.view()), pin, ..Forward::new(silu, &x, &w, &y) };
-    let backward = Backward {
-        x: Some(x.view()),
-        w: Some(w.view()),
-        saved_from: Some(z.view()),
-        dx: Gradient::overwrite(&dx),
-        dw: Gradient::overwrite(&dw),
-        pin,
-        ..Backward::new(silu, Saved::Z, &dy)
-    };
+    let backward = forward.backward(&dy).dx(&dx).dw(&dw);
     let results = || [&y, &dx, &dw].map(|t| gpu.download(t).unwrap());
     let mut expected = Vec::new();
     for values in &xs {

@@ -1,7 +1,7 @@
 //! Many cases in one submit: every operand is a span of one of three arenas, with canaries between the spans, NaN in
 //! every output before the run, and offsets that are anything but round.
 
-use elbow::{Dtype, Gpu, Result, Tensor, View};
+use elbow::{Dtype, Float, Gpu, Result, Tensor, View};
 
 /// Between the spans; no kernel may change it, nor read it: it is a NaN of its own.
 const CANARY: u32 = 0x7fc5_a5a5;
@@ -33,13 +33,17 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    pub(crate) fn dtype(&self) -> Dtype {
-        self.dtype
+    /// In which type its numbers are stored; those of words are never asked for.
+    pub(crate) fn dtype(&self) -> Float {
+        match self.dtype {
+            Dtype::Float(float) => float,
+            _ => Float::F32,
+        }
     }
 
     /// Whether half of the last word is nobody's.
     fn ends_in_half(&self) -> bool {
-        self.dtype != Dtype::F32 && self.elements % 2 == 1
+        self.dtype.bytes() == 2 && self.elements % 2 == 1
     }
 }
 
@@ -63,11 +67,7 @@ impl Batch {
         Batch { words: Default::default(), spans: Vec::new(), shared }
     }
 
-    fn place(&mut self, arena: Arena, words: &[u32], misalign: usize) -> Span {
-        self.place_of(arena, words, misalign, Dtype::F32, words.len())
-    }
-
-    fn place_of(&mut self, arena: Arena, words: &[u32], misalign: usize, dtype: Dtype, elements: usize) -> Span {
+    fn place(&mut self, arena: Arena, words: &[u32], misalign: usize, dtype: Dtype, elements: usize) -> Span {
         let arena = if self.shared { Arena::In } else { arena };
         let store = &mut self.words[arena as usize];
         store.extend([CANARY; 16]);
@@ -83,25 +83,26 @@ impl Batch {
         span
     }
 
-    pub(crate) fn input(&mut self, values: &[f32], misalign: usize, dtype: Dtype) -> Span {
-        self.place_of(Arena::In, &words(dtype, values), misalign, dtype, values.len())
+    pub(crate) fn input(&mut self, values: &[f32], misalign: usize, dtype: Float) -> Span {
+        self.place(Arena::In, &words(dtype, values), misalign, dtype.into(), values.len())
     }
 
     pub(crate) fn input_words(&mut self, words: &[u32], misalign: usize) -> Span {
-        self.place(Arena::In, words, misalign)
+        self.place(Arena::In, words, misalign, Dtype::U32, words.len())
     }
 
-    pub(crate) fn output(&mut self, arena: Arena, len: usize, misalign: usize, dtype: Dtype) -> Span {
-        let words = match dtype {
-            Dtype::F32 => vec![UNWRITTEN; len],
+    pub(crate) fn output(&mut self, arena: Arena, len: usize, misalign: usize, dtype: impl Into<Dtype>) -> Span {
+        let dtype = dtype.into();
+        let words = match dtype.bytes() {
+            4 => vec![UNWRITTEN; len],
             _ => vec![u32::from(UNWRITTEN_HALF) * 0x1_0001; len.div_ceil(2)],
         };
-        self.place_of(arena, &words, misalign, dtype, len)
+        self.place(arena, &words, misalign, dtype, len)
     }
 
     /// An output that is added to.
-    pub(crate) fn accumulated(&mut self, values: &[f32], misalign: usize, dtype: Dtype) -> Span {
-        self.place_of(Arena::Out, &words(dtype, values), misalign, dtype, values.len())
+    pub(crate) fn accumulated(&mut self, values: &[f32], misalign: usize, dtype: Float) -> Span {
+        self.place(Arena::Out, &words(dtype, values), misalign, dtype.into(), values.len())
     }
 
     pub(crate) fn buffers(&self, gpu: &Gpu) -> Result<Buffers> {
@@ -137,7 +138,7 @@ impl Batch {
 
 impl Buffers {
     pub(crate) fn view<'a>(&'a self, span: Span, shape: &'a [usize]) -> View<'a> {
-        View::at(self.tensors[span.arena as usize].buffer(), span.first as u64 * 4, shape).of(span.dtype)
+        View::new(self.tensors[span.arena as usize].buffer(), span.first as u64 * 4, shape, span.dtype)
     }
 }
 
@@ -147,18 +148,18 @@ impl Results {
     }
 
     pub(crate) fn values(&self, span: Span) -> Vec<f32> {
-        span.dtype.decode(bytemuck::cast_slice(self.words(span)), span.elements)
+        span.dtype().decode(bytemuck::cast_slice(self.words(span)), span.elements)
     }
 
     pub(crate) fn is_unwritten(&self, span: Span, element: usize) -> bool {
         let words = self.words(span);
-        match span.dtype {
-            Dtype::F32 => words[element] == UNWRITTEN,
+        match span.dtype.bytes() {
+            4 => words[element] == UNWRITTEN,
             _ => words[element / 2] >> (element % 2 * 16) & 0xffff == u32::from(UNWRITTEN_HALF),
         }
     }
 }
 
-fn words(dtype: Dtype, values: &[f32]) -> Vec<u32> {
+fn words(dtype: Float, values: &[f32]) -> Vec<u32> {
     dtype.encode(values).chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
 }

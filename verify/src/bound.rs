@@ -4,7 +4,7 @@
 //! With u = 2⁻²⁴: |z − z₆₄| ≤ ez = 8u·(Σ|x||w| + |b|) (more for lognormal data), |y − act(z₆₄)| ≤ L·ez + tolerance, and gradients likewise.
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Result, Road, Saved, WeightLayout,
+    Activation, AlphaSource, Float, Result, Road, Saved, WeightLayout,
     activation::Quantity,
     cpu::{
         ForwardInputs,
@@ -197,7 +197,7 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>) -> Re
             let scale = activation.slope(z).abs().max(activation.params()[0].abs().into()).max(1.0);
             slope +=
                 if activation.slope_of_y_is_accurate() { 8.0 * ulp_of(activation.slope(z)) } else { 32.0 * U * scale };
-            if spec.dtype != Dtype::F32 {
+            if spec.dtype != Float::F32 {
                 // y was rounded when it was stored. No slope changes by more than four times what y does.
                 slope += 4.0 * spec.dtype.rounding(activation.value(z));
             }

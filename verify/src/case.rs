@@ -1,8 +1,8 @@
 //! One case on the device: its operands, the two calls, and the comparison.
 
 use elbow::{
-    AlphaSource, Dtype, Error, Gpu, Operand, Saved, Want,
-    affine::{Backward, ChainBelow, Forward, Gradient},
+    AlphaSource, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
+    affine::{Forward, Gradient},
     cpu::{ForwardInputs, reference::BackwardInputs},
     request::{AffineRequest, Below},
     wgpu,
@@ -122,7 +122,16 @@ impl Operands {
             }
             _ => {}
         }
+        // In a chain x is what the layer below put out.
+        if let Some(below) = spec.below.filter(|below| below.saved == Saved::Y) {
+            operands.x = operands.y_below(k, &below).map(|y| spec.dtype.round(y)).collect();
+        }
         operands
+    }
+
+    fn y_below(&self, k: usize, below: &Below) -> impl Iterator<Item = f32> {
+        let at = move |i: usize| at_channel(below.activation, below.alpha, &self.alpha_below, i % k);
+        self.z_below.iter().enumerate().map(move |(i, &z)| at(i).value(f64::from(z)) as f32)
     }
 
     pub(crate) fn forward(&self, layer: &AffineRequest) -> ForwardInputs<'_> {
@@ -170,15 +179,18 @@ impl Case {
             x: batch.input(&operands.x, s, dtype),
             w: batch.input(&operands.w, s, dtype),
             b: batch.input(&operands.b, s, dtype),
-            alpha: batch.input(&operands.alpha, s, Dtype::F32),
+            alpha: batch.input(&operands.alpha, s, Float::F32),
             residual: batch.input(&operands.residual, s, dtype),
             dy: batch.input(&operands.dy, s, dtype),
             saved_below,
-            alpha_below: batch.input(&operands.alpha_below, s, Dtype::F32),
+            alpha_below: batch.input(&operands.alpha_below, s, Float::F32),
             y: batch.output(Arena::Mid, m * n, s, dtype),
-            saved: batch.output(Arena::Mid, saved_len, s, if spec.saved() == Saved::Z { dtype } else { Dtype::F32 }),
+            saved: match spec.saved() {
+                Saved::Mask => batch.output(Arena::Mid, saved_len, s, Dtype::U32),
+                _ => batch.output(Arena::Mid, saved_len, s, dtype),
+            },
             gradients: std::array::from_fn(|i| match spec.wants()[i] {
-                Want::No => batch.output(Arena::Out, 0, s, Dtype::F32),
+                Want::No => batch.output(Arena::Out, 0, s, Float::F32),
                 Want::Overwrite => batch.output(Arena::Out, operands.before[i].len(), s, spec.stored(OUTPUTS[i])),
                 Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i])),
             }),
@@ -204,7 +216,7 @@ impl Case {
         };
         let call = Forward {
             layout: forward.layout,
-            saved: if saved == Saved::Auto { Saved::None } else { saved },
+            saved,
             b: forward.bias.then(|| view(s.b, &ns)),
             alpha,
             residual: forward.residual.then(|| view(s.residual, &ys)),
@@ -216,35 +228,31 @@ impl Case {
         let wants = self.spec.wants();
         let gradient = |i: usize, shape| match wants[i] {
             Want::No => None,
-            Want::Overwrite => Gradient::overwrite(view(s.gradients[i], shape)),
-            Want::Accumulate => Gradient::accumulate(view(s.gradients[i], shape)),
+            Want::Overwrite => Some(Gradient::overwrite(view(s.gradients[i], shape))),
+            Want::Accumulate => Some(Gradient::accumulate(view(s.gradients[i], shape))),
         };
-        let below = below.map(|below| ChainBelow {
-            activation: below.activation,
-            saved: below.saved,
-            saved_from: Some(view(s.saved_below, if below.saved == Saved::Mask { &masks_below } else { &xs })),
-            alpha: (below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)),
-            db: gradient(5, &ks),
-            dalpha: gradient(6, &alphas_below),
-        });
-        let call = Backward {
-            layout: forward.layout,
-            residual: forward.residual,
-            x: Some(view(s.x, &xs)),
-            w: Some(view(s.w, &ws)),
-            b: forward.bias.then(|| view(s.b, &ns)),
-            alpha,
-            saved_from: if saved == Saved::Y { Some(view(s.y, &ys)) } else { saved_z_or_mask },
-            dx: gradient(0, &xs),
-            dw: gradient(1, &ws),
-            db: gradient(2, &ns),
-            dalpha: gradient(3, &alphas),
-            dresidual: gradient(4, &ys),
-            below,
-            pin,
-            ..Backward::new(forward.activation, saved, view(s.dy, &ys))
-        };
-        call.record(gpu, &mut *pass)
+        let mut backward = call
+            .backward(view(s.dy, &ys))
+            .dx(gradient(0, &xs))
+            .dw(gradient(1, &ws))
+            .db(gradient(2, &ns))
+            .dalpha(gradient(3, &alphas))
+            .dresidual(gradient(4, &ys));
+        let (no_x, no_w) = ([m, 0], [k, 0]);
+        if let Some(below) = below {
+            // A layer of which only what it kept is at hand.
+            let kept = (below.saved != Saved::Y)
+                .then(|| view(s.saved_below, if below.saved == Saved::Mask { &masks_below } else { &xs }));
+            let gone = |shape| View::absent(shape, self.spec.dtype);
+            let layer = Forward {
+                saved: below.saved,
+                alpha: (below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)),
+                save_to: kept,
+                ..Forward::new(below.activation, gone(&no_x), gone(&no_w), view(s.x, &xs))
+            };
+            backward = backward.below(&layer).db_below(gradient(5, &ks)).dalpha_below(gradient(6, &alphas_below));
+        }
+        backward.record(gpu, &mut *pass)
     }
 
     /// Every output against the reference: the largest error as a fraction of its bound, or the first that is beyond it.
@@ -321,23 +329,19 @@ impl Case {
     }
 }
 
-fn rounding(dtype: Dtype, v: f64) -> f64 {
-    if dtype == Dtype::F32 { 0.0 } else { dtype.rounding(v) }
+fn rounding(dtype: Float, v: f64) -> f64 {
+    if dtype == Float::F32 { 0.0 } else { dtype.rounding(v) }
 }
 
 fn larger(a: Fraction, b: Fraction) -> Fraction {
     if b.0 > a.0 { b } else { a }
 }
 
-/// What the layer below would have saved.
-fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, dtype: Dtype, batch: &mut Batch) -> Span {
+/// What the layer below would have saved beside y.
+fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, dtype: Float, batch: &mut Batch) -> Span {
     let z = &operands.z_below;
     let at = |i: usize| at_channel(below.activation, below.alpha, &operands.alpha_below, i % k);
     match below.saved {
-        Saved::Y => {
-            let y: Vec<f32> = z.iter().enumerate().map(|(i, &z)| at(i).value(f64::from(z)) as f32).collect();
-            batch.input(&y, misalign, dtype)
-        }
         Saved::Mask => {
             let words = k.div_ceil(32);
             let mut mask = vec![0u32; z.len().checked_div(k).unwrap_or(0) * words];

@@ -3,8 +3,7 @@
 use elbow::{
     Activation, Error, Gpu, View,
     activation::{Quantity, rows},
-    affine::Gradient,
-    elementwise::{Backward, DoubleBackward, Forward},
+    elementwise::Forward,
 };
 use rayon::prelude::*;
 
@@ -100,22 +99,16 @@ pub fn on_device(
     }
     let all = kernels == Kernels::All || learnable;
     gpu.submit_pass(|pass| {
-        Forward { alpha, ..Forward::new(activation, &x, &out[0].1) }.record(gpu, &mut *pass)?;
-        let double = DoubleBackward {
-            alpha,
-            ddy: Gradient::overwrite(&out[1].1),
-            dx2: Gradient::overwrite(&out[2].1),
-            dalpha2: if learnable { Gradient::overwrite(&out[3].1) } else { None },
-            ..DoubleBackward::new(activation, &x, &ones, &ones)
-        };
+        let forward = Forward { alpha, ..Forward::new(activation, &x, &out[0].1) };
+        forward.record(gpu, &mut *pass)?;
+        let backward = forward.backward(&ones);
+        let mut double = backward.backward(&ones).ddy(&out[1].1).dx2(&out[2].1);
+        let mut backward = backward.dx(&out[4].1);
+        if learnable {
+            (double, backward) = (double.dalpha2(&out[3].1), backward.dalpha(&out[5].1));
+        }
         double.record(gpu, &mut *pass)?;
         if all {
-            let backward = Backward {
-                alpha,
-                dx: Gradient::overwrite(&out[4].1),
-                dalpha: if learnable { Gradient::overwrite(&out[5].1) } else { None },
-                ..Backward::new(activation, &x, &ones)
-            };
             backward.record(gpu, &mut *pass)?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The smallest case that still fails.
 
-use elbow::{AlphaSource, Dtype, Saved, Want, WeightLayout, plan::Pin, request::Gradients};
+use elbow::{AlphaSource, Float, Saved, Want, WeightLayout, plan::Pin, request::Gradients};
 
 use crate::{run::Failure, spec::Spec};
 
@@ -57,7 +57,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| s.forward.layout = WeightLayout::OutIn);
     add(&|s| s.forward.saved = Saved::Z);
     add(&|s| s.misalign = 0);
-    add(&|s| s.dtype = Dtype::F32);
+    add(&|s| s.dtype = Float::F32);
     add(&|s| s.shared = false);
     add(&|s| s.pin = Pin::default());
     add(&|s| s.pin.splits = s.pin.splits.map(|_| 1));

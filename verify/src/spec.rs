@@ -1,7 +1,7 @@
 //! One case as plain data: a fused layer, forward and backward, with everything that can be asked of it.
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Operand, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Float, Operand, Road, Saved, Want, WeightLayout,
     activation::rows,
     dtype::Storage,
     plan::Pin,
@@ -46,7 +46,7 @@ pub struct Spec {
     /// What the operands hold.
     pub data: Data,
     /// In which type x, w, b, the residual, y, z, dy, dx and the gradient of the residual are stored.
-    pub dtype: Dtype,
+    pub dtype: Float,
     /// All operands in one buffer.
     pub shared: bool,
     /// Of the random numbers.
@@ -64,7 +64,7 @@ impl Spec {
             pin: Pin::default(),
             misalign: 0,
             data: Data::Normal,
-            dtype: Dtype::F32,
+            dtype: Float::F32,
             shared: false,
             seed: 0,
         }
@@ -89,13 +89,13 @@ impl Spec {
     }
 
     /// In which type an operand is stored.
-    pub(crate) fn stored(&self, operand: Operand) -> Dtype {
+    pub(crate) fn stored(&self, operand: Operand) -> Float {
         Storage::all(self.dtype).of(operand)
     }
 
     fn is_legal(&self) -> bool {
         // Numbers of other kinds are beyond f16, or cancel to nothing but its rounding.
-        let fits = self.dtype == Dtype::F32 || matches!(self.data, Data::Integers | Data::Normal);
+        let fits = self.dtype == Float::F32 || matches!(self.data, Data::Integers | Data::Normal);
         fits && self.forward.resolve_saved(self.gradients.alpha.wanted()).is_ok()
     }
 }
@@ -183,7 +183,7 @@ fn any(
             },
             misalign: 0,
             data,
-            dtype: numbers.pick(&[Dtype::F32, Dtype::F32, Dtype::F16, Dtype::Bf16]),
+            dtype: numbers.pick(&[Float::F32, Float::F32, Float::F16, Float::Bf16]),
             shared: false,
             seed: numbers.seed(),
         };

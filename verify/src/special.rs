@@ -1,10 +1,6 @@
 //! NaN and the infinities in the fused layer, and the same bits every time.
 
-use elbow::{
-    Activation, Error, Gpu, Road, Saved, Tensor,
-    affine::{Backward, Forward, Gradient},
-    plan::Pin,
-};
+use elbow::{Activation, Error, Gpu, Road, Saved, Tensor, affine::Forward, plan::Pin};
 
 use crate::Numbers;
 
@@ -45,29 +41,14 @@ impl Layer {
         let dy = gpu.upload(&[1.0; M * N], &[M, N])?;
         let (y, dx) = (gpu.zeros(&[M, N])?, gpu.zeros(&[M, K])?);
         let (dw, db) = (gpu.zeros(&[N, K])?, gpu.zeros(&[N])?);
-        let kept = gpu.zeros(&[M, if self.saved == Saved::Mask { 1 } else { N }])?;
-        let save_to = matches!(self.saved, Saved::Z | Saved::Mask).then(|| kept.view());
         let pin = Pin { tile: Some(3), road: self.road, ..Pin::default() };
+        let (saved, b_) = (self.saved, Some(b.view()));
+        let forward = Forward { b: b_, saved, pin, ..Forward::new(self.activation, &x, &w, &y) };
+        let kept = forward.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
+        let forward = Forward { save_to: kept.as_ref().map(Tensor::view), ..forward };
         gpu.submit_pass(|pass| {
-            let forward = Forward {
-                b: Some(b.view()),
-                saved: self.saved,
-                save_to,
-                pin,
-                ..Forward::new(self.activation, &x, &w, &y)
-            };
             forward.record(gpu, &mut *pass)?;
-            let backward = Backward {
-                x: Some(x.view()),
-                w: Some(w.view()),
-                b: Some(b.view()),
-                saved_from: if self.saved == Saved::Y { Some(y.view()) } else { save_to },
-                dx: Gradient::overwrite(&dx),
-                dw: Gradient::overwrite(&dw),
-                db: Gradient::overwrite(&db),
-                pin,
-                ..Backward::new(self.activation, self.saved, &dy)
-            };
+            let backward = forward.backward(&dy).dx(&dx).dw(&dw).db(&db);
             backward.record(gpu, &mut *pass)
         })?;
         let get = |tensor: &Tensor| gpu.download(tensor);

@@ -3,7 +3,7 @@
 use std::{fmt, time::Instant};
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Gpu, Road, Saved,
+    Activation, AlphaSource, Float, Gpu, Road, Saved,
     activation::rows,
     plan::{Form, Pin, TILES},
 };
@@ -182,7 +182,7 @@ fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
     let tiles = tiles(gpu);
     match size {
         Size::Quick => {
-            let dtypes = [Dtype::F32, Dtype::F16, Dtype::F32, Dtype::Bf16];
+            let dtypes = [Float::F32, Float::F16, Float::F32, Float::Bf16];
             let spec = |(i, dtype)| Spec { pin: quick_pin(i), dtype, ..any_exact(&mut numbers, i, &tiles) };
             let specs: Vec<Spec> = dtypes.into_iter().enumerate().map(spec).collect();
             sized(&specs, 16, &mut numbers)

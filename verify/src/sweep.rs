@@ -1,12 +1,7 @@
 //! Accuracy over all bit patterns of f32, or every stride-th: the worst error of each quantity, where it is, and how the
 //! errors are spread.
 
-use elbow::{
-    Activation, Error, Gpu, Tensor,
-    activation::Quantity,
-    affine::Gradient,
-    elementwise::{Backward, DoubleBackward, Forward},
-};
+use elbow::{Activation, Error, Gpu, Tensor, activation::Quantity, affine::Gradient, elementwise::Forward};
 use rayon::prelude::*;
 
 use crate::{points::WorstPoint, ulp::ulps};
@@ -139,21 +134,14 @@ impl<'a> Device<'a> {
         let gpu = self.gpu;
         gpu.write(&self.x, x)?;
         let alpha = self.alpha.as_ref().map(Tensor::view);
-        let out = |i: usize| self.out.get(i).and_then(Gradient::overwrite);
+        let out = |i: usize| self.out.get(i).map(Gradient::overwrite);
         gpu.submit_pass(|pass| {
-            Forward { alpha, ..Forward::new(self.activation, &self.x, &self.out[0]) }.record(gpu, &mut *pass)?;
-            let double = DoubleBackward {
-                alpha,
-                ddy: out(1),
-                dx2: out(2),
-                dalpha2: out(4),
-                ..DoubleBackward::new(self.activation, &self.x, &self.ones, &self.ones)
-            };
-            double.record(gpu, &mut *pass)?;
+            let forward = Forward { alpha, ..Forward::new(self.activation, &self.x, &self.out[0]) };
+            forward.record(gpu, &mut *pass)?;
+            let backward = forward.backward(&self.ones);
+            backward.backward(&self.ones).ddy(out(1)).dx2(out(2)).dalpha2(out(4)).record(gpu, &mut *pass)?;
             if alpha.is_some() {
-                let backward =
-                    Backward { alpha, dalpha: out(3), ..Backward::new(self.activation, &self.x, &self.ones) };
-                backward.record(gpu, &mut *pass)?;
+                backward.dalpha(out(3)).record(gpu, &mut *pass)?;
             }
             Ok(())
         })?;

@@ -1,6 +1,6 @@
 //! One case: verified, then timed in all its parts by all the clocks there are.
 
-use elbow::{Activation, Dtype, plan::Pin};
+use elbow::{Activation, Float, plan::Pin};
 use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape};
 
 use super::results::{AloneResult, LayerResult, PartResult};
@@ -12,7 +12,7 @@ pub(super) fn layer(
     device: &Device,
     shape: Shape,
     activation: Activation,
-    dtype: Dtype,
+    dtype: Float,
     budget: Budget,
 ) -> Result<LayerResult> {
     let layer = Layer::new(device, shape, activation, dtype, Pin::default())?;
@@ -41,7 +41,7 @@ pub(super) fn layer(
         errors: layer.errors(),
         ulp: layer.errors().ulp(dtype),
         of_bound: layer.errors().of_bound(dtype),
-        cpu_ulp: layer.cpu_errors().ulp(Dtype::F32),
+        cpu_ulp: layer.cpu_errors().ulp(Float::F32),
     })
 }
 
@@ -49,7 +49,7 @@ pub(super) fn alone(
     device: &Device,
     elements: usize,
     activation: Activation,
-    dtype: Dtype,
+    dtype: Float,
     budget: Budget,
 ) -> Result<Vec<AloneResult>> {
     let alone = Alone::new(device, elements, activation, dtype)?;

@@ -1,6 +1,6 @@
 //! What was measured, as it stands in the JSON, and what follows from it.
 
-use elbow::Dtype;
+use elbow::Float;
 use elbow_measure::{About, AlonePart, Errors, Footprint, Part, Shape, Timing, probe::Ceilings};
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ const FEWEST_POINTS: usize = 3;
 impl Results {
     pub(super) fn new(
         about: About,
-        dtype: Dtype,
+        dtype: Float,
         ceilings: Ceilings,
         layers: Vec<LayerResult>,
         alone: Vec<AloneResult>,

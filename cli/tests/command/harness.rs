@@ -7,14 +7,14 @@ use std::{
     process::{Command, Output},
 };
 
-use elbow::Dtype;
+use elbow::Float;
 use safetensors::{SafeTensors, tensor::TensorView};
 
 /// A tensor by name.
 pub(crate) type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A tensor by name, and its type in the file.
-pub(crate) type Stored = BTreeMap<String, ((Vec<usize>, Vec<f32>), Dtype)>;
+pub(crate) type Stored = BTreeMap<String, ((Vec<usize>, Vec<f32>), Float)>;
 
 /// A fresh folder, removed at the end.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -97,11 +97,11 @@ pub(crate) fn with(mut tensors: Tensors, name: &str, shape: &[usize]) -> Vec<u8>
 
 /// The bytes of a safetensors file, all in F32.
 pub(crate) fn file(tensors: &Tensors) -> Vec<u8> {
-    file_as(tensors, |_| Dtype::F32)
+    file_as(tensors, |_| Float::F32)
 }
 
 /// The bytes of a safetensors file, each tensor rounded to the type that its name is given.
-pub(crate) fn file_as(tensors: &Tensors, dtype: impl Fn(&str) -> Dtype) -> Vec<u8> {
+pub(crate) fn file_as(tensors: &Tensors, dtype: impl Fn(&str) -> Float) -> Vec<u8> {
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(name, (_, values))| {
@@ -111,8 +111,8 @@ pub(crate) fn file_as(tensors: &Tensors, dtype: impl Fn(&str) -> Dtype) -> Vec<u
         .collect();
     let views = tensors.iter().zip(&bytes).map(|((name, (shape, _)), bytes)| {
         let dtype = match dtype(name) {
-            Dtype::F16 => safetensors::Dtype::F16,
-            Dtype::Bf16 => safetensors::Dtype::BF16,
+            Float::F16 => safetensors::Dtype::F16,
+            Float::Bf16 => safetensors::Dtype::BF16,
             _ => safetensors::Dtype::F32,
         };
         (name, TensorView::new(dtype, shape.clone(), bytes).expect("a tensor"))
@@ -124,7 +124,7 @@ fn read(bytes: &[u8]) -> Stored {
     let file = SafeTensors::deserialize(bytes).expect("a safetensors file");
     let tensor = |view: TensorView<'_>| {
         let name = format!("{:?}", view.dtype()).to_lowercase();
-        let dtype: Dtype = name.parse().expect("a type of ours");
+        let dtype: Float = name.parse().expect("a type of ours");
         let count = view.shape().iter().product();
         assert_eq!(view.data().len() as u64, dtype.bytes() * count as u64, "as many bytes as the shape says");
         ((view.shape().to_vec(), dtype.decode(view.data(), count)), dtype)

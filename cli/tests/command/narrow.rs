@@ -2,18 +2,18 @@
 
 use std::fs;
 
-use elbow::Dtype;
+use elbow::Float;
 
 use crate::harness::{Folder, Numbers, Stored, Tensors, fails, file, file_as};
 
-const NARROW: [Dtype; 2] = [Dtype::F16, Dtype::Bf16];
+const NARROW: [Float; 2] = [Float::F16, Float::Bf16];
 
 /// Odd everywhere, so that no row of 16-bit numbers ends at a word.
 const LAYER: [(&str, &[usize]); 6] =
     [("x", &[3, 3, 7]), ("w", &[5, 7]), ("b", &[5]), ("alpha", &[5]), ("residual", &[3, 3, 5]), ("dy", &[3, 3, 5])];
 
 /// Tensors whose numbers are those of `dtype`; alpha is below 1, which keeps y and z apart from the kinks.
-fn numbers(seed: u64, shapes: &[(&str, &[usize])], dtype: impl Fn(&str) -> Dtype) -> Tensors {
+fn numbers(seed: u64, shapes: &[(&str, &[usize])], dtype: impl Fn(&str) -> Float) -> Tensors {
     let mut tensors = Numbers(seed).tensors(shapes);
     for (name, (_, values)) in &mut tensors {
         values.iter_mut().for_each(|v| *v = dtype(name).round(if name == "alpha" { v.abs() / 4.0 + 0.25 } else { *v }));
@@ -22,13 +22,13 @@ fn numbers(seed: u64, shapes: &[(&str, &[usize])], dtype: impl Fn(&str) -> Dtype
 }
 
 /// alpha is always F32.
-fn all(dtype: Dtype) -> impl Fn(&str) -> Dtype + Copy {
-    move |name| if name == "alpha" { Dtype::F32 } else { dtype }
+fn all(dtype: Float) -> impl Fn(&str) -> Float + Copy {
+    move |name| if name == "alpha" { Float::F32 } else { dtype }
 }
 
 /// Gradients of parameters are F32, whatever x is.
-fn written(name: &str, x: Dtype) -> Dtype {
-    if ["dw", "db", "dalpha", "dalpha2"].contains(&name) { Dtype::F32 } else { x }
+fn written(name: &str, x: Float) -> Float {
+    if ["dw", "db", "dalpha", "dalpha2"].contains(&name) { Float::F32 } else { x }
 }
 
 /// Both other devices against the reference, and the reference against itself on the same numbers in F32. `kept` is the
@@ -36,8 +36,8 @@ fn written(name: &str, x: Dtype) -> Dtype {
 fn agree(
     folder: &Folder,
     tensors: &Tensors,
-    dtype: impl Fn(&str) -> Dtype + Copy,
-    kept: Dtype,
+    dtype: impl Fn(&str) -> Float + Copy,
+    kept: Float,
     args: &[&str],
 ) -> Stored {
     let on = |input: &[u8], device: &str| folder.eval_file(input, &[args, &["--device", device]].concat());
@@ -54,7 +54,7 @@ fn agree(
                 let off = f64::from(g) - f64::from(e);
                 let allowed = match device {
                     "reference" => 0.0,
-                    "gpu" => 2e-5 + if kept == Dtype::F32 { 0.0 } else { 32.0 * kept.unit_roundoff() },
+                    "gpu" => 2e-5 + if kept == Float::F32 { 0.0 } else { 32.0 * kept.unit_roundoff() },
                     _ => 2e-5,
                 };
                 let allowed = stored.rounding(f64::from(e)) + allowed * f64::from(e.abs().max(1.0));
@@ -71,7 +71,7 @@ fn a_layer_with_everything() {
     let folder = Folder::new("narrow-everything");
     for dtype in NARROW {
         let tensors = numbers(11, &LAYER, all(dtype));
-        let out = agree(&folder, &tensors, all(dtype), Dtype::F32, &["--activation", "swish", "--save", "none"]);
+        let out = agree(&folder, &tensors, all(dtype), Float::F32, &["--activation", "swish", "--save", "none"]);
         assert_eq!(out.len(), 6, "a gradient for each operand");
         agree(&folder, &tensors, all(dtype), dtype, &["--activation", "swish", "--save", "z"]);
     }
@@ -100,15 +100,15 @@ fn saved_choices_and_roads() {
 #[test]
 fn types_mix() {
     let folder = Folder::new("narrow-mixed");
-    let types = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+    let types = [Float::F32, Float::F16, Float::Bf16];
     for turn in 0..3 {
         let dtype = move |name: &str| match LAYER.iter().position(|(layer, _)| *layer == name && name != "alpha") {
             // x, w, b and residual, dy: three neighbours have three types.
             Some(at) => types[(at + turn) % 3],
-            None => Dtype::F32,
+            None => Float::F32,
         };
         let tensors = numbers(13, &LAYER, dtype);
-        agree(&folder, &tensors, dtype, Dtype::F32, &["--activation", "elu", "--save", "none"]);
+        agree(&folder, &tensors, dtype, Float::F32, &["--activation", "elu", "--save", "none"]);
         agree(&folder, &tensors, dtype, dtype("x"), &["--activation", "elu"]);
     }
 }
@@ -119,12 +119,12 @@ fn elementwise_and_twice() {
     for dtype in NARROW {
         for shape in [&[3, 5, 7][..], &[1], &[], &[2, 0, 3]] {
             let tensors = numbers(14, &[("x", shape), ("dy", shape), ("ddx", shape), ("alpha", &[1])], all(dtype));
-            let out = agree(&folder, &tensors, all(dtype), Dtype::F32, &["--activation", "swish"]);
+            let out = agree(&folder, &tensors, all(dtype), Float::F32, &["--activation", "swish"]);
             assert_eq!(out.len(), 6, "y, dx, dalpha, ddy, dx2, dalpha2");
         }
-        let mixed = move |name: &str| if name == "dy" { dtype } else { Dtype::F32 };
+        let mixed = move |name: &str| if name == "dy" { dtype } else { Float::F32 };
         let shapes: &[(&str, &[usize])] = &[("x", &[7]), ("dy", &[7]), ("ddx", &[7])];
-        agree(&folder, &numbers(15, shapes, mixed), mixed, Dtype::F32, &["--activation", "mish"]);
+        agree(&folder, &numbers(15, shapes, mixed), mixed, Float::F32, &["--activation", "mish"]);
     }
 }
 
@@ -147,7 +147,7 @@ fn the_ends_of_the_types() {
     let folder = Folder::new("narrow-ends");
     let zeros = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
     for (dtype, ends) in
-        [(Dtype::F16, [65504.0, -65504.0, 6e-8, 6.1e-5]), (Dtype::Bf16, [3.38e38, -3.38e38, 1.2e-38, 65536.0])]
+        [(Float::F16, [65504.0, -65504.0, 6e-8, 6.1e-5]), (Float::Bf16, [3.38e38, -3.38e38, 1.2e-38, 65536.0])]
     {
         let values: Vec<f32> = zeros.into_iter().chain(ends.map(|v| dtype.round(v))).collect();
         let tensors = Tensors::from([("x".to_owned(), (vec![values.len()], values.clone()))]);
@@ -171,7 +171,7 @@ fn beyond_f16_is_infinite() {
     let tensors =
         Tensors::from([("x", one(300.0)), ("w", one(300.0)), ("dy", one(300.0))].map(|(n, t)| (n.to_owned(), t)));
     for device in ["reference", "cpu", "gpu"] {
-        let out = folder.eval_file(&file_as(&tensors, |_| Dtype::F16), &["--activation", "relu", "--device", device]);
+        let out = folder.eval_file(&file_as(&tensors, |_| Float::F16), &["--activation", "relu", "--device", device]);
         assert_eq!((&out["y"].0.1[..], &out["dw"].0.1[..]), (&[f32::INFINITY][..], &[90000.0][..]), "{device}");
     }
 }
@@ -196,13 +196,13 @@ fn alpha_is_refused_by_name() {
 #[test]
 fn an_output_is_an_input() {
     let folder = Folder::new("narrow-again");
-    let tensors = numbers(18, &[("x", &[5, 3])], all(Dtype::Bf16));
-    folder.eval_file(&file_as(&tensors, all(Dtype::Bf16)), &["--activation", "tanh", "--device", "cpu"]);
+    let tensors = numbers(18, &[("x", &[5, 3])], all(Float::Bf16));
+    folder.eval_file(&file_as(&tensors, all(Float::Bf16)), &["--activation", "tanh", "--device", "cpu"]);
     let bytes = fs::read(folder.path("out.safetensors")).expect("an output file");
     // The name of the one tensor, at the same place in the header.
     let renamed = String::from_utf8_lossy(&bytes[..16]).replace("\"y\"", "\"x\"");
     assert!(renamed.contains("\"x\""), "the header begins with the name");
     let input = [renamed.as_bytes(), &bytes[16..]].concat();
     let out = folder.eval_file(&input, &["--activation", "tanh", "--device", "reference"]);
-    assert_eq!(out["y"].1, Dtype::Bf16, "y is as x is");
+    assert_eq!(out["y"].1, Float::Bf16, "y is as x is");
 }

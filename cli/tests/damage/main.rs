@@ -5,7 +5,7 @@ mod mutate;
 
 use std::collections::BTreeMap;
 
-use elbow::{Dtype, Operand};
+use elbow::{Float, Operand};
 use elbow_cli::{
     check,
     file::{self, Tensor},
@@ -55,10 +55,10 @@ fn assert_same(bytes: &[u8], tensors: &BTreeMap<Operand, Tensor>, what: &str) {
 }
 
 /// NaN of 16 bits need not keep its payload on the way through f32.
-fn is_narrow_nan(dtype: Dtype, stored: &[u8]) -> bool {
+fn is_narrow_nan(dtype: Float, stored: &[u8]) -> bool {
     let infinity = match dtype {
-        Dtype::F16 => 0x7c00,
-        Dtype::Bf16 => 0x7f80,
+        Float::F16 => 0x7c00,
+        Float::Bf16 => 0x7f80,
         _ => return false,
     };
     matches!(*stored, [low, high] if u16::from_le_bytes([low, high]) & 0x7fff > infinity)

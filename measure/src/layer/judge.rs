@@ -1,7 +1,7 @@
 //! Whether both sides compute what the reference computes: a sample of the rows for y and dx, of the columns for dW and db.
 
 use elbow::{
-    Dtype, Saved,
+    Float, Saved,
     cpu::{ForwardInputs, reference},
     request::AffineRequest,
 };
@@ -17,8 +17,8 @@ use crate::{
 const TOLERANCE: f64 = 1e-5;
 
 /// With that of results that are stored in a narrow type: unfused they are rounded twice, and a slope is at most 1.2.
-fn tolerance(dtype: Dtype) -> f64 {
-    if dtype == Dtype::F32 { TOLERANCE } else { TOLERANCE + 2.5 * dtype.unit_roundoff() }
+fn tolerance(dtype: Float) -> f64 {
+    if dtype == Float::F32 { TOLERANCE } else { TOLERANCE + 2.5 * dtype.unit_roundoff() }
 }
 
 /// Multiply-adds that the reference spends on a sample.
@@ -39,12 +39,12 @@ pub struct Errors {
 
 impl Errors {
     /// The worst of all, in units in the last place of the terms in the type they are stored in: multiples of 2⁻²³ Σ|terms| in f32.
-    pub fn ulp(&self, dtype: Dtype) -> f64 {
+    pub fn ulp(&self, dtype: Float) -> f64 {
         [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / (2.0 * dtype.unit_roundoff())
     }
 
     /// The worst of all as a share of what is still called right.
-    pub fn of_bound(&self, dtype: Dtype) -> f64 {
+    pub fn of_bound(&self, dtype: Float) -> f64 {
         let stored = self.y.max(self.dx) / tolerance(dtype);
         stored.max(self.dw.max(self.db) / TOLERANCE)
     }
@@ -89,7 +89,7 @@ impl Layer<'_> {
         let mut cpu = OnCpu::new(self);
         cpu.run(Part::Step)?;
         let z = (!cpu.z.is_empty()).then_some(&cpu.z[..]);
-        self.judge("CPU", Dtype::F32, &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
+        self.judge("CPU", Float::F32, &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
     }
 
     fn named(&self, side: &str, operand: &str) -> String {
@@ -112,7 +112,7 @@ impl Layer<'_> {
         judge(&self.named("GPU", what), tolerance(self.dtype), &rows.of(y, n), &want.y, &want.z_terms)
     }
 
-    fn judge(&self, side: &str, dtype: Dtype, got: &Outputs<'_>) -> Result<Errors> {
+    fn judge(&self, side: &str, dtype: Float, got: &Outputs<'_>) -> Result<Errors> {
         let stored = tolerance(dtype);
         let AffineRequest { m, n, k, .. } = self.request;
         let host = &self.host;

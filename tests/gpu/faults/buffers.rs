@@ -1,8 +1,8 @@
 //! Numbers 44 to 54 and 60: buffers that cannot serve, operands that share memory.
 
 use elbow::{
-    Activation, Error, Operand, View,
-    affine::{Backward, Forward, Gradient},
+    Activation, Error, Float, Operand, View,
+    affine::{Forward, Gradient},
     elementwise, wgpu,
 };
 
@@ -20,10 +20,10 @@ fn unfit(operand: Operand) -> impl Fn(&Error) -> bool {
 /// The same buffer as every operand of a layer in turn.
 fn each_operand<'a>(call: Forward<'a>, buffer: &'a wgpu::Buffer) -> [(Operand, Forward<'a>); 4] {
     [
-        (Operand::X, Forward { x: View::new(buffer, &[4, 5]), ..call }),
-        (Operand::W, Forward { w: View::new(buffer, &[3, 5]), ..call }),
-        (Operand::B, Forward { b: Some(View::new(buffer, &[3])), ..call }),
-        (Operand::Y, Forward { y: View::new(buffer, &[4, 3]), ..call }),
+        (Operand::X, Forward { x: View::new(buffer, 0, &[4, 5], Float::F32), ..call }),
+        (Operand::W, Forward { w: View::new(buffer, 0, &[3, 5], Float::F32), ..call }),
+        (Operand::B, Forward { b: Some(View::new(buffer, 0, &[3], Float::F32)), ..call }),
+        (Operand::Y, Forward { y: View::new(buffer, 0, &[4, 3], Float::F32), ..call }),
     ]
 }
 
@@ -36,7 +36,7 @@ fn n44_usage() {
     for (operand, call) in each_operand(o.forward(), &plain) {
         fails(call, unfit(operand), &[operand.name(), "STORAGE", "COPY_DST"]);
     }
-    let view = View::new(&plain, &[4]);
+    let view = View::new(&plain, 0, &[4], Float::F32);
     assert!(matches!(gpu.download_view(view), Err(Error::Buffer { operand: Operand::Tensor, .. })));
     good(gpu);
 }
@@ -51,17 +51,20 @@ fn n45_n46_alignment() {
     for offset in [1, 2, 3, 18] {
         let misaligned =
             |e: &Error| matches!(e, Error::Misaligned { operand: Operand::X, alignment: 4, offset: o } if *o == offset);
-        let (x, w) = (View::at(o.x.buffer(), offset, &[2, 5]), o.w.view());
+        let (x, w) = (View::new(o.x.buffer(), offset, &[2, 5], Float::F32), o.w.view());
         let y = o.y.view_as(&[2, 3]);
         fails(Forward { x, w, y, ..call }, misaligned, &[&format!("got {offset}")]);
-        assert!(matches!(gpu.download_view(View::at(o.x.buffer(), offset, &[2])), Err(Error::Misaligned { .. })));
+        assert!(matches!(
+            gpu.download_view(View::new(o.x.buffer(), offset, &[2], Float::F32)),
+            Err(Error::Misaligned { .. })
+        ));
     }
     let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
     let odd = buffer_of(gpu.device(), 4 + 48 + 3, usage);
-    gpu.submit(|e| Forward { y: View::at(&odd, 4, &[4, 3]), ..call }.record(gpu, e)).unwrap();
-    assert_eq!(gpu.download_view(View::at(&odd, 4, &[12])).unwrap(), Layer::expected(gpu, &o).unwrap());
+    gpu.submit(|e| Forward { y: View::new(&odd, 4, &[4, 3], Float::F32), ..call }.record(gpu, e)).unwrap();
+    assert_eq!(gpu.download_view(View::new(&odd, 4, &[12], Float::F32)).unwrap(), Layer::expected(gpu, &o).unwrap());
     fails(
-        Forward { y: View::at(&odd, 8, &[4, 3]), ..call },
+        Forward { y: View::new(&odd, 8, &[4, 3], Float::F32), ..call },
         unfit(Operand::Y),
         &["48 bytes from offset 8", "55 bytes"],
     );
@@ -84,12 +87,12 @@ fn n47_n60_mapped() {
     for (operand, call) in each_operand(o.forward(), &mapped) {
         fails(call, unfit(operand), &[operand.name(), "not mapped", "got a mapped one"]);
     }
-    let view = View::new(&mapped, &[20]);
+    let view = View::new(&mapped, 0, &[20], Float::F32);
     assert!(unfit(Operand::Tensor)(&gpu.download_view(view).unwrap_err()));
     range.copy_from_slice(bytemuck::cast_slice(&gpu.download(&o.x).unwrap()));
     drop(range);
     mapped.unmap();
-    gpu.submit(|e| Forward { x: View::new(&mapped, &[4, 5]), ..o.forward() }.record(gpu, e)).unwrap();
+    gpu.submit(|e| Forward { x: View::new(&mapped, 0, &[4, 5], Float::F32), ..o.forward() }.record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&o.y).unwrap(), Layer::expected(gpu, &o).unwrap());
     assert_eq!(gpu.download_view(view).unwrap(), gpu.download(&o.x).unwrap());
     good(gpu);
@@ -126,7 +129,7 @@ fn n48_destroyed() {
     for (operand, call) in each_operand(o.forward(), &destroyed) {
         fails(call, unfit(operand), &[operand.name(), "destroyed"]);
     }
-    let view = View::new(&destroyed, &[4]);
+    let view = View::new(&destroyed, 0, &[4], Float::F32);
     assert!(unfit(Operand::Tensor)(&gpu.download_view(view).unwrap_err()));
     let tensor = gpu.zeros(&[4]).unwrap();
     tensor.buffer().destroy();
@@ -146,16 +149,16 @@ fn n49_n50_n51_overlaps() {
         |a, b| move |e: &Error| matches!(e, Error::Alias { operand, other, .. } if (*operand, *other) == (a, b));
     let y_on_x = alias(Operand::Y, Operand::X);
     fails(Forward { y: o.x.view_as(&[4, 3]), ..call }, y_on_x, &["y overlaps x", "disjoint", "0..48", "0..80"]);
-    fails(Forward { y: View::at(o.x.buffer(), 4, &[4, 3]), ..call }, y_on_x, &["4..52"]);
+    fails(Forward { y: View::new(o.x.buffer(), 4, &[4, 3], Float::F32), ..call }, y_on_x, &["4..52"]);
 
     let (dx, dw) = (gpu.zeros(&[4, 5]).unwrap(), gpu.zeros(&[3, 5]).unwrap());
-    let backward = Backward { x: Some(o.x.view()), dw: Gradient::overwrite(&dw), ..o.backward(&dx) };
+    let backward = o.backward(&dx).dw(&dw);
     for (bad, pair) in [
-        (Backward { dw: Gradient::overwrite(&o.w), ..backward }, (Operand::Dw, Operand::W)),
-        (Backward { dw: Gradient::accumulate(&o.w), ..backward }, (Operand::Dw, Operand::W)),
-        (Backward { dw: Gradient::overwrite(dx.view_as(&[3, 5])), ..backward }, (Operand::Dx, Operand::Dw)),
-        (Backward { db: Gradient::overwrite(dw.view_as(&[3])), ..backward }, (Operand::Dw, Operand::Db)),
-        (Backward { dx: Gradient::overwrite(&o.x), ..backward }, (Operand::Dx, Operand::X)),
+        (backward.dw(&o.w), (Operand::Dw, Operand::W)),
+        (backward.dw(Gradient::accumulate(&o.w)), (Operand::Dw, Operand::W)),
+        (backward.dw(dx.view_as(&[3, 5])), (Operand::Dx, Operand::Dw)),
+        (backward.db(dw.view_as(&[3])), (Operand::Dw, Operand::Db)),
+        (backward.dx(&o.x), (Operand::Dx, Operand::X)),
     ] {
         let error = gpu.submit(|e| bad.record(gpu, e)).unwrap_err();
         assert!(alias(pair.0, pair.1)(&error), "{error}");
@@ -164,7 +167,7 @@ fn n49_n50_n51_overlaps() {
 
     // A residual may be the memory of y exactly, not partly; two inputs may share what they like.
     let shifted = gpu.zeros(&[20]).unwrap();
-    let residual = Some(View::at(shifted.buffer(), 4, &[4, 3]));
+    let residual = Some(View::new(shifted.buffer(), 4, &[4, 3], Float::F32));
     let partly = Forward { y: shifted.view_as(&[4, 3]), residual, ..call };
     fails(partly, alias(Operand::Y, Operand::Residual), &[]);
     let exact = Forward { residual: Some(shifted.view_as(&[4, 3])), ..partly };
@@ -173,8 +176,11 @@ fn n49_n50_n51_overlaps() {
     let y = gpu.zeros(&[5, 5]).unwrap();
     let same = Forward { pin: PIN, ..Forward::new(Activation::RELU, &square, &square, &y) };
     gpu.submit(|e| same.record(gpu, e)).unwrap();
-    let partly =
-        elementwise::Forward::new(Activation::RELU, square.view_as(&[20]), View::at(square.buffer(), 4, &[20]));
+    let partly = elementwise::Forward::new(
+        Activation::RELU,
+        square.view_as(&[20]),
+        View::new(square.buffer(), 4, &[20], Float::F32),
+    );
     assert!(y_on_x(&gpu.submit(|e| partly.record(gpu, e)).unwrap_err()));
     good(gpu);
 }
@@ -190,7 +196,7 @@ fn n52_one_arena() {
     }
     arena.resize(64, 7.0);
     let arena = gpu.upload(&arena, &[64]).unwrap();
-    let at = |first: u64, shape| View::at(arena.buffer(), first * 4, shape);
+    let at = |first: u64, shape| View::new(arena.buffer(), first * 4, shape, Float::F32);
     let call = Forward::new(Activation::RELU, at(0, &[4, 5]), at(20, &[3, 5]), at(38, &[4, 3]));
     gpu.submit(|e| Forward { b: Some(at(35, &[3])), pin: PIN, ..call }.record(gpu, e)).unwrap();
     let got = gpu.download(&arena).unwrap();
@@ -216,7 +222,7 @@ fn n53_another_device() {
         let error = gpu.submit(|e| call.record(&gpu, e)).unwrap_err();
         assert!(unfit(operand)(&error), "{error:?}");
     }
-    assert!(unfit(Operand::Tensor)(&gpu.download_view(View::new(&foreign, &[4])).unwrap_err()));
+    assert!(unfit(Operand::Tensor)(&gpu.download_view(View::new(&foreign, 0, &[4], Float::F32)).unwrap_err()));
     let stranger = elbow::Gpu::from_wgpu_with(&other, &other_queue, checks()).zeros(&[4]).unwrap();
     assert!(unfit(Operand::Tensor)(&gpu.write(&stranger, &[1.0]).unwrap_err()));
     good(&gpu);
@@ -232,7 +238,7 @@ fn n54_another_instance() {
     let (device, _queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
     let foreign = buffer_of(&device, 256, wgpu::BufferUsages::STORAGE);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let call = Forward { x: View::new(&foreign, &[4, 5]), ..o.forward() };
+        let call = Forward { x: View::new(&foreign, 0, &[4, 5], Float::F32), ..o.forward() };
         gpu.submit(|e| call.record(gpu, e))
     }));
     if let Ok(result) = outcome {

@@ -1,7 +1,7 @@
 //! Numbers 57 and 64, and the manners of a guest after an error of its own: no scope left behind, none of the host's touched.
 //! (55, no adapter, is tested where adapters are chosen, in `src/gpu/adapter.rs`.)
 
-use elbow::{Activation, Dtype, Error, Gpu, Options, View, affine::Forward, elementwise, wgpu};
+use elbow::{Activation, Error, Float, Gpu, Options, View, affine::Forward, elementwise, wgpu};
 
 use super::{Layer, good};
 use crate::common::{checks, gpu, options};
@@ -62,9 +62,9 @@ fn n64_f16_without_the_feature_is_packed() {
     let gpu = Gpu::with_options(Options { default_limits: true, ..options() }).unwrap();
     assert!(!gpu.caps().f16);
     // Three elements: the last one has a word of its own, whose other half stays as it was.
-    let x = gpu.upload_as(Dtype::F16, &[-1.0, 0.5, 3.0], &[3]).unwrap();
+    let x = gpu.upload_as(Float::F16, &[-1.0, 0.5, 3.0], &[3]).unwrap();
     let y = gpu.upload_words(&[7, 7 << 16], &[2]).unwrap();
-    let half = View::new(y.buffer(), &[3]).of(Dtype::F16);
+    let half = View::new(y.buffer(), 0, &[3], Float::F16);
     let call = elementwise::Forward::new(Activation::RELU, &x, half);
     gpu.submit(|encoder| call.record(&gpu, encoder)).unwrap();
     assert_eq!(gpu.download_view(half).unwrap(), [0.0, 0.5, 3.0]);
@@ -89,14 +89,14 @@ fn error_scopes_of_the_host_stay_the_hosts() {
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     let call = layer.forward();
     for bad in [
-        Forward { x: View::new(&destroyed, &[4, 5]), ..call },
+        Forward { x: View::new(&destroyed, 0, &[4, 5], Float::F32), ..call },
         Forward { y: layer.x.view_as(&[4, 3]), ..call },
         Forward { x: layer.x.view_as(&[1 << 33, 1 << 33]), ..call },
     ] {
         bad.record(&guest, &mut encoder).unwrap_err();
     }
     guest.zeros(&[1 << 31]).unwrap_err();
-    guest.download_view(View::new(&destroyed, &[1])).unwrap_err();
+    guest.download_view(View::new(&destroyed, 0, &[1], Float::F32)).unwrap_err();
     guest.submit(|_| -> elbow::Result<()> { Err(Error::Timeout { waited: std::time::Duration::ZERO }) }).unwrap_err();
     call.record(&guest, &mut encoder).unwrap();
     queue.submit([encoder.finish()]);
@@ -106,7 +106,7 @@ fn error_scopes_of_the_host_stay_the_hosts() {
         assert!(caught.is_none(), "{caught:?}");
     }
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    Forward { x: View::new(&destroyed, &[4, 5]), ..call }
+    Forward { x: View::new(&destroyed, 0, &[4, 5], Float::F32), ..call }
         .record(&guest, &mut device.create_command_encoder(&Default::default()))
         .unwrap_err();
     drop(buffer(wgpu::BufferUsages::empty()));

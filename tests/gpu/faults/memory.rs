@@ -1,6 +1,6 @@
 //! The budget, and what a pool must never do: show one user's data to the next.
 
-use elbow::{Activation, Error, Gpu, Gradient, Operand, Options, Saved, Tensor, View, affine::Backward};
+use elbow::{Activation, Error, Float, Gpu, Operand, Options, Saved, Tensor, View, affine::Forward};
 
 use super::{Layer, PIN, good};
 use crate::common::checks;
@@ -50,7 +50,9 @@ fn a_budget_of_64_mib() {
 fn scratch_counts_too() {
     let gpu = fresh();
     let (dy, db) = (gpu.zeros(&[4096, 64]).unwrap(), gpu.zeros(&[64]).unwrap());
-    let call = Backward { db: Gradient::overwrite(&db), ..Backward::new(Activation::IDENTITY, Saved::Auto, &dy) };
+    let gone = |shape| View::absent(shape, Float::F32);
+    let layer = Forward::new(Activation::IDENTITY, gone(&[4096, 0]), gone(&[64, 0]), gone(&[4096, 64]));
+    let call = layer.backward(&dy).db(&db);
     let held = gpu.memory_bytes();
     gpu.set_memory_limit(held + 64);
     let error = gpu.submit(|e| call.record(&gpu, e)).unwrap_err();
@@ -66,6 +68,12 @@ fn scratch_counts_too() {
     good(&gpu);
 }
 
+/// A layer of which z was kept, and y was not.
+fn relu_of<'a>(x: View<'a>, w: &'a Tensor, z: &'a Tensor) -> Forward<'a> {
+    let layer = Forward::new(Activation::RELU, x, w, View::absent(z.shape(), Float::F32));
+    Forward { saved: Saved::Z, save_to: Some(z.view()), pin: PIN, ..layer }
+}
+
 /// Secret values go through scratch and staging; then everything that a later user can read is looked at: fresh tensors,
 /// padding, downloads through the same staging buffer, results of calls that use the same scratch.
 #[test]
@@ -78,13 +86,8 @@ fn pools_keep_secrets() {
         let ones = |m: usize, n: usize| gpu.upload(&vec![1.0; m * n], &[m, n]).unwrap();
         let (dy, z, w, dx) =
             (gpu.upload(&[SECRET; 64 * 32], &[64, 32]).unwrap(), ones(64, 32), ones(32, 8), ones(64, 8));
-        let call = Backward {
-            w: Some(w.view()),
-            saved_from: Some(z.view()),
-            dx: Gradient::overwrite(&dx),
-            pin: PIN,
-            ..Backward::new(Activation::RELU, Saved::Z, &dy)
-        };
+        let layer = relu_of(View::absent(&[64, 8], Float::F32), &w, &z);
+        let call = layer.backward(&dy).dx(&dx);
         gpu.submit(|e| call.record(&gpu, e)).unwrap();
         assert_eq!(secret(&gpu.download(&dy).unwrap()), 64 * 32);
         call.plan(&gpu).unwrap()
@@ -95,7 +98,7 @@ fn pools_keep_secrets() {
     for elements in [1, 3, 100, 8 * 64, 32 * 64, 32 * 64 + 1, 1 << 16] {
         let tensor = gpu.zeros(&[elements]).unwrap();
         let padded = [tensor.buffer().size() as usize / 4];
-        let values = gpu.download_view(View::new(tensor.buffer(), &padded)).unwrap();
+        let values = gpu.download_view(View::new(tensor.buffer(), 0, &padded, Float::F32)).unwrap();
         assert!(values.iter().all(|&v| v == 0.0), "{elements} fresh elements are not zeros");
         read.extend(values);
     }
@@ -113,16 +116,7 @@ fn pools_keep_secrets() {
         };
         let (dy, z, w, x) = (count(5, 3), count(5, 3), count(3, 4), count(5, 4));
         let (dx, dw, db) = (gpu.zeros(&[5, 4]).unwrap(), gpu.zeros(&[3, 4]).unwrap(), gpu.zeros(&[3]).unwrap());
-        let call = Backward {
-            x: Some(x.view()),
-            w: Some(w.view()),
-            saved_from: Some(z.view()),
-            dx: Gradient::overwrite(&dx),
-            dw: Gradient::overwrite(&dw),
-            db: Gradient::overwrite(&db),
-            pin: PIN,
-            ..Backward::new(Activation::RELU, Saved::Z, &dy)
-        };
+        let call = relu_of(x.view(), &w, &z).backward(&dy).dx(&dx).dw(&dw).db(&db);
         gpu.submit(|e| call.record(gpu, e)).unwrap();
         [&dx, &dw, &db].map(|t| gpu.download(t).unwrap()).concat()
     };

@@ -1,7 +1,12 @@
 //! Numbers 34 to 43: parameters out of their domain are errors that name parameter and domain; the extremes of the domain
 //! give no NaN.
 
-use elbow::{Activation, Error, activation::Quantity, elementwise};
+use elbow::{
+    Activation, Error,
+    activation::Quantity,
+    elementwise,
+    train::{LossScale, Sgd},
+};
 
 use super::good;
 use crate::common::{gpu, ulp_of};
@@ -67,9 +72,9 @@ fn n38_n41_n43_extremes_of_the_domain() {
         let activation: Activation = text.parse().unwrap();
         let (y, dx) = (gpu.zeros(&[x.len()]).unwrap(), gpu.zeros(&[x.len()]).unwrap());
         gpu.submit_pass(|pass| {
-            elementwise::Forward::new(activation, &input, &y).record(gpu, &mut *pass)?;
-            let dx = elbow::Gradient::overwrite(&dx);
-            elementwise::Backward { dx, ..elementwise::Backward::new(activation, &input, &ones) }.record(gpu, pass)
+            let forward = elementwise::Forward::new(activation, &input, &y);
+            forward.record(gpu, &mut *pass)?;
+            forward.backward(&ones).dx(&dx).record(gpu, pass)
         })
         .unwrap();
         for (quantity, got) in [(Quantity::Value, &y), (Quantity::Slope, &dx)] {
@@ -82,5 +87,41 @@ fn n38_n41_n43_extremes_of_the_domain() {
             }
         }
     }
+    good(gpu);
+}
+
+/// Beside the sixty-four: numbers that would spoil every parameter at the next step, or a loss scale for good.
+#[test]
+fn rates_and_scales_that_make_no_sense_are_named() {
+    let gpu = gpu();
+    let [parameter, gradient, velocity] = [(); 3].map(|()| gpu.upload(&[1.0; 4], &[4]).unwrap());
+    let bad = |result: Result<(), Error>, name: &str| match result {
+        Err(Error::BadParameter { parameter, .. }) => assert_eq!(parameter, name),
+        other => panic!("{name}: {other:?}"),
+    };
+    let sgd = |rate, momentum| {
+        let call = Sgd { momentum, ..Sgd::new(&parameter, &gradient, &velocity, rate) };
+        gpu.submit(|e| call.record(gpu, e))
+    };
+    for rate in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        bad(sgd(rate, 0.9), "rate");
+    }
+    for momentum in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.9, -f32::MIN_POSITIVE] {
+        bad(sgd(0.1, momentum), "momentum");
+    }
+    assert_eq!(gpu.download(&parameter).unwrap(), [1.0; 4]);
+    sgd(0.0, 0.0).unwrap();
+    let state = gpu.upload(&LossScale::INITIAL, &[4]).unwrap();
+    let usual = LossScale::new(&gradient, &state);
+    let scale = |call: LossScale<'_>| gpu.submit(|e| call.record(gpu, e));
+    for growth in [f32::NAN, f32::INFINITY, 1.0, 0.5, 0.0, -2.0] {
+        bad(scale(LossScale { growth, ..usual }), "growth");
+    }
+    for backoff in [f32::NAN, 0.0, -0.5, 1.0, 2.0, f32::INFINITY] {
+        bad(scale(LossScale { backoff, ..usual }), "backoff");
+    }
+    bad(scale(LossScale { interval: 0, ..usual }), "interval");
+    assert_eq!(gpu.download(&state).unwrap(), LossScale::INITIAL);
+    scale(LossScale { growth: 4.0, backoff: 0.25, interval: 1, ..usual }).unwrap();
     good(gpu);
 }

@@ -2,7 +2,7 @@
 
 use elbow::{
     Activation, Error, Operand, Saved,
-    affine::{Backward, Forward, Gradient},
+    affine::{Backward, Forward},
 };
 
 use super::{Layer, fails, good};
@@ -18,12 +18,16 @@ fn operands_missing_or_of_no_use() {
     fails(Forward { save_to: Some(o.y.view()), ..call }, operand, &["saved"]);
     fails(Forward { alpha: Some(o.b.view()), ..call }, operand, &["alpha", "relu"]);
     let dx = gpu.zeros(&[4, 5]).unwrap();
-    let backward = Backward { dx: Gradient::overwrite(&dx), ..Backward::new(Activation::RELU, Saved::Y, &o.y) };
-    assert!(matches!(backward.plan(gpu), Err(Error::Operand { operand: Operand::W, .. })));
-    let backward = Backward { w: Some(o.w.view()), ..backward };
-    assert!(matches!(backward.plan(gpu), Err(Error::Operand { operand: Operand::Saved, .. })));
-    let backward = Backward { dw: Gradient::overwrite(&o.w), ..Backward::new(Activation::IDENTITY, Saved::Auto, &o.y) };
-    assert!(matches!(backward.plan(gpu), Err(Error::Shape { .. } | Error::Operand { operand: Operand::X, .. })));
+    let named = |backward: Backward<'_>, operand: Operand| match backward.plan(gpu) {
+        Err(Error::Shape { operand: named, .. } | Error::Operand { operand: named, .. }) => assert_eq!(named, operand),
+        other => panic!("{operand}: {other:?}"),
+    };
+    let layer = Forward { saved: Saved::Z, ..call };
+    named(layer.backward(&o.y).dx(&dx), Operand::Saved);
+    named(call.backward(&o.y).dw(&o.b), Operand::Dw);
+    named(call.backward(&o.y).dalpha(&o.b), Operand::Dalpha);
+    named(call.backward(&o.y).dx(&dx).db_below(&o.b), Operand::DbBelow);
+    named(call.backward(&o.y).dalpha_below(&o.b), Operand::DalphaBelow);
     good(gpu);
 }
 

@@ -1,11 +1,6 @@
 //! Numbers 1 to 21: sizes of zero, sizes that do not fit, sizes beyond every limit.
 
-use elbow::{
-    Activation, Error, Operand, Saved, View, WeightLayout,
-    affine::{Backward, Forward, Gradient},
-    elementwise,
-    plan::Pin,
-};
+use elbow::{Activation, Error, Float, Operand, Saved, View, WeightLayout, affine::Forward, elementwise, plan::Pin};
 
 use super::{Layer, PIN, fails, good};
 use crate::common::gpu;
@@ -29,19 +24,10 @@ fn n01_n02_n03_zero_sizes() {
         let (x, w, b, y) = (ones(&[m, k]), ones(&[n, k]), ones(&[n]), nans(&[m, n]));
         let (dy, dx, dw, db) = (ones(&[m, n]), nans(&[m, k]), nans(&[n, k]), nans(&[n]));
         gpu.submit_pass(|pass| {
-            let b = Some(b.view());
-            Forward { b, pin: PIN, ..Forward::new(Activation::RELU, &x, &w, &y) }.record(gpu, &mut *pass)?;
-            let backward = Backward {
-                x: Some(x.view()),
-                w: Some(w.view()),
-                saved_from: Some(y.view()),
-                dx: Gradient::overwrite(&dx),
-                dw: Gradient::overwrite(&dw),
-                db: Gradient::overwrite(&db),
-                pin: PIN,
-                ..Backward::new(Activation::RELU, Saved::Y, &dy)
-            };
-            backward.record(gpu, pass)
+            let forward =
+                Forward { b: Some(b.view()), saved: Saved::Y, pin: PIN, ..Forward::new(Activation::RELU, &x, &w, &y) };
+            forward.record(gpu, &mut *pass)?;
+            forward.backward(&dy).dx(&dx).dw(&dw).db(&db).record(gpu, pass)
         })
         .unwrap();
         let get = |t| gpu.download(t).unwrap();
@@ -116,14 +102,18 @@ fn n11_n12_n15_lengths_and_offsets() {
     let call = o.forward();
     let short = gpu.zeros(&[16]).unwrap();
     let buffer = |e: &Error| matches!(e, Error::Buffer { operand: Operand::X, .. });
-    fails(Forward { x: View::new(short.buffer(), &[4, 5]), ..call }, buffer, &["80 bytes", "64 bytes"]);
+    fails(Forward { x: View::new(short.buffer(), 0, &[4, 5], Float::F32), ..call }, buffer, &["80 bytes", "64 bytes"]);
     for offset in [4, 1 << 32, 1 << 40, u64::MAX - 3] {
-        fails(Forward { x: View::at(o.x.buffer(), offset, &[4, 5]), ..call }, buffer, &[&offset.to_string()]);
-        let view = View::at(o.x.buffer(), offset, &[20]);
+        fails(
+            Forward { x: View::new(o.x.buffer(), offset, &[4, 5], Float::F32), ..call },
+            buffer,
+            &[&offset.to_string()],
+        );
+        let view = View::new(o.x.buffer(), offset, &[20], Float::F32);
         assert!(matches!(gpu.download_view(view), Err(Error::Buffer { .. })), "{offset}");
     }
     let long = gpu.upload(&[7.0; 64], &[64]).unwrap();
-    let y = View::at(long.buffer(), 80, &[4, 3]);
+    let y = View::new(long.buffer(), 80, &[4, 3], Float::F32);
     gpu.submit(|e| Forward { y, ..call }.record(gpu, e)).unwrap();
     let got = gpu.download(&long).unwrap();
     assert_eq!(got[20..32], Layer::expected(gpu, &o).unwrap());
@@ -138,10 +128,9 @@ fn n16_one_element() {
     let one = |value| gpu.upload(&[value], &[1, 1]).unwrap();
     let (x, w, y, dx) = (one(3.0), one(0.5), one(f32::NAN), one(f32::NAN));
     gpu.submit_pass(|pass| {
-        Forward { pin: PIN, ..Forward::new(Activation::RELU, &x, &w, &y) }.record(gpu, &mut *pass)?;
-        let call = Backward::new(Activation::RELU, Saved::Y, &x);
-        let (saved_from, dx) = (Some(y.view()), Gradient::overwrite(&dx));
-        Backward { w: Some(w.view()), saved_from, dx, pin: PIN, ..call }.record(gpu, pass)
+        let forward = Forward { saved: Saved::Y, pin: PIN, ..Forward::new(Activation::RELU, &x, &w, &y) };
+        forward.record(gpu, &mut *pass)?;
+        forward.backward(&x).dx(&dx).record(gpu, pass)
     })
     .unwrap();
     assert_eq!((gpu.download(&y).unwrap(), gpu.download(&dx).unwrap()), (vec![1.5], vec![1.5]));

@@ -1,7 +1,7 @@
 //! Number 58: one device for many threads, many devices in one process. Right results, the same bits as one thread alone.
 
 use elbow::{
-    Activation, Error, Gpu, Gradient, Operand, Options, Result, Saved, Tensor,
+    Activation, Error, Gpu, Operand, Options, Result, Saved, Tensor,
     affine::{Backward, Forward},
     elementwise, wgpu,
 };
@@ -42,16 +42,7 @@ impl Worker {
     }
 
     fn backward(&self) -> Backward<'_> {
-        Backward {
-            x: Some(self.x.view()),
-            w: Some(self.w.view()),
-            saved_from: Some(self.y.view()),
-            dx: Gradient::overwrite(&self.dx),
-            dw: Gradient::overwrite(&self.dw),
-            db: Gradient::overwrite(&self.db),
-            pin: PIN,
-            ..Backward::new(Activation::RELU, Saved::Y, &self.dy)
-        }
+        self.forward().backward(&self.dy).dx(&self.dx).dw(&self.dw).db(&self.db)
     }
 
     /// Forward and backward.

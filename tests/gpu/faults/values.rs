@@ -1,11 +1,6 @@
 //! Numbers 22 to 33: NaN, infinities, overflow, subnormals, kinks and tails; forward and backward, alone and in a layer.
 
-use elbow::{
-    Activation, Gpu, Gradient, Saved, Tensor,
-    activation::Quantity,
-    affine::{Backward, Forward},
-    elementwise,
-};
+use elbow::{Activation, Gpu, Saved, Tensor, activation::Quantity, affine::Forward, elementwise};
 
 use super::{PIN, good};
 use crate::common::{gpu, ulp_of};
@@ -19,9 +14,9 @@ fn alone(gpu: &Gpu, activation: Activation, x: &[f32]) -> [Vec<f32>; 2] {
     let ones = gpu.upload(&vec![1.0; x.len()], &[x.len()]).unwrap();
     let (y, dx) = (gpu.zeros(&[x.len()]).unwrap(), gpu.zeros(&[x.len()]).unwrap());
     gpu.submit_pass(|pass| {
-        elementwise::Forward::new(activation, &tensor, &y).record(gpu, &mut *pass)?;
-        let dx = Gradient::overwrite(&dx);
-        elementwise::Backward { dx, ..elementwise::Backward::new(activation, &tensor, &ones) }.record(gpu, pass)
+        let forward = elementwise::Forward::new(activation, &tensor, &y);
+        forward.record(gpu, &mut *pass)?;
+        forward.backward(&ones).dx(&dx).record(gpu, pass)
     })
     .unwrap();
     [gpu.download(&y).unwrap(), gpu.download(&dx).unwrap()]
@@ -42,16 +37,7 @@ fn layer(gpu: &Gpu, activation: Activation, [x, w]: [&Tensor; 2], b: Option<&Ten
             ..Forward::new(activation, x, w, &y)
         };
         forward.record(gpu, &mut *pass)?;
-        let backward = Backward {
-            x: Some(x.view()),
-            w: Some(w.view()),
-            saved_from: Some(z.view()),
-            dx: Gradient::overwrite(&dx),
-            dw: Gradient::overwrite(&dw),
-            pin: PIN,
-            ..Backward::new(activation, Saved::Z, &dy)
-        };
-        backward.record(gpu, pass)
+        forward.backward(&dy).dx(&dx).dw(&dw).record(gpu, pass)
     })
     .unwrap();
     [&y, &dx, &dw].map(|t| gpu.download(t).unwrap())

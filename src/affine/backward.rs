@@ -1,0 +1,281 @@
+//! The gradients of a layer, made from its forward call: what both must agree on is stated once.
+
+use super::{Forward, batch};
+use crate::{
+    error::{Error, Result},
+    gpu::{
+        Gpu,
+        record::{Operands, Prepared, Target, View, prepare},
+    },
+    operands::{Gradient, expect_like, expect_rows, expect_vector, view, want, weight_shape, wrong_shape},
+    plan::{self, Plan},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road},
+};
+
+/// One backward call: the gradients of a [`Forward`], of which it has the layer and what was kept.
+///
+/// ```text
+/// dz = dy ⊙ act'(z; α)    dx = dz·W    dW = dzᵀ·x    db = Σ_rows dz    dα = Σ dy ⊙ ∂act/∂α    dresidual = dy
+/// ```
+///
+/// Only the gradients that are named are computed; each is overwritten, or added to ([`Gradient::accumulate`]):
+///
+/// ```no_run
+/// # use elbow::{Activation, Gpu, Saved, affine::{Forward, Gradient}};
+/// # let gpu = Gpu::new()?;
+/// # let (x, w, b, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?, gpu.zeros(&[2, 4])?);
+/// # let (dy, dx, dw, db) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?);
+/// let layer = Forward { b: Some(b.view()), saved: Saved::Y, ..Forward::new(Activation::RELU, &x, &w, &y) };
+/// gpu.submit_pass(|pass| {
+///     layer.record(&gpu, &mut *pass)?;
+///     layer.backward(&dy).dx(&dx).dw(Gradient::accumulate(&dw)).db(&db).record(&gpu, &mut *pass)
+/// })?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
+///
+/// It reads what forward read and kept, as it is then: x for dW, w for dx, z, y or the mask for the slope, and x, w and b
+/// where nothing was kept. Nothing else of the layer needs to be in memory any more ([`View::absent`]).
+#[derive(Debug, Clone, Copy)]
+#[must_use = "nothing is recorded yet"]
+pub struct Backward<'a> {
+    pub(super) layer: Forward<'a>,
+    pub(super) dy: View<'a>,
+    pub(super) dy_is_dz: bool,
+    pub(super) dx: Option<Gradient<'a>>,
+    pub(super) dw: Option<Gradient<'a>>,
+    pub(super) db: Option<Gradient<'a>>,
+    pub(super) dalpha: Option<Gradient<'a>>,
+    pub(super) dresidual: Option<Gradient<'a>>,
+    pub(super) below: Option<Forward<'a>>,
+    pub(super) db_below: Option<Gradient<'a>>,
+    pub(super) dalpha_below: Option<Gradient<'a>>,
+}
+
+impl<'a> Forward<'a> {
+    /// The backward call of this layer for an upstream gradient `[.., N]`; add the gradients that are wanted.
+    ///
+    /// Forward need not have been recorded by elbow. A host that comes back to a layer later states it as it was, with what it
+    /// has kept:
+    ///
+    /// ```no_run
+    /// # use elbow::{Activation, Dtype, Gpu, Saved, View, affine::Forward};
+    /// # let gpu = Gpu::new()?;
+    /// # let (x, w, z) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
+    /// # let (dy, dx, dw) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?);
+    /// // y and the residual are gone; the layer had them.
+    /// let gone = View::absent(&[2, 4], Dtype::F32);
+    /// let layer = Forward {
+    ///     saved: Saved::Z,
+    ///     save_to: Some(z.view()),
+    ///     residual: Some(gone),
+    ///     ..Forward::new(Activation::SILU, &x, &w, gone)
+    /// };
+    /// gpu.submit(|encoder| layer.backward(&dy).dx(&dx).dw(&dw).record(&gpu, encoder))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn backward(&self, dy: impl Into<View<'a>>) -> Backward<'a> {
+        Backward {
+            layer: *self,
+            dy: dy.into(),
+            dy_is_dz: false,
+            dx: None,
+            dw: None,
+            db: None,
+            dalpha: None,
+            dresidual: None,
+            below: None,
+            db_below: None,
+            dalpha_below: None,
+        }
+    }
+
+    /// The same from the gradient with respect to z, as a chain leaves it ([`Backward::below`]): no slope is applied.
+    pub fn backward_from_dz(&self, dz: impl Into<View<'a>>) -> Backward<'a> {
+        Backward { dy_is_dz: true, ..self.backward(dz) }
+    }
+}
+
+/// The wanted gradients: a tensor or a view is overwritten.
+impl<'a> Backward<'a> {
+    /// dx `[.., K]`; in a chain it receives dz of the layer below.
+    pub fn dx(self, dx: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dx: dx.into(), ..self }
+    }
+
+    /// dW, shaped as w.
+    pub fn dw(self, dw: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dw: dw.into(), ..self }
+    }
+
+    /// db `[N]`: the sum of dz over the rows, whether there is a b or not.
+    pub fn db(self, db: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { db: db.into(), ..self }
+    }
+
+    /// dα, shaped as alpha.
+    pub fn dalpha(self, dalpha: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dalpha: dalpha.into(), ..self }
+    }
+
+    /// dresidual `[.., N]`: dy.
+    pub fn dresidual(self, dresidual: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dresidual: dresidual.into(), ..self }
+    }
+
+    /// Chain: the layer whose y is this layer's x. Its slope is applied in the epilogue of the dx product, so that dx receives
+    /// its dz, for its [`Forward::backward_from_dz`]; its db and dα are reduced from the same tiles.
+    pub fn below(self, below: &Forward<'a>) -> Self {
+        Backward { below: Some(*below), ..self }
+    }
+
+    /// db `[K]` of the layer below.
+    pub fn db_below(self, db: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { db_below: db.into(), ..self }
+    }
+
+    /// dα of the layer below, shaped as its alpha.
+    pub fn dalpha_below(self, dalpha: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dalpha_below: dalpha.into(), ..self }
+    }
+
+    /// Which road; the plan chooses unless it is said here or in the layer's pin.
+    pub fn road(mut self, road: Road) -> Self {
+        self.layer.pin.road = road;
+        self
+    }
+}
+
+impl<'a> Backward<'a> {
+    /// The request that the operands' shapes make, in a batch that of one layer.
+    pub fn request(&self) -> Result<BackwardRequest> {
+        self.resolve().map(|(_, request)| request)
+    }
+
+    /// What will run.
+    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+        self.planned(gpu).map(|(plan, _)| plan)
+    }
+
+    /// Records the call. After an error nothing is recorded.
+    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
+        self.prepare(gpu)?.record(target)
+    }
+
+    /// Checks, plans and binds the call once, to record it often.
+    pub fn prepare(&self, gpu: &Gpu) -> Result<Prepared> {
+        let (plan, operands) = self.planned(gpu)?;
+        prepare(gpu, &plan, &operands)
+    }
+
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let (batch, request) = self.resolve()?;
+        let operands = self.operands(&request);
+        let plan =
+            plan::backward_batch(batch::layers(batch), &request, operands.aligned(), &gpu.caps(), &self.layer.pin)?;
+        Ok((plan, operands))
+    }
+
+    fn resolve(&self) -> Result<(Option<batch::Batch>, BackwardRequest)> {
+        let (batch, one) = self.one()?;
+        let mut request = one.checked().map_err(|error| batch::said_of_each(batch, error))?;
+        request.affine.storage = self.operands(&request).storage_beside(request.affine.storage);
+        Ok((batch, request))
+    }
+
+    /// Of one layer.
+    fn checked(&self) -> Result<BackwardRequest> {
+        let affine = self.layer.checked()?;
+        let AffineRequest { m, n, k, layout, .. } = affine;
+        expect_rows(Operand::Dy, self.dy, m, n)?;
+        if let Some(dx) = view(&self.dx) {
+            expect_rows(Operand::Dx, dx, m, k)?;
+        }
+        match view(&self.dw) {
+            Some(dw) if dw.shape != weight_shape(layout, n, k) => {
+                return Err(wrong_shape(Operand::Dw, format!("{:?}, the shape of w", self.layer.w.shape), dw));
+            }
+            _ => {}
+        }
+        expect_vector(Operand::Db, view(&self.db), n)?;
+        expect_like(Operand::Dalpha, view(&self.dalpha), self.layer.alpha)?;
+        if let Some(dresidual) = view(&self.dresidual) {
+            expect_rows(Operand::Dresidual, dresidual, m, n)?;
+        }
+        let gradients = Gradients {
+            x: want(&self.dx),
+            w: want(&self.dw),
+            b: want(&self.db),
+            alpha: want(&self.dalpha),
+            residual: want(&self.dresidual),
+        };
+        let (road, upstream_is_dz) = (self.layer.pin.road, self.dy_is_dz);
+        Ok(BackwardRequest { affine, gradients, road, upstream_is_dz, below: self.below_facts(m, k)? })
+    }
+
+    /// The layer below, whose y must be the x of this one.
+    fn below_facts(&self, m: usize, k: usize) -> Result<Option<Below>> {
+        let Some(below) = &self.below else {
+            for (operand, gradient) in [(Operand::DbBelow, self.db_below), (Operand::DalphaBelow, self.dalpha_below)] {
+                if gradient.is_some() {
+                    let expected = "no gradient: no layer below was given".into();
+                    return Err(Error::Operand { operand, expected, got: format!("{operand} wanted") });
+                }
+            }
+            return Ok(None);
+        };
+        let request = below.checked().map_err(said_of_below)?;
+        let (x, y) = (self.layer.x, below.y);
+        if (request.m, request.n, y.dtype) != (m, k, x.dtype) {
+            let expected = format!("y of the layer below, {:?} of {}", y.shape, y.dtype);
+            return Err(Error::Operand { operand: Operand::X, expected, got: format!("{:?} of {}", x.shape, x.dtype) });
+        }
+        if x.buffer.is_some() && y.buffer.is_some() && !x.same_memory(&y) {
+            let expected = "y of the layer below".into();
+            return Err(Error::Operand { operand: Operand::X, expected, got: "other memory".into() });
+        }
+        expect_vector(Operand::DbBelow, view(&self.db_below), k)?;
+        expect_like(Operand::DalphaBelow, view(&self.dalpha_below), below.alpha)?;
+        Ok(Some(Below {
+            activation: request.activation,
+            alpha: request.alpha,
+            saved: request.saved,
+            db: want(&self.db_below),
+            dalpha: want(&self.dalpha_below),
+        }))
+    }
+
+    /// What is read and written: of the layer only what these gradients need.
+    fn operands(&self, request: &BackwardRequest) -> Operands<'a> {
+        let layer = &self.layer;
+        let mut operands = Operands::default();
+        let mut read = |operand, view: Option<View<'a>>| {
+            operands.add(operand, view.filter(|_| request.reads(operand)));
+        };
+        read(Operand::X, Some(layer.x));
+        read(Operand::W, Some(layer.w));
+        read(Operand::B, layer.b);
+        read(Operand::Alpha, layer.alpha);
+        read(Operand::Saved, layer.kept(request.affine.saved));
+        if let (Some(layer), Some(below)) = (&self.below, &request.below) {
+            read(Operand::SavedBelow, layer.kept(below.saved));
+            read(Operand::AlphaBelow, layer.alpha);
+        }
+        operands.add(Operand::Dy, self.dy);
+        operands.add(Operand::Dx, view(&self.dx)).add(Operand::Dw, view(&self.dw)).add(Operand::Db, view(&self.db));
+        operands.add(Operand::Dalpha, view(&self.dalpha)).add(Operand::Dresidual, view(&self.dresidual));
+        operands.add(Operand::DbBelow, view(&self.db_below)).add(Operand::DalphaBelow, view(&self.dalpha_below));
+        operands
+    }
+}
+
+/// This call has another name for what it reads of the layer below.
+pub(super) fn said_of_below(mut error: Error) -> Error {
+    if let Error::Shape { operand, .. } | Error::Operand { operand, .. } = &mut error {
+        *operand = match *operand {
+            Operand::Saved => Operand::SavedBelow,
+            Operand::Alpha => Operand::AlphaBelow,
+            operand => operand,
+        };
+    }
+    error
+}
