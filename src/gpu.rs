@@ -47,11 +47,14 @@ pub struct Options {
     pub default_limits: bool,
     /// Run [`Gpu::self_test`] before the device is handed out; on, unless set.
     pub self_test: bool,
+    /// Plan as for this class of device, whatever the adapter says of itself: a software adapter then runs the kernels of a
+    /// GPU, which are other texts. For tests.
+    pub class: Option<DeviceClass>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { checks: Checks::default(), default_limits: false, self_test: true }
+        Options { checks: Checks::default(), default_limits: false, self_test: true, class: None }
     }
 }
 
@@ -111,7 +114,7 @@ impl Gpu {
             wanted: format!("a device of {}: {error}", adapter::describe(&adapter.get_info())),
             found: vec![adapter::describe(&adapter.get_info())],
         })?;
-        let gpu = Self::from_wgpu_with(&device, &queue, options.checks);
+        let gpu = Self::on(&device, &queue, options.checks, options.class);
         // The device is ours: its loss is noticed without waiting for it, and its errors go to the log, not to a panic.
         let lost = Arc::clone(&gpu.inner.lost);
         device.set_device_lost_callback(move |reason, message| {
@@ -133,12 +136,16 @@ impl Gpu {
 
     /// [`Gpu::from_wgpu`] with a choice of shader checks.
     pub fn from_wgpu_with(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks) -> Self {
+        Self::on(device, queue, checks, None)
+    }
+
+    fn on(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks, class: Option<DeviceClass>) -> Self {
         let info = device.adapter_info();
-        let class = match info.device_type {
+        let class = class.unwrap_or(match info.device_type {
             wgpu::DeviceType::Cpu => DeviceClass::Software,
             wgpu::DeviceType::IntegratedGpu => DeviceClass::Integrated,
             _ => DeviceClass::Discrete,
-        };
+        });
         let inner = Inner {
             features: device.features(),
             limits: device.limits(),

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use elbow::{
     Activation, AlphaSource, Float, Operand, Road, Saved, Want, WeightLayout,
@@ -15,10 +15,11 @@ use elbow::{
     shader::{Binding, assemble},
 };
 use naga::{
+    AddressSpace, Expression, Function, Handle, Statement, TypeInner,
     back::{hlsl, msl, spv},
     front::wgsl,
     proc::Layouter,
-    valid::{Capabilities, ValidationFlags, Validator},
+    valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator},
 };
 
 /// One of each row, with its default parameters (or 0.5 where there is no default).
@@ -113,6 +114,22 @@ fn every_kernel() -> Vec<Kernel> {
             }
         }
     }
+    // Software adapters get other texts of the staged products.
+    for (tile, size) in
+        (0..TILES.len()).filter(|&t| matches!(TILES[t].stage, Stage::Staged { .. })).flat_map(|t| [(t, 32), (t, 33)])
+    {
+        let caps = Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Software) };
+        for layout in LAYOUTS {
+            let affine = AffineRequest { layout, ..AffineRequest::new(size, size, size, Activation::RELU) };
+            let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, ..Gradients::default() };
+            let backward =
+                BackwardRequest { affine, gradients, road: Road::Prologue, upstream_is_dz: false, below: None };
+            let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
+            let plans =
+                [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
+            kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
+        }
+    }
     for rows in [1, 2, 3, 8, 33] {
         for (subgroup, layout, red) in SUBGROUPS.iter().flat_map(|s| LAYOUTS.map(|l| (*s, l, 32 + rows % 2))) {
             let caps = Caps { subgroup, ..caps() };
@@ -202,7 +219,7 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
             if size != size_of::<Params>() {
                 return Err(format!("the parameter block has {size} bytes in WGSL, {} in Rust", size_of::<Params>()));
             }
-            let naga::TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
+            let TypeInner::Struct { members, .. } = &module.types[variable.ty].inner else {
                 return Err("the parameter block is no struct".into());
             };
             let offsets: Vec<(String, u32)> =
@@ -215,7 +232,8 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
         }
         storage += 1;
         let slot = kernel.slots.get(bound.binding as usize - 1).ok_or("a binding without a slot")?;
-        let writable = matches!(variable.space, naga::AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE));
+        let writable =
+            matches!(variable.space, AddressSpace::Storage { access } if access.contains(naga::StorageAccess::STORE));
         if variable.name.as_deref() != Some(slot.role) || writable != (slot.written || binding == Binding::Shared) {
             return Err(format!(
                 "binding {} is {:?} (writable: {writable}), the slot {slot:?}",
@@ -225,6 +243,16 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     }
     if storage != kernel.slots.iter().filter(|s| s.within.is_none()).count() || storage > 7 {
         return Err(format!("{storage} storage bindings for {} slots; at most 7", kernel.slots.len()));
+    }
+
+    let bytes = workgroup_bytes(&module)?;
+    if bytes > caps().workgroup_bytes {
+        return Err(format!("{bytes} bytes of workgroup memory, {} are promised", caps().workgroup_bytes));
+    }
+    if let Some(name) = shared_vector_written_by_component(&module, &info) {
+        return Err(format!(
+            "a vector of {name:?} is written by component: a race where another lane writes its neighbour"
+        ));
     }
 
     spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None)
@@ -249,6 +277,62 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
         .write(&module, &info, None)
         .map_err(|e| format!("HLSL: {e}"))?;
     Ok(())
+}
+
+/// Bytes of all workgroup variables together.
+fn workgroup_bytes(module: &naga::Module) -> Result<u32, String> {
+    let mut layouter = Layouter::default();
+    layouter.update(module.to_ctx()).map_err(|e| e.to_string())?;
+    let shared = module.global_variables.iter().filter(|(_, v)| v.space == AddressSpace::WorkGroup);
+    Ok(shared.map(|(_, variable)| layouter[variable.ty].size).sum())
+}
+
+/// A variable that lanes share, one of whose vectors is stored a component at a time. To WGSL's memory model a vector is one
+/// place: two lanes that write two components of it race. Functions that nobody calls don't count.
+fn shared_vector_written_by_component(module: &naga::Module, info: &ModuleInfo) -> Option<String> {
+    let mut calls: Vec<(&Function, &FunctionInfo)> = Vec::new();
+    calls.extend(module.entry_points.iter().enumerate().map(|(i, entry)| (&entry.function, info.get_entry_point(i))));
+    let mut seen = HashSet::new();
+    while let Some((function, of)) = calls.pop() {
+        let mut blocks = vec![&function.body];
+        while let Some(block) = blocks.pop() {
+            for statement in block {
+                match statement {
+                    Statement::Store { pointer, .. } => {
+                        let inner = of[*pointer].ty.inner_with(&module.types);
+                        // A pointer into a vector has no type of its own in naga: this is what it looks like.
+                        if let TypeInner::ValuePointer { size: None, space, .. } = inner
+                            && matches!(space, AddressSpace::WorkGroup | AddressSpace::Storage { .. })
+                        {
+                            return Some(variable_of(module, function, *pointer));
+                        }
+                    }
+                    Statement::Call { function, .. } if seen.insert(*function) => {
+                        calls.push((&module.functions[*function], &info[*function]));
+                    }
+                    Statement::Block(inner) => blocks.push(inner),
+                    Statement::If { accept, reject, .. } => blocks.extend([accept, reject]),
+                    Statement::Switch { cases, .. } => blocks.extend(cases.iter().map(|case| &case.body)),
+                    Statement::Loop { body, continuing, .. } => blocks.extend([body, continuing]),
+                    _ => {}
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The name of the variable that a pointer leads into.
+fn variable_of(module: &naga::Module, function: &Function, mut pointer: Handle<Expression>) -> String {
+    loop {
+        match function.expressions[pointer] {
+            Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => pointer = base,
+            Expression::GlobalVariable(variable) => {
+                return module.global_variables[variable].name.clone().unwrap_or_default();
+            }
+            ref other => return format!("{other:?}"),
+        }
+    }
 }
 
 const PARAMS: [(&str, usize); 15] = [
@@ -298,6 +382,62 @@ fn every_permutation_is_valid_on_every_backend() {
     });
     println!("{} kernel variants, each in two binding flavours", kernels.len());
     assert!(failures.is_empty(), "{} of {}: {}", failures.len(), kernels.len(), failures[0]);
+}
+
+/// A device may have less than WebGPU's 16 KiB (wgpu's downlevel limits are 16,352 bytes), or more: the plan chooses tiles
+/// by what the device has, so no product may take more, whatever its tile and its epilogue.
+#[test]
+fn no_product_takes_more_workgroup_memory_than_the_device_has() {
+    let requests = |workgroup_bytes: u32, subgroup: u32| {
+        let caps = Caps { workgroup_bytes, subgroup, ..caps() };
+        let mut kernels = HashSet::new();
+        let mut add =
+            |plan: elbow::Result<Plan>| kernels.extend(plan.into_iter().flat_map(|p| p.dispatches).map(|d| d.kernel));
+        for tile in (0..TILES.len()).map(Some).chain([None]) {
+            for (m, size) in [(1, 128), (8, 128), (8, 129), (256, 256), (257, 257)] {
+                for saved in [Saved::Z, Saved::Mask] {
+                    let pin = Pin { tile, splits: Some(1), ..Pin::default() };
+                    let affine = AffineRequest { saved, ..AffineRequest::new(m, size, size, Activation::RELU) };
+                    add(plan::forward(&affine, true, false, &caps, &pin));
+                    let below = Below {
+                        activation: Activation::RELU,
+                        alpha: AlphaSource::Constant,
+                        saved,
+                        db: Want::Overwrite,
+                        dalpha: Want::No,
+                    };
+                    let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
+                    let backward = BackwardRequest {
+                        affine,
+                        gradients,
+                        road: Road::TwoPass,
+                        upstream_is_dz: true,
+                        below: Some(below),
+                    };
+                    add(plan::backward(&backward, true, &caps, &pin));
+                }
+            }
+        }
+        kernels
+    };
+    let products =
+        [KernelFile::ProductDirect, KernelFile::ProductStaged, KernelFile::ProductBroadcast, KernelFile::ProductAcross];
+    let mut failures = Vec::new();
+    let mut taken: HashMap<Kernel, u32> = HashMap::new();
+    for limit in [512, 2048, 4096, 6144, 8192, 10_240, 16_352, 16_384, 32_768] {
+        for subgroup in [0, 8, 16, 32, 64] {
+            for kernel in requests(limit, subgroup).into_iter().filter(|k| products.contains(&k.file)) {
+                let bytes = *taken.entry(kernel.clone()).or_insert_with(|| {
+                    let text = assemble(&kernel, Binding::Exclusive).unwrap();
+                    workgroup_bytes(&wgsl::parse_str(&text).unwrap()).unwrap()
+                });
+                if bytes > limit {
+                    failures.push(format!("{bytes} bytes where {limit} are there: {kernel}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}: {}", failures.len(), failures.join("\n"));
 }
 
 #[test]

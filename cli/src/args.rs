@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
 use elbow::{Road, Saved, WeightLayout};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, out};
 
 /// Fused affine + activation layers, forward and backward, on any GPU.
 #[derive(Debug, Parser)]
@@ -189,11 +189,10 @@ impl From<RoadArg> for Road {
 /// Help and version go out as clap writes them; a mistake is cut to its one line, as every other failure.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // A closed stdout (`elbow --help | head`) is no failure.
-            let _ = error.print();
-            ExitCode::SUCCESS
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match out::printed(error.print()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(),
+        },
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Failure::new("expected a command: info, verify, sweep, tune, bench or eval (see elbow --help), got none")
                 .report()

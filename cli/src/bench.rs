@@ -7,12 +7,12 @@ mod results;
 mod sections;
 mod table;
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use elbow::{Activation, Float, Gpu};
 use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
 
-use crate::{failure::Failure, verify::bar};
+use crate::{destination::Destination, failure::Failure, out, verify::bar};
 use results::Results;
 
 /// Times layers on the GPU and on the CPU baseline: device time (by timestamps), wall time, wall time with the transfers of x,
@@ -39,29 +39,21 @@ pub(crate) struct Options {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// Measures, prints, and writes the page.
+/// Measures, writes the page, and prints.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    if let Some(path) = &options.report {
-        // Known before the minutes are spent.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if folder.is_some_and(|folder| !folder.is_dir()) {
-            return Err(Failure::mismatch(path.display(), "a file in a folder that is there", "none"));
-        }
-    }
+    // Known before the minutes are spent.
+    let report = options.report.as_deref().map(Destination::new).transpose()?;
     let device = Device::new(Gpu::new()?);
     let results = measure(&device, options)?;
-    if let Some(path) = &options.report {
-        std::fs::write(path, page::html(&results))
-            .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
-    }
+    // What was measured is shown, whatever becomes of the page.
+    let saved = report.map_or(Ok(()), |report| report.write(page::html(&results).as_bytes()));
     let text = if options.json {
         serde_json::to_string_pretty(&results).map_err(Failure::new)? + "\n"
     } else {
         table::text(&results)
     };
-    // A closed stdout (`elbow bench | head -1`) is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    out::print(&text)?;
+    saved
 }
 
 fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {

@@ -7,13 +7,14 @@ use elbow::Operand;
 use crate::{
     args::{Device, Eval},
     cpu,
+    destination::Destination,
     failure::Failure,
-    file::{self, Destination, Tensor},
+    file::{self, Tensor},
     gpu,
     job::Job,
 };
 
-/// Reads, checks, runs, and only then writes.
+/// Finds a place for the results, reads, checks, runs, and only then writes.
 pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     let destination = Destination::new(&args.output)?;
     let job = Job::new(args, file::read(&args.input)?)?;
@@ -22,7 +23,8 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
         Device::Cpu => cpu::baseline(&job)?,
         Device::Reference => cpu::reference(&job)?,
     };
-    destination.write(&outputs)
+    let bytes = file::serialize(&destination.name(), &outputs)?;
+    destination.write(&bytes)
 }
 
 /// What `elbow eval --activation ACTIVATION` checks between reading and running: whether the tensors make a layer.

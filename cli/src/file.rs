@@ -1,10 +1,10 @@
-//! Tensors from a safetensors file and to one.
+//! Tensors from the bytes of a safetensors file, and as the bytes of one.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, ErrorKind, Read as _, Write as _},
-    path::{Path, PathBuf},
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
 };
 
 use elbow::{Float, Operand};
@@ -46,7 +46,7 @@ const LARGEST: u64 = 4 << 30;
 
 /// Every tensor of the file at `path`. It is held in memory while it is parsed: [`parse`] says what that takes.
 pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
-    let name = name_of_file(path);
+    let name = path.display().to_string();
     match bytes(path) {
         Ok(Some(bytes)) => parse(&name, &bytes),
         Ok(None) => Err(Failure::mismatch(name, format_args!("a file of at most {LARGEST} bytes"), "a longer one")),
@@ -88,10 +88,6 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Fail
     Ok(tensors)
 }
 
-fn name_of_file(path: &Path) -> String {
-    path.display().to_string()
-}
-
 fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Failure> {
     // A learnable parameter of an activation is not stored in 16 bits: no device takes it, so no road does.
     let (accepted, expected) = match operand {
@@ -114,65 +110,16 @@ fn data(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// A file that can be written: the place is checked before any work is done.
-#[derive(Debug)]
-pub(crate) struct Destination(PathBuf);
-
-impl Destination {
-    /// An existing file is replaced, through a link if it is one; a folder or a device is refused.
-    pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
-        let fail = |got: String| Err(Failure::mismatch(name_of_file(path), "a place for the output file", got));
-        match fs::metadata(path) {
-            Ok(meta) if meta.is_file() => match fs::canonicalize(path) {
-                Ok(target) => Ok(Destination(target)),
-                Err(error) => fail(error.to_string()),
-            },
-            Ok(meta) if meta.is_dir() => fail("a folder".to_owned()),
-            Ok(_) => fail("something that is no plain file".to_owned()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let folder = folder(path);
-                match fs::metadata(folder) {
-                    Ok(meta) if meta.is_dir() && path.file_name().is_some() => Ok(Destination(path.to_owned())),
-                    _ => fail(format!("no folder {}", folder.display())),
-                }
-            }
-            Err(error) => fail(error.to_string()),
-        }
+/// The bytes of a file with these tensors; `name` is the file's in messages.
+pub(crate) fn serialize(name: &str, tensors: &[(Operand, Tensor)]) -> Result<Vec<u8>, Failure> {
+    let fail = |error: &dyn std::fmt::Display| Failure::mismatch(name, "tensors that the format can hold", error);
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| data(tensor)).collect();
+    let mut views = Vec::with_capacity(tensors.len());
+    for ((operand, tensor), bytes) in tensors.iter().zip(&bytes) {
+        let dtype = DTYPES.into_iter().find(|(dtype, _)| *dtype == tensor.dtype);
+        let (_, dtype) = dtype.ok_or_else(|| fail(&format_args!("{operand} in {}", tensor.dtype)))?;
+        let view = TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(|e| fail(&e))?;
+        views.push((operand.name(), view));
     }
-
-    /// All or nothing: a file beside it, then a rename.
-    pub(crate) fn write(&self, tensors: &[(Operand, Tensor)]) -> Result<(), Failure> {
-        let fail = |error: &dyn std::fmt::Display| {
-            Failure::mismatch(name_of_file(&self.0), "a place for the output file", error)
-        };
-        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| data(tensor)).collect();
-        let mut views = Vec::with_capacity(tensors.len());
-        for ((operand, tensor), bytes) in tensors.iter().zip(&bytes) {
-            let dtype = DTYPES.into_iter().find(|(dtype, _)| *dtype == tensor.dtype);
-            let (_, dtype) = dtype.ok_or_else(|| fail(&format_args!("{operand} in {}", tensor.dtype)))?;
-            let view = TensorView::new(dtype, tensor.shape.clone(), bytes).map_err(|e| fail(&e))?;
-            views.push((operand.name(), view));
-        }
-        let text = safetensors::serialize(views, None).map_err(|e| fail(&e))?;
-        let temporary = folder(&self.0).join(format!(".elbow-{}.tmp", std::process::id()));
-        let write = || {
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            drop(file);
-            fs::rename(&temporary, &self.0)
-        };
-        write().map_err(|error| {
-            // A file of another process by that name is not ours to remove.
-            if error.kind() != ErrorKind::AlreadyExists {
-                let _ = fs::remove_file(&temporary);
-            }
-            fail(&error)
-        })
-    }
-}
-
-/// The folder a path lies in; a bare name lies in the current one.
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    safetensors::serialize(views, None).map_err(|e| fail(&e))
 }

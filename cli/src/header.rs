@@ -58,7 +58,8 @@ impl<'de> Visitor<'de> for EachNameOnce {
                 return Err(A::Error::custom(format_args!("two entries are named {name:?}")));
             }
             let info = if name == "__metadata__" {
-                map.next_value::<BTreeMap<String, String>>()?;
+                // As the format's own library reads it: null is as good as none.
+                map.next_value::<Option<BTreeMap<String, String>>>()?;
                 None
             } else {
                 Some(map.next_value()?)

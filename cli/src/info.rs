@@ -1,10 +1,10 @@
 //! `elbow info`: which adapters there are, and what elbow would use.
 
-use std::{fmt::Write as _, io::Write as _};
+use std::fmt::Write as _;
 
 use elbow::{Gpu, wgpu};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, out};
 
 /// Prints the adapters; an error if none can be used.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -27,8 +27,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if let Ok(gpu) = &gpu {
         describe(gpu, &mut text);
     }
-    // A closed stdout (`elbow info | head -1`) is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    out::print(&text)?;
     gpu.map(drop).map_err(Failure::from)
 }
 

@@ -9,13 +9,16 @@
 mod args;
 mod bench;
 mod cpu;
+mod destination;
 mod eval;
 pub mod failure;
 pub mod file;
 mod gpu;
 mod header;
 mod info;
+mod interrupt;
 mod job;
+mod out;
 mod quiet;
 mod sweep;
 mod tune;

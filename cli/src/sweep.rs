@@ -1,7 +1,7 @@
 //! `elbow sweep`: the accuracy of the activations over all bit patterns of f32.
 
 use std::{
-    io::{self, Write},
+    io::{self, Write as _},
     process::ExitCode,
     time::Instant,
 };
@@ -13,7 +13,7 @@ use elbow_verify::{
 };
 use serde_json::json;
 
-use crate::{args::Sweep, failure::Failure, verify::bar};
+use crate::{args::Sweep, failure::Failure, out, verify::bar};
 
 /// Sweeps each activation and prints a row of figures for each quantity as it goes. Exit code 1 where one is beyond its
 /// tolerance.
@@ -23,10 +23,9 @@ pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
         false => args.activation.iter().map(|spec| spec.parse()).collect::<elbow::Result<Vec<Activation>>>()?,
     };
     let gpu = Gpu::new()?;
-    let mut out = io::stdout().lock();
     if !args.json {
         let total = (1u64 << 32).div_ceil(u64::from(args.stride.get()));
-        head(&mut out, &gpu, total);
+        out::print(&head(&gpu, total))?;
     }
     let mut beyond = 0;
     for activation in activations {
@@ -38,11 +37,8 @@ pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
         bar.finish_and_clear();
         beyond += found.iter().map(|s| s.beyond).sum::<u64>();
         for swept in &found {
-            // A closed stdout is no failure: the exit code still says what was found.
-            let _ = match args.json {
-                true => writeln!(out, "{}", as_json(&activation, swept)),
-                false => row(&mut out, &activation, swept),
-            };
+            let line = if args.json { as_json(&activation, swept) } else { row(&activation, swept) };
+            out::print(&(line + "\n"))?;
         }
         if !args.json {
             log(&activation, start);
@@ -55,14 +51,17 @@ fn log(activation: &Activation, start: Instant) {
     let _ = writeln!(io::stderr(), "{activation}: {:.0} s", start.elapsed().as_secs_f64());
 }
 
-fn head(out: &mut impl Write, gpu: &Gpu, total: u64) {
+fn head(gpu: &Gpu, total: u64) -> String {
     let classes: Vec<String> = CLASSES[1..].iter().map(|end| format!("≤ {end}")).collect();
-    let _ = writeln!(out, "{gpu}\n{total} inputs each; errors in ulp of the terms\n");
-    let _ = writeln!(out, "| function | worst | allowed | at | rounded right | {} | more |", classes.join(" | "));
-    let _ = writeln!(out, "|---|---|---|---|---|{}---|", "---|".repeat(CLASSES.len() - 1));
+    format!(
+        "{gpu}\n{total} inputs each; errors in ulp of the terms\n\n\
+         | function | worst | allowed | at | rounded right | {} | more |\n|---|---|---|---|---|{}---|\n",
+        classes.join(" | "),
+        "---|".repeat(CLASSES.len() - 1)
+    )
 }
 
-fn row(out: &mut impl Write, activation: &Activation, swept: &Swept) -> io::Result<()> {
+fn row(activation: &Activation, swept: &Swept) -> String {
     let w = swept.worst;
     let total: u64 = swept.histogram.iter().sum();
     let share = |count: &u64| match *count {
@@ -74,7 +73,7 @@ fn row(out: &mut impl Write, activation: &Activation, swept: &Swept) -> io::Resu
     let classes: Vec<String> = swept.histogram.iter().map(share).collect();
     let allowed = activation.row().tolerance(w.quantity);
     let name = w.quantity.wgsl_name();
-    writeln!(out, "| `{activation}` {name} | {:.2} | {allowed} | {:e} | {} |", w.ulp.max(0.0), w.x, classes.join(" | "))
+    format!("| `{activation}` {name} | {:.2} | {allowed} | {:e} | {} |", w.ulp.max(0.0), w.x, classes.join(" | "))
 }
 
 fn as_json(activation: &Activation, swept: &Swept) -> String {

@@ -1,10 +1,10 @@
 //! `elbow tune`: which tile is the fastest for which product on this device, kept for programs that ask for it.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::{Path, PathBuf};
 
 use elbow::{Gpu, plan::Choices, tune::Timing};
 
-use crate::{args::Tune, failure::Failure, verify::bar};
+use crate::{args::Tune, destination::Destination, failure::Failure, interrupt, out, verify::bar};
 
 /// Measures, prints what was chosen before and after, and keeps it unless told not to.
 pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
@@ -13,6 +13,15 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     if args.forget {
         return forget(path);
     }
+    let kept = match (path, args.dry_run) {
+        (_, true) => None,
+        (None, false) => return Err(Failure::new("no cache folder: name a file with --file")),
+        (Some(path), false) => {
+            // Known before half a minute is spent.
+            writable(&path)?;
+            Some(path)
+        }
+    };
     let bar = bar("{spinner} {msg} {elapsed}");
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
     let before = gpu.choices();
@@ -24,18 +33,24 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
         times.push('\n');
     })?;
     bar.finish_and_clear();
-    let kept = match (&path, args.dry_run) {
-        (Some(path), false) => {
-            gpu.save_tuning(path)?;
-            format!("kept in {}; programs take it with Gpu::load_tuning", path.display())
-        }
-        (None, false) => return Err(Failure::new("no cache folder: name a file with --file")),
-        (_, true) => "kept nowhere".into(),
+    // What was measured is shown, whatever becomes of the file.
+    let (saved, says) = match &kept {
+        None => (Ok(()), "kept nowhere".to_owned()),
+        Some(path) => match interrupt::uninterrupted(|_| gpu.save_tuning(path)) {
+            Ok(()) => (Ok(()), format!("kept in {}; programs take it with Gpu::load_tuning", path.display())),
+            Err(error) => (Err(error), "could not be kept".to_owned()),
+        },
     };
-    let text = format!("{gpu}\n\n{times}\n{}{kept}\n", changes(&before, &after));
-    // A closed stdout is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    out::print(&format!("{gpu}\n\n{times}\n{}{says}\n", changes(&before, &after)))?;
+    saved.map_err(Failure::from)
+}
+
+/// The cache folder need not be there yet.
+fn writable(path: &Path) -> Result<(), Failure> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| Failure::mismatch(path.display(), "a folder for it", error))?;
+    }
+    Destination::check(path)
 }
 
 fn describe(timing: &Timing) -> String {
@@ -55,8 +70,11 @@ fn changes(before: &Choices, after: &Choices) -> String {
 }
 
 fn forget(path: Option<PathBuf>) -> Result<(), Failure> {
-    match path.map(std::fs::remove_file) {
-        Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(error)),
+    let Some(path) = path else { return Ok(()) };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::mismatch(path.display(), "a file that can be removed", error))
+        }
         _ => Ok(()),
     }
 }

@@ -1,13 +1,13 @@
 //! `elbow verify`: the library's own tests on the user's adapter. Exit code 1 when anything is wrong.
 
-use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use elbow::Gpu;
 use elbow_verify::suite::{self, Broken, Group, Report, Size};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::{args::Verify, failure::Failure};
+use crate::{args::Verify, failure::Failure, out};
 
 /// Runs the groups, or one case again, and prints a table or JSON.
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
@@ -18,8 +18,7 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     };
     let right = reports.iter().all(|report| report.failed == 0);
     let text = if args.json { as_json(&gpu, &reports, right) } else { as_table(&gpu, &reports, right) };
-    // A closed stdout (`elbow verify | head -1`) is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    out::print(&text)?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

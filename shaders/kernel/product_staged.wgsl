@@ -1,33 +1,116 @@
 // C = A·B with tiles BM×BK of A and BK×BN of B staged in workgroup memory (both k-major, so that a register tile is read
 // as vec4), and a register tile of TM×TN an invocation, interleaved over the workgroup tile in groups of four.
+// A lane fetches one block of 4×4, four vec4 of one operand; where they lie along the reduction it turns the block in
+// registers. It stores four whole vec4: to WGSL's memory model a vector is one place, and lanes that each wrote a component
+// of it would race.
 #use operands
 #use product_tile
 const A4 = BM / 4u;
 const B4 = BN / 4u;
+// Fours of steps, and the blocks of either operand.
+const QUADS = BK / 4u;
+const A_BLOCKS = QUADS * A4;
+const B_BLOCKS = QUADS * B4;
+const_assert A_BLOCKS + B_BLOCKS <= LANES;
 var<workgroup> a_tile: array<vec4<f32>, BK * A4>;
 var<workgroup> b_tile: array<vec4<f32>, BK * B4>;
 
-// Along the reduction what lies past the end counts as zero, whatever NaN may be there.
-fn a_along(row: u32, r: u32, end: u32) -> vec4<f32> {
+// Neighbouring lanes hold the QUADS fours of one row: their columns are exchanged by xor, so that eight lanes that store
+// together hit all 32 banks.
+#if A_RED
+const A_TURN = 8u / QUADS;
+#else
+const A_TURN = 0u;
+#end
+#if B_RED
+const B_TURN = 8u / QUADS;
+#else
+const B_TURN = 0u;
+#end
+
+// Block u of the tile: steps r to r + 3, rows 4 g to 4 g + 3. Neighbouring lanes read neighbours in memory. Along the
+// reduction what lies past the end counts as zero, whatever NaN may be there. LOOPED text is short instead of fast: for
+// devices that compile for a CPU.
+fn fill_a(u: u32, row0: u32, r0: u32, end: u32) {
+#if A_RED
+    let q = u % QUADS;
+    let g = u / QUADS;
+    let to = 4u * q * A4 + (g ^ (q * A_TURN));
+#for i in 4
+    let row_{i} = min(row0 + 4u * g + {i}u, P.rows - 1u);
+#end
+#else
+    let q = u / A4;
+    let g = u % A4;
+    let to = 4u * q * A4 + g;
+    let row = row0 + 4u * g;
+#end
+    let r = r0 + 4u * q;
+#if !LOOPED
     if (r + 4u <= end) {
-        return a_four(row, r);
+#if A_RED
+        let v = transpose(mat4x4<f32>(a_four(row_0, r), a_four(row_1, r), a_four(row_2, r), a_four(row_3, r)));
+#else
+        let v = mat4x4<f32>(a_four(r, row), a_four(r + 1u, row), a_four(r + 2u, row), a_four(r + 3u, row));
+#end
+#for i in 4
+        a_tile[to + {i}u * A4] = v[{i}];
+#end
+        return;
     }
-    var v = vec4<f32>();
-    for (var c = 0u; r + c < end; c += 1u) {
-        v[c] = a_one(row, r + c);
+#end
+    for (var i = 0u; i < 4u; i += 1u) {
+        var v = vec4<f32>();
+        if (r + i < end) {
+#if A_RED
+            v = vec4<f32>(a_one(row_0, r + i), a_one(row_1, r + i), a_one(row_2, r + i), a_one(row_3, r + i));
+#else
+            v = a_four(r + i, row);
+#end
+        }
+        a_tile[to + i * A4] = v;
     }
-    return v;
 }
 
-fn b_along(col: u32, r: u32, end: u32) -> vec4<f32> {
+fn fill_b(u: u32, col0: u32, r0: u32, end: u32) {
+#if B_RED
+    let q = u % QUADS;
+    let g = u / QUADS;
+    let to = 4u * q * B4 + (g ^ (q * B_TURN));
+#for i in 4
+    let col_{i} = min(col0 + 4u * g + {i}u, P.cols - 1u);
+#end
+#else
+    let q = u / B4;
+    let g = u % B4;
+    let to = 4u * q * B4 + g;
+    let col = col0 + 4u * g;
+#end
+    let r = r0 + 4u * q;
+#if !LOOPED
     if (r + 4u <= end) {
-        return b_four(col, r);
+#if B_RED
+        let v = transpose(mat4x4<f32>(b_four(col_0, r), b_four(col_1, r), b_four(col_2, r), b_four(col_3, r)));
+#else
+        let v = mat4x4<f32>(b_four(r, col), b_four(r + 1u, col), b_four(r + 2u, col), b_four(r + 3u, col));
+#end
+#for i in 4
+        b_tile[to + {i}u * B4] = v[{i}];
+#end
+        return;
     }
-    var v = vec4<f32>();
-    for (var c = 0u; r + c < end; c += 1u) {
-        v[c] = b_one(col, r + c);
+#end
+    for (var i = 0u; i < 4u; i += 1u) {
+        var v = vec4<f32>();
+        if (r + i < end) {
+#if B_RED
+            v = vec4<f32>(b_one(col_0, r + i), b_one(col_1, r + i), b_one(col_2, r + i), b_one(col_3, r + i));
+#else
+            v = b_four(r + i, col);
+#end
+        }
+        b_tile[to + i * B4] = v;
     }
-    return v;
 }
 
 @compute @workgroup_size(WX, WY)
@@ -46,48 +129,24 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     let first = at.split * P.chunk;
     let end = min(first + P.chunk, P.red);
     for (var r = first; r < end; r += BK) {
-        for (var u = lane; u < BK * A4; u += LANES) {
-#if A_RED
-            let row = u / (BK / 4u);
-            let q = u % (BK / 4u) * 4u;
-            let v = a_along(min(at.row + row, P.rows - 1u), r + q, end);
-            a_tile[q * A4 + row / 4u][row % 4u] = v.x;
-            a_tile[(q + 1u) * A4 + row / 4u][row % 4u] = v.y;
-            a_tile[(q + 2u) * A4 + row / 4u][row % 4u] = v.z;
-            a_tile[(q + 3u) * A4 + row / 4u][row % 4u] = v.w;
-#else
-            var v = vec4<f32>();
-            if (r + u / A4 < end) {
-                v = a_four(r + u / A4, at.row + u % A4 * 4u);
-            }
-            a_tile[u] = v;
-#end
-        }
-        for (var u = lane; u < BK * B4; u += LANES) {
-#if B_RED
-            let col = u / (BK / 4u);
-            let q = u % (BK / 4u) * 4u;
-            let v = b_along(min(at.col + col, P.cols - 1u), r + q, end);
-            b_tile[q * B4 + col / 4u][col % 4u] = v.x;
-            b_tile[(q + 1u) * B4 + col / 4u][col % 4u] = v.y;
-            b_tile[(q + 2u) * B4 + col / 4u][col % 4u] = v.z;
-            b_tile[(q + 3u) * B4 + col / 4u][col % 4u] = v.w;
-#else
-            var v = vec4<f32>();
-            if (r + u / B4 < end) {
-                v = b_four(r + u / B4, at.col + u % B4 * 4u);
-            }
-            b_tile[u] = v;
-#end
+        if (lane < A_BLOCKS) {
+            fill_a(lane, at.row, r, end);
+        } else if (lane < A_BLOCKS + B_BLOCKS) {
+            fill_b(lane - A_BLOCKS, at.col, r, end);
         }
         workgroupBarrier();
-        for (var k = 0u; k < BK; k += UNROLL) {
+#if LOOPED
+        for (var k = 0u; k < BK; k += 1u) {
+#else
+        {
+            const k = 0u;
+#end
 #for u in UNROLL
 #for i in TM4
-            let a_{u}_{i} = a_tile[(k + {u}u) * A4 + {i}u * WY + lid.y];
+            let a_{u}_{i} = a_tile[(k + {u}u) * A4 + {i}u * WY + (lid.y ^ ((k + {u}u) / 4u * A_TURN))];
 #end
 #for j in TN4
-            let b_{u}_{j} = b_tile[(k + {u}u) * B4 + {j}u * WX + lid.x];
+            let b_{u}_{j} = b_tile[(k + {u}u) * B4 + {j}u * WX + (lid.x ^ ((k + {u}u) / 4u * B_TURN))];
 #end
 #for i in TM
 #for j in TN4

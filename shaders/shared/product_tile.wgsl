@@ -32,7 +32,7 @@ fn local_col(j: u32, x: u32) -> u32 {
 }
 
 #if CHAIN_SUMS
-var<workgroup> lane_sums: array<Sums, WY * BN / WIDTH>;
+var<workgroup> lane_sums: array<Sums, LANES>;
 #end
 
 // A loop, not unrolled text: TM·TN copies of an activation would cost more to compile than to run. Every lane comes here.
@@ -57,28 +57,26 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
             }
         }
 #if CHAIN_SUMS
-        lane_sums[(y * BN + lc) / WIDTH] = column;
+        // A lane's columns one group after the other, so that the sums of all groups need not fit into memory together.
+        lane_sums[lane] = column;
+        workgroupBarrier();
+        if (y == 0u && at.col + lc < P.cols) {
+            var total = Sums();
+            for (var row = 0u; row < WY; row += 1u) {
+                total = plus(total, lane_sums[row * WX + x]);
+            }
+            let first = at.tile / P.tiles_cols * P.cols + at.col + lc;
+#if SUM_DB
+            partials_set(first, total.db);
+#end
+#if SUM_DALPHA
+            partials_set(first + P.plane / P.tiles_cols * P.cols, total.dalpha);
+#end
+        }
+        workgroupBarrier();
 #end
     }
 #if SAVE_MASK
     store_bits(lane, at.row, at.col);
-#end
-#if CHAIN_SUMS
-    workgroupBarrier();
-    for (var c = lane * WIDTH; c < BN; c += LANES * WIDTH) {
-        if (at.col + c < P.cols) {
-            var column = Sums();
-            for (var row = 0u; row < WY; row += 1u) {
-                column = plus(column, lane_sums[(row * BN + c) / WIDTH]);
-            }
-            let first = at.tile / P.tiles_cols * P.cols + at.col + c;
-#if SUM_DB
-            partials_set(first, column.db);
-#end
-#if SUM_DALPHA
-            partials_set(first + P.plane / P.tiles_cols * P.cols, column.dalpha);
-#end
-        }
-    }
 #end
 }

@@ -130,18 +130,18 @@ pub(super) fn product(
                 limit: TILES.len() as u64 - 1,
             })?;
             // Some tiles can't serve a product whose operands lie across the reduction.
-            if tile.fits(caps, form) {
-                (tile, tile::splits(caps, &tile, rows, cols, red))
-            } else if tile.fits(caps, Form::Nt) {
-                tile::choose(caps, rows, cols, red, form)
-            } else {
-                return Err(Error::Unsupported {
-                    what: format!("pinned tile {index}"),
-                    why: "the device has too few invocations or too little workgroup memory for it".into(),
-                });
+            match tile.fits(caps, form) || !tile.fits(caps, Form::Nt) {
+                true => (tile, tile::splits(caps, &tile, rows, cols, red)),
+                false => tile::choose(caps, rows, cols, red, form),
             }
         }
     };
+    if !tile.fits(caps, form) {
+        return Err(Error::Unsupported {
+            what: pin.tile.map_or("a product".into(), |index| format!("pinned tile {index}")),
+            why: "the device has too few invocations or too little workgroup memory for it".into(),
+        });
+    }
     if let Some(pinned) = pin.splits {
         splits = pinned.max(1);
     }
@@ -231,14 +231,14 @@ fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: 
             let mut k = kernel(KernelFile::ProductStaged);
             // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.
             let unroll = if caps.class == DeviceClass::Software { 1 } else { bk };
-            k.flag("BK", bk).flag("UNROLL", unroll).flag("INTERLEAVED", 1);
+            k.flag("BK", bk).flag("UNROLL", unroll).on("LOOPED", unroll < bk).flag("INTERLEAVED", 1);
             k
         }
         Stage::Across => {
             let mut k = kernel(KernelFile::ProductAcross);
             let (span, subgroup) = tile.span(caps);
             let computed = rows.next_power_of_two().min(u64::from(tile.bm()));
-            k.flag("SPAN", span).flag("COLS", span * tile.bn() / (tile.wx * tile.wy)).on("SUBGROUP", subgroup);
+            k.flag("SPAN", span).flag("COLS", tile.across_cols(span)).on("SUBGROUP", subgroup);
             k.flag("ROWS", computed as u32);
             k
         }

@@ -94,11 +94,6 @@ impl Tile {
     /// Whether the tile can serve this form of product on this device. An A that lies across the reduction is read four
     /// rows at a time.
     pub const fn fits(&self, caps: &Caps, form: Form) -> bool {
-        let bytes = match self.stage {
-            Stage::Direct | Stage::Broadcast => 0,
-            Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
-            Stage::Across => 4 * (self.bm() * self.bn() + self.wx * self.wy * ACROSS_COLS),
-        };
         let serves = match self.stage {
             Stage::Broadcast => caps.subgroup == self.wx,
             Stage::Across => matches!(form, Form::Nt),
@@ -106,8 +101,31 @@ impl Tile {
         };
         serves
             && self.wx * self.wy <= caps.max_invocations
-            && bytes <= caps.workgroup_bytes
+            && self.workgroup_bytes(caps) <= caps.workgroup_bytes
             && (form.a_along_reduction() || self.tm.is_multiple_of(4))
+    }
+
+    /// Bytes of workgroup memory: what the operands take on their way, and the epilogue that takes most. That is a bit for
+    /// each element (a mask), or for each lane two sums of the columns that it handles at a time.
+    const fn workgroup_bytes(&self, caps: &Caps) -> u32 {
+        let lanes = self.wx * self.wy;
+        let staged = match self.stage {
+            Stage::Direct | Stage::Broadcast => 0,
+            Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
+            Stage::Across => {
+                let (span, subgroup) = self.span(caps);
+                let parts = if subgroup { 0 } else { lanes * self.across_cols(span) };
+                4 * (self.bm() * self.bn() + parts)
+            }
+        };
+        let mask = self.bm() * self.bn() / 8;
+        let sums = 4 * 2 * lanes * if self.tn.is_multiple_of(4) { 4 } else { 1 };
+        staged + if mask > sums { mask } else { sums }
+    }
+
+    /// Columns that a group of `span` lanes of [`Stage::Across`] sums.
+    pub(super) const fn across_cols(&self, span: u32) -> u32 {
+        span * self.bn() / (self.wx * self.wy)
     }
 
     /// Lanes along the reduction, and whether they are a subgroup, which adds up in registers; else they add up in workgroup
@@ -150,5 +168,3 @@ pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -
 /// Terms that are added one after the other before the error of the sum shows.
 const LONGEST_RUN: u64 = 16_384;
 const MAX_SPLITS: u64 = 256;
-/// Columns that a group of 32 lanes of [`Stage::Across`] sums in workgroup memory.
-const ACROSS_COLS: u32 = 4;

@@ -3,10 +3,13 @@
 
 use std::time::Instant;
 
-use elbow::{Checks, plan::Pin};
+use elbow::{
+    Checks, Gpu, Options,
+    plan::{DeviceClass, Pin, Stage, TILES},
+};
 use elbow_verify::{Numbers, Spec, any_exact, suite::tiles};
 
-use crate::common::{checks, full, gpu, passes};
+use crate::common::{checks, full, gpu, options, passes};
 
 /// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each: every tile with and
 /// without splits, or once with checked modules; `ELBOW_TEST_FULL` has more of everything.
@@ -85,6 +88,28 @@ fn what_the_plan_chooses_itself() {
         })
         .collect();
     passes(gpu(), &specs);
+}
+
+/// A GPU's text of a staged product is unrolled, and loads whole blocks; a software adapter gets another, unless it is
+/// taken for a GPU. Reductions shorter than a block, than a step, whole, and one past.
+#[test]
+fn the_staged_products_of_a_gpu() {
+    let gpu = Gpu::with_options(Options { class: Some(DeviceClass::Discrete), self_test: false, ..options() }).unwrap();
+    let staged = tiles(&gpu).into_iter().filter(|&i| matches!(TILES[i].stage, Stage::Staged { .. }));
+    let staged: Vec<usize> = staged.take(if full() || checks() == Checks::Trusted { 3 } else { 1 }).collect();
+    assert!(!staged.is_empty(), "no staged tile fits this device");
+    let mut specs = Vec::new();
+    for tile in staged {
+        // Forward, dx and dw: operands along the reduction and across it.
+        let spec = format!(
+            "m=1 n=1 k=1 activation=relu saved=mask road=prologue dx=set dw=set tile={tile} splits=1 data=integers seed=17"
+        );
+        let spec: Spec = spec.parse().unwrap();
+        let whole = [(4, 8, 4), (36, 32, 8), (64, 64, 48), (132, 136, 36)];
+        let ragged = [(1, 1, 1), (5, 9, 3), (33, 31, 17), (65, 130, 33)];
+        specs.extend(whole.into_iter().chain(ragged).map(|(m, n, k)| sized(&spec, m, n, k, 0)));
+    }
+    passes(&gpu, &specs);
 }
 
 #[test]

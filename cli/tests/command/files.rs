@@ -1,6 +1,6 @@
 //! Input files that are damaged, lie, or hold what they must not. What ten thousand more do is in `tests/damage`.
 
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::harness::{Folder, Tensors, fails, file, layer};
 
@@ -213,4 +213,39 @@ fn names_of_all_sorts() {
         let input = file(&tensors);
         run(&folder, &input, &["expected tensors named x, w, b, residual, alpha, dy, ddx, got ", quoted]);
     }
+}
+
+/// Notes of the program that wrote the file: whatever they are, elbow reads them if the format's own library does.
+#[test]
+fn notes_are_read_as_the_library_reads_them() {
+    let folder = Folder::new("notes");
+    let entry = "\"x\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}";
+    let mut read = 0;
+    for notes in [
+        "null",
+        "{}",
+        "{\"format\":\"pt\"}",
+        "{\"a\":\"\"}",
+        "{\"a\":null}",
+        "{\"a\":1}",
+        "{\"a\":{}}",
+        "1",
+        "\"\"",
+        "[]",
+        "true",
+    ] {
+        for header in [format!("{{\"__metadata__\":{notes},{entry}}}"), format!("{{{entry},\"__metadata__\":{notes}}}")]
+        {
+            let input = with_header(&header, &[0; 16]);
+            match SafeTensors::deserialize(&input) {
+                Ok(_) => {
+                    folder.eval_file(&input, &["--activation", "relu", "--device", "cpu"]);
+                    read += 1;
+                    std::fs::remove_file(folder.path("out.safetensors")).expect("the output");
+                }
+                Err(_) => run(&folder, &input, &[DAMAGED, "header: "]),
+            }
+        }
+    }
+    assert_eq!(read, 8, "null, none, and two with a note");
 }

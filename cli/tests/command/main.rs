@@ -6,6 +6,7 @@ mod harness;
 mod info;
 mod mistakes;
 mod narrow;
+mod output;
 mod paths;
 mod results;
 mod verify;

@@ -43,7 +43,7 @@ fn files_that_are_not_there() {
     writable(&long);
     #[cfg(unix)]
     writable("/dev/null");
-    // A folder in which nobody may create a file: found out at the end.
+    // A folder in which nobody may create a file.
     #[cfg(target_os = "linux")]
     writable("/proc/out.safetensors");
     assert_eq!(folder.names(), ["in.safetensors"], "nothing may have been written");
