@@ -9,7 +9,7 @@ use elbow::{
 };
 
 use super::good;
-use crate::common::{gpu, ulp_of};
+use crate::common::{gpu, judge};
 
 /// 34 to 41: what each row of the activations' table declares. (36: PyTorch's hardtanh, too, refuses min > max. ONNX's Clip
 /// gives max everywhere: a constant, whose gradient is zero; more often it is a mistake.)
@@ -79,11 +79,8 @@ fn n38_n41_n43_extremes_of_the_domain() {
         .unwrap();
         for (quantity, got) in [(Quantity::Value, &y), (Quantity::Slope, &dx)] {
             for (&z, got) in x.iter().zip(gpu.download(got).unwrap()) {
-                let expected = activation.evaluate(quantity, f64::from(z));
-                let terms = activation.terms(quantity, f64::from(z)).max(expected.abs());
-                let tolerance = activation.row().tolerance(quantity).max(1.0) * ulp_of(terms);
-                let near = (f64::from(got) - expected).abs() <= tolerance.max(f64::from(f32::MIN_POSITIVE));
-                assert!(near || f64::from(got) == expected, "{text}: {quantity:?}({z}) = {got}, expected {expected}");
+                let (ulps, allowed) = (judge().ulps(&activation, quantity, z, got), activation.row().tolerance(quantity));
+                assert!(ulps <= allowed, "{text}: {quantity:?}({z}) = {got}, {ulps} ulp off, allowed {allowed}");
             }
         }
     }
