@@ -14,7 +14,8 @@ fn row() -> impl Strategy<Value = &'static Row> {
 
 /// Any bits, with those that parameters stumble over more often.
 fn number() -> impl Strategy<Value = f32> {
-    let odd = [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-40, f32::MIN_POSITIVE, 1e-10, 9.9e-11, 1e10, 1.1e10, f32::MAX, f32::MIN];
+    let odd =
+        [0.0, -0.0, 1.0, -1.0, 1e-45, -1e-40, f32::MIN_POSITIVE, 1e-10, 9.9e-11, 1e10, 1.1e10, f32::MAX, f32::MIN];
     let not_finite = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     prop_oneof![
         4 => any::<u32>().prop_map(f32::from_bits),

@@ -50,7 +50,10 @@ pub(crate) fn bar(template: &str) -> ProgressBar {
 }
 
 fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> String {
-    let mut text = format!("{gpu}\nsubnormal numbers: {subnormals}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n", "group", "checks", "failed", "seconds");
+    let mut text = format!(
+        "{gpu}\nsubnormal numbers: {subnormals}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n",
+        "group", "checks", "failed", "seconds"
+    );
     for r in reports {
         let _ = writeln!(text, "{:<16}{:>8}{:>8}{:>9.1}  {}", r.group.name(), r.checks, r.failed, r.seconds, r.worst);
     }

@@ -345,7 +345,10 @@ const ROWS: &[Row] = &[
         kind: Kind::HardsigmoidAffine,
         name: "hardsigmoid",
         formula: "min(max(slope z + offset, 0), 1)",
-        parameters: &[parameter("slope", Some(0.2), Domain::Moderate), parameter("offset", Some(0.5), Domain::Moderate)],
+        parameters: &[
+            parameter("slope", Some(0.2), Domain::Moderate),
+            parameter("offset", Some(0.5), Domain::Moderate),
+        ],
         aliases: &["hardsigmoid_onnx"],
         file: "hardsigmoid_affine",
         wgsl: file!("hardsigmoid_affine"),

@@ -131,10 +131,7 @@ mod tests {
         assert_eq!(results.operands_flushed_by().collect::<Vec<_>>(), ["max"]);
         assert_eq!(results.results_flushed_by().count(), ANSWERS - OPERANDS);
         let compare = Subnormals::of(&answers(|i, v| if i == 5 { 0.0 } else { v }, keep));
-        assert_eq!(
-            compare.to_string(),
-            "flushed to zero by some operations (operands: compare; results: none)"
-        );
+        assert_eq!(compare.to_string(), "flushed to zero by some operations (operands: compare; results: none)");
         // A quotient that is one unit off is kept.
         let off = |i: usize, v: f32| if i == 2 || i == 9 { v.next_up() } else { v };
         assert!(Subnormals::of(&answers(keep, off)).are_kept());

@@ -41,7 +41,8 @@ const OTHERS: [&str; 27] = [
 ];
 
 /// And α that no parameter may be, but a learnable one may become.
-const BECAME: [(&str, f32); 5] = [("elu", 3.4e38), ("celu", 1e-40), ("softplus", 1e-20), ("softplus", 3e-39), ("swish", 1e37)];
+const BECAME: [(&str, f32); 5] =
+    [("elu", 3.4e38), ("celu", 1e-40), ("softplus", 1e-20), ("softplus", 3e-39), ("swish", 1e37)];
 
 /// Error of an f32 result in ulp of the terms; infinite for a wrong NaN or infinity.
 fn error(exact: f64, size: f64, got: f32) -> f64 {

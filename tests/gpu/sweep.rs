@@ -65,7 +65,8 @@ fn any_parameters() {
     let mut numbers = Numbers::new(11);
     // Over the exponents of f32 and a little beyond, a fourth of them near 1.
     let anywhere = |numbers: &mut Numbers| {
-        let exponent = if numbers.below(4) == 0 { numbers.below(8) as i32 - 4 } else { numbers.below(290) as i32 - 155 };
+        let exponent =
+            if numbers.below(4) == 0 { numbers.below(8) as i32 - 4 } else { numbers.below(290) as i32 - 155 };
         let size = (1.0 + numbers.below(1 << 23) as f64 / f64::from(1 << 23)) * 2f64.powi(exponent);
         (if numbers.below(2) == 0 { size } else { -size }) as f32
     };

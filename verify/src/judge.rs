@@ -110,7 +110,9 @@ mod tests {
         use Quantity::{Slope, Value};
         for judge in [Judge::KEEPING, Judge::FLUSHING] {
             // Halfway between the slopes at z and at 0; the slope of another kink.
-            for (text, got) in [("relu", 0.5), ("relu", -1.0), ("leaky_relu(0.3)", 0.0), ("prelu", 0.5), ("celu(1)", 0.0)] {
+            for (text, got) in
+                [("relu", 0.5), ("relu", -1.0), ("leaky_relu(0.3)", 0.0), ("prelu", 0.5), ("celu(1)", 0.0)]
+            {
                 assert!(!accepts(judge, text, Slope, 1e-45, got), "{judge:?}: {text}'(1e-45) = {got}");
                 assert!(!accepts(judge, text, Slope, 1e-45, f32::NAN));
             }
