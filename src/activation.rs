@@ -218,12 +218,12 @@ impl Activation {
         Self::new(Kind::Elu, &[alpha])
     }
 
-    /// y = z > 0 ? z : α (exp(z/α) - 1), α ≠ 0
+    /// y = z > 0 ? z : α (exp(z/α) - 1), |α| from 1e-10 to 1e10
     pub fn celu(alpha: f32) -> Result<Self> {
         Self::new(Kind::Celu, &[alpha])
     }
 
-    /// y = log(1 + exp(β z)) / β, β > 0. Without a threshold; in f32 its value and slope are those of PyTorch's default
+    /// y = log(1 + exp(β z)) / β, β from 1e-10 to 1e10. Without a threshold; in f32 its value and slope are those of PyTorch's default
     /// threshold of 20, where the two differ by less than a tenth of an ulp.
     pub fn softplus(beta: f32) -> Result<Self> {
         Self::new(Kind::Softplus, &[beta])
@@ -234,7 +234,7 @@ impl Activation {
         Self::new(Kind::Softplus, &[beta, threshold])
     }
 
-    /// y = (z + √(z² + b)) / 2, b > 0
+    /// y = (z + √(z² + b)) / 2, b from 1e-10 to 1e10
     pub fn squareplus(b: f32) -> Result<Self> {
         Self::new(Kind::Squareplus, &[b])
     }

@@ -8,6 +8,7 @@ mod memory;
 mod pipeline;
 pub mod record;
 mod self_test;
+mod subnormals;
 pub mod transfer;
 mod trusted;
 mod wait;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use adapter::{AdapterChoice, adapters};
+pub use subnormals::Subnormals;
 
 use crate::{
     error::{Error, Result},
@@ -79,6 +81,8 @@ struct Inner {
     lost: Arc<OnceLock<String>>,
     /// Which tile serves which product: the class's, or tuned.
     choices: Mutex<Choices>,
+    /// What it makes of subnormals, once it was asked.
+    subnormals: OnceLock<Subnormals>,
 }
 
 impl Gpu {
@@ -156,6 +160,7 @@ impl Gpu {
             device: device.clone(),
             queue: queue.clone(),
             choices: Mutex::new(Choices::of(class)),
+            subnormals: OnceLock::new(),
             info,
             class,
             checks,

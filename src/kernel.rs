@@ -35,11 +35,13 @@ pub enum KernelFile {
     NonFinite,
     /// The loss scale after a backward.
     LossScale,
+    /// What arithmetic makes of subnormal numbers.
+    Subnormals,
 }
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 13] = [
+    pub const ALL: [KernelFile; 14] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -53,6 +55,7 @@ impl KernelFile {
         KernelFile::Sgd,
         KernelFile::NonFinite,
         KernelFile::LossScale,
+        KernelFile::Subnormals,
     ];
 
     /// The file's stem, and the kernel's name in labels and plans.
@@ -85,6 +88,7 @@ impl KernelFile {
             KernelFile::Sgd => row!("sgd"),
             KernelFile::NonFinite => row!("non_finite"),
             KernelFile::LossScale => row!("loss_scale"),
+            KernelFile::Subnormals => row!("subnormals"),
         }
     }
 }

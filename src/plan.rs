@@ -8,6 +8,7 @@ mod elementwise;
 mod pieces;
 mod product;
 mod reduce;
+mod subnormals;
 mod tile;
 mod training;
 
@@ -20,6 +21,8 @@ pub use elementwise::{
     elementwise_forward,
 };
 pub use pieces::{Along, Cut};
+pub use subnormals::subnormals;
+pub(crate) use subnormals::{ANSWERS, NUMBERS};
 pub use tile::{Stage, TILES, Tile};
 pub(crate) use training::LOSS_SCALE;
 pub use training::{LossScaleRequest, SgdRequest, loss_scale, sgd, softmax_cross_entropy};

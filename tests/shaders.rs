@@ -189,6 +189,7 @@ fn every_kernel() -> Vec<Kernel> {
     }
     let request = plan::LossScaleRequest { elements: 5, growth: 2.0, backoff: 0.5, interval: 3 };
     training.push(plan::loss_scale(&request, &caps()));
+    training.push(Ok(plan::subnormals()));
     kernels.extend(training.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
     let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
     kernels.sort_by_key(Kernel::to_string);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use elbow::{Gpu, wgpu};
+use elbow::{Gpu, gpu::Subnormals, wgpu};
 
 use crate::{failure::Failure, out};
 
@@ -25,13 +25,13 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
     let gpu = Gpu::new();
     if let Ok(gpu) = &gpu {
-        describe(gpu, &mut text);
+        describe(gpu, &gpu.subnormals()?, &mut text);
     }
     out::print(&text)?;
     gpu.map(drop).map_err(Failure::from)
 }
 
-fn describe(gpu: &Gpu, text: &mut String) {
+fn describe(gpu: &Gpu, subnormals: &Subnormals, text: &mut String) {
     let limits = gpu.device().limits();
     let features = gpu.device().features();
     let caps = gpu.caps();
@@ -40,6 +40,7 @@ fn describe(gpu: &Gpu, text: &mut String) {
     if gpu.is_software() {
         text.push_str("  SOFTWARE adapter: results are right, times say nothing about a real GPU\n");
     }
+    let _ = writeln!(text, "  subnormal numbers (below 1.2e-38): {subnormals}");
     let _ = writeln!(text, "limits that matter:");
     let rows = [
         ("largest buffer, bytes", limits.max_buffer_size),

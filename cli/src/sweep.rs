@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use elbow::{Activation, Gpu};
+use elbow::{Activation, Gpu, gpu::Subnormals};
 use elbow_verify::{
     points,
     sweep::{self, CLASSES, Swept},
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
     let gpu = Gpu::new()?;
     if !args.json {
         let total = (1u64 << 32).div_ceil(u64::from(args.stride.get()));
-        out::print(&head(&gpu, total))?;
+        out::print(&head(&gpu, &gpu.subnormals()?, total))?;
     }
     let mut beyond = 0;
     for activation in activations {
@@ -51,10 +51,10 @@ fn log(activation: &Activation, start: Instant) {
     let _ = writeln!(io::stderr(), "{activation}: {:.0} s", start.elapsed().as_secs_f64());
 }
 
-fn head(gpu: &Gpu, total: u64) -> String {
+fn head(gpu: &Gpu, subnormals: &Subnormals, total: u64) -> String {
     let classes: Vec<String> = CLASSES[1..].iter().map(|end| format!("≤ {end}")).collect();
     format!(
-        "{gpu}\n{total} inputs each; errors in ulp of the terms\n\n\
+        "{gpu}\nsubnormal numbers: {subnormals}\n{total} inputs each; errors in ulp of the terms\n\n\
          | function | worst | allowed | at | rounded right | {} | more |\n|---|---|---|---|---|{}---|\n",
         classes.join(" | "),
         "---|".repeat(CLASSES.len() - 1)

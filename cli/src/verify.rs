@@ -17,7 +17,11 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
         None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }),
     };
     let right = reports.iter().all(|report| report.failed == 0);
-    let text = if args.json { as_json(&gpu, &reports, right) } else { as_table(&gpu, &reports, right) };
+    let subnormals = gpu.subnormals()?.to_string();
+    let text = match args.json {
+        true => as_json(&gpu, &subnormals, &reports, right),
+        false => as_table(&gpu, &subnormals, &reports, right),
+    };
     out::print(&text)?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -45,8 +49,11 @@ pub(crate) fn bar(template: &str) -> ProgressBar {
     bar
 }
 
-fn as_table(gpu: &Gpu, reports: &[Report], right: bool) -> String {
-    let mut text = format!("{gpu}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n", "group", "checks", "failed", "seconds");
+fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> String {
+    let mut text = format!(
+        "{gpu}\nsubnormal numbers: {subnormals}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n",
+        "group", "checks", "failed", "seconds"
+    );
     for r in reports {
         let _ = writeln!(text, "{:<16}{:>8}{:>8}{:>9.1}  {}", r.group.name(), r.checks, r.failed, r.seconds, r.worst);
     }
@@ -69,7 +76,7 @@ fn command(broken: &Broken) -> String {
     format!("elbow verify --case '{}'", broken.case)
 }
 
-fn as_json(gpu: &Gpu, reports: &[Report], right: bool) -> String {
+fn as_json(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> String {
     let info = gpu.info();
     let groups: Vec<_> = reports
         .iter()
@@ -84,7 +91,7 @@ fn as_json(gpu: &Gpu, reports: &[Report], right: bool) -> String {
     let all = json!({
         "elbow": env!("CARGO_PKG_VERSION"), "adapter": info.name, "backend": format!("{:?}", info.backend),
         "driver": format!("{} {}", info.driver, info.driver_info), "device_type": format!("{:?}", info.device_type),
-        "right": right, "groups": groups,
+        "subnormals": subnormals, "right": right, "groups": groups,
     });
     format!("{all:#}\n")
 }

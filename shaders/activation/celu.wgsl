@@ -3,14 +3,16 @@
 // p.x = alpha. The quotient u = z / alpha is kept in two parts, because its rounding error would be magnified |u| times by
 // the exponential. A negative alpha gives u > 0, which may overflow, as it should.
 
-const ACT_FAR: f32 = 150.0;
+const ACT_FAR: f32 = 170.0;
+const ACT_SMALL: f32 = 1e-26;
 
 struct ActQuotient {
     h: f32,
     l: f32,
 }
 
-// min(z, 0) / alpha as h + l: h is the quotient's head, so that h * head(alpha) is exact, and l is what it leaves.
+// min(z, 0) / alpha as h + l: h is the quotient's head, so that h * head(alpha) is exact, and l is what it leaves. Of a small z
+// what it leaves may be subnormal; there one part will do.
 fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     let lower = min(z, 0.0);
     let q = lower / alpha;
@@ -18,7 +20,8 @@ fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     let alpha_head = head(alpha);
     let rest = (lower - h * alpha_head) - h * (alpha - alpha_head);
     let far = abs(q) > ACT_FAR;
-    return ActQuotient(select(h, with_sign(ACT_FAR, q), far), select(rest / alpha, 0.0, far));
+    let small = lower > -ACT_SMALL;
+    return ActQuotient(select(select(h, q, small), with_sign(ACT_FAR, q), far), select(rest / alpha, 0.0, far || small));
 }
 
 // Near 0, where u may be subnormal although z is not, it is z itself. Above 1 (a negative alpha) both parts of u count, and
@@ -56,11 +59,12 @@ fn act_da(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(lower, 0.0, z > 0.0), z);
 }
 
-// -(u / alpha) exp(u)
+// -(u / alpha) exp(u); of a small z, u alone may be subnormal.
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
     let s = exp_scaled(u.h, u.l);
-    let lower = scale2(-((u.h + u.l) / p.x) * s.m, s.n);
+    let far = scale2(-((u.h + u.l) / p.x) * s.m, s.n);
+    let lower = select(far, -z / (p.x * p.x), z > -ACT_SMALL);
     return keep_nan(select(lower, 0.0, z > 0.0), z);
 }
 

@@ -43,11 +43,12 @@ fn act_da(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(0.25 / act_root(z, p.x), z);
 }
 
-// -z / (4 r^3)
+// -z / (4 r^3); of a small z, z / r alone may be subnormal.
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
     let ratio = with_sign(capped_abs(z, LARGEST) / r, z); // at z = inf: 0, not inf / inf
-    return keep_nan(-0.25 * ratio / r / r, z);
+    let small = z / (r * r * r);
+    return keep_nan(-0.25 * select(ratio / r / r, small, abs(z) < 1e-20), z);
 }
 
 // r = y + b / (4 y), so the slope y / r is y^2 / (y^2 + b / 4), as 1 / (1 + w^2) or w^2 / (1 + w^2): y^2 may overflow.

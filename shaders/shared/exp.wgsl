@@ -25,7 +25,7 @@ fn exp_reduced(r: f32) -> f32 {
     return 1.0 + (r + r * r * p);
 }
 
-// h in [-170, 170]; l is a small correction.
+// h in [-200, 170]; l is a small correction.
 fn exp_scaled(h: f32, l: f32) -> Scaled {
     let n = round(h * LOG2_E);
     let r = (h - n * LN2_HEAD) - n * LN2_TAIL + l;

@@ -105,7 +105,8 @@ impl Activation {
     }
 
     /// The sum of |terms| of the quantity's formula at z: the scale for an error bound. It is |quantity| itself, but for
-    /// slopes and curvatures that have a root, where a relative bound could not be met.
+    /// slopes and curvatures that have a root, where a relative bound could not be met; and the value of hardsigmoid(slope,
+    /// offset) beside its lower kink.
     pub fn terms(&self, quantity: Quantity, z: f64) -> f64 {
         jet(self, z).terms[quantity as usize]
     }
@@ -222,7 +223,10 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::HardsigmoidAffine => match Side::of(a, b, z) {
             Side::Below => Jet::line(0.0, 0.0),
             Side::Above => Jet::line(1.0, 0.0),
-            Side::Inside(value) => Jet::line(value, a),
+            // Beside the lower kink the sum cancels: half of its digits are kept there.
+            Side::Inside(value) => {
+                Jet::line(value, a).terms(Quantity::Value, value.max(((a * z).abs() + b.abs()) / 4096.0))
+            }
         },
         Kind::Elu | Kind::Celu if z > 0.0 => Jet::line(z, 1.0),
         Kind::Elu => Jet::with_alpha(a * expm1(z), a * exp(z), a * exp(z), expm1(z), exp(z)),

@@ -4,31 +4,37 @@ use std::fmt;
 
 use super::{Kind, Quantity};
 
-/// What values a parameter may take. NaN is in none.
+/// What values a parameter may take. NaN is in none, nor is a subnormal number (not 0, and below 2⁻¹²⁶ ≈ 1.18e-38 in
+/// magnitude): there are devices that read it as 0. The moderate domains are those of parameters that z is multiplied with or
+/// divided by inside an exponential or a root: beyond them, f32 would overflow or vanish on the way to a result that does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Domain {
     /// Any finite number.
     Finite,
-    /// Any finite number but 0.
-    NonZero,
-    /// Finite and > 0.
-    Positive,
     /// Finite and >= 0.
     NonNegative,
-    /// Any finite number, or +inf for never.
-    FiniteOrNever,
+    /// 0, or at least 1e-10; +inf for never.
+    NonNegativeOrNever,
+    /// 0, or from 1e-10 to 1e10 in magnitude.
+    Moderate,
+    /// From 1e-10 to 1e10 in magnitude.
+    ModerateNonZero,
+    /// From 1e-10 to 1e10.
+    ModeratePositive,
 }
 
 impl Domain {
     /// Whether the value is allowed.
     pub fn contains(self, value: f32) -> bool {
+        let moderate = |value: f32| (1e-10..=1e10).contains(&value);
         match self {
-            Domain::Finite => value.is_finite(),
-            Domain::NonZero => value.is_finite() && value != 0.0,
-            Domain::Positive => value.is_finite() && value > 0.0,
-            Domain::NonNegative => value.is_finite() && value >= 0.0,
-            Domain::FiniteOrNever => value.is_finite() || value == f32::INFINITY,
+            Domain::Finite => value.is_normal() || value == 0.0,
+            Domain::NonNegative => value >= 0.0 && Domain::Finite.contains(value),
+            Domain::NonNegativeOrNever => value == 0.0 || value >= 1e-10,
+            Domain::Moderate => value == 0.0 || moderate(value.abs()),
+            Domain::ModerateNonZero => moderate(value.abs()),
+            Domain::ModeratePositive => moderate(value),
         }
     }
 }
@@ -36,11 +42,12 @@ impl Domain {
 impl fmt::Display for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Domain::Finite => "a finite number",
-            Domain::NonZero => "a finite number that is not 0",
-            Domain::Positive => "a finite number > 0",
-            Domain::NonNegative => "a finite number >= 0",
-            Domain::FiniteOrNever => "a finite number, or inf for no threshold",
+            Domain::Finite => "a finite number, 0 or at least 1.1754944e-38 in magnitude",
+            Domain::NonNegative => "0 or a finite number >= 1.1754944e-38",
+            Domain::NonNegativeOrNever => "0, a number >= 1e-10, or inf for no threshold",
+            Domain::Moderate => "0 or a number from 1e-10 to 1e10 in magnitude",
+            Domain::ModerateNonZero => "a number from 1e-10 to 1e10 in magnitude",
+            Domain::ModeratePositive => "a number from 1e-10 to 1e10",
         })
     }
 }

@@ -148,7 +148,7 @@ fn text_and_back() {
     for act in samples() {
         assert_eq!(act.to_string().parse::<Activation>().unwrap(), act, "{act}");
     }
-    let odd = [0.1f32, 1e-45, 3.4e38, 1.0 / 3.0, 123456.79, -0.0, 1e-7];
+    let odd = [0.1f32, 1.18e-38, 3.4e38, 1.0 / 3.0, 123456.79, -0.0, 1e-7];
     for value in odd {
         let act = Activation::leaky_relu(value).unwrap();
         let back: Activation = act.to_string().parse().unwrap();
@@ -192,7 +192,12 @@ fn bad_texts_say_what_would_do() {
         "leaky_relu(0.1,)",
         "relu(1)",
         "celu(0)",
+        "celu(1e-45)",
+        "leaky_relu(1e-40)",
+        "hardtanh(-1e-40,1)",
         "softplus(0)",
+        "softplus(1e-40)",
+        "softplus(1,-1)",
         "softplus(-1)",
         "softplus(1,nan)",
         "squareplus(-1)",
@@ -212,7 +217,7 @@ fn bad_texts_say_what_would_do() {
     for text in ["", "foo", "relu(", "relu)", "relu(1))", "(1)", "leaky_relu(0.1)x"] {
         assert!(matches!(error(text), Error::UnknownActivation { .. }), "{text}: {}", error(text));
     }
-    assert_eq!(error("celu(0)").to_string(), "celu: alpha: expected a finite number that is not 0, got 0");
+    assert_eq!(error("celu(0)").to_string(), "celu: alpha: expected a number from 1e-10 to 1e10 in magnitude, got 0");
     assert!(error("gleu").to_string().contains("expected gelu? or one of identity, relu,"), "{}", error("gleu"));
 }
 

@@ -9,9 +9,8 @@ use proptest::prelude::*;
 
 use crate::common::{activation, defaults, for_every_row, full, inputs, on_baseline, parsed, scales, size, ulp};
 
-/// Parameters beside each row's defaults: of either sign, no powers of two, steep and flat; and at the ends of f32, where
-/// quotients vanish and products overflow on the way.
-const OTHERS: [&str; 32] = [
+/// Parameters beside each row's defaults: of either sign, no powers of two, steep and flat.
+const OTHERS: [&str; 27] = [
     "leaky_relu(0.3)",
     "leaky_relu(-0.5)",
     "clipped_relu(1.7)",
@@ -36,15 +35,14 @@ const OTHERS: [&str; 32] = [
     "hardsigmoid(-0.2,0.5)",
     "softshrink(0.3)",
     "hardshrink(0.3)",
-    "elu(3.4e38)",
     "celu(1000)",
     "celu(-0.05)",
-    "celu(1e-40)",
-    "softplus(1e-20)",
-    "softplus(3e-39)",
     "softplus(0.5,0)",
-    "swish(1e37)",
 ];
+
+/// And α that no parameter may be, but a learnable one may become.
+const BECAME: [(&str, f32); 5] =
+    [("elu", 3.4e38), ("celu", 1e-40), ("softplus", 1e-20), ("softplus", 3e-39), ("swish", 1e37)];
 
 /// Error of an f32 result in ulp of the terms; infinite for a wrong NaN or infinity.
 fn error(exact: f64, size: f64, got: f32) -> f64 {
@@ -76,7 +74,8 @@ fn accuracy_over_all_finite_inputs() {
     println!("{} inputs each; worst ulp of the terms", z.len());
     println!("| activation | act | act' | act'' | ∂act/∂α | ∂²act/∂z∂α |\n|---|---|---|---|---|---|");
     let mut failures = Vec::new();
-    for activation in defaults().chain(OTHERS.map(parsed)) {
+    let became = BECAME.map(|(text, alpha)| parsed(text).with_alpha(alpha));
+    for activation in defaults().chain(OTHERS.map(parsed)).chain(became) {
         let cells = Quantity::ALL.map(|quantity| {
             let (ulp, at) = worst(&activation, quantity, &z);
             let tolerance = activation.row().tolerance(quantity);

@@ -80,8 +80,10 @@ fn parameter(domain: Domain, magnitude: BoxedStrategy<f32>) -> BoxedStrategy<f32
     let signed = (magnitude.clone(), any::<bool>()).prop_map(|(size, negative)| if negative { -size } else { size });
     let within = move |value: &f32| domain.contains(*value);
     match domain {
-        Domain::FiniteOrNever => prop_oneof![Just(f32::INFINITY), signed].boxed(),
-        Domain::Positive | Domain::NonNegative => magnitude.prop_filter("outside", within).boxed(),
+        Domain::NonNegativeOrNever => {
+            prop_oneof![Just(f32::INFINITY), magnitude.prop_filter("outside", within)].boxed()
+        }
+        Domain::ModeratePositive | Domain::NonNegative => magnitude.prop_filter("outside", within).boxed(),
         _ => signed.prop_filter("outside", within).boxed(),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use elbow::{Checks, Gpu, Options};
-use elbow_verify::Spec;
+use elbow_verify::{Judge, Spec};
 pub use elbow_verify::{Numbers, ulp_of};
 
 /// `ELBOW_TEST_CHECKS=checked`: kernels with all of wgpu's checks.
@@ -34,6 +34,11 @@ pub fn gpu() -> &'static Gpu {
         println!("{gpu}");
         gpu
     })
+}
+
+/// What is right on it.
+pub fn judge() -> Judge {
+    Judge::of(gpu()).expect("a measurement")
 }
 
 /// Every case is right; else the first failures.

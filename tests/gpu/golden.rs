@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use elbow::{Gpu, Saved, activation::Quantity, affine, plan::Pin};
 use elbow_verify::points::{self, Kernels, Points};
 
-use crate::common::gpu;
+use crate::common::{gpu, judge};
 
 /// The SPEC of a golden file; `None` for the three building blocks that are no activations.
 pub fn spec_of(stem: &str) -> Option<String> {
@@ -50,7 +50,7 @@ fn files() -> Vec<Points> {
 }
 
 fn check(points: &Points, quantity: Quantity, got: &[f32], limit: f64, failures: &mut Vec<String>) {
-    let worst = points.worst(quantity, got);
+    let worst = points.worst(judge(), quantity, got);
     if worst.ulp > limit {
         failures.push(format!("{}: {worst:?}, allowed {limit}", points.activation));
     }

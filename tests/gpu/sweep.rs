@@ -1,10 +1,13 @@
 //! Accuracy over all finite f32: every activation and derivative against the f64 mathematics, in ulp of the terms.
 //! The table: `cargo test --test gpu -- sweep --nocapture`. All 2³² patterns: `elbow sweep --stride 1`.
 
-use elbow::{Activation, activation::Quantity};
+use elbow::{
+    Activation,
+    activation::{Quantity, rows},
+};
 use elbow_verify::points::{self, Kernels, Points};
 
-use crate::common::{full, gpu};
+use crate::common::{Numbers, full, gpu, judge};
 
 /// Parameters that are no powers of two, of either sign, beside each row's default.
 const OTHERS: [&str; 15] = [
@@ -40,18 +43,56 @@ fn sweep_of_all_finite_inputs() {
     println!("| activation | act | act' | act'' | ∂act/∂α | ∂²act/∂z∂α |\n|---|---|---|---|---|---|");
     let mut failures = Vec::new();
     for activation in activations {
-        let judge = Points::new(activation, x.clone());
+        let points = Points::new(activation, x.clone());
         let mut worst = [0.0f64; 5];
         for (quantity, got) in points::on_device(gpu(), activation, &x, Kernels::All).unwrap() {
-            let found = judge.worst(quantity, &got);
+            let found = points.worst(judge(), quantity, &got);
             if found.ulp > activation.row().tolerance(quantity) {
                 failures.push(format!("{activation}: {found:?}"));
             }
             worst[quantity as usize] = worst[quantity as usize].max(found.ulp);
         }
-        let has = |q: Quantity| judge.quantities().contains(&q);
+        let has = |q: Quantity| points.quantities().contains(&q);
         let cells = Quantity::ALL.map(|q| if has(q) { format!("{:.2}", worst[q as usize]) } else { String::new() });
         println!("| `{activation}` | {} |", cells.join(" | "));
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// Parameters anywhere in their domains, and z on the scale of each, near the kinks, among the subnormals and anywhere else.
+#[test]
+fn any_parameters() {
+    let mut numbers = Numbers::new(11);
+    // Over the exponents of f32 and a little beyond, a fourth of them near 1.
+    let anywhere = |numbers: &mut Numbers| {
+        let exponent =
+            if numbers.below(4) == 0 { numbers.below(8) as i32 - 4 } else { numbers.below(290) as i32 - 155 };
+        let size = (1.0 + numbers.below(1 << 23) as f64 / f64::from(1 << 23)) * 2f64.powi(exponent);
+        (if numbers.below(2) == 0 { size } else { -size }) as f32
+    };
+    let (draws, inputs) = if full() { (400, 4_000) } else { (16, 1_000) };
+    let mut failures = Vec::new();
+    for row in rows().iter().filter(|row| !row.parameters.is_empty()) {
+        let mut found = 0;
+        while found < draws {
+            let parameters: Vec<f32> = row.parameters.iter().map(|_| anywhere(&mut numbers)).collect();
+            let Ok(activation) = Activation::new(row.kind, &parameters) else { continue };
+            found += 1;
+            let mut x = points::probes(&activation);
+            for _ in 0..inputs {
+                let u = (numbers.below(1 << 20) as f32 / (1 << 20) as f32 * 36.0 - 26.0).exp2();
+                let scale = parameters[numbers.below(parameters.len())];
+                let z = [u * scale, u / scale, anywhere(&mut numbers)][numbers.below(3)];
+                x.extend([z, -z]);
+            }
+            let points = Points::new(activation, x);
+            for (quantity, got) in points::on_device(gpu(), activation, &points.x, Kernels::All).unwrap() {
+                let worst = points.worst(judge(), quantity, &got);
+                if worst.ulp > row.tolerance(quantity) {
+                    failures.push(format!("{activation} {worst:?}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of them: {failures:#?}", failures.len());
 }

@@ -3,14 +3,15 @@
 //! A [`Spec`] is one fused layer, forward and backward, as plain data; it prints as text that replays it. [`run`] puts many
 //! of them into one submission, with canaries around every operand and NaN in every output before the run, and compares
 //! with the f64 reference: integers to the last bit, real numbers within the bound of `docs/numerics.md`. [`points`] does the
-//! same for the activations alone, [`sweep`] for ranges of bit patterns, [`suite`] is the list that `elbow verify` works
-//! through.
+//! same for the activations alone, [`sweep`] for ranges of bit patterns, [`Judge`] knows what is right where numbers become
+//! subnormal, [`suite`] is the list that `elbow verify` works through.
 
 #![forbid(unsafe_code)]
 
 mod batch;
 mod bound;
 mod case;
+mod judge;
 mod numbers;
 pub mod points;
 mod run;
@@ -22,8 +23,9 @@ pub mod sweep;
 mod text;
 mod ulp;
 
+pub use judge::Judge;
 pub use numbers::Numbers;
 pub use run::{Failure, Outcome, Worst, run};
 pub use shrink::smallest;
 pub use spec::{Data, EXACT, Spec, any_exact, any_real};
-pub use ulp::{ulp_of, ulps};
+pub use ulp::ulp_of;

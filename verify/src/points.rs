@@ -7,7 +7,7 @@ use elbow::{
 };
 use rayon::prelude::*;
 
-use crate::ulp::ulps;
+use crate::judge::Judge;
 
 /// Which kernels compute the points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +61,12 @@ impl Points {
     }
 
     /// The largest error of what the device says, in ulp of the terms.
-    pub fn worst(&self, quantity: Quantity, got: &[f32]) -> WorstPoint {
+    pub fn worst(&self, judge: Judge, quantity: Quantity, got: &[f32]) -> WorstPoint {
         let (expected, terms) = (&self.expected[quantity as usize], &self.terms[quantity as usize]);
         let none = WorstPoint { quantity, ulp: -1.0, x: f32::NAN, got: f32::NAN, expected: f64::NAN };
         let points = self.x.iter().zip(got).zip(expected.iter().zip(terms));
         points.fold(none, |worst, ((&x, &got), (&expected, &terms))| {
-            let ulp = ulps(got, expected, terms);
+            let ulp = judge.ulps_from(&self.activation, quantity, x, (expected, terms), got);
             if ulp > worst.ulp { WorstPoint { quantity, ulp, x, got, expected } } else { worst }
         })
     }

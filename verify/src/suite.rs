@@ -10,6 +10,7 @@ use elbow::{
 
 use crate::{
     Numbers,
+    judge::Judge,
     points::{self, Kernels, Points, WorstPoint},
     run::{Failure, Outcome, Worst, run},
     shrink::smallest,
@@ -286,12 +287,13 @@ fn activations(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) ->
 /// Every quantity of an activation at its probes. `worst` is the largest share of a tolerance so far.
 fn check_points(gpu: &Gpu, activation: Activation, kernels: Kernels, report: &mut Report, worst: &mut Option<f64>) {
     let points = Points::new(activation, points::probes(&activation));
-    let got = match points::on_device(gpu, activation, &points.x, kernels) {
+    let got = Judge::of(gpu).and_then(|judge| Ok((judge, points::on_device(gpu, activation, &points.x, kernels)?)));
+    let (judge, got) = match got {
         Ok(got) => got,
         Err(error) => return report.check("activation", &activation, Err(error.to_string())),
     };
     for (quantity, got) in got {
-        let WorstPoint { ulp, x, got, expected, .. } = points.worst(quantity, &got);
+        let WorstPoint { ulp, x, got, expected, .. } = points.worst(judge, quantity, &got);
         let allowed = activation.row().tolerance(quantity);
         let name = quantity.wgsl_name();
         let said = format!("{ulp:.2} ulp of {allowed}, {name} of {activation} at {x:e}");

@@ -4,7 +4,7 @@
 use elbow::{Activation, Error, Gpu, Tensor, activation::Quantity, affine::Gradient, elementwise::Forward};
 use rayon::prelude::*;
 
-use crate::{points::WorstPoint, ulp::ulps};
+use crate::{judge::Judge, points::WorstPoint};
 
 /// Upper ends of the classes of the histogram, in ulp; the last class is open.
 pub const CLASSES: [f64; 6] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0];
@@ -56,6 +56,7 @@ pub fn sweep(
     stride: u32,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Swept>, Error> {
+    let judge = Judge::of(gpu)?;
     let stride = u64::from(stride.max(1));
     let total = (1u64 << 32).div_ceil(stride);
     let device = Device::new(gpu, activation, CHUNK.min(total as usize))?;
@@ -67,7 +68,7 @@ pub fn sweep(
         let pattern = |i: u64| ((done + i.min(count - 1)) * stride) as u32;
         let x: Vec<f32> = (0..device.x.elements() as u64).map(|i| f32::from_bits(pattern(i))).collect();
         let got = device.run(&x)?;
-        let judged = judge(&activation, device.quantities(), &x[..count as usize], &got);
+        let judged = judged(judge, &activation, device.quantities(), &x[..count as usize], &got);
         found = found.into_iter().zip(judged).map(|(a, b)| a.and(b)).collect();
         done += count;
         progress(count);
@@ -75,7 +76,7 @@ pub fn sweep(
     Ok(found)
 }
 
-fn judge(activation: &Activation, quantities: &[Quantity], x: &[f32], got: &[Vec<f32>]) -> Vec<Swept> {
+fn judged(judge: Judge, activation: &Activation, quantities: &[Quantity], x: &[f32], got: &[Vec<f32>]) -> Vec<Swept> {
     let tolerance = |q: Quantity| activation.row().tolerance(q);
     let none = || -> Vec<Swept> { quantities.iter().map(|&q| Swept::new(q)).collect() };
     (0..x.len())
@@ -86,7 +87,7 @@ fn judge(activation: &Activation, quantities: &[Quantity], x: &[f32], got: &[Vec
             for (swept, got) in found.iter_mut().zip(got) {
                 let quantity = swept.worst.quantity;
                 let (got, expected) = (got[i], values[quantity as usize]);
-                let ulp = ulps(got, expected, terms[quantity as usize]);
+                let ulp = judge.ulps_from(activation, quantity, x[i], (expected, terms[quantity as usize]), got);
                 swept.add(WorstPoint { quantity, ulp, x: x[i], got, expected }, tolerance(quantity));
             }
             found

@@ -7,8 +7,14 @@ fn info_names_the_adapter_and_the_limits() {
     let output = Folder::new("info").elbow(&["info"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "no adapter? {}", String::from_utf8_lossy(&output.stderr));
-    for part in ["adapters that run compute shaders", "backend", "elbow would use: ", "limits that matter", "features"]
-    {
+    for part in [
+        "adapters that run compute shaders",
+        "backend",
+        "elbow would use: ",
+        "subnormal numbers (below 1.2e-38): ",
+        "limits that matter",
+        "features",
+    ] {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
     assert_eq!(text.contains("type SOFTWARE"), text.contains("SOFTWARE adapter"), "said in one place only:\n{text}");

@@ -3,7 +3,7 @@
 use elbow::{Activation, Gpu, Saved, Tensor, activation::Quantity, affine::Forward, elementwise};
 
 use super::{PIN, good};
-use crate::common::{gpu, ulp_of};
+use crate::common::{gpu, judge};
 
 /// Two slopes, two kinks, two exponentials, one cubic in a tanh.
 const ACTIVATIONS: [&str; 5] = ["relu", "relu6", "elu", "softplus", "gelu_tanh"];
@@ -43,18 +43,10 @@ fn layer(gpu: &Gpu, activation: Activation, [x, w]: [&Tensor; 2], b: Option<&Ten
     [&y, &dx, &dw].map(|t| gpu.download(t).unwrap())
 }
 
-/// The value to the tolerance of the activation's row; NaN for NaN, the same infinity for an infinity. What is smaller than
-/// the smallest normal number may be flushed to zero: WGSL lets a device do so.
+/// The value to the tolerance of the activation's row.
 fn check(activation: Activation, quantity: Quantity, z: f32, got: f32, failures: &mut Vec<String>) {
-    let expected = activation.evaluate(quantity, f64::from(z));
-    let terms = activation.terms(quantity, f64::from(z)).max(expected.abs());
-    let tolerance = activation.row().tolerance(quantity).max(1.0) * ulp_of(terms);
-    let right = match expected as f32 {
-        e if e.is_nan() => got.is_nan(),
-        e if e.is_infinite() => got == e,
-        _ => (f64::from(got) - expected).abs() <= tolerance.max(f64::from(f32::MIN_POSITIVE)),
-    };
-    if !right {
+    if judge().ulps(&activation, quantity, z, got) > activation.row().tolerance(quantity) {
+        let expected = activation.evaluate(quantity, f64::from(z));
         failures.push(format!("{activation}: {quantity:?}({z:e}) = {got:e}, expected {expected:e}"));
     }
 }
