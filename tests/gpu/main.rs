@@ -20,6 +20,7 @@ mod large;
 mod narrow;
 mod prepared;
 mod real;
+mod softmax;
 mod stated_once;
 mod sweep;
 mod tune;
