@@ -51,7 +51,7 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
     };
     let wide = aligned && classes.is_multiple_of(4);
     let (elem, width) = if wide { (Elem::Four, 4) } else { (Elem::Scalar, 1) };
-    let (lanes, span) = row_lanes(caps, classes / width);
+    let (lanes, span) = row_lanes(caps, rows, classes / width);
     let mut k = Builder::storing(KernelFile::SoftmaxCrossEntropy, storage, caps);
     k.flag("LANES", lanes).flag("SPAN", span).on("SHARED_ROWS", span > 1).on("WIDE", wide);
     let row = Along::Rows(classes);
@@ -76,11 +76,13 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
     Ok(plan)
 }
 
-/// Lanes of a workgroup, and how many of them share a row of so many loads: about four each, as far as they go; on a software
-/// adapter, where a lane's load costs the same whatever its neighbours load, only where a row is long.
-fn row_lanes(caps: &Caps, loads: u64) -> (u32, u32) {
+/// Lanes of a workgroup, and how many of them share a row of so many loads: about four each. On a software adapter, where
+/// a lane's load costs the same whatever its neighbours load and a barrier is dear, as few as have work enough for the
+/// machine.
+fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
     let (lanes, each) = match caps.class {
-        DeviceClass::Software if loads <= 65_536 => (64, 64),
+        DeviceClass::Software if loads <= 1024 && rows >= 1024 => (64, 1024),
+        DeviceClass::Software if loads <= 65_536 => (8, 1024),
         _ => (256, 4),
     };
     let span = loads.div_ceil(each).next_power_of_two().min(u64::from(lanes)) as u32;
