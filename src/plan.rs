@@ -21,6 +21,7 @@ pub use elementwise::{
 };
 pub use pieces::{Along, Cut};
 pub use tile::{Stage, TILES, Tile};
+pub(crate) use reduce::longest_loop;
 pub(crate) use training::LOSS_SCALE;
 pub use training::{LossScaleRequest, SgdRequest, SoftmaxRequest, loss_scale, sgd, softmax_cross_entropy};
 

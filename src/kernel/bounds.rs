@@ -33,11 +33,10 @@ impl Kernel {
                 along + self.store_tile()
             }
             KernelFile::ProductStaged => {
-                let (lanes, bk) = (flag("LANES"), flag("BK"));
-                let fill = |across: u64| (bk * across / 4).div_ceil(lanes);
-                let (a, b) = (fill(flag("BM")), fill(flag("BN")));
-                let tail = if red.is_multiple_of(4) { 0 } else { 3 * (a * flag("A_RED") + b * flag("B_RED")) };
-                steps.div_ceil(bk) * (1 + a + b + bk.div_ceil(flag("UNROLL"))) + tail + self.store_tile()
+                // Looped, a block is filled in four turns and multiplied in one for each of its steps; unrolled, only what is
+                // left at the end of the reduction is filled in turns.
+                let (turns, tail) = if flag("LOOPED") == 1 { (4 + flag("BK"), 0) } else { (0, 4) };
+                steps.div_ceil(flag("BK")) * (1 + turns) + tail + self.store_tile()
             }
             KernelFile::ProductAcross => {
                 let span = flag("SPAN");

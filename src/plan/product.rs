@@ -5,7 +5,7 @@ use super::{
     tile,
 };
 use crate::{
-    dtype::{Dtype, Storage},
+    dtype::{Float, Storage},
     error::{Error, Result},
     kernel::{Elem, GRID_X, KernelFile, MOST_TRIPS, Params},
     request::{AffineRequest, Below, Operand, Saved, Want},
@@ -65,7 +65,7 @@ impl Epilogue<'_> {
             Epilogue::Store { operand, .. } => (*operand, "c"),
             Epilogue::Chain { .. } => (Operand::Dx, "c"),
         };
-        (self.storage().of(operand) == Dtype::F32).then_some((operand, role))
+        (self.storage().of(operand) == Float::F32).then_some((operand, role))
     }
 
     /// The slots, flags and parameters of the epilogue, in the product itself or in a later stage: over `parts` rows of

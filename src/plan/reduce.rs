@@ -4,7 +4,7 @@
 use super::{Along, Builder, Caps, Cut, DeviceClass, Dispatch, Plan, pieces::ELEMENT, product::workgroups};
 use crate::{
     error::Result,
-    kernel::{Elem, KernelFile},
+    kernel::{Elem, KernelFile, MOST_TRIPS},
     request::{AffineRequest, AlphaSource, Operand, Saved, Want},
 };
 
@@ -196,6 +196,20 @@ pub(super) fn free(plan: &Plan) -> u64 {
 
 const fn column_lanes(cols: u64) -> (u32, u32) {
     if cols == 1 { (1, 64) } else { (16, 4) }
+}
+
+/// One invocation that adds [`MOST_TRIPS`] numbers (operand x) to one (operand y): the longest loop that any plan has, for a
+/// driver's self-test.
+pub(crate) fn longest_loop() -> Plan {
+    let mut k = Builder::new(KernelFile::ColumnSum);
+    k.flag("LX", 1).flag("LY", 1);
+    k.read("partials", Elem::Scalar, Operand::X, MOST_TRIPS);
+    k.write("out", Elem::Scalar, Operand::Y, 1);
+    k.params.rows = MOST_TRIPS as u32;
+    k.params.cols = 1;
+    k.params.chunk = MOST_TRIPS as u32;
+    k.params.tiles = 1;
+    Plan { dispatches: vec![k.build()], ..Plan::default() }
 }
 
 /// out[part, c] (+)= the sum over a block of `chunk` rows of partials[first + row·cols + c].

@@ -17,6 +17,7 @@ mod fuzz;
 mod golden;
 mod host;
 mod large;
+mod limits;
 mod narrow;
 mod prepared;
 mod real;
