@@ -1,7 +1,11 @@
 //! The kernels: one row each, and a variant of a row as plain data (flags and slots) that the plan fills in and the shader
 //! assembler turns into text.
 
+mod bounds;
+
 use std::fmt;
+
+pub use bounds::{GRID_X, MOST_TRIPS};
 
 use crate::{activation::Kind, dtype::Float, shader::Flags};
 
@@ -21,7 +25,7 @@ pub enum KernelFile {
     SplitSum,
     /// dz = dy ⊙ act'(z), with the column sums for db and dα on the way; alone, the elementwise backward.
     LocalGradient,
-    /// Second stage of a column reduction.
+    /// A later stage of a column reduction.
     ColumnSum,
     /// y = act(x), or dx = dy ⊙ act'(x) where nothing is reduced.
     Elementwise,
@@ -29,6 +33,8 @@ pub enum KernelFile {
     DoubleBackward,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
+    /// How many labels are not the one to be ignored, block by block.
+    CountLabels,
     /// Stochastic gradient descent with momentum.
     Sgd,
     /// Whether a gradient is infinite or NaN, block by block.
@@ -52,6 +58,7 @@ impl KernelFile {
         KernelFile::Elementwise,
         KernelFile::DoubleBackward,
         KernelFile::SoftmaxCrossEntropy,
+        KernelFile::CountLabels,
         KernelFile::Sgd,
         KernelFile::NonFinite,
         KernelFile::LossScale,
@@ -85,6 +92,7 @@ impl KernelFile {
             KernelFile::Elementwise => row!("elementwise"),
             KernelFile::DoubleBackward => row!("double_backward"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
+            KernelFile::CountLabels => row!("count_labels"),
             KernelFile::Sgd => row!("sgd"),
             KernelFile::NonFinite => row!("non_finite"),
             KernelFile::LossScale => row!("loss_scale"),
@@ -199,8 +207,10 @@ pub struct Params {
     pub first: u32,
     /// How many layers the dispatch is for: each has `tiles - first` tiles.
     pub entries: u32,
-    /// Nothing: WGSL aligns what follows to 16 bytes.
-    pub padding: [u32; 2],
+    /// 0, which no compiler knows.
+    pub zero: u32,
+    /// The label whose rows are left out.
+    pub ignored: u32,
     /// What is added to an index of each slot to find its place in the binding: hosts may bind at any offset. Modulo 2³²:
     /// where the binding is a window that starts behind element 0, this is that window's start taken away.
     pub at: [u32; 8],

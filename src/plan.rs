@@ -24,8 +24,9 @@ pub use pieces::{Along, Cut};
 pub use subnormals::subnormals;
 pub(crate) use subnormals::{ANSWERS, NUMBERS};
 pub use tile::{Stage, TILES, Tile};
+pub(crate) use reduce::longest_loop;
 pub(crate) use training::LOSS_SCALE;
-pub use training::{LossScaleRequest, SgdRequest, loss_scale, sgd, softmax_cross_entropy};
+pub use training::{LossScaleRequest, SgdRequest, SoftmaxRequest, loss_scale, sgd, softmax_cross_entropy};
 
 use crate::{
     activation::Activation,
@@ -106,7 +107,7 @@ pub struct Pin {
     pub road: Road,
     /// The tile of every product, by its place in [`TILES`].
     pub tile: Option<usize>,
-    /// Splits of every product's reduction.
+    /// Splits of every product's reduction: more, where the loops of one invocation would become too long.
     pub splits: Option<u32>,
 }
 
@@ -142,6 +143,19 @@ pub struct Dispatch {
     pub uses: Vec<Use>,
     /// What one of its tiles covers.
     pub cut: Cut,
+}
+
+impl Dispatch {
+    /// The most loop iterations that one of its invocations may run, all its loops added up: never more than
+    /// [`kernel::MOST_TRIPS`](crate::kernel::MOST_TRIPS).
+    pub fn trips(&self) -> u64 {
+        self.kernel.trips(&self.params)
+    }
+
+    /// The largest number that an index in it takes: below 2³².
+    pub fn reach(&self) -> u64 {
+        self.kernel.reach(&self.params)
+    }
 }
 
 /// A list of dispatches, and the scratch they share.
@@ -185,6 +199,7 @@ impl fmt::Display for Plan {
             if d.params.red > 0 {
                 write!(f, " red {} in chunks of {}", d.params.red, d.params.chunk)?;
             }
+            write!(f, ", loops of at most {}", d.trips())?;
             f.write_str(" (")?;
             for (slot, u) in d.kernel.slots.iter().zip(&d.uses) {
                 write!(f, " {}={}", slot.role, u.operand)?;

@@ -5,8 +5,9 @@ use crate::{
     request::Operand,
 };
 
-/// The largest number of elements one operand may have: shaders index with u32.
-pub const MAX_ELEMENTS: u64 = u32::MAX as u64;
+/// The largest number of elements one operand may have: shaders index with u32, and the last step of a loop or the edge of
+/// a tile may reach past the end.
+pub const MAX_ELEMENTS: u64 = (1 << 32) - (1 << 16);
 
 /// Number of elements of a shape, or an error that names the operand.
 pub fn elements(operand: Operand, shape: &[usize]) -> Result<u64> {

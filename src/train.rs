@@ -8,7 +8,7 @@ use crate::{
         record::{Operands, View},
     },
     operands::recorded,
-    plan::{self, LOSS_SCALE, LossScaleRequest, Plan, SgdRequest},
+    plan::{self, LOSS_SCALE, LossScaleRequest, Plan, SgdRequest, SoftmaxRequest},
     request::Operand,
     shape,
 };
@@ -17,7 +17,12 @@ use crate::{
 /// loss\[m\] = log Σ_c exp(logits\[m, c\]) − logits\[m, labels\[m\]\], and dlogits = (softmax(logits) − onehot(labels)) / M, the
 /// gradient of the mean loss.
 ///
-/// A label that is no class gives a loss of NaN.
+/// A label that is no class gives NaN, as loss and in the whole row of the gradient, so that a [`LossScale`] notices. So do
+/// a logit that is NaN or +∞, and a row of nothing but −∞; −∞ elsewhere is a class without a share (PyTorch's answers).
+///
+/// Loss and gradient come from the same sums, and each of them is within 16 ulp of the right one, whatever the number of classes
+/// and their order; what is stored as f16 or bf16 is then rounded once. Each logit is read twice. Up to 4 million
+/// classes; where a row has more, [`Error::LimitExceeded`].
 #[derive(Debug, Clone, Copy)]
 pub struct SoftmaxCrossEntropy<'a> {
     /// `[.., classes]`, M rows.
@@ -30,10 +35,14 @@ pub struct SoftmaxCrossEntropy<'a> {
     pub dlogits: View<'a>,
     /// State of a [`LossScale`].
     pub loss_scale: Option<View<'a>>,
+    /// The label of rows that are left out, a class or not: their loss and their gradient are 0 whatever their logits are, and
+    /// the mean is over the other rows, M being their number. (Counted on the device. Where there is no other row every gradient is 0; the mean of
+    /// the losses is 0 / 0, as in PyTorch.) PyTorch's -100 as a word is `-100i32 as u32`.
+    pub ignore_index: Option<u32>,
 }
 
 impl<'a> SoftmaxCrossEntropy<'a> {
-    /// Of the loss as it is.
+    /// Of the loss as it is, no label left out.
     pub fn new(
         logits: impl Into<View<'a>>,
         labels: impl Into<View<'a>>,
@@ -41,7 +50,7 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         dlogits: impl Into<View<'a>>,
     ) -> Self {
         let (logits, labels, loss, dlogits) = (logits.into(), labels.into(), loss.into(), dlogits.into());
-        SoftmaxCrossEntropy { logits, labels, loss, dlogits, loss_scale: None }
+        SoftmaxCrossEntropy { logits, labels, loss, dlogits, loss_scale: None, ignore_index: None }
     }
 
     fn operands(&self) -> Operands<'a> {
@@ -55,6 +64,7 @@ impl<'a> SoftmaxCrossEntropy<'a> {
     /// What will run. Errors name the logits x, the labels saved, the loss y and the gradient dx.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
         let (m, classes) = shape::rows_and_columns(Operand::X, self.logits.shape)?;
+        let operands = self.operands();
         expect(Operand::Saved, self.labels, &[m], "labels")?;
         expect(Operand::Y, self.loss, &[m], "losses")?;
         if shape::rows_and_columns(Operand::Dx, self.dlogits.shape)? != (m, classes) {
@@ -62,7 +72,14 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         }
         in_f32(Operand::Y, self.loss)?;
         expect_state(self.loss_scale)?;
-        plan::softmax_cross_entropy(m, classes, self.loss_scale.is_some(), self.operands().storage(), &gpu.caps())
+        let request = SoftmaxRequest {
+            rows: m,
+            classes,
+            ignore_index: self.ignore_index,
+            scaled: self.loss_scale.is_some(),
+            storage: operands.storage(),
+        };
+        plan::softmax_cross_entropy(&request, operands.aligned(), &gpu.caps())
     }
 }
 

@@ -52,23 +52,6 @@ fn host_layers(gpu: &Gpu, mlp: &Mlp, sizes: &[usize], rows: usize, alpha: AlphaS
     (0..mlp.layers()).map(layer).collect()
 }
 
-/// Loss of each row and the gradient of the mean loss, in f64.
-fn cross_entropy(logits: &[f64], labels: &[u32], classes: usize) -> (Vec<f64>, Vec<f64>) {
-    let rows = labels.len();
-    let mut losses = Vec::with_capacity(rows);
-    let mut gradient = Vec::with_capacity(rows * classes);
-    for (row, &label) in logits.chunks(classes).zip(labels) {
-        let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = row.iter().map(|z| (z - top).exp()).sum();
-        losses.push(sum.ln() - (row[label as usize] - top));
-        gradient.extend(row.iter().enumerate().map(|(c, z)| {
-            let hit = f64::from(u8::from(c == label as usize));
-            ((z - top).exp() / sum - hit) / rows as f64
-        }));
-    }
-    (losses, gradient)
-}
-
 /// Gradients of one layer.
 struct HostGradients {
     dw: Vec<f64>,
@@ -97,9 +80,8 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
         zs.push(to_f32(&out.z));
     }
     let top = layers.len() - 1;
-    let logits: Vec<f64> = zs[top].iter().map(|&z| f64::from(z)).collect();
-    let (losses, dlogits) = cross_entropy(&logits, labels, layers[top].request.n);
-    let mut dz = to_f32(&dlogits);
+    let loss = reference::softmax_cross_entropy(&zs[top], labels, layers[top].request.n, None).unwrap();
+    let mut dz = to_f32(&loss.dlogits);
     let mut gradients = Vec::new();
     let mut dalpha = Vec::new();
     for index in (0..layers.len()).rev() {
@@ -134,7 +116,7 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
         dalpha = out.dalpha_below.value;
     }
     gradients.reverse();
-    (losses, gradients)
+    (loss.loss, gradients)
 }
 
 /// Largest error beside the largest value: each element of a gradient is a sum whose terms may cancel.

@@ -180,7 +180,11 @@ fn every_kernel() -> Vec<Kernel> {
     let mut training = Vec::new();
     for (scaled, dtype) in [(false, Float::F32), (true, Float::F16), (true, Float::Bf16)] {
         let storage = Storage::all(dtype);
-        training.push(plan::softmax_cross_entropy(4, 3, scaled, storage, &caps()));
+        for classes in [3, 4, 33, 128] {
+            let ignore_index = (classes > 4).then_some(7);
+            let request = plan::SoftmaxRequest { rows: 4, classes, ignore_index, scaled, storage };
+            training.push(plan::softmax_cross_entropy(&request, true, &caps()));
+        }
         for elements in [4, 5] {
             let request = plan::SgdRequest { elements, rate: 0.1, momentum: 0.9, scaled, copy: scaled, storage };
             let storage = Storage::default().with(Operand::Copy, dtype);
@@ -336,7 +340,7 @@ fn variable_of(module: &naga::Module, function: &Function, mut pointer: Handle<E
     }
 }
 
-const PARAMS: [(&str, usize); 15] = [
+const PARAMS: [(&str, usize); 17] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("red", std::mem::offset_of!(Params, red)),
@@ -350,6 +354,8 @@ const PARAMS: [(&str, usize); 15] = [
     ("p", std::mem::offset_of!(Params, p)),
     ("first", std::mem::offset_of!(Params, first)),
     ("entries", std::mem::offset_of!(Params, entries)),
+    ("zero", std::mem::offset_of!(Params, zero)),
+    ("ignored", std::mem::offset_of!(Params, ignored)),
     ("at", std::mem::offset_of!(Params, at)),
     ("step", std::mem::offset_of!(Params, step)),
 ];

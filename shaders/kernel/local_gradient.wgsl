@@ -14,12 +14,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     }
     let part = tile / P.tiles_cols;
     let n = (tile % P.tiles_cols * LX + lid.x) * WIDTH;
-    let end = min((part + 1u) * P.chunk, P.rows);
+    let first = part * P.chunk;
+    let end = first + min(P.chunk, P.rows - first);
 #if SUMS
     var sums = Running();
 #end
     if (n < P.cols) {
-        for (var m = part * P.chunk + lid.y; m < end; m += LY) {
+        for (var m = first + lid.y; m < end; m += LY) {
             let i = m * P.cols + n;
             let dy = dy_item(i);
 #if NEED_DZ

@@ -13,9 +13,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         atomicStore(&found, 0u);
     }
     workgroupBarrier();
-    let end = min((tile + 1u) * P.chunk, P.rows);
+    let first = tile * P.chunk;
+    let end = first + min(P.chunk, P.rows - first);
     var bad = 0u;
-    for (var i = tile * P.chunk + lane; i < end; i += LANES) {
+    for (var i = first + lane; i < end; i += LANES) {
         bad |= u32((bitcast<u32>(gradient_at(i)) & 0x7f800000u) == 0x7f800000u);
     }
     if (bad != 0u) {

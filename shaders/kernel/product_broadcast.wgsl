@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #end
     let first = at.split * P.chunk;
-    let end = min(first + P.chunk, P.red);
+    let end = first + min(P.chunk, P.red - first);
     var r = first;
 #if A_RED
     for (; r + 4u <= end; r += 4u) {

@@ -127,7 +127,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
 #end
     let first = at.split * P.chunk;
-    let end = min(first + P.chunk, P.red);
+    let end = first + min(P.chunk, P.red - first);
     for (var r = first; r < end; r += BK) {
         if (lane < A_BLOCKS) {
             fill_a(lane, at.row, r, end);

@@ -5,7 +5,11 @@
 #use real
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let i = (workgroup_number(wid) * LANES + lane) * WIDTH;
+    let tile = workgroup_number(wid);
+    if (tile >= P.tiles) {
+        return;
+    }
+    let i = (tile * LANES + lane) * WIDTH;
     if (i >= P.rows) {
         return;
     }

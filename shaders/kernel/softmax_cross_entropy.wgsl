@@ -1,34 +1,182 @@
 // loss[m] = log Σ_c exp(z[m,c]) − z[m,label[m]]    dz[m,c] = (softmax(z[m])[c] − [c = label[m]]) / rows
-// With SCALED dz is that of the loss times its scale. One row a lane: a classifier has few classes. A label that is no class gives NaN, not a read out of bounds.
+// With SCALED dz is that of the loss times its scale; with IGNORE a row whose label is P.ignored has loss and dz 0, and the
+// mean is over the others. SPAN neighbouring lanes share a row, LANES / SPAN rows a workgroup; each logit is read twice.
+//
+// rest = Σ exp(z[c] − top) over all classes but the label's. The label's logit is the first top, and another takes its
+// place only where it is far above: a sum is scaled down by e^-16 at least, so that what was rounded before counts no more.
+// Loss and gradient come from rest without cancellation: a row with the label on top has the loss log(1 + rest), and
+// −rest / (1 + rest) at the label.
 #use tile
+#use real
+#use log1p
+// As much above the top a logit may be before it takes its place, and as much below that it counts as nothing.
+const RAISE = 16.0;
+const FAR = -160.0;
+
+struct Part {
+    top: f32,
+    sum: f32,
+    // What rounding has taken from sum.
+    lost: f32,
+}
+
+#if SHARED_ROWS
+var<workgroup> tops: array<f32, LANES>;
+var<workgroup> sums: array<f32, LANES>;
+#end
+
+// x, of which no compiler knows how it came about: it can't simplify what rounding errors are computed from.
+fn opaque(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) ^ P.zero);
+}
+
+fn nan() -> f32 {
+    return bitcast<f32>(0x7fc00000u ^ P.zero);
+}
+
+// NaN or +inf: no row with one of them has a loss.
+fn spoils(z: f32) -> bool {
+    let bits = bitcast<u32>(z);
+    return (bits & 0x7fffffffu) >= 0x7f800000u && bits != 0xff800000u;
+}
+
+// exp(z − top), of the exact difference: what the subtraction rounds away goes into the exponential.
+fn exp_under(z: f32, top: f32) -> Scaled {
+    let d = opaque(z - top);
+    let l = select(z - (d + top), (z - d) - top, abs(z) >= abs(top));
+    let far = d < FAR;
+    let e = exp_scaled(select(d, FAR, far), select(l, 0.0, far));
+    return Scaled(select(e.m, 0.0, far), e.n);
+}
+
+fn exp_at_once(z: f32, top: f32) -> f32 {
+    let e = exp_under(z, top);
+    return scale2(e.m, e.n);
+}
+
+fn add_logit(r: ptr<function, Part>, z: f32) {
+    if (z - (*r).top > RAISE) {
+        let scale = exp_at_once((*r).top, z);
+        *r = Part(z, (*r).sum * scale, (*r).lost * scale);
+    }
+    let e = exp_at_once(z, (*r).top);
+    let sum = opaque((*r).sum + e);
+    (*r).lost += select((e - sum) + (*r).sum, ((*r).sum - sum) + e, (*r).sum >= e);
+    (*r).sum = select(sum, nan(), spoils(z));
+}
+
+// log(1 + x) for x >= 0.
+fn log1p_positive(x: f32) -> f32 {
+    let bits = bitcast<u32>(1.0 + x);
+    let small = x < 1.0;
+    let m = select(bitcast<f32>((bits & 0x7fffffu) | 0x3f800000u) - 1.0, x, small);
+    let n = select(f32(bits >> 23u) - 127.0, 0.0, small);
+    let s = m / (2.0 + m);
+    let z = s * s;
+    return n * LN2_HEAD + (n * LN2_TAIL + (2.0 * s + s * z * log1p_series(z)));
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let m = workgroup_number(wid) * LANES + lane;
-    if (m >= P.rows) {
+    let tile = workgroup_number(wid);
+    if (tile >= P.tiles) {
         return;
     }
+    let place = lane % SPAN;
+    let m = tile * (LANES / SPAN) + lane / SPAN;
+    let here = m < P.rows;
     let row = m * P.cols;
-    var top = logits_at(row);
-    for (var c = 1u; c < P.cols; c += 1u) {
-        top = max(top, logits_at(row + c));
+    var label = P.cols;
+    if (here) {
+        label = labels_at(m);
     }
-    var sum = 0.0;
-    for (var c = 0u; c < P.cols; c += 1u) {
-        sum += exp(logits_at(row + c) - top);
-    }
-    let label = labels_at(m);
-    var at_label = bitcast<f32>(0x7fc00000u + min(P.rows, 0u));
-    if (label < P.cols) {
-        at_label = logits_at(row + label) - top;
-    }
-    loss_put(m, log(sum) - at_label);
-#if SCALED
-    let scale = loss_scale_at(0u) / f32(P.rows);
+#if IGNORE
+    let ignored = here && label == P.ignored;
 #else
-    let scale = 1.0 / f32(P.rows);
+    let ignored = false;
 #end
-    for (var c = 0u; c < P.cols; c += 1u) {
-        let share = exp(logits_at(row + c) - top) / sum;
-        dlogits_put(row + c, (share - select(0.0, 1.0, c == label)) * scale);
+    var at_label = nan();
+    if (here && label < P.cols) {
+        at_label = logits_at(row + label);
+    }
+    // From here on a number, and the smallest one for -inf.
+    var part = Part(select(-LARGEST, at_label, abs(at_label) <= LARGEST), 0.0, 0.0);
+    if (here && !ignored && !spoils(at_label)) {
+        for (var c = place * WIDTH; c < P.cols; c += SPAN * WIDTH) {
+            let z = logits_item(row + c);
+#if WIDE
+#for q in 4
+            if (c + {q}u != label) {
+                add_logit(&part, z.{q:lane});
+            }
+#end
+#else
+            if (c != label) {
+                add_logit(&part, z);
+            }
+#end
+        }
+    }
+    var top = part.top;
+    var rest = part.sum + part.lost;
+#if SHARED_ROWS
+    tops[lane] = top;
+    workgroupBarrier();
+    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
+        if (place < half) {
+            tops[lane] = max(tops[lane], tops[lane + half]);
+        }
+        workgroupBarrier();
+    }
+    top = tops[lane - place];
+    sums[lane] = rest * exp_at_once(part.top, top);
+    workgroupBarrier();
+    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
+        if (place < half) {
+            sums[lane] += sums[lane + half];
+        }
+        workgroupBarrier();
+    }
+    rest = sums[lane - place];
+#end
+    if (!here) {
+        return;
+    }
+    let whole = rest + exp_at_once(at_label, top);
+    // An infinite or missing logit, a label that is no class, a row of nothing but -inf.
+    let spoilt = spoils(at_label) || is_nan(rest) || whole == 0.0;
+    if (place == 0u) {
+        var loss = log1p_positive(rest);
+        if (top > at_label) {
+            loss = (top - at_label) + log1p_positive(whole - 1.0);
+        }
+        loss_put(m, select(select(loss, nan(), spoilt), 0.0, ignored));
+    }
+    var scale = 1.0;
+#if SCALED
+    scale = loss_scale_at(0u);
+#end
+#if IGNORE
+    scale = scale / counted_at(0u);
+#else
+    scale = scale / f32(P.rows);
+#end
+    let share = scale / whole;
+    let odd = select(0.0, nan(), spoilt && !ignored);
+    for (var c = place * WIDTH; c < P.cols; c += SPAN * WIDTH) {
+        var dz = real(odd);
+        if (!(spoilt || ignored)) {
+            let z = logits_item(row + c);
+#if WIDE
+#for q in 4
+            let e_{q} = exp_under(z.{q:lane}, top);
+            dz.{q:lane} = select(scale2(e_{q}.m * share, e_{q}.n), -rest * share, c + {q}u == label);
+#end
+#else
+            let e = exp_under(z, top);
+            dz = select(scale2(e.m * share, e.n), -rest * share, c == label);
+#end
+        }
+        dlogits_set(row + c, dz);
     }
 }

@@ -13,6 +13,8 @@ struct Params {
     p: vec2<f32>,
     first: u32,
     entries: u32,
+    zero: u32,
+    ignored: u32,
     at: array<vec4<u32>, 2>,
     step: array<vec4<u32>, 2>,
 }

@@ -4,6 +4,9 @@
 //! that cancels cannot be better than its terms.
 
 pub mod elementwise;
+mod loss;
+
+pub use loss::{LossOutputs, softmax_cross_entropy};
 
 use super::operands::{self, ForwardInputs};
 use crate::{

@@ -7,7 +7,7 @@ use super::{Gpu, check, memory};
 use crate::{
     dtype::{Dtype, Float, Storage},
     error::{Error, Result},
-    kernel::{Kernel, Slot},
+    kernel::{GRID_X, Kernel, Slot},
     plan::{Plan, SCRATCH, Use},
     request::Operand,
     shader::Binding,
@@ -251,7 +251,7 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
     let tiles = (params.tiles - params.first) * params.entries;
-    params.grid_x = tiles.min(most);
+    params.grid_x = tiles.min(most).min(GRID_X);
     let grid = [params.grid_x, tiles.div_ceil(params.grid_x.max(1))];
     if grid[1] > most {
         let limit = u64::from(most) * u64::from(most);
@@ -307,6 +307,10 @@ fn bind(
     let limit = gpu.inner.limits.max_storage_buffer_binding_size;
     if size > limit {
         return Err(Error::LimitExceeded { what: format!("bytes of {operand} in one binding"), asked: size, limit });
+    }
+    let last = (start - offset) / bytes + part.len;
+    if last > 1 << 32 {
+        return Err(Error::LimitExceeded { what: format!("elements of {operand} in one binding"), asked: last, limit: 1 << 32 });
     }
     // Modulo 2³², as the shader adds: index `first` of the kernel is the first element of this window.
     let first = ((start - offset) / bytes) as u32;

@@ -1,4 +1,4 @@
-//! One small dispatch that tells a driver that computes wrong numbers from one that does not.
+//! Two small dispatches that tell a driver that computes wrong numbers from one that does not.
 
 use super::{
     Gpu,
@@ -7,6 +7,7 @@ use super::{
 use crate::{
     activation::{Activation, Quantity},
     error::{Error, Result},
+    kernel::MOST_TRIPS,
     plan::{self, DeviceClass, Pin},
     request::{AffineRequest, Operand, Saved},
 };
@@ -21,7 +22,8 @@ const SPOILED: usize = 4;
 
 impl Gpu {
     /// Runs one fused layer with GELU on 72 points and compares: the product with its edges, the bias, the tails of the
-    /// activation, NaN, and that nothing is written behind y. An adapter that fails gives [`Error::SelfTest`].
+    /// activation, NaN, and that nothing is written behind y. Then the longest loop that a plan may have: some drivers cut
+    /// loops short without a word. An adapter that fails gives [`Error::SelfTest`].
     ///
     /// [`Gpu::new`] does this before it returns ([`super::Options::self_test`]). On a host's device nothing is submitted
     /// unasked: the host calls this once, where it suits.
@@ -39,10 +41,20 @@ impl Gpu {
         let mut operands = Operands::default();
         operands.add(Operand::X, x_.view()).add(Operand::W, w_.view()).add(Operand::B, b_.view());
         operands.add(Operand::Y, y_.view_as(&[M, N]));
-        let prepared = prepare(self, &plan, &operands)?;
-        self.submit(|encoder| prepared.record(encoder))?;
-        let got = self.download(&y_)?;
-        judge(&x, &w, &b, &got).map_err(|message| Error::SelfTest { adapter: self.to_string(), message })
+        let layer = prepare(self, &plan, &operands)?;
+        let ones = self.upload(&vec![1.0; MOST_TRIPS as usize], &[MOST_TRIPS as usize])?;
+        let count = self.upload(&[CANARY], &[1])?;
+        let mut operands = Operands::default();
+        operands.add(Operand::X, ones.view()).add(Operand::Y, count.view());
+        let long = prepare(self, &plan::longest_loop(), &operands)?;
+        self.submit(|encoder| {
+            layer.record(&mut *encoder)?;
+            long.record(encoder)
+        })?;
+        let (got, counted) = (self.download(&y_)?, self.download(&count)?);
+        judge(&x, &w, &b, &got)
+            .and_then(|()| whole_loop(&counted))
+            .map_err(|message| Error::SelfTest { adapter: self.to_string(), message })
     }
 }
 
@@ -79,6 +91,14 @@ fn judge(x: &[f32], w: &[f32], b: &[f32], y: &[f32]) -> Result<(), String> {
     Ok(())
 }
 
+/// Ones, counted by one invocation.
+fn whole_loop(counted: &[f32]) -> Result<(), String> {
+    match counted {
+        [count] if *count == MOST_TRIPS as f32 => Ok(()),
+        other => Err(format!("a loop of {MOST_TRIPS} steps has counted {other:?}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +114,8 @@ mod tests {
             let y: Vec<f32> = right.iter().enumerate().map(|(i, &y)| change(i, y)).collect();
             assert!(judge(&x, &w, &b, &y).is_err());
         };
+        assert_eq!(whole_loop(&[MOST_TRIPS as f32]), Ok(()));
+        assert!(whole_loop(&[16_384.0]).is_err() && whole_loop(&[CANARY]).is_err());
         wrong(&|i, y| if i == M * N { 0.0 } else { y });
         wrong(&|i, y| if i == M * N - 1 { y.next_up() * 1.00001 } else { y });
         // A ReLU that drops NaN, a tail that cancels to zero, the other GELU, a layer without its bias.

@@ -119,7 +119,7 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
         product(&mut plan, &dx, &epilogue, aligned, caps, pin)?;
     }
     if let Some(below) = &request.below {
-        chain_sums(&mut plan, below, m, k, wants.x.wanted());
+        chain_sums(&mut plan, below, m, k, wants.x.wanted())?;
     }
     if wants.w.wanted() && n > 0 && k > 0 {
         let x = Matrix { along: false, source: Source::Plain(Operand::X) };
@@ -205,13 +205,15 @@ pub(super) fn below_saved(below: &Below, m: u64, k: u64) -> Saved {
     request.resolve_saved(below.dalpha.wanted()).unwrap_or(Saved::Z)
 }
 
-/// The second stage of the chain's sums; with no product (an empty layer) the sums are those of no rows.
-fn chain_sums(plan: &mut Plan, below: &Below, m: u64, k: u64, has_product: bool) {
-    let parts = match plan.dispatches.last() {
-        Some(d) if has_product && m > 0 && k > 0 => u64::from(d.params.plane / d.params.tiles_cols),
-        _ => 0,
-    };
+/// The later stages of the chain's sums; with no product (an empty layer) the sums are those of no rows.
+fn chain_sums(plan: &mut Plan, below: &Below, m: u64, k: u64, has_product: bool) -> Result<()> {
+    let (mut first, mut parts) = (0, 0);
+    if let Some(d) = plan.dispatches.last().filter(|_| has_product && m > 0 && k > 0) {
+        parts = u64::from(d.params.plane / d.params.tiles_cols);
+        let written = d.kernel.slots.iter().zip(&d.uses).find(|(slot, _)| slot.role == "partials");
+        first = written.map_or(0, |(_, part)| part.origin);
+    }
     let db = below.db.wanted().then_some((Operand::DbBelow, below.db));
     let dalpha = below.dalpha.wanted().then_some((Operand::DalphaBelow, below.dalpha));
-    reduce::second_stage(plan, parts, k, db, dalpha, below.alpha);
+    reduce::second_stage(plan, first, parts, k, db, dalpha, below.alpha)
 }

@@ -4,7 +4,7 @@
 use super::{
     Along, Caps, Dispatch, Pin, Plan, SCRATCH, Use, affine,
     pieces::{self, MOST_PIECES},
-    product::workgroups,
+    product::{MOST_WORKGROUPS, workgroups},
 };
 use crate::{
     error::{Error, Result},
@@ -90,7 +90,7 @@ fn stride(one: &Plan, part: &Use) -> u64 {
 fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
     let tiles = u64::from(dispatch.params.tiles - dispatch.params.first);
     let work = tiles.saturating_mul(dispatch.cut.work);
-    let mut most = vec![u64::from(u32::MAX) / tiles.max(1), caps.max_work / work.max(1)];
+    let mut most = vec![u64::from(MOST_WORKGROUPS) / tiles.max(1), caps.max_work / work.max(1)];
     for ((slot, part), &stride) in dispatch.kernel.slots.iter().zip(&dispatch.uses).zip(strides) {
         let scratch = if SCRATCH.contains(&part.operand) { caps.max_scratch } else { u64::MAX };
         // Indices are u32, and every layer's part begins at one.

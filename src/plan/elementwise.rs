@@ -210,9 +210,9 @@ pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Cap
         match forward.alpha {
             AlphaSource::PerChannel if n == 0 => {}
             AlphaSource::PerChannel => {
-                plan.dispatches.push(reduce::column_sum(0, parts, n, Operand::Dalpha2, request.dalpha2));
+                reduce::column_sum(&mut plan, 0, parts, n, Operand::Dalpha2, request.dalpha2)?;
             }
-            _ => plan.dispatches.push(reduce::column_sum(0, parts * n, 1, Operand::Dalpha2, request.dalpha2)),
+            _ => reduce::column_sum(&mut plan, 0, parts * n, 1, Operand::Dalpha2, request.dalpha2)?,
         }
     }
     pieces::cut(&mut plan, caps)?;

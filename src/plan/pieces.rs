@@ -5,7 +5,7 @@
 use super::{Caps, Dispatch, Plan, SCRATCH, Use};
 use crate::{
     error::{Error, Result},
-    kernel::Slot,
+    kernel::{MOST_TRIPS, Slot},
     request::Operand,
 };
 
@@ -43,10 +43,12 @@ pub(super) const ELEMENT: u64 = 48;
 /// At 100 ms each they would run for two hours.
 pub(super) const MOST_PIECES: u64 = 1 << 16;
 
-/// Cuts what must be cut, and refuses what can't be: an operand within one binding, scratch within its bound.
+/// Cuts what must be cut, and refuses what can't be: an operand within one binding, scratch within its bound, loops and
+/// indices within theirs.
 pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
     let mut pieces = Vec::with_capacity(plan.dispatches.len());
     for dispatch in plan.dispatches.drain(..) {
+        bounded(&dispatch)?;
         cut_one(dispatch, caps, &mut pieces)?;
     }
     plan.dispatches = pieces;
@@ -54,6 +56,21 @@ pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
         let bytes = plan.scratch(operand) * 4;
         if bytes > caps.max_scratch {
             return Err(Error::OutOfMemory { asked: bytes, limit: caps.max_scratch });
+        }
+    }
+    Ok(())
+}
+
+/// No invocation loops too long, and no u32 wraps.
+fn bounded(dispatch: &Dispatch) -> Result<()> {
+    let Dispatch { kernel, params, uses, .. } = dispatch;
+    let numbers = uses.iter().map(|part| part.first + part.len).chain([kernel.reach(params)]);
+    for (what, asked, limit) in [
+        ("loop iterations of one invocation", kernel.trips(params), MOST_TRIPS),
+        ("the largest index", numbers.max().unwrap_or(0), u64::from(u32::MAX)),
+    ] {
+        if asked > limit {
+            return Err(Error::LimitExceeded { what: format!("{what} of {}", kernel.file.name()), asked, limit });
         }
     }
     Ok(())

@@ -1,12 +1,13 @@
-//! One product C = A·B with its prologue and its epilogue: which tile, how many splits, and the second stage of split-K.
+//! One product C = A·B with its prologue and its epilogue: which tile, how many splits, and the stages after them.
 
 use super::{
-    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Pin, Plan, Stage, TILES, Tile, affine::below_saved, tile,
+    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Pin, Plan, Stage, TILES, Tile, affine::below_saved, reduce,
+    tile,
 };
 use crate::{
-    dtype::Storage,
+    dtype::{Float, Storage},
     error::{Error, Result},
-    kernel::{Elem, KernelFile},
+    kernel::{Elem, GRID_X, KernelFile, MOST_TRIPS, Params},
     request::{AffineRequest, Below, Operand, Saved, Want},
 };
 
@@ -54,8 +55,23 @@ impl Epilogue<'_> {
         }
     }
 
-    /// The slots, flags and parameters of the epilogue, in the product itself or in the second stage of split-K.
-    fn add(&self, k: &mut Builder, rows: u64, cols: u64, parts: u64, wide: bool) {
+    /// The result, where sums can lie in its own memory before they are finished: it is f32, and nothing else is read from
+    /// it.
+    fn own_memory(&self) -> Option<(Operand, &'static str)> {
+        let (operand, role) = match self {
+            Epilogue::Forward { only_z: true, .. } => (Operand::Z, "saved"),
+            Epilogue::Forward { residual_in_place: true, .. } => return None,
+            Epilogue::Forward { .. } => (Operand::Y, "y"),
+            Epilogue::Store { operand, .. } => (*operand, "c"),
+            Epilogue::Chain { .. } => (Operand::Dx, "c"),
+        };
+        (self.storage().of(operand) == Float::F32).then_some((operand, role))
+    }
+
+    /// The slots, flags and parameters of the epilogue, in the product itself or in a later stage: over `parts` rows of
+    /// tiles, with the partial sums of their columns from the element `sums` of the partials on.
+    fn add(&self, k: &mut Builder, rows: u64, cols: u64, parts: u64, sums: u64, wide: bool) {
+        let first_sum = sums;
         let elem = if wide { Elem::Four } else { Elem::Scalar };
         match self {
             Epilogue::Forward { request, save, residual_in_place, only_z } => {
@@ -102,7 +118,7 @@ impl Epilogue<'_> {
                 k.params.channels = *channels as u32;
                 k.write("c", elem, Operand::Dx, rows * cols).along(Along::Rows(cols));
                 if sums {
-                    k.write("partials", elem, Operand::Partials, 2 * parts * cols);
+                    k.write("partials", elem, Operand::Partials, 2 * parts * cols).from(first_sum);
                 }
             }
         }
@@ -145,40 +161,81 @@ pub(super) fn product(
     if let Some(pinned) = pin.splits {
         splits = pinned.max(1);
     }
-    // The chain sums its tiles' columns, which needs whole sums.
+    // The chain sums the columns of its tiles: in the product itself, if that has whole sums.
     if matches!(epilogue, Epilogue::Chain { .. }) {
         splits = 1;
     }
     let vec = aligned && vectors(rows, cols, red, a, b);
-    let mut chunk = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
-    let bindable = bindable_chunk(product, caps);
-    let cut = bindable < chunk;
-    if cut && !matches!(epilogue, Epilogue::Chain { .. }) {
-        chunk = bindable;
-    }
-    let splits = red.div_ceil(chunk).max(1);
-    // A gradient can be added up in its own memory, split after split, where the partial products would be too long.
-    let partials = splits.saturating_mul(rows * cols).saturating_mul(4);
-    let in_turn =
-        cut && matches!(epilogue, Epilogue::Store { .. }) && partials > caps.max_binding.min(caps.max_scratch);
     // A lane that stores one column has no four.
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
-    let method = Method { tile, splits, chunk, partial: splits > 1 && !in_turn, vec, wide };
-    let mut dispatch = tiled(product, epilogue, &method, caps)?;
+    let wanted = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
+    let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide };
+    let longest = longest_chunk(&tiled(product, epilogue, &whole, caps)?);
+    let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
+    let splits = red.div_ceil(chunk).max(1);
+    // Where the plan must split, and the partial products would be too long, the splits are added up in turn.
+    let partials = splits.saturating_mul(rows * cols);
+    let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
+    let method = Method { splits, chunk, partial: splits > 1 && !in_turn, ..whole };
     if in_turn {
-        let plane = dispatch.params.plane;
-        for first in (0..dispatch.params.tiles).step_by(plane as usize) {
-            (dispatch.params.first, dispatch.params.tiles) = (first, first + plane);
-            plan.dispatches.push(dispatch.clone());
-            dispatch.params.accumulate = 1;
-        }
-        return Ok(());
+        return one_by_one(plan, product, epilogue, &method, aligned, caps);
     }
-    plan.dispatches.push(dispatch);
+    plan.dispatches.push(tiled(product, epilogue, &method, caps)?);
     if splits > 1 {
-        plan.dispatches.push(split_sum(rows, cols, splits, epilogue, aligned, caps)?);
+        let (first, splits) = reduce::folded(plan, 0, splits, rows * cols, MOST_ADDED)?;
+        let from = Products { operand: Operand::Partials, within: None, first, splits };
+        let stage = split_sum(plan, rows, cols, &from, epilogue, aligned, caps)?;
+        plan.dispatches.push(stage);
     }
     Ok(())
+}
+
+/// The partial products that one stage adds for each element.
+const MOST_ADDED: u64 = 1024;
+
+/// The splits one after the other, each added to what those before it have left: in the result's own memory, or in scratch.
+fn one_by_one(
+    plan: &mut Plan,
+    product: &Product<'_>,
+    epilogue: &Epilogue<'_>,
+    method: &Method,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<()> {
+    let own = epilogue.own_memory();
+    let (operand, within) = own.map_or((Operand::Partials, None), |(operand, role)| (operand, Some(role)));
+    let (want, finished) = match epilogue {
+        Epilogue::Store { want, .. } if own.is_some() => (*want, true),
+        _ => (Want::Overwrite, false),
+    };
+    let added = Epilogue::Store { operand, want, storage: epilogue.storage() };
+    let mut dispatch = tiled(product, &added, method, caps)?;
+    let (tiles, plane) = (dispatch.params.tiles, dispatch.params.plane);
+    for first in (0..tiles).step_by(plane as usize) {
+        (dispatch.params.first, dispatch.params.tiles) = (first, first + plane);
+        plan.dispatches.push(dispatch.clone());
+        dispatch.params.accumulate = 1;
+    }
+    if !finished {
+        let from = Products { operand, within, first: 0, splits: 1 };
+        let stage = split_sum(plan, product.rows, product.cols, &from, epilogue, aligned, caps)?;
+        plan.dispatches.push(stage);
+    }
+    Ok(())
+}
+
+/// The longest part of the reduction that an invocation may run through: a multiple of 4.
+fn longest_chunk(whole: &Dispatch) -> u64 {
+    let trips = |fours: u32| whole.kernel.trips(&Params { chunk: 4 * fours, ..whole.params });
+    let (mut good, mut bad) = (1, whole.params.red.div_ceil(4) + 1);
+    if trips(bad) <= MOST_TRIPS {
+        return u64::MAX;
+    }
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if trips(middle) <= MOST_TRIPS { good = middle } else { bad = middle }
+    }
+    4 * u64::from(good)
 }
 
 /// The longest part of the reduction whose operands fit into one binding each, where they lie across it.
@@ -272,7 +329,7 @@ fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: 
         k.flag("PARTIAL", 1).write("partials", elem, Operand::Partials, splits * rows * cols);
         k.along(Along::Splits(rows * cols));
     } else {
-        epilogue.add(&mut k, rows, cols, plane / tiles_cols, wide);
+        epilogue.add(&mut k, rows, cols, plane / tiles_cols, 0, wide);
     }
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
@@ -286,10 +343,19 @@ fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: 
     Ok(k.build())
 }
 
+/// Partial products [splits, rows, cols]: from which element of what on, or in the memory of which output.
+struct Products {
+    operand: Operand,
+    within: Option<&'static str>,
+    first: u64,
+    splits: u64,
+}
+
 fn split_sum(
+    plan: &Plan,
     rows: u64,
     cols: u64,
-    splits: u64,
+    from: &Products,
     epilogue: &Epilogue<'_>,
     aligned: bool,
     caps: &Caps,
@@ -297,25 +363,37 @@ fn split_sum(
     const LANES: u32 = 64;
     let wide = wide(cols, aligned);
     let (elem, bn) = if wide { (Elem::Four, 4 * LANES) } else { (Elem::Scalar, LANES) };
+    // A chain's lanes sum their columns over a few rows.
+    let bm = if matches!(epilogue, Epilogue::Chain { .. }) { 16 } else { 1 };
+    let (parts, across) = (rows.div_ceil(u64::from(bm)), cols.div_ceil(u64::from(bn)));
     let mut k = Builder::storing(KernelFile::SplitSum, epilogue.storage(), caps);
-    k.flag("BM", 1).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);
-    k.read("partials", elem, Operand::Partials, splits * rows * cols);
-    epilogue.add(&mut k, rows, cols, 0, wide);
-    let bn = u64::from(bn);
+    k.flag("BM", bm).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);
+    k.read_within("products", elem, from.operand, from.splits * rows * cols, from.within).from(from.first);
+    if from.splits == 1 {
+        k.along(Along::Rows(cols));
+    }
+    epilogue.add(&mut k, rows, cols, parts, reduce::free(plan), wide);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
-    k.params.chunk = splits as u32;
-    k.params.tiles_cols = cols.div_ceil(bn) as u32;
-    k.params.tiles = workgroups(rows * cols.div_ceil(bn))?;
-    k.cut = Cut { rows: 1, cols: bn, splits: false, work: bn * splits };
+    k.params.chunk = from.splits as u32;
+    k.params.tiles_cols = across as u32;
+    k.params.tiles = workgroups(parts * across)?;
+    k.params.plane = k.params.tiles;
+    let (bm, bn) = (u64::from(bm), u64::from(bn));
+    k.cut = Cut { rows: bm, cols: bn, splits: false, work: bm * bn * from.splits };
     Ok(k.build())
 }
 
-/// Workgroup numbers are u32 in the shaders.
+/// Workgroup numbers are u32 in the shaders, those of the grid's last row that lie behind the last tile among them.
 pub(super) fn workgroups(count: u64) -> Result<u32> {
-    u32::try_from(count).map_err(|_| Error::LimitExceeded {
-        what: "workgroups of one dispatch".into(),
-        asked: count,
-        limit: u64::from(u32::MAX),
-    })
+    match u32::try_from(count) {
+        Ok(number) if number <= MOST_WORKGROUPS => Ok(number),
+        _ => Err(Error::LimitExceeded {
+            what: "workgroups of one dispatch".into(),
+            asked: count,
+            limit: u64::from(MOST_WORKGROUPS),
+        }),
+    }
 }
+
+pub(super) const MOST_WORKGROUPS: u32 = GRID_X * GRID_X;

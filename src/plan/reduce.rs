@@ -4,7 +4,7 @@
 use super::{Along, Builder, Caps, Cut, DeviceClass, Dispatch, Plan, pieces::ELEMENT, product::workgroups};
 use crate::{
     error::Result,
-    kernel::{Elem, KernelFile},
+    kernel::{Elem, KernelFile, MOST_TRIPS},
     request::{AffineRequest, AlphaSource, Operand, Saved, Want},
 };
 
@@ -37,13 +37,16 @@ fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
     (lx, all / lx)
 }
 
+/// Terms that a lane adds to a sum.
+const LONGEST_RUN: u64 = 1024;
+
 /// Rows of one partial: enough parts to fill the device, no more than a second stage reads quickly.
 fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
     let (fill, most) = if caps.class == DeviceClass::Software { (16, 256) } else { (512, 1024) };
     let across = cols.div_ceil(u64::from(lx)).max(1);
     let parts = u64::div_ceil(fill, across).clamp(1, most);
-    // Long sums keep their digits when a lane adds no more than about 1,024 terms.
-    let parts = parts.max(rows.div_ceil(1024 * u64::from(ly)).min(most));
+    // Long sums keep their digits when a lane adds no more than so many terms.
+    let parts = parts.max(rows.div_ceil(LONGEST_RUN * u64::from(ly)));
     rows.div_ceil(parts).max(u64::from(ly) * 4)
 }
 
@@ -128,42 +131,106 @@ pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, aligned: bool,
     }
     let db = pass.db.wanted().then_some((Operand::Db, pass.db));
     let dalpha = pass.dalpha.wanted().then_some((Operand::Dalpha, pass.dalpha));
-    second_stage(plan, parts, n, db, dalpha, request.alpha);
-    Ok(())
+    second_stage(plan, 0, parts, n, db, dalpha, request.alpha)
 }
 
-/// The second stages: the first half of the partials is db's, the second dα's.
+/// The later stages: of the partials from `first` on the first half is db's, the second dα's.
 pub(super) fn second_stage(
     plan: &mut Plan,
+    first: u64,
     parts: u64,
     n: u64,
     db: Option<(Operand, Want)>,
     dalpha: Option<(Operand, Want)>,
     alpha: AlphaSource,
-) {
+) -> Result<()> {
     if let Some((operand, want)) = db.filter(|_| n > 0) {
-        plan.dispatches.push(column_sum(0, parts, n, operand, want));
+        column_sum(plan, first, parts, n, operand, want)?;
     }
     if let Some((operand, want)) = dalpha {
+        let first = first + parts * n;
         match alpha {
             AlphaSource::PerChannel if n == 0 => {}
-            AlphaSource::PerChannel => plan.dispatches.push(column_sum(parts * n, parts, n, operand, want)),
+            AlphaSource::PerChannel => column_sum(plan, first, parts, n, operand, want)?,
             // One number for the layer: the partials are one long column.
-            _ => plan.dispatches.push(column_sum(parts * n, parts * n, 1, operand, want)),
+            _ => column_sum(plan, first, parts * n, 1, operand, want)?,
         }
     }
+    Ok(())
 }
 
-/// out[c] (+)= Σ_rows partials[first + row·cols + c].
-pub(super) fn column_sum(first: u64, rows: u64, cols: u64, operand: Operand, want: Want) -> Dispatch {
-    let (lx, ly) = if cols == 1 { (1, 64) } else { (16, 4) };
+/// out[c] (+)= Σ_rows partials[first + row·cols + c], in as many stages as it takes.
+pub(super) fn column_sum(
+    plan: &mut Plan,
+    first: u64,
+    rows: u64,
+    cols: u64,
+    operand: Operand,
+    want: Want,
+) -> Result<()> {
+    let (_, ly) = column_lanes(cols);
+    let (first, rows) = folded(plan, first, rows, cols, LONGEST_RUN * u64::from(ly))?;
+    let stage = column_stage(first, [rows, cols], rows, (operand, 0), want)?;
+    plan.dispatches.push(stage);
+    Ok(())
+}
+
+/// Brings the rows of a matrix of partials down to at most so many: where the matrix then begins, and its rows.
+pub(super) fn folded(plan: &mut Plan, first: u64, rows: u64, cols: u64, most: u64) -> Result<(u64, u64)> {
+    let (mut first, mut rows) = (first, rows);
+    let (_, ly) = column_lanes(cols);
+    let chunk = LONGEST_RUN * u64::from(ly);
+    while rows > most {
+        let to = free(plan);
+        let stage = column_stage(first, [rows, cols], chunk, (Operand::Partials, to), Want::Overwrite)?;
+        plan.dispatches.push(stage);
+        (first, rows) = (to, rows.div_ceil(chunk));
+    }
+    Ok((first, rows))
+}
+
+/// The first partial that nothing in the plan touches; no binding of what lies before it reaches so far.
+pub(super) fn free(plan: &Plan) -> u64 {
+    plan.scratch(Operand::Partials).next_multiple_of(64)
+}
+
+const fn column_lanes(cols: u64) -> (u32, u32) {
+    if cols == 1 { (1, 64) } else { (16, 4) }
+}
+
+/// One invocation that adds [`MOST_TRIPS`] numbers (operand x) to one (operand y): the longest loop that any plan has, for a
+/// driver's self-test.
+pub(crate) fn longest_loop() -> Plan {
+    let mut k = Builder::new(KernelFile::ColumnSum);
+    k.flag("LX", 1).flag("LY", 1);
+    k.read("partials", Elem::Scalar, Operand::X, MOST_TRIPS);
+    k.write("out", Elem::Scalar, Operand::Y, 1);
+    k.params.rows = MOST_TRIPS as u32;
+    k.params.cols = 1;
+    k.params.chunk = MOST_TRIPS as u32;
+    k.params.tiles = 1;
+    Plan { dispatches: vec![k.build()], ..Plan::default() }
+}
+
+/// out[part, c] (+)= the sum over a block of `chunk` rows of partials[first + row·cols + c].
+fn column_stage(
+    first: u64,
+    [rows, cols]: [u64; 2],
+    chunk: u64,
+    (operand, to): (Operand, u64),
+    want: Want,
+) -> Result<Dispatch> {
+    let (lx, ly) = column_lanes(cols);
+    let (parts, across) = (rows.div_ceil(chunk.max(1)).max(1), cols.div_ceil(u64::from(lx)));
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", lx).flag("LY", ly);
     k.read("partials", Elem::Scalar, Operand::Partials, rows * cols).from(first);
-    k.write("out", Elem::Scalar, operand, cols);
+    k.write("out", Elem::Scalar, operand, parts * cols).from(to);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
-    k.params.tiles = cols.div_ceil(u64::from(lx)) as u32;
+    k.params.chunk = chunk as u32;
+    k.params.tiles_cols = across as u32;
+    k.params.tiles = workgroups(parts * across)?;
     k.params.accumulate = u32::from(want == Want::Accumulate);
-    k.build()
+    Ok(k.build())
 }

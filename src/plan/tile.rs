@@ -4,6 +4,7 @@ use super::{
     Caps, DeviceClass,
     choices::{Form, Size},
 };
+use crate::shape;
 
 /// How operands reach the register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -161,8 +162,13 @@ pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -
     // Twice as many workgroups would not pay for the second stage.
     let for_width = if workgroups * 2 < fill { (fill / workgroups).min(red / least) } else { 1 };
     let for_digits = red.div_ceil(LONGEST_RUN);
-    let affordable = (caps.max_scratch.min(caps.max_binding) / 4 / (rows * cols).max(1)).max(1);
+    let affordable = (most_partials(caps) / (rows * cols).max(1)).max(1);
     for_width.max(for_digits).max(1).min(affordable).min(MAX_SPLITS) as u32
+}
+
+/// Elements of all partial products together.
+pub(super) fn most_partials(caps: &Caps) -> u64 {
+    (caps.max_scratch.min(caps.max_binding) / 4).min(shape::MAX_ELEMENTS)
 }
 
 /// Terms that are added one after the other before the error of the sum shows.

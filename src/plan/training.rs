@@ -1,9 +1,10 @@
 //! What a training step needs beside the layers: a loss, an update, and what mixed precision asks for.
 
 use super::{
-    Along, Builder, Caps, Plan,
+    Along, Builder, Caps, DeviceClass, Plan,
     pieces::{self, ELEMENT},
     product::workgroups,
+    reduce,
 };
 use crate::{
     dtype::Storage,
@@ -18,33 +19,98 @@ const LANES: u32 = 64;
 /// Elements of the state of a loss scale.
 pub(crate) const LOSS_SCALE: u64 = 4;
 
-/// Softmax cross-entropy of logits `[m, classes]` (operand x) against labels `[m]` (operand saved): the loss of each row
+/// What one softmax cross-entropy is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SoftmaxRequest {
+    /// Rows of the logits.
+    pub rows: usize,
+    /// Their columns.
+    pub classes: usize,
+    /// The label whose rows are left out.
+    pub ignore_index: Option<u32>,
+    /// The gradient is that of the loss times its scale.
+    pub scaled: bool,
+    /// In which types the operands are stored.
+    pub storage: Storage,
+}
+
+/// Softmax cross-entropy of logits `[rows, classes]` (operand x) against labels `[rows]` (operand saved): the loss of each row
 /// (operand y) and the gradient of the mean loss (operand dx), times the loss scale if it is `scaled`.
-pub fn softmax_cross_entropy(m: usize, classes: usize, scaled: bool, storage: Storage, caps: &Caps) -> Result<Plan> {
+pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let SoftmaxRequest { rows, classes, ignore_index, scaled, storage } = *request;
     storage.check()?;
-    let total = shape::elements(Operand::X, &[m, classes])?;
+    let total = shape::elements(Operand::X, &[rows, classes])?;
     let mut plan = Plan::default();
     if total == 0 {
         return Ok(plan);
     }
+    let (rows, classes) = (rows as u64, classes as u64);
+    let counted = match ignore_index {
+        Some(label) => Some(count_labels(&mut plan, rows, label)?),
+        None => None,
+    };
+    let wide = aligned && classes.is_multiple_of(4);
+    let (elem, width) = if wide { (Elem::Four, 4) } else { (Elem::Scalar, 1) };
+    let (lanes, span) = row_lanes(caps, rows, classes / width);
     let mut k = Builder::storing(KernelFile::SoftmaxCrossEntropy, storage, caps);
-    k.flag("LANES", LANES);
-    let row = Along::Rows(classes as u64);
-    k.read("logits", Elem::Scalar, Operand::X, total).along(row);
-    k.read("labels", Elem::Word, Operand::Saved, m as u64).along(Along::Rows(1));
+    k.flag("LANES", lanes).flag("SPAN", span).on("SHARED_ROWS", span > 1).on("WIDE", wide);
+    let row = Along::Rows(classes);
+    k.read("logits", elem, Operand::X, total).along(row);
+    k.read("labels", Elem::Word, Operand::Saved, rows).along(Along::Rows(1));
     if scaled {
         k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
     }
-    k.write("loss", Elem::Scalar, Operand::Y, m as u64).along(Along::Rows(1));
-    k.write("dlogits", Elem::Scalar, Operand::Dx, total).along(row);
-    k.cut.rows = u64::from(LANES);
-    k.cut.work = u64::from(LANES) * classes as u64 * ELEMENT;
-    k.params.rows = m as u32;
+    if let (Some(first), Some(label)) = (counted, ignore_index) {
+        k.flag("IGNORE", 1).read("counted", Elem::Scalar, Operand::Partials, 1).from(first);
+        k.params.ignored = label;
+    }
+    k.write("loss", Elem::Scalar, Operand::Y, rows).along(Along::Rows(1));
+    k.write("dlogits", elem, Operand::Dx, total).along(row);
+    k.cut.rows = u64::from(lanes / span);
+    k.cut.work = k.cut.rows * classes * ELEMENT;
+    k.params.rows = rows as u32;
     k.params.cols = classes as u32;
-    k.params.tiles = workgroups((m as u64).div_ceil(u64::from(LANES)))?;
+    k.params.tiles = workgroups(rows.div_ceil(k.cut.rows))?;
     plan.dispatches.push(k.build());
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
+}
+
+/// Lanes of a workgroup, and how many of them share a row of so many loads: about four each. On a software adapter, where
+/// a lane's load costs the same whatever its neighbours load and a barrier is dear, as few as have work enough for the
+/// machine.
+fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
+    let (lanes, each) = match caps.class {
+        DeviceClass::Software if loads <= 1024 && rows >= 1024 => (64, 1024),
+        DeviceClass::Software if loads <= 65_536 => (8, 1024),
+        _ => (256, 4),
+    };
+    let span = loads.div_ceil(each).next_power_of_two().min(u64::from(lanes)) as u32;
+    (lanes, span)
+}
+
+/// The number of labels that are not this one, as one f32: where it lies in the partials.
+fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
+    let (chunk, parts) = blocks(rows);
+    let mut k = Builder::new(KernelFile::CountLabels);
+    k.flag("LANES", LANES);
+    k.read("labels", Elem::Word, Operand::Saved, rows).along(Along::Rows(1));
+    k.write("partials", Elem::Scalar, Operand::Partials, parts);
+    k.cut.rows = chunk;
+    k.cut.work = chunk * ELEMENT;
+    k.params.rows = rows as u32;
+    k.params.chunk = chunk as u32;
+    k.params.ignored = label;
+    k.params.tiles = workgroups(parts)?;
+    plan.dispatches.push(k.build());
+    let (first, _) = reduce::folded(plan, 0, parts, 1, 1)?;
+    Ok(first)
+}
+
+/// Blocks of a long operand that are looked through one by one: elements of each, and how many there are.
+fn blocks(elements: u64) -> (u64, u64) {
+    let chunk = elements.div_ceil(1024).max(1024).min(u64::from(LANES) * 16_384);
+    (chunk, elements.div_ceil(chunk))
 }
 
 /// What one update is made of.
@@ -136,8 +202,7 @@ pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
     expect("loss_scale", "interval", interval, "1 or more", interval > 0)?;
     let total = shape::elements(Operand::Dw, &[request.elements])?;
     let mut plan = Plan::default();
-    let chunk = total.div_ceil(1024).max(1024);
-    let parts = total.div_ceil(chunk);
+    let (chunk, parts) = blocks(total);
     if parts > 0 {
         let mut k = Builder::new(KernelFile::NonFinite);
         k.flag("LANES", LANES);

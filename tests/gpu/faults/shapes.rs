@@ -77,8 +77,13 @@ fn n08_n09_n10_n20_sizes_beyond_limits() {
     let k = u32::MAX as usize;
     let (x, w, y) = ([1, k], [3, k], [1, 3]);
     let long = Forward { x: o.x.view_as(&x), w: o.w.view_as(&w), y: o.y.view_as(&y), ..call };
+    fails(long, limit, &["elements of x"]);
+    // As many as an operand may have: the last step of a loop may reach past its end.
+    let k = (1 << 32) - (1 << 16);
+    let (x, w) = ([1, k], [3, k]);
+    let long = Forward { x: o.x.view_as(&x), w: o.w.view_as(&w), y: o.y.view_as(&y), ..call };
     fails(long, limit, &["elements of w"]);
-    // As many elements as there may be, but the buffer has 20.
+    // Few enough elements, but the buffer has 20.
     let (w, y) = ([1, k], [1, 1]);
     let long = Forward { w: o.w.view_as(&w), y: o.y.view_as(&y), b: None, ..long };
     fails(long, |e| matches!(e, Error::LimitExceeded { .. } | Error::Buffer { .. }), &["x"]);

@@ -1,0 +1,125 @@
+//! How far the loops and the indices of a kernel go, worked out from its parameters alone. A row here is the twin of a file
+//! of `shaders/kernel`; `tests/bounds.rs` runs the text itself beside it and counts.
+
+use super::{Kernel, KernelFile, Params};
+
+/// The most loop iterations that one invocation may run, all its loops added up. Some drivers stop a shader's loops
+/// after 65,535 of them, without a word; half of that leaves room for how they count.
+pub const MOST_TRIPS: u64 = 32_767;
+
+/// A grid is a rectangle of at most this many workgroups in x: so many, less one, may lie behind the last tile.
+pub const GRID_X: u32 = 65_535;
+
+impl Kernel {
+    fn width(&self) -> u64 {
+        if self.flag("WIDE") == 1 { 4 } else { 1 }
+    }
+
+    fn of(&self, flag: &str) -> u64 {
+        u64::from(self.flag(flag))
+    }
+
+    /// The most loop iterations of one invocation: bodies that are run, those of inner loops each time.
+    pub fn trips(&self, p: &Params) -> u64 {
+        let [rows, red, chunk] = [p.rows, p.red, p.chunk].map(u64::from);
+        let flag = |name| self.of(name);
+        // Steps of one split of the reduction; the last one may be shorter.
+        let steps = chunk.min(red);
+        // Four steps at a time, and what is left one by one.
+        let fours = steps / 4 + if red.is_multiple_of(4) { 0 } else { 3 };
+        match self.file {
+            KernelFile::ProductDirect | KernelFile::ProductBroadcast => {
+                let along = if flag("A_RED") == 1 { fours } else { steps };
+                along + self.store_tile()
+            }
+            KernelFile::ProductStaged => {
+                // Looped, a block is filled in four turns and multiplied in one for each of its steps; unrolled, only what is
+                // left at the end of the reduction is filled in turns.
+                let (turns, tail) = if flag("LOOPED") == 1 { (4 + flag("BK"), 0) } else { (0, 4) };
+                steps.div_ceil(flag("BK")) * (1 + turns) + tail + self.store_tile()
+            }
+            KernelFile::ProductAcross => {
+                let span = flag("SPAN");
+                let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * halvings(span) };
+                steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile()
+            }
+            KernelFile::SplitSum => flag("BM") * (1 + chunk) + self.mask_words(),
+            KernelFile::LocalGradient | KernelFile::DoubleBackward | KernelFile::ColumnSum => {
+                let sums = self.file == KernelFile::ColumnSum || flag("SUMS") == 1;
+                chunk.min(rows).div_ceil(flag("LY")) + if sums { halvings(flag("LY")) } else { 0 }
+            }
+            KernelFile::Elementwise => flag("PER_LANE"),
+            KernelFile::SoftmaxCrossEntropy => {
+                let (span, width) = (flag("SPAN"), self.width());
+                2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
+            }
+            KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
+            KernelFile::Sgd => 0,
+            KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
+            KernelFile::LossScale => rows.div_ceil(flag("LANES")),
+        }
+    }
+
+    /// The end of a product: the register tile, the words of the mask, the sums of a chain.
+    fn store_tile(&self) -> u64 {
+        let (width, bn) = (self.width(), self.of("BN"));
+        let tile = self.of("TN").div_ceil(width) * (1 + self.of("TM"));
+        let sums = match self.flag("CHAIN_SUMS") {
+            1 => bn.div_ceil(self.of("LANES") * width) * (1 + self.of("WY")),
+            _ => 0,
+        };
+        tile + self.mask_words() + sums
+    }
+
+    /// They are cleared, and stored.
+    fn mask_words(&self) -> u64 {
+        let words = self.of("BM") * self.of("BN").div_ceil(32);
+        if self.flag("SAVE_MASK") == 1 { 2 * words.div_ceil(self.of("LANES")) } else { 0 }
+    }
+
+    /// The largest number that an expression of u32 in the kernel takes: workgroup numbers, rows and columns past the
+    /// edge, loop variables after their last step, indices. (An accessor then adds where its operand lies in its binding:
+    /// that is modulo 2³² by design, and checked where it is bound.)
+    pub fn reach(&self, p: &Params) -> u64 {
+        let [rows, cols, red, chunk, tiles, plane, channels] =
+            [p.rows, p.cols, p.red, p.chunk, p.tiles, p.plane, p.channels].map(u64::from);
+        let flag = |name| self.of(name);
+        let number = u64::from(p.first) + u64::from(p.tiles - p.first) * u64::from(p.entries) + u64::from(GRID_X);
+        let words = |cols: u64| (cols + 31) / 32;
+        let kernel = match self.file {
+            KernelFile::ProductDirect
+            | KernelFile::ProductBroadcast
+            | KernelFile::ProductStaged
+            | KernelFile::ProductAcross => {
+                let splits = if flag("PARTIAL") == 1 { tiles.div_ceil(plane.max(1)) } else { 1 };
+                let sums = if flag("CHAIN_SUMS") == 1 { 2 * (plane / u64::from(p.tiles_cols.max(1))) * cols } else { 0 };
+                let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
+                let step = [flag("BK"), 4 * flag("SPAN"), 4].into_iter().max().unwrap_or(0);
+                let indices = (rows * red).max(cols * red).max(splits * rows * cols).max(sums);
+                edge.max(red + step).max(indices)
+            }
+            KernelFile::SplitSum => {
+                let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
+                edge.max(chunk * rows * cols).max(rows * words(cols))
+            }
+            KernelFile::LocalGradient | KernelFile::DoubleBackward => {
+                let sums = if flag("SUMS") == 1 { 2 * plane * cols } else { 0 };
+                let edge = (rows + flag("LY")).max(cols + flag("LX") * self.width());
+                edge.max(sums).max(rows * cols)
+            }
+            KernelFile::ColumnSum => (rows + flag("LY")).max(cols + flag("LX")).max(rows * cols),
+            KernelFile::Elementwise => tiles * flag("PER_LANE") * flag("LANES") * self.width(),
+            KernelFile::SoftmaxCrossEntropy => {
+                (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
+            }
+            KernelFile::Sgd => tiles * flag("LANES") * self.width(),
+            KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
+        };
+        number.max(kernel).max(channels + 31)
+    }
+}
+
+/// Steps of a tree over so many lanes.
+fn halvings(lanes: u64) -> u64 {
+    u64::from(lanes.max(1).ilog2())
+}

@@ -1,0 +1,347 @@
+//! Loops and indices of every kernel: what the plan says of them, against what the kernel's own text does, for requests of
+//! any size up to 2³² elements. Without a GPU; `tests/gpu/limits.rs` runs plans at the bound.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(unreachable_pub, reason = "modules of one test binary")]
+
+mod interpret;
+
+use std::collections::HashSet;
+
+use elbow::{
+    Activation, AlphaSource, Error, Road, Saved, Want, WeightLayout,
+    dtype::Storage,
+    kernel::{KernelFile, MOST_TRIPS, Params},
+    plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
+    request::{AffineRequest, BackwardRequest, Below, Gradients},
+    shader::{Binding, assemble},
+};
+use interpret::{Machine, V};
+use proptest::prelude::*;
+
+/// As much memory as a device may have: the bounds of loops and indices alone are left.
+const fn roomy(class: DeviceClass, subgroup: u32) -> Caps {
+    Caps { subgroup, max_binding: 1 << 40, max_scratch: 1 << 40, ..Caps::defaults(class) }
+}
+
+const DEVICES: [Caps; 6] = [
+    roomy(DeviceClass::Software, 8),
+    roomy(DeviceClass::Software, 0),
+    roomy(DeviceClass::Discrete, 32),
+    roomy(DeviceClass::Integrated, 0),
+    Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Software) },
+    Caps::defaults(DeviceClass::Discrete),
+];
+
+fn full() -> bool {
+    std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| !v.is_empty() && v != "0")
+}
+
+fn params(p: &Params, uses: &[plan::Use]) -> V {
+    let u = V::U;
+    let mut block: Vec<V> = [p.rows, p.cols, p.red, p.chunk, p.tiles, p.tiles_cols, p.plane].map(u).to_vec();
+    // As a recorded dispatch has it.
+    let number = (p.tiles - p.first) * p.entries;
+    block.extend([number.min(65_535), p.channels, p.accumulate].map(u));
+    block.push(V::Many(vec![V::F, V::F]));
+    block.extend([p.first, p.entries, p.zero, p.ignored].map(u));
+    let fours = |all: [u32; 8]| V::Many(all.chunks(4).map(|c| V::Many(c.iter().map(|&v| u(v)).collect())).collect());
+    assert!(uses.len() <= 8);
+    block.extend([fours([0; 8]), fours(p.step)]);
+    V::Many(block)
+}
+
+/// Runs some invocations of a dispatch: the most loop iterations that one of them has gone through.
+fn run(dispatch: &Dispatch, every_lane: bool) -> Result<u64, String> {
+    let kernel = &dispatch.kernel;
+    let text = assemble(kernel, Binding::Exclusive).map_err(|e| e.to_string())?;
+    let module = naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?;
+    let windows = |name: &str| {
+        let (_, part) = kernel.slots.iter().zip(&dispatch.uses).find(|(s, _)| s.role == name).expect("a slot");
+        part.first..part.first + part.len
+    };
+    let block = params(&dispatch.params, &dispatch.uses);
+    let entry = &module.entry_points[0];
+    let [wx, wy, _] = entry.workgroup_size;
+    let p = &dispatch.params;
+    let count = (p.tiles - p.first) * p.entries;
+    let width = count.min(65_535);
+    // The last number of the grid lies behind the last tile, where the grid is folded.
+    let mut numbers = vec![0, count - 1, count.div_ceil(width) * width - 1];
+    numbers.dedup();
+    // A long loop takes this interpreter a second.
+    let long = dispatch.trips() > 2_000;
+    let mut most = 0;
+    for number in numbers {
+        for lane in 0..wx * wy {
+            let edge = lane == 0 || lane == wx * wy - 1 || lane == wx - 1;
+            if !(every_lane || edge) || (long && (number == 0 || lane > 0)) {
+                continue;
+            }
+            let argument = |argument: &naga::FunctionArgument| {
+                let Some(naga::Binding::BuiltIn(built_in)) = argument.binding else { panic!("{argument:?}") };
+                let vector = |v: [u32; 3]| V::Many(v.map(V::U).to_vec());
+                let span = kernel.flag("SPAN").max(1);
+                match built_in {
+                    naga::BuiltIn::WorkGroupId => vector([number % width, number / width, 0]),
+                    naga::BuiltIn::LocalInvocationId => vector([lane % wx, lane / wx, 0]),
+                    naga::BuiltIn::LocalInvocationIndex => V::U(lane),
+                    naga::BuiltIn::SubgroupId => V::U(lane / span),
+                    naga::BuiltIn::SubgroupInvocationId => V::U(lane % span),
+                    other => panic!("{other:?}"),
+                }
+            };
+            let mut machine = Machine::new(&module, block.clone(), &windows);
+            let arguments = entry.function.arguments.iter().map(argument).collect();
+            machine.run(arguments).map_err(|e| format!("workgroup {number}, lane {lane}: {e}"))?;
+            most = most.max(machine.trips);
+        }
+    }
+    Ok(most)
+}
+
+/// Every dispatch stays within the bounds that the plan gives.
+fn bounded(plan: &Plan) {
+    for dispatch in &plan.dispatches {
+        assert!(dispatch.trips() <= MOST_TRIPS, "{plan}");
+        assert!(dispatch.reach() <= u64::from(u32::MAX), "{plan}");
+        assert!(dispatch.uses.iter().all(|u| u.first + u.len <= u64::from(u32::MAX)), "{plan}");
+    }
+}
+
+/// The text does what the plan says: no more iterations, and not far fewer.
+fn checked(plan: &Plan, every_lane: bool) {
+    bounded(plan);
+    let mut seen = HashSet::new();
+    for dispatch in &plan.dispatches {
+        // Pieces of one dispatch: the first and the last.
+        let last = plan.dispatches.iter().rev().find(|d| d.kernel == dispatch.kernel).is_some_and(|d| d == dispatch);
+        if !seen.insert(&dispatch.kernel) && !last {
+            continue;
+        }
+        let counted = run(dispatch, every_lane).unwrap_or_else(|e| panic!("{}: {e}\n{plan}", dispatch.kernel));
+        let said = dispatch.trips();
+        assert!(counted <= said, "{counted} iterations, said to be at most {said}: {}\n{plan}", dispatch.kernel);
+        if every_lane {
+            assert!(said <= counted + 16, "{counted} iterations, said to be {said}: {}\n{plan}", dispatch.kernel);
+        }
+    }
+}
+
+/// Sizes whose product is at most 2³², small ones and large ones, at powers of two and beside them.
+fn sizes(small: bool) -> impl Strategy<Value = [usize; 3]> {
+    let exponents = if small { (0..7u32, 0..7u32, 0..7u32) } else { (0..33u32, 0..33u32, 0..33u32) };
+    (exponents, any::<[u8; 3]>()).prop_map(|((a, b, c), near)| {
+        let (a, b, c) = (a, b.min(33 - a.min(33)), c.min(33 - a.max(b).min(33)));
+        let size = |exponent: u32, near: u8| (1usize << exponent).saturating_add(near as usize % 5).saturating_sub(2);
+        [size(a, near[0]), size(b, near[1]), size(c, near[2])]
+    })
+}
+
+fn want() -> impl Strategy<Value = Want> {
+    prop_oneof![Just(Want::No), Just(Want::Overwrite), Just(Want::Accumulate)]
+}
+
+fn alpha() -> impl Strategy<Value = AlphaSource> {
+    prop_oneof![Just(AlphaSource::Constant), Just(AlphaSource::PerLayer), Just(AlphaSource::PerChannel)]
+}
+
+fn saved() -> impl Strategy<Value = Saved> {
+    prop_oneof![Just(Saved::Auto), Just(Saved::Z), Just(Saved::Mask), Just(Saved::None)]
+}
+
+fn pin() -> impl Strategy<Value = Pin> {
+    let splits = prop_oneof![2 => Just(None), 2 => (0..5u32).prop_map(Some), 1 => any::<u32>().prop_map(Some)];
+    (prop::option::of(0..TILES.len()), splits).prop_map(|(tile, splits)| Pin { tile, splits, ..Pin::default() })
+}
+
+prop_compose! {
+    fn any_plan(small: bool)(
+        [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
+        alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
+        chain in prop::option::of((want(), want())), kind in 0..9u8, scaled: bool, prologue: bool, label in any::<u32>(),
+    ) -> elbow::Result<Plan> {
+        let caps = &DEVICES[device];
+        let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
+        let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
+        let affine = AffineRequest { layout, alpha, saved, ..AffineRequest::new(m, n, k, activation) };
+        let [x, w, b, dalpha] = gradients;
+        let storage = Storage::default();
+        let forward = plan::ElementwiseForward { rows: m, channels: n, activation, alpha, in_place: false, storage };
+        match kind {
+            0 | 1 => plan::forward_batch(layers, &affine, aligned, false, caps, &pin),
+            2..=4 => {
+                let below = chain.map(|(db, dalpha)| {
+                    let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
+                    Below { activation, alpha, saved: Saved::Z, db, dalpha }
+                });
+                let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
+                let x = if below.is_some() { Want::Overwrite } else { x };
+                let gradients = Gradients { x, w, b, alpha: dalpha, residual: Want::No };
+                let road = if prologue { Road::Prologue } else { Road::Auto };
+                let request = BackwardRequest { affine, gradients, road, upstream_is_dz: false, below };
+                plan::backward_batch(layers, &request, aligned, caps, &pin)
+            }
+            5 => match scaled {
+                true => plan::elementwise_forward(&forward, aligned, caps),
+                false => {
+                    let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
+                    plan::elementwise_backward(&plan::ElementwiseBackward { forward, dx: x, dalpha }, aligned, caps)
+                }
+            },
+            6 => {
+                let dalpha2 = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
+                plan::elementwise_double(&plan::ElementwiseDouble { forward, ddy: x, dx2: w, dalpha2 }, aligned, caps)
+            }
+            7 => {
+                let ignore_index = in_out.then_some(label);
+                let request = plan::SoftmaxRequest { rows: m, classes: n, ignore_index, scaled, storage };
+                plan::softmax_cross_entropy(&request, aligned, caps)
+            }
+            _ if scaled => {
+                let request = plan::SgdRequest {
+                    elements: m.saturating_mul(n), rate: 0.1, momentum: 0.5, scaled: in_out, copy: prologue, storage,
+                };
+                plan::sgd(&request, aligned, caps)
+            }
+            _ => {
+                let elements = m.saturating_mul(n);
+                let request = plan::LossScaleRequest { elements, growth: 2.0, backoff: 0.5, interval: 2000 };
+                plan::loss_scale(&request, caps)
+            }
+        }
+    }
+}
+
+/// Nothing but a named limit.
+fn refused(error: &Error) {
+    let named = matches!(
+        error,
+        Error::LimitExceeded { .. } | Error::OutOfMemory { .. } | Error::Unsupported { .. } | Error::Operand { .. }
+    );
+    assert!(named, "{error}");
+}
+
+fn cases(few: u32, many: u32) -> ProptestConfig {
+    let cases = if full() { many } else { few };
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(cases(4_000, 200_000))]
+
+    #[test]
+    fn no_loop_is_long_and_no_index_wraps(plan in any_plan(false)) {
+        match plan {
+            Ok(plan) => bounded(&plan),
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(100, 5_000))]
+
+    /// Every lane of the first and the last workgroup of small requests.
+    #[test]
+    fn loops_are_as_long_as_the_plan_says(plan in any_plan(true)) {
+        match plan {
+            Ok(plan) => checked(&plan, true),
+            Err(error) => refused(&error),
+        }
+    }
+
+    /// The edges of large ones.
+    #[test]
+    fn the_text_of_large_requests_stays_inside(plan in any_plan(false)) {
+        match plan {
+            Ok(plan) => checked(&plan, false),
+            Err(error) => refused(&error),
+        }
+    }
+}
+
+fn dw(m: usize, n: usize, k: usize) -> BackwardRequest {
+    BackwardRequest {
+        affine: AffineRequest::new(m, n, k, Activation::IDENTITY),
+        gradients: Gradients { w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() },
+        road: Road::Auto,
+        upstream_is_dz: false,
+        below: None,
+    }
+}
+
+#[test]
+fn what_was_cut_is_planned_in_more_parts() {
+    for caps in &DEVICES {
+        let plan = plan::backward(&dw(20_000_000, 1, 1), true, caps, &Pin::default()).unwrap();
+        bounded(&plan);
+        let pin = Pin { splits: Some(1), ..Pin::default() };
+        let plan = plan::backward(&dw(65_536, 1, 1), true, caps, &pin).unwrap();
+        bounded(&plan);
+        assert!(plan.dispatches.iter().any(|d| d.kernel.file == KernelFile::SplitSum), "{plan}");
+        assert!(plan.to_string().contains("loops of at most"), "{plan}");
+        // Every tile, as long as a reduction may be.
+        for tile in 0..TILES.len() {
+            let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
+            for k in [131_000, 131_072, 1 << 20, (1 << 20) + 1, 1 << 28] {
+                match plan::forward(&AffineRequest::new(3, 5, k, Activation::RELU), true, false, caps, &pin) {
+                    Ok(plan) => bounded(&plan),
+                    Err(error) => refused(&error),
+                }
+            }
+        }
+    }
+}
+
+/// As many elements as an operand may have, and one more.
+#[test]
+fn the_largest_tensors() {
+    let most = (1usize << 32) - (1 << 16);
+    let activation: Activation = "prelu".parse().unwrap();
+    let alpha = AlphaSource::PerLayer;
+    for caps in [&DEVICES[0], &DEVICES[2], &DEVICES[5]] {
+        for (rows, channels) in [(most, 1), (1, most), (1 << 16, (1 << 16) - 1), (most / 3, 3)] {
+            let storage = Storage::default();
+            let forward = plan::ElementwiseForward { rows, channels, activation, alpha, in_place: false, storage };
+            let want = Want::Overwrite;
+            let plans = [
+                plan::elementwise_forward(&forward, true, caps),
+                plan::elementwise_backward(&plan::ElementwiseBackward { forward, dx: want, dalpha: want }, true, caps),
+                plan::elementwise_double(
+                    &plan::ElementwiseDouble { forward, ddy: want, dx2: want, dalpha2: want },
+                    true,
+                    caps,
+                ),
+            ];
+            for plan in plans {
+                checked(&plan.unwrap(), false);
+            }
+        }
+        let too_many = plan::LossScaleRequest { elements: most + 1, growth: 2.0, backoff: 0.5, interval: 1 };
+        assert!(matches!(plan::loss_scale(&too_many, caps), Err(Error::LimitExceeded { .. })));
+        checked(&plan::loss_scale(&plan::LossScaleRequest { elements: most, ..too_many }, caps).unwrap(), false);
+    }
+}
+
+/// The interpreter itself: it sees what wraps and what lies outside, and every kernel was before it.
+#[test]
+fn planted_wraps_are_found() {
+    let request = plan::SgdRequest {
+        elements: 1000,
+        rate: 0.1,
+        momentum: 0.0,
+        scaled: false,
+        copy: false,
+        storage: Storage::default(),
+    };
+    let plan = plan::sgd(&request, false, &DEVICES[0]).unwrap();
+    let good = &plan.dispatches[0];
+    assert_eq!(run(good, true), Ok(0));
+    let mut short = good.clone();
+    short.uses[0].len = 999;
+    assert!(run(&short, true).is_err_and(|e| e.contains("outside of")), "a binding that is too short");
+    let mut long = good.clone();
+    (long.params.rows, long.params.tiles) = (u32::MAX, u32::MAX / 64 + 10);
+    assert!(run(&long, true).is_err_and(|e| e.contains("wraps")), "an index past 2³²");
+}
