@@ -21,10 +21,10 @@ pub use elementwise::{
     elementwise_forward,
 };
 pub use pieces::{Along, Cut};
+pub(crate) use reduce::longest_loop;
 pub use subnormals::subnormals;
 pub(crate) use subnormals::{ANSWERS, NUMBERS};
 pub use tile::{Stage, TILES, Tile};
-pub(crate) use reduce::longest_loop;
 pub(crate) use training::LOSS_SCALE;
 pub use training::{LossScaleRequest, SgdRequest, SoftmaxRequest, loss_scale, sgd, softmax_cross_entropy};
 

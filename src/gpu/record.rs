@@ -310,7 +310,11 @@ fn bind(
     }
     let last = (start - offset) / bytes + part.len;
     if last > 1 << 32 {
-        return Err(Error::LimitExceeded { what: format!("elements of {operand} in one binding"), asked: last, limit: 1 << 32 });
+        return Err(Error::LimitExceeded {
+            what: format!("elements of {operand} in one binding"),
+            asked: last,
+            limit: 1 << 32,
+        });
     }
     // Modulo 2³², as the shader adds: index `first` of the kernel is the first element of this window.
     let first = ((start - offset) / bytes) as u32;

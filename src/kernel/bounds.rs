@@ -54,7 +54,7 @@ impl Kernel {
                 2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
             }
             KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
-            KernelFile::Sgd => 0,
+            KernelFile::Sgd | KernelFile::Subnormals => 0,
             KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
             KernelFile::LossScale => rows.div_ceil(flag("LANES")),
         }
@@ -92,7 +92,8 @@ impl Kernel {
             | KernelFile::ProductStaged
             | KernelFile::ProductAcross => {
                 let splits = if flag("PARTIAL") == 1 { tiles.div_ceil(plane.max(1)) } else { 1 };
-                let sums = if flag("CHAIN_SUMS") == 1 { 2 * (plane / u64::from(p.tiles_cols.max(1))) * cols } else { 0 };
+                let sums =
+                    if flag("CHAIN_SUMS") == 1 { 2 * (plane / u64::from(p.tiles_cols.max(1))) * cols } else { 0 };
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
                 let step = [flag("BK"), 4 * flag("SPAN"), 4].into_iter().max().unwrap_or(0);
                 let indices = (rows * red).max(cols * red).max(splits * rows * cols).max(sums);
@@ -112,6 +113,7 @@ impl Kernel {
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }
+            KernelFile::Subnormals => 0,
             KernelFile::Sgd => tiles * flag("LANES") * self.width(),
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };

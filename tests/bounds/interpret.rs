@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use naga::{
-    BinaryOperator, Block, Expression, Function, Handle, Literal, MathFunction, Module, ScalarKind, Statement, TypeInner,
-    UnaryOperator,
+    BinaryOperator, Block, Expression, Function, Handle, Literal, MathFunction, Module, ScalarKind, Statement,
+    TypeInner, UnaryOperator,
 };
 
 #[derive(Debug, Clone, PartialEq)]

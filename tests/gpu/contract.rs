@@ -1,8 +1,8 @@
 //! What no peer writes down: NaN, infinities, kinks, determinism, sums that keep their digits.
 
-use elbow::{Activation, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward};
+use elbow::{Activation, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward, elementwise};
 
-use crate::common::{Numbers, gpu};
+use crate::common::{Numbers, gpu, options};
 
 /// A layer at its operands: forward with z saved, then every gradient.
 struct Run {

@@ -1,7 +1,7 @@
 //! Softmax cross-entropy against the reference: any number of classes in any order, and what labels may be.
 
 use elbow::{
-    Dtype, Gpu,
+    Float, Gpu,
     cpu::reference::{self, LossOutputs},
     train::{LossScale, SoftmaxCrossEntropy},
 };
@@ -56,7 +56,8 @@ impl Case {
             worst
         };
         let of_rows = dlogits.chunks(self.classes).map(|row| {
-            let [sum, all] = row.iter().fold([0.0, 0.0], |[sum, all], &d| [sum + f64::from(d), all + f64::from(d).abs()]);
+            let [sum, all] =
+                row.iter().fold([0.0, 0.0], |[sum, all], &d| [sum + f64::from(d), all + f64::from(d).abs()]);
             // What is smaller than the smallest normal number may have become 0.
             let flushed = row.len() as f64 * f64::from(f32::MIN_POSITIVE);
             if sum.is_nan() { 0.0 } else { (sum.abs() - flushed).max(0.0) / all.max(1e-300) * f64::from(1 << 24) }
@@ -75,7 +76,9 @@ fn off(got: f32, expected: f64) -> f64 {
     if expected.is_infinite() || expected.abs() > f64::from(f32::MAX) {
         return if f64::from(got) == expected.signum() * f64::INFINITY { 0.0 } else { f64::INFINITY };
     }
-    if expected.abs() < 1.00001 * f64::from(f32::MIN_POSITIVE) && f64::from(got.abs()) < 1.0001 * f64::from(f32::MIN_POSITIVE) {
+    if expected.abs() < 1.00001 * f64::from(f32::MIN_POSITIVE)
+        && f64::from(got.abs()) < 1.0001 * f64::from(f32::MIN_POSITIVE)
+    {
         return 0.0;
     }
     (f64::from(got) - expected).abs() / ulp_of(expected)
@@ -101,7 +104,8 @@ fn row(kind: usize, classes: usize, numbers: &mut Numbers) -> Vec<f32> {
 const KINDS: usize = 9;
 
 fn sizes() -> Vec<usize> {
-    let mut sizes: Vec<usize> = (2..12).chain([15, 16, 17, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257]).collect();
+    let mut sizes: Vec<usize> =
+        (2..12).chain([15, 16, 17, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257]).collect();
     sizes.extend([1000, 1024, 1025, 4095, 4097, 21_844, 21_846, 50_257, 65_536, 65_537, 128_256, 200_000]);
     if !full() {
         sizes.retain(|&s| s < 1100 || [4097, 50_257, 65_537, 200_000].contains(&s));
@@ -131,7 +135,10 @@ fn any_number_of_classes_in_any_order() {
         println!("{classes} classes: loss {:.1} ulp, gradient {:.1} ulp, rows {:.1}", got[0], got[1], got[2]);
         worst = std::array::from_fn(|i| worst[i].max(got[i]));
     }
-    println!("worst: loss {:.2} ulp, gradient {:.2} ulp, a row's sum {:.2} · 2^-24 of its terms", worst[0], worst[1], worst[2]);
+    println!(
+        "worst: loss {:.2} ulp, gradient {:.2} ulp, a row's sum {:.2} · 2^-24 of its terms",
+        worst[0], worst[1], worst[2]
+    );
 }
 
 #[test]
@@ -240,10 +247,7 @@ fn rows_to_be_ignored() {
                 let mut logits: Vec<f32> = (0..rows * classes).map(|i| (i % 17) as f32 * 0.25).collect();
                 // What an ignored row holds does not matter.
                 logits[0] = f32::NAN;
-                let case = Case {
-                    ignore_index: Some(ignored),
-                    ..Case::new(logits, (0..rows).map(label).collect())
-                };
+                let case = Case { ignore_index: Some(ignored), ..Case::new(logits, (0..rows).map(label).collect()) };
                 case.check(gpu, "ignored rows");
                 let (loss, dlogits) = case.run(gpu);
                 for (m, &label) in case.labels.iter().enumerate() {
@@ -273,7 +277,7 @@ fn many_rows_are_counted() {
 fn narrow_logits_and_a_loss_scale() {
     let gpu = gpu();
     let mut numbers = Numbers::new(3);
-    for dtype in [Dtype::F16, Dtype::Bf16] {
+    for dtype in [Float::F16, Float::Bf16] {
         for (rows, classes) in [(5, 3), (6, 4), (9, 10), (3, 129), (2, 1028)] {
             let logits: Vec<f32> = (0..rows * classes).map(|_| dtype.round(4.0 * numbers.normal())).collect();
             let labels: Vec<u32> = (0..rows).map(|m| (m * 5 % classes) as u32).collect();

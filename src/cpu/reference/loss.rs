@@ -25,7 +25,11 @@ pub fn softmax_cross_entropy(
 ) -> Result<LossOutputs> {
     let logits = operands::slice(Operand::X, logits, &[labels.len(), classes])?;
     if classes == 0 && !labels.is_empty() {
-        return Err(Error::Shape { operand: Operand::X, expected: "[.., classes], at least one".into(), got: "0".into() });
+        return Err(Error::Shape {
+            operand: Operand::X,
+            expected: "[.., classes], at least one".into(),
+            got: "0".into(),
+        });
     }
     let counted = labels.iter().filter(|label| Some(**label) != ignore_index).count() as f64;
     let mut out = LossOutputs::default();
