@@ -1,8 +1,9 @@
 //! Loops at the bound of what a driver runs: one that cuts them earlier gives another number.
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Gpu, Saved, Want, WeightLayout,
-    affine::{Backward, ChainBelow, Forward, Gradient},
+    Activation, AlphaSource, Gpu, Saved, View, Want, WeightLayout,
+    affine::Forward,
+    dtype::Float,
     kernel::{KernelFile, MOST_TRIPS},
     plan::{self, Pin, TILES},
 };
@@ -17,12 +18,9 @@ use crate::{
 fn dw_of_ones(gpu: &Gpu, m: usize, pin: &Pin) -> f32 {
     let ones = gpu.upload(&vec![1.0; m], &[m, 1]).unwrap();
     let dw = gpu.zeros(&[1, 1]).unwrap();
-    let call = Backward {
-        x: Some(ones.view()),
-        dw: Gradient::overwrite(&dw),
-        pin: *pin,
-        ..Backward::new(Activation::IDENTITY, Saved::None, &ones)
-    };
+    let (w, y) = (View::absent(&[1, 1], Float::F32), ones.view());
+    let layer = Forward { pin: *pin, ..Forward::new(Activation::IDENTITY, &ones, w, y) };
+    let call = layer.backward(&ones).dw(&dw);
     gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
     gpu.download(&dw).unwrap()[0]
 }
@@ -82,20 +80,16 @@ fn a_chain_over_many_classes() {
     let (z_, alpha) = (gpu.upload(&z, &[m, k]).unwrap(), gpu.upload(&[0.5], &[1]).unwrap());
     let (out, db, dalpha) = (gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[k]).unwrap(), gpu.zeros(&[1]).unwrap());
     let activation: Activation = "prelu".parse().unwrap();
-    let call = Backward {
-        w: Some(w.view()),
-        dy_is_dz: true,
-        dx: Gradient::overwrite(&out),
-        below: Some(ChainBelow {
-            activation,
-            saved: Saved::Z,
-            saved_from: Some(z_.view()),
-            alpha: Some(alpha.view()),
-            db: Gradient::overwrite(&db),
-            dalpha: Gradient::overwrite(&dalpha),
-        }),
-        ..Backward::new(Activation::IDENTITY, Saved::None, &dy)
+    let gone = |shape| View::absent(shape, Float::F32);
+    let (hidden, input, weight, logits) = ([m, k], [m, 1], [k, 1], [m, n]);
+    let below = Forward {
+        saved: Saved::Z,
+        save_to: Some(z_.view()),
+        alpha: Some(alpha.view()),
+        ..Forward::new(activation, gone(&input), gone(&weight), gone(&hidden))
     };
+    let layer = Forward::new(Activation::IDENTITY, gone(&hidden), &w, gone(&logits));
+    let call = layer.backward_from_dz(&dy).dx(&out).below(&below).db_below(&db).dalpha_below(&dalpha);
     let plan = call.plan(gpu).unwrap();
     assert!(plan.dispatches.iter().any(|d| d.kernel.file == KernelFile::SplitSum), "{plan}");
     gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
@@ -117,12 +111,15 @@ fn one_alpha_for_a_wide_layer() {
     let expected: f32 = z.iter().zip(&dy).map(|(&z, &dy)| if z > 0.0 { 0.0 } else { z * dy }).sum();
     let (z, dy) = (gpu.upload(&z, &[1, n]).unwrap(), gpu.upload(&dy, &[1, n]).unwrap());
     let (alpha, dalpha) = (gpu.upload(&[0.25], &[1]).unwrap(), gpu.zeros(&[1]).unwrap());
-    let call = Backward {
-        saved_from: Some(z.view()),
+    let gone = |shape| View::absent(shape, Float::F32);
+    let (input, weight, output) = ([1, 1], [n, 1], [1, n]);
+    let layer = Forward {
+        saved: Saved::Z,
+        save_to: Some(z.view()),
         alpha: Some(alpha.view()),
-        dalpha: Gradient::overwrite(&dalpha),
-        ..Backward::new("prelu".parse().unwrap(), Saved::Z, &dy)
+        ..Forward::new("prelu".parse().unwrap(), gone(&input), gone(&weight), gone(&output))
     };
+    let call = layer.backward(&dy).dalpha(&dalpha);
     let plan = call.plan(gpu).unwrap();
     assert!(plan.dispatches.iter().filter(|d| d.kernel.file == KernelFile::ColumnSum).count() > 1, "{plan}");
     gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
@@ -135,7 +132,7 @@ fn one_alpha_for_a_wide_layer() {
 fn splits_one_after_the_other() {
     let gpu = narrow(64 << 10);
     let mut specs = Vec::new();
-    for (layout, dtype) in [(WeightLayout::InOut, Dtype::F32), (WeightLayout::InOut, Dtype::F16)] {
+    for (layout, dtype) in [(WeightLayout::InOut, Float::F32), (WeightLayout::InOut, Float::F16)] {
         for (saved, alpha) in [(Saved::Z, AlphaSource::PerChannel), (Saved::Mask, AlphaSource::Constant)] {
             let mut spec = Spec::new(37, 84, 900, "leaky_relu(0.5)".parse().unwrap());
             (spec.forward.layout, spec.forward.saved, spec.forward.alpha) = (layout, saved, alpha);

@@ -1,8 +1,9 @@
 //! Softmax cross-entropy against the reference: any number of classes in any order, and what labels may be.
 
 use elbow::{
-    Dtype, Gpu,
+    Gpu,
     cpu::reference::{self, LossOutputs},
+    dtype::Float,
     train::{LossScale, SoftmaxCrossEntropy},
 };
 
@@ -273,7 +274,7 @@ fn many_rows_are_counted() {
 fn narrow_logits_and_a_loss_scale() {
     let gpu = gpu();
     let mut numbers = Numbers::new(3);
-    for dtype in [Dtype::F16, Dtype::Bf16] {
+    for dtype in [Float::F16, Float::Bf16] {
         for (rows, classes) in [(5, 3), (6, 4), (9, 10), (3, 129), (2, 1028)] {
             let logits: Vec<f32> = (0..rows * classes).map(|_| dtype.round(4.0 * numbers.normal())).collect();
             let labels: Vec<u32> = (0..rows).map(|m| (m * 5 % classes) as u32).collect();
