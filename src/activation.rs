@@ -16,6 +16,7 @@ mod math;
 mod parse;
 mod row;
 mod saved;
+mod stop;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 use crate::{
     activation::Activation,
     affine::{Backward, Forward, Gradient},
-    dtype::{Dtype, Float},
+    dtype::{Dtype, Float, Storage},
     elementwise,
     error::{Error, Result},
     gpu::{
@@ -148,7 +148,8 @@ impl Mlp {
             let hidden = index + 2 < sizes.len();
             let (activation, alpha) =
                 if hidden { (activation, alpha) } else { (Activation::IDENTITY, AlphaSource::Constant) };
-            let request = AffineRequest { alpha, ..AffineRequest::new(max_batch, n, k, activation) };
+            let stored = Storage::default().with(Operand::Y, storage);
+            let request = AffineRequest { alpha, storage: stored, ..AffineRequest::new(max_batch, n, k, activation) };
             request.check_sizes()?;
             let learnable = alpha != AlphaSource::Constant;
             let saved = request.resolve_saved(learnable)?;

@@ -295,7 +295,7 @@ impl Builder {
     fn activation(&mut self, activation: &Activation) -> &mut Self {
         self.kernel.activation = Some(activation.kind());
         self.params.p = activation.params();
-        self
+        self.on("STOPS", activation.is_piecewise())
     }
 
     /// The α operand of the activation inside, where it is learnable.

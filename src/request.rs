@@ -234,24 +234,24 @@ impl AffineRequest {
     /// `dalpha` says whether the gradient of α will be wanted.
     pub fn resolve_saved(&self, dalpha: bool) -> Result<Saved> {
         let learnable = self.alpha != AlphaSource::Constant;
-        let enough = |saved| self.activation.saved_is_enough(saved, learnable, dalpha, self.residual);
+        let (residual, y) = (self.residual, self.storage.of(Operand::Y));
+        let enough = |saved, dalpha| self.activation.saved_is_enough(saved, learnable, dalpha, residual, y);
         match self.saved {
             Saved::Auto => {
                 // Forward does not know which gradients will be asked for; a learnable α will want its own, from z.
                 let dalpha = dalpha || learnable;
-                let enough = |saved| self.activation.saved_is_enough(saved, learnable, dalpha, self.residual);
                 let cheapest = if self.activation.needs_nothing() && !dalpha {
                     Saved::None
-                } else if enough(Saved::Y).is_ok() && self.activation.slope_of_y_is_accurate() {
+                } else if enough(Saved::Y, dalpha).is_ok() && self.activation.slope_of_y_is_accurate() {
                     Saved::Y
-                } else if enough(Saved::Mask).is_ok() {
+                } else if enough(Saved::Mask, dalpha).is_ok() {
                     Saved::Mask
                 } else {
                     Saved::Z
                 };
                 Ok(cheapest)
             }
-            saved => enough(saved).map(|()| saved),
+            saved => enough(saved, dalpha).map(|()| saved),
         }
     }
 
@@ -304,6 +304,19 @@ pub struct Below {
     pub db: Want,
     /// The gradient of its α.
     pub dalpha: Want,
+}
+
+impl Below {
+    /// The layer below as a request of its own: N is the K of this one, M the same; of `storage`, that of this layer, counts how
+    /// what it kept is stored.
+    pub(crate) fn layer(&self, m: usize, k: usize, storage: &Storage) -> AffineRequest {
+        AffineRequest {
+            alpha: self.alpha,
+            saved: self.saved,
+            storage: Storage::default().with(Operand::Y, storage.of(Operand::SavedBelow)),
+            ..AffineRequest::new(m, k, 0, self.activation)
+        }
+    }
 }
 
 /// The backward request: the forward's facts, which gradients, and how.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
 
 use elbow::{
+    Float,
     activation::{Activation, Quantity, rows},
     cpu::{
         Elementwise, ForwardInputs,
@@ -254,7 +255,8 @@ fn check(request: AffineRequest, workspace: &mut Workspace) {
     let case = Case::new(request, fill_for(&request.activation));
     let (y, z, mask) = check_forward(&case);
     let learnable = request.alpha != AlphaSource::Constant;
-    let enough = |saved| request.activation.saved_is_enough(saved, learnable, false, request.residual).is_ok();
+    let enough =
+        |saved| request.activation.saved_is_enough(saved, learnable, false, request.residual, Float::F32).is_ok();
     for want in [Want::Overwrite, Want::Accumulate] {
         check_backward(&case, &z, SavedIn::Z(&z), want, workspace);
         check_backward(&case, &z, SavedIn::None, want, workspace);

@@ -6,7 +6,7 @@
 use std::{env, fs, path::Path};
 
 use elbow::{
-    Activation, Saved,
+    Activation, Float, Saved,
     activation::{Row, rows},
     request::AffineRequest,
 };
@@ -21,7 +21,7 @@ fn line(row: &Row) -> String {
     // Without defaults there is no instance to ask; what does not depend on the numbers is the same for all.
     let needed = row.parameters.iter().filter(|p| p.default.is_none()).count();
     let instance = Activation::new(row.kind, &vec![0.5; needed]).expect("0.5 is in every domain without a default");
-    let enough = |saved| instance.saved_is_enough(saved, false, false, false).is_ok();
+    let enough = |saved| instance.saved_is_enough(saved, false, false, false, Float::F32).is_ok();
     let also: Vec<_> = [(Saved::Y, "y"), (Saved::Mask, "mask")].into_iter().filter(|(s, _)| enough(*s)).collect();
     let also = also.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
     let auto = AffineRequest::new(1, 1, 1, instance).resolve_saved(false).expect("Auto is always possible");

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use elbow::{Activation, AlphaSource, Float, Operand, Road, Saved, WeightLayout, request::AffineRequest, shape};
+use elbow::{
+    Activation, AlphaSource, Float, Operand, Road, Saved, WeightLayout, dtype::Storage, request::AffineRequest, shape,
+};
 
 use crate::{args::Eval, failure::Failure, file::Tensor};
 
@@ -135,6 +137,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         bias: b.is_some(),
         residual: residual.is_some(),
         saved: args.save.into(),
+        storage: Storage::default().with(Operand::Y, dtype_beside(&x, Operand::Y)),
         ..AffineRequest::new(m, n, k, activation)
     };
     request.check_sizes()?;

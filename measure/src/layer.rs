@@ -9,8 +9,9 @@ use std::{
 };
 
 use elbow::{
-    Activation, Dtype, Float, Gpu, Saved, Tensor, Want,
+    Activation, Dtype, Float, Gpu, Operand, Saved, Tensor, Want,
     affine::{Backward, Forward},
+    dtype::Storage,
     elementwise,
     plan::Pin,
     request::{AffineRequest, BackwardRequest, Gradients, Road},
@@ -139,7 +140,8 @@ impl<'d> Layer<'d> {
     /// On the device x, w, y, z, dy and dx are stored as `dtype`; the CPU baseline gets the same numbers in f32.
     pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Float, pin: Pin) -> Result<Self> {
         let Shape { m, k, n } = shape;
-        let mut request = AffineRequest::new(m, n, k, activation);
+        let storage = Storage::default().with(Operand::Y, dtype);
+        let mut request = AffineRequest { storage, ..AffineRequest::new(m, n, k, activation) };
         request.check_sizes()?;
         request.saved = request.resolve_saved(false)?;
         let (m64, k64, n64) = (m as u64, k as u64, n as u64);

@@ -12,7 +12,8 @@ struct ActQuotient {
 }
 
 // min(z, 0) / alpha as h + l: h is the quotient's head, so that h * head(alpha) is exact, and l is what it leaves. Of a small z
-// what it leaves may be subnormal; there one part will do.
+// what it leaves may be subnormal; there one part will do. Beside an infinite alpha it vanishes, also where z is infinite; where
+// alpha is 0 or NaN there is none.
 fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     let lower = min(z, 0.0);
     let q = lower / alpha;
@@ -21,7 +22,10 @@ fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     let rest = (lower - h * alpha_head) - h * (alpha - alpha_head);
     let far = abs(q) > ACT_FAR;
     let small = lower > -ACT_SMALL;
-    return ActQuotient(select(select(h, q, small), with_sign(ACT_FAR, q), far), select(rest / alpha, 0.0, far || small));
+    let flat = is_infinite(alpha);
+    let none = is_zero(alpha) || is_nan(alpha);
+    let quotient = select(select(select(h, q, small), with_sign(ACT_FAR, q), far), nan_of(alpha), none);
+    return ActQuotient(select(quotient, 0.0, flat), select(rest / alpha, 0.0, far || small || flat || none));
 }
 
 // Near 0, where u may be subnormal although z is not, it is z itself. Above 1 (a negative alpha) both parts of u count, and
@@ -31,20 +35,20 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
     let sum = u.h + u.l;
     let s = exp_scaled(u.h, u.l);
     let far = select(p.x * expm1(min(sum, 1.0)), scale2(p.x * s.m, s.n) - p.x, sum > 1.0);
-    let lower = select(far, z + 0.5 * z * sum, abs(sum) < 1e-4);
-    return keep_nan(select(lower, z, z > 0.0), z);
+    let lower = keep_nan(select(far, z + 0.5 * z * sum, abs(sum) < 1e-4), sum);
+    return keep_nan(select(lower, z, z > 0.0 || is_infinite(p.x)), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
     let s = exp_scaled(u.h, u.l);
-    return keep_nan(select(scale2(s.m, s.n), 1.0, z > 0.0), z);
+    return keep_nan(select(keep_nan(scale2(s.m, s.n), u.h), 1.0, z > 0.0), z);
 }
 
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
     let s = exp_scaled(u.h, u.l);
-    return keep_nan(select(scale2(s.m / p.x, s.n), 0.0, z > 0.0), z);
+    return keep_nan(select(keep_nan(scale2(s.m / p.x, s.n), u.h), 0.0, z > 0.0 || is_infinite(p.x)), z);
 }
 
 // (1 - u) exp(u) - 1 = -u^2 (1/2 + u/3 + u^2/8 + ...): the difference cancels near 0, the series (own fit) does not.
@@ -56,7 +60,7 @@ fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = 0.5 + sum * (0.333333313 + sum * (0.125000015 + sum * (0.0333334431 + sum * high)));
     let s = exp_scaled(u.h, u.l);
     let lower = select(scale2((1.0 - sum) * s.m, s.n) - 1.0, -(sum * sum) * q, abs(sum) < 1.0);
-    return keep_nan(select(lower, 0.0, z > 0.0), z);
+    return keep_nan(select(keep_nan(lower, sum), 0.0, z > 0.0), z);
 }
 
 // -(u / alpha) exp(u); of a small z, u alone may be subnormal.
@@ -64,8 +68,8 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
     let s = exp_scaled(u.h, u.l);
     let far = scale2(-((u.h + u.l) / p.x) * s.m, s.n);
-    let lower = select(far, -z / (p.x * p.x), z > -ACT_SMALL);
-    return keep_nan(select(lower, 0.0, z > 0.0), z);
+    let lower = keep_nan(select(far, -z / (p.x * p.x), z > -ACT_SMALL), u.h);
+    return keep_nan(select(lower, 0.0, z > 0.0 || is_infinite(p.x)), z);
 }
 
 // Right for alpha > 0 only. Cancels where y comes near -alpha: absolute accuracy, not relative.

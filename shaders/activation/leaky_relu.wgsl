@@ -3,7 +3,7 @@
 // p.x = alpha. For alpha = 0 the lower branch is 0, also at z = -inf, where the product would be NaN.
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    let lower = select(p.x * z, 0.0, p.x == 0.0);
+    let lower = select(p.x * z, 0.0, is_zero(p.x));
     return keep_nan(select(lower, z, z > 0.0), z);
 }
 

@@ -6,7 +6,8 @@
 
 // beta z > threshold; for a threshold of 0 by the signs, because the product may vanish.
 fn act_above(q: Logistic, z: f32, p: vec2<f32>) -> bool {
-    return select((q.u.h - p.y) + q.u.l > 0.0, select(z, -z, p.x < 0.0) > 0.0, p.y == 0.0);
+    let sign = select(select(z, -z, p.x < 0.0), 0.0, is_zero(p.x));
+    return select((q.u.h - p.y) + q.u.l > 0.0, sign > 0.0, p.y == 0.0);
 }
 
 fn act_decay(q: Logistic) -> Decay {
@@ -18,22 +19,24 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
     let w = act_decay(q);
     let upper = z + log1p_decay(w) / p.x;
     let lower = scale2(log1p_decay_scaled(w) / p.x, w.n);
-    let smooth_value = select(upper, lower, q.negative);
-    return keep_nan(select(smooth_value, z, act_above(q, z, p)), z);
+    // Where beta comes to 0, it goes to inf from the one side and to -inf from the other.
+    let smooth_value = select(select(upper, lower, q.negative), nan_of(p.x), is_zero(p.x));
+    let value = select(smooth_value, 0.0, is_corner(p.x, z));
+    return keep_nans(select(value, z, act_above(q, z, p)), z, p.x);
 }
 
 // sigmoid(beta z)
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let s = select(1.0 / q.d, scale2(q.m / q.d, q.n), q.negative);
-    return keep_nan(select(s, 1.0, act_above(q, z, p)), z);
+    return keep_nans(select(s, 1.0, act_above(q, z, p)), z, p.x);
 }
 
 // beta e / (1 + e)^2
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let c = scale2(p.x * q.m / (q.d * q.d), q.n);
-    return keep_nan(select(c, 0.0, act_above(q, z, p)), z);
+    return keep_nans(select(c, 0.0, act_above(q, z, p) || (q.far && is_infinite(p.x))), z, p.x);
 }
 
 // -(|u| e / (1 + e) + log(1 + e)) / beta^2, u = beta z: two terms of one sign on either side of 0.
@@ -41,14 +44,14 @@ fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let sum = q.t * q.m / q.d + log1p_decay_scaled(act_decay(q));
     let a = scale2(-sum / p.x / p.x, q.n);
-    return keep_nan(select(a, 0.0, act_above(q, z, p)), z);
+    return keep_nans(select(a, 0.0, act_above(q, z, p) || is_corner(p.x, z)), z, p.x);
 }
 
 // z e / (1 + e)^2
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let c = scale2(z * (q.m / (q.d * q.d)), q.n);
-    return keep_nan(select(c, 0.0, q.far || act_above(q, z, p)), z);
+    return keep_nans(select(c, 0.0, q.far || act_above(q, z, p) || is_corner(p.x, z)), z, p.x);
 }
 
 // 1 - exp(-beta y), without a threshold.

@@ -1,27 +1,44 @@
 #use bits
 // squareplus: y = (z + r) / 2, r = sqrt(z^2 + b); for z < 0 the same as b / (2 (r - z)), where the sum would cancel
-// p.x = b > 0. r is formed as a hypotenuse (the larger leg outside the root): z^2 may overflow.
+// p.x = b > 0. r is formed as a hypotenuse (the larger leg outside the root): z^2 may overflow. A learnable b may become
+// anything: below 0 there is a root where z^2 >= -b, and at b = inf r is infinite whatever z is.
 
 fn act_root(z: f32, b: f32) -> f32 {
-    let leg = sqrt(b);
+    let leg = sqrt(abs(b));
     let a = abs(z);
     let z_is_longer = a > leg;
     let long = select(leg, a, z_is_longer);
     let short = select(a, leg, z_is_longer);
-    let ratio = short / long;
-    return long * sqrt(1.0 + ratio * ratio);
+    let ratio = select(short / long, 0.0, is_zero(long) || is_infinite(long));
+    let hypotenuse = long * sqrt(1.0 + ratio * ratio);
+    return select(hypotenuse, act_root_below(a, b), b < 0.0);
+}
+
+// sqrt(a^2 + b) for b < 0. The sum may cancel: the square of a's head is exact, and what it leaves is small.
+fn act_root_below(a: f32, b: f32) -> f32 {
+    let large = a > 1e18;
+    let scale = select(1.0, 0x1p-64, large);
+    let s = a * scale;
+    let s_head = head(s);
+    let square = (s_head * s_head + b * scale * scale) + (s - s_head) * (s + s_head);
+    let root = select(sqrt(max(square, 0.0)), nan_of(b), square < 0.0) * select(1.0, 0x1p+64, large);
+    return select(root, select(a, nan_of(b), is_infinite(b)), is_infinite(a));
 }
 
 // (|z| + r) / 2. Of two halves, so that the sum does not overflow; and where r is |z|, it is |z| itself, because some
 // compilers put the halves together again.
 fn act_half_sum(z: f32, r: f32) -> f32 {
     let a = abs(z);
-    return select(0.5 * a + 0.5 * r, a, a > 1e37);
+    return keep_nan(select(0.5 * a + 0.5 * r, a, a > 1e37), r);
+}
+
+fn act_is_endless(b: f32) -> bool {
+    return is_infinite(b) && b > 0.0;
 }
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let sum = act_half_sum(z, act_root(z, p.x));
-    return keep_nan(select(0.25 * p.x / sum, sum, z > 0.0), z);
+    return keep_nans(select(0.25 * p.x / sum, sum, z >= 0.0 || act_is_endless(p.x)), z, p.x);
 }
 
 // (1 + z / r) / 2; the smaller of slope(z) and slope(-z) is b / (2 r (r + |z|)), and they sum to 1.
@@ -29,18 +46,19 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
     let sum = act_half_sum(z, r);
     let small = 0.25 * p.x / r / sum;
-    return keep_nan(select(small, 1.0 - small, z > 0.0), z);
+    let slope = select(small, 1.0 - small, z > 0.0);
+    return keep_nans(select(slope, 0.5, act_is_endless(p.x)), z, p.x);
 }
 
 // b / (2 r^3)
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
-    return keep_nan(0.5 * p.x / r / r / r, z);
+    return keep_nans(select(0.5 * p.x / r / r / r, 0.0, act_is_endless(p.x)), z, p.x);
 }
 
 // 1 / (4 r)
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
-    return keep_nan(0.25 / act_root(z, p.x), z);
+    return keep_nans(0.25 / act_root(z, p.x), z, p.x);
 }
 
 // -z / (4 r^3); of a small z, z / r alone may be subnormal.
@@ -48,7 +66,7 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
     let ratio = with_sign(capped_abs(z, LARGEST) / r, z); // at z = inf: 0, not inf / inf
     let small = z / (r * r * r);
-    return keep_nan(-0.25 * select(ratio / r / r, small, abs(z) < 1e-20), z);
+    return keep_nans(-0.25 * select(ratio / r / r, small, abs(z) < 1e-20), z, p.x);
 }
 
 // r = y + b / (4 y), so the slope y / r is y^2 / (y^2 + b / 4), as 1 / (1 + w^2) or w^2 / (1 + w^2): y^2 may overflow.

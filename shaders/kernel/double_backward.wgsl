@@ -24,13 +24,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
             let x = x_item(i);
             let ddx = ddx_item(i);
 #if OUT_DX2
-            let dx2 = ddx * dy_item(i) * act_dzz_item(x, n);
+            let dx2 = passed_both_item(ddx, dy_item(i), act_dzz_item(x, n));
 #end
 #if SUMS
-            add_to(&sums, Sums(ddx * dy_item(i) * act_dzda_item(x, n), real()));
+            add_to(&sums, Sums(passed_both_item(ddx, dy_item(i), act_dzda_item(x, n)), real()));
 #end
 #if OUT_DDY
-            let ddy = ddx * act_dz_item(x, n);
+            let ddy = passed_item(ddx, act_dz_item(x, n));
             if ((P.accumulate & 1u) != 0u) {
                 ddy_set(i, ddy_item(i) + ddy);
             } else {

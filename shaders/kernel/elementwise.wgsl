@@ -12,7 +12,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let i = ((tile * PER_LANE + e) * LANES + lane) * WIDTH;
         if (i < P.rows) {
 #if BACKWARD
-            let dx = dy_item(i) * act_dz_item(x_item(i), i % P.channels);
+            let dx = passed_item(dy_item(i), act_dz_item(x_item(i), i % P.channels));
             if ((P.accumulate & 1u) != 0u) {
                 dx_set(i, dx_item(i) + dx);
             } else {

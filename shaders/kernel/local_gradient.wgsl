@@ -24,12 +24,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
             let i = m * P.cols + n;
             let dy = dy_item(i);
 #if NEED_DZ
-            let dz = dy * slope_item(m, n);
+            let dz = passed_item(dy, slope_item(m, n));
 #else
             let dz = real();
 #end
 #if SUM_DALPHA
-            add_to(&sums, Sums(dz, dy * act_da_item(saved_item(i), n)));
+            add_to(&sums, Sums(dz, passed_item(dy, act_da_item(saved_item(i), n))));
 #else
 #if SUM_DB
             add_to(&sums, Sums(dz, real()));

@@ -5,9 +5,27 @@ fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
+fn is_zero(x: f32) -> bool {
+    return (bitcast<u32>(x) << 1u) == 0u;
+}
+
+fn is_infinite(x: f32) -> bool {
+    return (bitcast<u32>(x) << 1u) == 0xff000000u;
+}
+
+// A NaN, made of x: WGSL has no constant that is one.
+fn nan_of(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u);
+}
+
 // v, or NaN where z is NaN.
 fn keep_nan(v: f32, z: f32) -> f32 {
     return select(v, z, is_nan(z));
+}
+
+// v, or NaN where z or the parameter is NaN.
+fn keep_nans(v: f32, z: f32, parameter: f32) -> f32 {
+    return select(keep_nan(v, z), parameter, is_nan(parameter));
 }
 
 // min(|x|, cap), and NaN for NaN. A comparison that is false for NaN would not do: some compilers turn it round.

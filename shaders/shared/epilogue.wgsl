@@ -73,10 +73,10 @@ fn finish(row: u32, col: u32, lr: u32, lc: u32, split: u32, sum: real) -> Sums {
     return Sums();
 #end
 #if CHAIN
-    let dz = sum * slope_item(row, col);
+    let dz = passed_item(sum, slope_item(row, col));
     c_set(i, dz);
 #if SUM_DALPHA
-    return Sums(dz, sum * act_da_item(saved_item(i), col));
+    return Sums(dz, passed_item(sum, act_da_item(saved_item(i), col)));
 #else
     return Sums(dz, real());
 #end

@@ -17,6 +17,11 @@ struct Logistic {
     u: Pair,        // beta z
 }
 
+// beta = +-inf at z = 0, where beta z is anything: what has a factor z is 0 there, the rest is NaN.
+fn is_corner(beta: f32, z: f32) -> bool {
+    return is_infinite(beta) && is_zero(z);
+}
+
 fn logistic(beta: f32, z: f32) -> Logistic {
     let u = product_pair(beta, z, LOGISTIC_FAR);
     // h may be 0 (a subnormal's head) where l is not: the sign is that of the sum.

@@ -4,11 +4,11 @@
 #use slope
 #if PROLOGUE
 fn dz_at(m: u32, n: u32) -> f32 {
-    return dy_at(m * P.channels + n) * slope_at(m, n);
+    return passed(dy_at(m * P.channels + n), slope_at(m, n));
 }
 
 fn dz_at4(m: u32, n: u32) -> vec4<f32> {
-    return dy_at4(m * P.channels + n) * slope_at4(m, n);
+    return passed4(dy_at4(m * P.channels + n), slope_at4(m, n));
 }
 #end
 

@@ -20,7 +20,7 @@ impl Activation {
             Kind::Hardtanh if a == b => vec![],
             Kind::Relu | Kind::LeakyRelu | Kind::Prelu | Kind::ReluSquared => vec![0.0],
             Kind::Elu | Kind::Celu | Kind::Selu | Kind::Softsign => vec![0.0],
-            Kind::ClippedRelu | Kind::Relu6 => vec![0.0, a],
+            Kind::ClippedRelu | Kind::Relu6 if a >= 0.0 => vec![0.0, a],
             Kind::Hardtanh => vec![a, b],
             Kind::ThresholdedRelu | Kind::Threshold => vec![a],
             Kind::Softplus if b.is_finite() => vec![b / a],

@@ -1,8 +1,10 @@
 //! The mathematics, once, in f64: what every shader and the CPU roads are judged by.
 //!
 //! Each activation is one arm of [`jet`]: value, slope, curvature and the two derivatives with respect to α, in forms that
-//! cancel nowhere but at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that the row declares. Logarithms
-//! and exponentials come from the `libm` crate, so that the judge says the same on every machine.
+//! cancel nowhere but at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that the row declares. α may be
+//! anything, as a learnable one may become: outside of its domain there is the formula where it is defined, the limit where
+//! α is infinite, else NaN (docs/numerics.md has the table). Logarithms and exponentials come from the `libm` crate, so that
+//! the judge says the same on every machine.
 
 mod smooth;
 
@@ -60,6 +62,9 @@ impl Jet {
         let at = [value, slope, curvature, alpha_slope, alpha_curvature];
         Jet { at, terms: at.map(f64::abs) }
     }
+
+    /// Where nothing is defined.
+    const NAN: Jet = Jet { at: [f64::NAN; 5], terms: [f64::NAN; 5] };
 
     /// A piece of a straight line.
     fn line(value: f64, slope: f64) -> Self {
@@ -170,6 +175,7 @@ impl Activation {
         let a = f64::from(self.params[0]);
         let (set, clear) = match self.kind {
             Kind::Identity => (1.0, 1.0),
+            Kind::ClippedRelu | Kind::Softshrink if a.is_nan() => (a, a),
             Kind::LeakyRelu | Kind::Prelu => (1.0, a),
             Kind::Hardsigmoid => (1.0 / 6.0, 0.0),
             Kind::HardsigmoidAffine => (a, 0.0),
@@ -187,7 +193,7 @@ const SELU_BOTH: f64 = 1.7580993408473768;
 fn jet(activation: &Activation, z: f64) -> Jet {
     let [a, b] = activation.params.map(f64::from);
     if z.is_nan() {
-        return Jet { at: [f64::NAN; 5], terms: [f64::NAN; 5] };
+        return Jet::NAN;
     }
     match activation.kind {
         Kind::Identity => Jet::line(z, 1.0),
@@ -195,6 +201,9 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::Relu => Jet::line(0.0, 0.0),
         Kind::LeakyRelu | Kind::Prelu if z > 0.0 => Jet::line(z, 1.0),
         Kind::LeakyRelu | Kind::Prelu => Jet::with_alpha(if a == 0.0 { 0.0 } else { a * z }, a, 0.0, z, 1.0),
+        Kind::ClippedRelu | Kind::Softshrink | Kind::Squareplus if a.is_nan() => Jet::NAN,
+        // min(max(z, 0), cap) is the cap everywhere.
+        Kind::ClippedRelu if a < 0.0 => Jet::with_alpha(a, 0.0, 0.0, 1.0, 0.0),
         Kind::ClippedRelu | Kind::Relu6 if z <= 0.0 => Jet::line(0.0, 0.0),
         Kind::ClippedRelu if z >= a => Jet::with_alpha(a, 0.0, 0.0, 1.0, 0.0),
         Kind::Relu6 if z >= a => Jet::line(a, 0.0),
@@ -229,7 +238,11 @@ fn jet(activation: &Activation, z: f64) -> Jet {
             }
         },
         Kind::Elu | Kind::Celu if z > 0.0 => Jet::line(z, 1.0),
-        Kind::Elu => Jet::with_alpha(a * expm1(z), a * exp(z), a * exp(z), expm1(z), exp(z)),
+        Kind::Elu => {
+            // An exponential vanishes in f64, but not beside an infinite α.
+            let slope = if a.is_infinite() { a } else { a * exp(z) };
+            Jet::with_alpha(a * expm1(z), slope, slope, expm1(z), exp(z))
+        }
         Kind::Celu => celu(a, z),
         Kind::Selu if z > 0.0 => Jet::line(SELU_SCALE * z, SELU_SCALE),
         Kind::Selu => Jet::plain(SELU_BOTH * expm1(z), SELU_BOTH * exp(z), SELU_BOTH * exp(z)),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::request::Saved;
+use crate::{dtype::Float, request::Saved};
 
 /// The golden file of each activation, by its text.
 const GOLDEN: &[(&str, &str)] = &[
@@ -237,8 +237,8 @@ fn slope_from_y_and_from_the_bit() {
     let mut from_y = 0;
     let mut from_bit = 0;
     for act in samples() {
-        let y_is_enough = act.saved_is_enough(Saved::Y, false, false, false).is_ok();
-        let bit_is_enough = act.saved_is_enough(Saved::Mask, false, false, false).is_ok();
+        let y_is_enough = act.saved_is_enough(Saved::Y, false, false, false, Float::F32).is_ok();
+        let bit_is_enough = act.saved_is_enough(Saved::Mask, false, false, false, Float::F32).is_ok();
         from_y += u32::from(y_is_enough);
         from_bit += u32::from(bit_is_enough);
         for i in -4000..=4000 {
@@ -261,15 +261,15 @@ fn slope_from_y_and_from_the_bit() {
 #[test]
 fn what_is_saved_must_be_enough() {
     let enough = |text: &str, saved, learnable, dalpha, residual| {
-        activation(text).saved_is_enough(saved, learnable, dalpha, residual).is_ok()
+        activation(text).saved_is_enough(saved, learnable, dalpha, residual, Float::F32).is_ok()
     };
     for act in samples() {
         for saved in [Saved::Auto, Saved::Z, Saved::None] {
-            assert!(act.saved_is_enough(saved, true, true, true).is_ok());
+            assert!(act.saved_is_enough(saved, true, true, true, Float::F32).is_ok());
         }
         let learns = act.has_alpha();
-        assert!(!learns || act.saved_is_enough(Saved::Y, true, true, false).is_err());
-        assert!(!learns || act.saved_is_enough(Saved::Mask, true, true, false).is_err());
+        assert!(!learns || act.saved_is_enough(Saved::Y, true, true, false, Float::F32).is_err());
+        assert!(!learns || act.saved_is_enough(Saved::Mask, true, true, false, Float::F32).is_err());
     }
     assert!(enough("relu", Saved::Y, false, false, false));
     assert!(!enough("relu", Saved::Y, false, false, true));
@@ -282,13 +282,60 @@ fn what_is_saved_must_be_enough() {
     assert!(!enough("elu(0)", Saved::Y, false, false, false));
     assert!(enough("softplus", Saved::Y, false, false, false));
     assert!(!enough("softplus(1,20)", Saved::Y, false, false, false));
+    assert!(!enough("softplus", Saved::Y, true, false, false));
+    assert!(!enough("squareplus", Saved::Y, true, false, false));
     assert!(!enough("gelu", Saved::Y, false, false, false));
     assert!(!enough("gelu", Saved::Mask, false, false, false));
     assert!(enough("identity", Saved::Mask, false, false, true));
-    let error = activation("relu").saved_is_enough(Saved::Y, false, false, true).unwrap_err();
+    let error = activation("relu").saved_is_enough(Saved::Y, false, false, true, Float::F32).unwrap_err();
     let text = "backward of relu from saved y is not possible: y holds the residual too, so it does not give the slope; \
                 enough would be: z, none (z is computed again), mask";
     assert_eq!(error.to_string(), text);
+}
+
+/// The slope from a y that was rounded when it was stored is as far off as docs/numerics.md says: a multiple of the unit
+/// roundoff, of the slope itself or absolute.
+#[test]
+fn slope_from_a_rounded_y() {
+    let rows: [(&str, f64, bool); 13] = [
+        ("softplus", 1.0, true),
+        ("softplus(0.3)", 1.0, true),
+        ("logsigmoid", 1.0, true),
+        ("squareplus", 2.0, true),
+        ("squareplus(0.5)", 2.0, true),
+        ("elu", 1.0, false),
+        ("elu(0.3)", 0.3, false),
+        ("celu(2)", 1.0, false),
+        ("selu", 1.7581, false),
+        ("sigmoid", 1.0, false),
+        ("tanh", 2.0, false),
+        ("softsign", 0.5, false),
+        ("celu(0.3)", 1.0, false),
+    ];
+    for (text, factor, relative) in rows {
+        let act = activation(text);
+        assert_eq!(act.slope_of_y_is_accurate(), relative, "{text}");
+        for dtype in [Float::F16, Float::Bf16] {
+            let u = dtype.unit_roundoff();
+            let mut worst = 0.0f64;
+            // Where y neither overflows nor is subnormal in this type.
+            let inside = |y: f64| (6.2e-5..6.5e4).contains(&y.abs());
+            for z in (-4000..=4000).map(|i| f64::from(i) / 100.0).filter(|&z| inside(act.value(z))) {
+                let stored = f64::from(dtype.round(act.value(z) as f32));
+                let scale = if relative { act.slope(z) } else { 1.0 };
+                worst = worst.max((act.slope_of_y(stored) - act.slope(z)).abs() / scale / u);
+            }
+            assert!(worst <= factor * 1.01, "{text} in {dtype}: {worst} u");
+            assert!(worst >= factor * 0.4, "{text} in {dtype}: {worst} u, the bound {factor} could be smaller");
+        }
+    }
+    // What is clipped says nothing at its bounds: refused, whatever the bound.
+    for text in ["relu6", "clipped_relu(0.1)", "hardtanh(-0.7,0.7)"] {
+        for dtype in [Float::F16, Float::Bf16] {
+            let error = activation(text).saved_is_enough(Saved::Y, false, false, false, dtype).unwrap_err().to_string();
+            assert!(error.contains(dtype.name()) && error.contains("mask") && !error.contains(", y"), "{error}");
+        }
+    }
 }
 
 /// That they are reached and not passed: tests/cpu_properties/shape.rs.

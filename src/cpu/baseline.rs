@@ -13,6 +13,7 @@ mod packed;
 mod pass;
 mod product;
 mod threads;
+mod vectors;
 
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, backward, forward};

@@ -166,13 +166,14 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             let at = m * channels + n;
             let upstream = f64::from(dy[at]);
             let activation = with_alpha(affine.activation, affine.alpha, alpha, n);
-            let dz = if request.upstream_is_dz { upstream } else { upstream * activation.slope(z[at]) };
+            let dz =
+                if request.upstream_is_dz { upstream } else { activation.passed(upstream, activation.slope(z[at])) };
             out.dz.add(at, dz);
             out.db.add(n, dz);
             out.dresidual.add(at, upstream);
             if !request.upstream_is_dz {
                 let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
-                out.dalpha.add(channel, upstream * activation.alpha_slope(z[at]));
+                out.dalpha.add(channel, activation.passed(upstream, activation.alpha_slope(z[at])));
             }
             for k in 0..features {
                 let at_w = weight(affine, n, k);
@@ -191,11 +192,13 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
                 let activation = with_alpha(below.activation, below.alpha, alpha_below, k);
                 let (dx, dx_terms) = (out.dx.value[at], out.dx.terms[at]);
                 let z = f64::from(z_below[at]);
-                let (slope, alpha_slope) = (activation.slope(z), activation.alpha_slope(z));
-                out.dz_below.add_with(at, dx * slope, dx_terms * slope.abs());
-                out.db_below.add_with(k, dx * slope, dx_terms * slope.abs());
+                let passed = |by: f64| (activation.passed(dx, by), activation.passed(dx_terms, by.abs()));
+                let ((dz, dz_terms), (dalpha, dalpha_terms)) =
+                    (passed(activation.slope(z)), passed(activation.alpha_slope(z)));
+                out.dz_below.add_with(at, dz, dz_terms);
+                out.db_below.add_with(k, dz, dz_terms);
                 let channel = if below.alpha == AlphaSource::PerChannel { k } else { 0 };
-                out.dalpha_below.add_with(channel, dx * alpha_slope, dx_terms * alpha_slope.abs());
+                out.dalpha_below.add_with(channel, dalpha, dalpha_terms);
             }
         }
     }

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     activation::Activation,
+    dtype::Storage,
     error::{Error, Result},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Road, Saved, Want, WeightLayout},
 };
@@ -139,7 +140,7 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
 /// Not on software adapters, where the second load of each element costs more than a pass that writes dz.
 fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Road {
     let narrow = affine.k <= 64 || products == 1;
-    let cheap = caps.class != DeviceClass::Software && affine.activation.slope_is_cheap() && narrow;
+    let cheap = caps.class != DeviceClass::Software && affine.activation.is_piecewise() && narrow;
     if products == 0 || cheap { Road::Prologue } else { Road::TwoPass }
 }
 
@@ -178,12 +179,7 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
     if below.dalpha.wanted() && below.alpha == AlphaSource::Constant {
         return needless(Operand::DalphaBelow, Operand::AlphaBelow);
     }
-    let layer_below = AffineRequest {
-        activation: below.activation,
-        alpha: below.alpha,
-        saved: below.saved,
-        ..AffineRequest::new(affine.m, affine.k, 0, below.activation)
-    };
+    let layer_below = below.layer(affine.m, affine.k, &affine.storage);
     layer_below.check_sizes()?;
     let saved = layer_below.resolve_saved(below.dalpha.wanted())?;
     if saved == Saved::None && !below.activation.needs_nothing() {
@@ -196,13 +192,8 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
 }
 
 /// What forward of the layer below is taken to have saved.
-pub(super) fn below_saved(below: &Below, m: u64, k: u64) -> Saved {
-    let request = AffineRequest {
-        alpha: below.alpha,
-        saved: below.saved,
-        ..AffineRequest::new(m as usize, k as usize, 0, below.activation)
-    };
-    request.resolve_saved(below.dalpha.wanted()).unwrap_or(Saved::Z)
+pub(super) fn below_saved(below: &Below, m: u64, k: u64, storage: &Storage) -> Saved {
+    below.layer(m as usize, k as usize, storage).resolve_saved(below.dalpha.wanted()).unwrap_or(Saved::Z)
 }
 
 /// The later stages of the chain's sums; with no product (an empty layer) the sums are those of no rows.

@@ -108,12 +108,12 @@ impl Epilogue<'_> {
                 k.flag("STORE", 1).write("c", elem, *operand, rows * cols).along(Along::Rows(cols));
                 k.params.accumulate = u32::from(*want == Want::Accumulate);
             }
-            Epilogue::Chain { below, channels, .. } => {
+            Epilogue::Chain { below, channels, storage } => {
                 let sums = below.db.wanted() || below.dalpha.wanted();
                 k.flag("CHAIN", 1).on("CHAIN_SUMS", sums);
                 k.on("SUM_DB", below.db.wanted()).on("SUM_DALPHA", below.dalpha.wanted());
                 k.activation(&below.activation).alpha(below.alpha, Operand::AlphaBelow, *channels);
-                let saved = below_saved(below, rows, cols);
+                let saved = below_saved(below, rows, cols, storage);
                 k.slope(saved, elem, Operand::SavedBelow, [rows, cols], Along::Rows);
                 k.params.channels = *channels as u32;
                 k.write("c", elem, Operand::Dx, rows * cols).along(Along::Rows(cols));

@@ -4,6 +4,7 @@
 //! What is allowed is computed for each element: the tolerance of the row, carried through the products.
 
 use elbow::{
+    Float,
     activation::{Activation, Quantity},
     cpu::{
         Elementwise, ForwardInputs,
@@ -70,8 +71,9 @@ impl Layer {
 
     /// Those of the choices from which this layer's gradients are right.
     fn enough(&self, dalpha: bool, residual: bool) -> Vec<Saved> {
-        let enough =
-            |saved: &Saved| self.activation.saved_is_enough(*saved, self.learnable(), dalpha, residual).is_ok();
+        let enough = |saved: &Saved| {
+            self.activation.saved_is_enough(*saved, self.learnable(), dalpha, residual, Float::F32).is_ok()
+        };
         [Saved::Z, Saved::Y, Saved::Mask, Saved::None].into_iter().filter(enough).collect()
     }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod accuracy;
+mod alpha;
 mod baseline;
 mod common;
 mod contract;
@@ -15,3 +16,4 @@ mod identities;
 mod layer;
 mod nan;
 mod shape;
+mod stops;

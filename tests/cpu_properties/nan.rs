@@ -2,6 +2,7 @@
 //! its column of y, and no element that it does not reach is touched. A mask cannot say NaN: there the gradient passes.
 
 use elbow::{
+    Float,
     activation::Activation,
     cpu::{
         Elementwise, ForwardInputs,
@@ -170,7 +171,7 @@ impl Chain {
     fn on_baseline(&self, saved: Saved) -> Option<Results> {
         let of_z = matches!(saved, Saved::Z | Saved::None);
         let dalpha = of_z && self.alpha.is_some();
-        self.affine.activation.saved_is_enough(saved, self.alpha.is_some(), dalpha, false).ok()?;
+        self.affine.activation.saved_is_enough(saved, self.alpha.is_some(), dalpha, false, Float::F32).ok()?;
         let [mut y, mut z] = [(); 2].map(|()| vec![0.0; M * N]);
         let mut mask = vec![0; M * N.div_ceil(32)];
         let room = match saved {

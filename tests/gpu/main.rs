@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod across;
+mod alpha;
 mod batched;
 mod common;
 mod contract;
@@ -21,7 +22,9 @@ mod limits;
 mod narrow;
 mod prepared;
 mod real;
+mod rounded;
 mod softmax;
 mod stated_once;
+mod stops;
 mod sweep;
 mod tune;

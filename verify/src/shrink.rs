@@ -36,7 +36,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     let mut add = |change: &dyn Fn(&mut Spec)| {
         let mut candidate = *spec;
         change(&mut candidate);
-        if candidate != *spec && candidate.forward.resolve_saved(candidate.gradients.alpha.wanted()).is_ok() {
+        if candidate != *spec && candidate.keeps_enough() {
             list.push(candidate);
         }
     };

@@ -78,7 +78,7 @@ impl Spec {
 
     /// What forward keeps; an illegal choice counts as z.
     pub fn saved(&self) -> Saved {
-        self.forward.resolve_saved(self.gradients.alpha.wanted()).unwrap_or(Saved::Z)
+        self.stored_forward().resolve_saved(self.gradients.alpha.wanted()).unwrap_or(Saved::Z)
     }
 
     /// How dx, dw, db, dalpha, dresidual, db_below, dalpha_below are wanted.
@@ -96,7 +96,16 @@ impl Spec {
     fn is_legal(&self) -> bool {
         // Numbers of other kinds are beyond f16, or cancel to nothing but its rounding.
         let fits = self.dtype == Float::F32 || matches!(self.data, Data::Integers | Data::Normal);
-        fits && self.forward.resolve_saved(self.gradients.alpha.wanted()).is_ok()
+        fits && self.keeps_enough()
+    }
+
+    /// Whether what forward keeps is enough for the gradients.
+    pub(crate) fn keeps_enough(&self) -> bool {
+        self.stored_forward().resolve_saved(self.gradients.alpha.wanted()).is_ok()
+    }
+
+    fn stored_forward(&self) -> AffineRequest {
+        AffineRequest { storage: Storage::all(self.dtype), ..self.forward }
     }
 }
 

@@ -330,7 +330,7 @@ fn special_values(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize))
 
 fn special_case(gpu: &Gpu, activation: Activation, report: &mut Report) {
     for saved in [Saved::Z, Saved::Y, Saved::Mask, Saved::None] {
-        if activation.saved_is_enough(saved, false, false, false).is_ok() {
+        if activation.saved_is_enough(saved, false, false, false, Float::F32).is_ok() {
             report.check("special", &activation, special::nan_and_inf(gpu, activation, saved, Road::TwoPass));
         }
     }

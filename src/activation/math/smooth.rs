@@ -115,7 +115,20 @@ impl Logistic {
     }
 }
 
+/// β = ±∞ at z = 0: βz is anything. What has a factor z is 0 there, whatever that is.
+fn is_corner(beta: f64, z: f64) -> bool {
+    beta.is_infinite() && z == 0.0
+}
+
+/// The jet of swish and softplus there.
+fn corner() -> Jet {
+    Jet::with_alpha(0.0, f64::NAN, f64::NAN, 0.0, 0.0)
+}
+
 pub(super) fn swish(beta: f64, z: f64) -> Jet {
+    if is_corner(beta, z) {
+        return corner();
+    }
     let q = Logistic::of(beta, z);
     let (e, d, t) = (q.e, q.d, q.t);
     let value = if q.negative { fade(e, z) / d } else { z / d };
@@ -124,9 +137,10 @@ pub(super) fn swish(beta: f64, z: f64) -> Jet {
     let bracket = (2.0 * d - t * q.gap()) / (d * d * d);
     let bracket_terms = (2.0 * d + t * q.gap()) / (d * d * d);
     let ez = fade(e, z);
-    Jet::with_alpha(value, slope, beta * e * bracket, fade(ez, z) / (d * d), ez * bracket)
+    let curvature = fade(e, beta) * bracket;
+    Jet::with_alpha(value, slope, curvature, fade(ez, z) / (d * d), ez * bracket)
         .terms(Quantity::Slope, q.sigmoid() + t * e / (d * d))
-        .terms(Quantity::Curvature, beta.abs() * e * bracket_terms)
+        .terms(Quantity::Curvature, fade(e, beta.abs()) * bracket_terms)
         .terms(Quantity::AlphaCurvature, ez.abs() * bracket_terms)
 }
 
@@ -134,15 +148,31 @@ pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
     if beta * z > threshold {
         return Jet::line(z, 1.0);
     }
+    if is_corner(beta, z) {
+        return corner();
+    }
     let q = Logistic::of(beta, z);
     let (e, d) = (q.e, q.d);
     let log = log1p(e);
-    let value = if q.negative { log / beta } else { z + log / beta };
+    let value = match q.negative {
+        // It goes to +∞ from the one side, to -∞ from the other.
+        _ if beta == 0.0 => f64::NAN,
+        true => log / beta,
+        false => z + log / beta,
+    };
     let alpha_slope = -(q.t * e / d + log) / beta / beta;
-    Jet::with_alpha(value, q.sigmoid(), beta * e / (d * d), alpha_slope, fade(e, z) / (d * d))
+    Jet::with_alpha(value, q.sigmoid(), fade(e, beta) / (d * d), alpha_slope, fade(e, z) / (d * d))
 }
 
 pub(super) fn celu(alpha: f64, z: f64) -> Jet {
+    if alpha.is_infinite() {
+        // z/α vanishes: a straight line.
+        return Jet::line(z, 1.0);
+    }
+    if alpha == 0.0 {
+        // From above it goes to ReLU, from below to -∞.
+        return Jet::NAN;
+    }
     let quotient = z / alpha;
     if quotient > 709.0 {
         // Only for alpha < 0, on the far negative side: everything overflows, nothing may cancel on the way.
@@ -172,9 +202,13 @@ pub(super) fn celu(alpha: f64, z: f64) -> Jet {
 }
 
 pub(super) fn squareplus(b: f64, z: f64) -> Jet {
-    let r = hypot(z, sqrt(b));
+    if b == f64::INFINITY {
+        return Jet::with_alpha(b, 0.5, 0.0, 0.0, 0.0);
+    }
     let t = z.abs();
-    let value = if z > 0.0 { (z + r) / 2.0 } else { b / (2.0 * (r + t)) };
+    // The square of an f32 is exact. Below 0 for a b < 0: no root, NaN.
+    let r = if b < 0.0 { sqrt(t * t + b) } else { hypot(z, sqrt(b)) };
+    let value = if z >= 0.0 { (z + r) / 2.0 } else { b / (2.0 * (r + t)) };
     let small = b / (2.0 * r) / (r + t);
     let slope = if z > 0.0 { 1.0 - small } else { small };
     let ratio = if z.is_infinite() { z.signum() } else { z / r };

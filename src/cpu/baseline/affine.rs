@@ -4,11 +4,12 @@ pub use super::pass::{SavedIn, SavedOut};
 use super::{
     Workspace, mask,
     packed::{self, View},
-    pass::{self, Channels, Descend, Finish, Slopes},
-    product, threads,
+    pass::{Channels, Descend, Finish, Slopes},
+    product, threads, vectors,
 };
 use crate::{
     cpu::operands::{self, ForwardInputs},
+    dtype::Float,
     error::{Error, Result},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Saved, Want, WeightLayout},
 };
@@ -77,7 +78,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         SavedOut::None => SavedOut::None,
         SavedOut::Z(z) => SavedOut::Z(operands::slice_mut(Operand::Saved, z, &[m, n])?),
         SavedOut::Mask(mask) => {
-            request.activation.saved_is_enough(Saved::Mask, false, false, request.residual)?;
+            request.activation.saved_is_enough(Saved::Mask, false, false, request.residual, Float::F32)?;
             SavedOut::Mask(operands::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
         }
     };
@@ -219,7 +220,8 @@ pub fn backward(
         SavedIn::None
     } else {
         let learnable = affine.alpha != AlphaSource::Constant;
-        affine.activation.saved_is_enough(kind(&inputs.saved), learnable, wants.alpha.wanted(), affine.residual)?;
+        let (given, dalpha) = (kind(&inputs.saved), wants.alpha.wanted());
+        affine.activation.saved_is_enough(given, learnable, dalpha, affine.residual, Float::F32)?;
         checked(Operand::Saved, inputs.saved, m, n)?
     };
     let again = dz_needed && !ready && matches!(saved, SavedIn::None);
@@ -230,7 +232,7 @@ pub fn backward(
 
     if let Some((dresidual, want)) = dresidual {
         match want {
-            Want::Accumulate => pass::add(dresidual, dy),
+            Want::Accumulate => vectors::add(dresidual, dy),
             _ => dresidual.copy_from_slice(dy),
         }
     }
@@ -284,7 +286,7 @@ pub fn backward(
             dx_product(scratch, false);
             below.descend(scratch, partials);
             if let Some((dx, _)) = dx {
-                pass::add(dx, scratch);
+                vectors::add(dx, scratch);
             }
         }
     }
@@ -323,7 +325,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
             });
         }
         let learnable = below.alpha != AlphaSource::Constant;
-        below.activation.saved_is_enough(given, learnable, below.dalpha.wanted(), false)?;
+        below.activation.saved_is_enough(given, learnable, below.dalpha.wanted(), false, Float::F32)?;
         Ok(BelowParts {
             channels: Channels::new(below.activation, below.alpha, alpha, k),
             saved: checked(Operand::SavedBelow, inputs.saved_below, m, k)?,

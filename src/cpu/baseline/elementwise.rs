@@ -1,11 +1,9 @@
 //! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
 
-use pulp::Arch;
-
 use super::{
     activation::{Alpha, evaluate},
     pass::{self, Channels, Descend, SavedIn, Slopes},
-    threads,
+    threads, vectors,
 };
 use crate::{
     activation::{Activation, Quantity},
@@ -110,13 +108,16 @@ pub fn double_backward(
     let ddy = ddy.map(|out| operands::slice_mut(Operand::Ddy, out, &shape)).transpose()?;
     let dx2 = dx2.map(|out| operands::slice_mut(Operand::Dx2, out, &shape)).transpose()?;
     let dalpha2 = request.checked_dalpha(Operand::Dalpha2, dalpha2)?;
+    let stops = request.activation.is_piecewise();
     if let Some(ddy) = ddy {
         map(request, Quantity::Slope, x, alpha, ddy);
-        times(ddy, &[ddx]);
+        let blocks = ddy.chunks_mut(BLOCK).zip(ddx.chunks(BLOCK));
+        threads::each(blocks, |(ddy, ddx)| vectors::pass_one(stops, ddy, ddx));
     }
     if let Some(dx2) = dx2 {
         map(request, Quantity::Curvature, x, alpha, dx2);
-        times(dx2, &[ddx, dy]);
+        let blocks = dx2.chunks_mut(BLOCK).zip(ddx.chunks(BLOCK).zip(dy.chunks(BLOCK)));
+        threads::each(blocks, |(dx2, (ddx, dy))| vectors::pass_both(stops, dx2, ddx, dy));
     }
     if let Some(dalpha2) = dalpha2 {
         let channels = Channels::new(request.activation, request.alpha, alpha, request.channels);
@@ -125,19 +126,6 @@ pub fn double_backward(
         write(Some(dalpha2), &sums);
     }
     Ok(())
-}
-
-/// out ⊙= each of the factors.
-fn times(out: &mut [f32], factors: &[&[f32]]) {
-    for factor in factors {
-        threads::each(out.chunks_mut(BLOCK).zip(factor.chunks(BLOCK)), |(out, factor)| {
-            Arch::new().dispatch(|| {
-                for (out, factor) in out.iter_mut().zip(factor) {
-                    *out *= factor;
-                }
-            });
-        });
-    }
 }
 
 fn write(out: Option<&mut [f32]>, sums: &[f64]) {

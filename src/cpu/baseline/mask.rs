@@ -8,10 +8,11 @@ pub(super) fn words(n: usize) -> usize {
     n.div_ceil(32)
 }
 
-/// The bits of up to 32 slopes.
+/// The bits of up to 32 slopes. Where the slope of a clear bit is NaN, because α is, so is that of an element with such a bit.
 #[inline(always)]
 pub(super) fn word(slopes: &[f32], clear: impl Fn(usize) -> f32) -> u32 {
-    slopes.iter().enumerate().fold(0, |word, (j, &slope)| word | u32::from(slope != clear(j)) << j)
+    let is_set = |slope: f32, clear: f32| (slope != clear) & !(slope.is_nan() & clear.is_nan());
+    slopes.iter().enumerate().fold(0, |word, (j, &slope)| word | u32::from(is_set(slope, clear(j))) << j)
 }
 
 /// The slopes of up to 32 bits.

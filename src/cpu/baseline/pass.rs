@@ -1,12 +1,11 @@
 //! Passes over the rows of a matrix [M, N], in spans that stay in the first-level cache: what follows a forward product
 //! (bias, activation, residual, what is saved), and what comes before a backward one (dz = dy ⊙ act', Σ for db and dα).
 
-use pulp::Arch;
-
 use super::{
     activation::{Alpha, evaluate},
     mask::{choose, pack, unpack, word, words},
     threads,
+    vectors::{add, add_products, add_to_sums, dot, multiply, multiply_passed, stop},
 };
 use crate::{
     activation::{Activation, Quantity},
@@ -99,12 +98,14 @@ impl<'a> Channels<'a> {
     pub(super) fn sum_alpha_curvature(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
         let mut curvatures = [0.0; SPAN];
         let mut both = [0.0; SPAN];
+        let mut stopped = [[0.0; SPAN]; 2];
         for span in spans(z.len(), self.n) {
             let curvatures = &mut curvatures[..span.range.len()];
             let both = &mut both[..span.range.len()];
             self.evaluate(Quantity::AlphaCurvature, &span, &z[span.range.clone()], curvatures);
-            multiply(curvatures, &dy[span.range.clone()], both);
-            let ddx = &ddx[span.range.clone()];
+            let dy = self.unstopped(&dy[span.range.clone()], curvatures, &mut stopped[0]);
+            multiply(curvatures, dy, both);
+            let ddx = self.unstopped(&ddx[span.range.clone()], curvatures, &mut stopped[1]);
             if self.alpha.is_some() {
                 for (a, b) in ddx.chunks(span.columns).zip(both.chunks(span.columns)) {
                     add_products(&mut sums[span.column..span.column + span.columns], a, b);
@@ -133,6 +134,16 @@ impl<'a> Channels<'a> {
             None => self.activation,
             Some(alpha) => self.activation.with_alpha(alpha[column]),
         }
+    }
+
+    /// What of `upstream` a derivative lets through ([`Activation::passed`]): all of it, or 0 in `room` where it is stopped.
+    fn unstopped<'u>(&self, upstream: &'u [f32], by: &[f32], room: &'u mut [f32; SPAN]) -> &'u [f32] {
+        if !self.activation.is_piecewise() {
+            return upstream;
+        }
+        let room = &mut room[..upstream.len()];
+        stop(upstream, by, room);
+        room
     }
 
     /// The slopes that the bits 0 and 1 of the mask stand for.
@@ -337,6 +348,7 @@ impl Descend<'_> {
         let mut upstream = [0.0; SPAN];
         let mut slopes = [0.0; SPAN];
         let mut pre = [0.0; SPAN];
+        let mut stopped = [0.0; SPAN];
         for span in spans(dz.len(), n) {
             let dz = &mut dz[span.range.clone()];
             let dy = match self.dy {
@@ -375,7 +387,7 @@ impl Descend<'_> {
             if let Some(z) = z {
                 self.channels.evaluate(Quantity::Slope, &span, z, slopes);
             }
-            multiply(dy, slopes, dz);
+            multiply_passed(self.channels.activation.is_piecewise(), dy, slopes, dz);
             if self.db {
                 for dz in dz.chunks(span.columns) {
                     add_to_sums(&mut db[span.column..span.column + span.columns], dz);
@@ -383,6 +395,7 @@ impl Descend<'_> {
             }
             if let (true, Some(z)) = (self.dalpha, z) {
                 self.channels.evaluate(Quantity::AlphaSlope, &span, z, slopes);
+                let dy = self.channels.unstopped(dy, slopes, &mut stopped);
                 if self.channels.alpha.is_some() {
                     for (dy, slopes) in dy.chunks(span.columns).zip(slopes.chunks(span.columns)) {
                         add_products(&mut dalpha[span.column..span.column + span.columns], dy, slopes);
@@ -424,57 +437,4 @@ impl Descend<'_> {
             }
         }
     }
-}
-
-/// out += other.
-pub(super) fn add(out: &mut [f32], other: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (out, other) in out.iter_mut().zip(other) {
-            *out += other;
-        }
-    });
-}
-
-/// out = a ⊙ b.
-pub(super) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
-    Arch::new().dispatch(|| {
-        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-            *out = a * b;
-        }
-    });
-}
-
-/// sums += values. In f64: a sum of 2²⁰ terms is then as good as its terms.
-fn add_to_sums(sums: &mut [f64], values: &[f32]) {
-    Arch::new().dispatch(|| {
-        for (sum, value) in sums.iter_mut().zip(values) {
-            *sum += f64::from(*value);
-        }
-    });
-}
-
-/// sums += a ⊙ b.
-pub(super) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
-    Arch::new().dispatch(|| {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += f64::from(*a) * f64::from(*b);
-        }
-    });
-}
-
-/// Σ a ⊙ b in f64, in lanes that do not wait for each other.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
-    const LANES: usize = 16;
-    Arch::new().dispatch(|| {
-        let mut lanes = [0.0; LANES];
-        let (a, a_rest) = a.as_chunks::<LANES>();
-        let (b, b_rest) = b.as_chunks::<LANES>();
-        for (a, b) in a.iter().zip(b) {
-            for l in 0..LANES {
-                lanes[l] += f64::from(a[l]) * f64::from(b[l]);
-            }
-        }
-        let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        lanes.iter().sum::<f64>() + rest
-    })
 }

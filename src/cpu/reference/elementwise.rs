@@ -55,8 +55,8 @@ pub fn backward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, dy: &[f
     for (i, (&x, &dy)) in x.iter().zip(dy).enumerate() {
         let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
         let (x, dy) = (f64::from(x), f64::from(dy));
-        out.dx.push(dy * activation.slope(x));
-        out.dalpha.add(channel(request, i), dy * activation.alpha_slope(x));
+        out.dx.push(activation.passed(dy, activation.slope(x)));
+        out.dalpha.add(channel(request, i), activation.passed(dy, activation.alpha_slope(x)));
     }
     Ok(out)
 }
@@ -81,9 +81,12 @@ pub fn double_backward(
     for i in 0..x.len() {
         let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
         let (x, dy, ddx) = (f64::from(x[i]), f64::from(dy[i]), f64::from(ddx[i]));
-        out.ddy.push(ddx * activation.slope(x));
-        out.dx2.push(ddx * dy * activation.curvature(x));
-        out.dalpha2.add(channel(request, i), ddx * dy * activation.alpha_curvature(x));
+        // Two factors: a derivative of 0 stops both, and either may be NaN.
+        let both =
+            |by: f64| if by == 0.0 { activation.passed(ddx, by) + activation.passed(dy, by) } else { ddx * dy * by };
+        out.ddy.push(activation.passed(ddx, activation.slope(x)));
+        out.dx2.push(both(activation.curvature(x)));
+        out.dalpha2.add(channel(request, i), both(activation.alpha_curvature(x)));
     }
     Ok(out)
 }

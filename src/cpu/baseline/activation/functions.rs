@@ -1,5 +1,6 @@
 //! Each activation and its derivatives in f32: `a` is α, `s` the second parameter, as in `Activation::params`.
-//! NaN gives NaN everywhere, ±inf the limit, a kink the slope that the activation's row declares.
+//! NaN gives NaN everywhere, ±inf the limit, a kink the slope that the activation's row declares. α may be anything: what that
+//! means is in the f64 mathematics and in docs/numerics.md.
 
 use super::math::*;
 
@@ -96,15 +97,25 @@ impl Functions for ClippedRelu {
     const HAS_ALPHA: bool = true;
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
-        select(z <= 0.0, 0.0, select(z >= a, a, z))
+        // A cap below 0 is the value everywhere.
+        let y = select(a < 0.0, a, select(z <= 0.0, 0.0, select(z >= a, a, z)));
+        unless_nan(z, unless_nan(a, y))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
-        unless_nan(z, select((z > 0.0) & (z < a), 1.0, 0.0))
+        unless_nan(z, unless_nan(a, select((z > 0.0) & (z < a), 1.0, 0.0)))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
-        unless_nan(z, select((z > 0.0) & (z >= a), 1.0, 0.0))
+        unless_nan(z, unless_nan(a, select((a < 0.0) | ((z > 0.0) & (z >= a)), 1.0, 0.0)))
+    }
+    #[inline(always)]
+    fn act_dzz(z: f32, a: f32, _s: f32) -> f32 {
+        unless_nan(z, unless_nan(a, 0.0))
+    }
+    #[inline(always)]
+    fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dzz(z, a, s)
     }
 }
 
@@ -230,31 +241,40 @@ impl Functions for Selu {
 
 /// x > 0 ? x : α(e^(x/α) - 1); a negative α, which a learnable one may become, makes it grow to the left.
 pub(super) struct Celu;
+impl Celu {
+    /// z/α as high + low. It vanishes beside an infinite α, also an infinite z; α = 0 has none.
+    #[inline(always)]
+    fn quotient(z: f32, a: f32) -> (f32, f32) {
+        let (high, low) = quotient(z, a);
+        let high = select(a == 0.0, f32::NAN, high);
+        (select(a.is_infinite(), unless_nan(z, 0.0), high), select(a.is_infinite(), 0.0, low))
+    }
+}
 impl Functions for Celu {
     const HAS_ALPHA: bool = true;
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
-        let (high, low) = quotient(z, a);
+        let (high, low) = Self::quotient(z, a);
         // A quotient that is small is a straight line, and one that has vanished too.
         let line = (z > 0.0) | (high.abs() < f32::EPSILON / 4.0);
         select(line, z, expm1_times(a, high, low))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
-        let (high, low) = quotient(z, a);
+        let (high, low) = Self::quotient(z, a);
         let e = exp_far(high, low);
         select(z > 0.0, 1.0, e.times_far(e.m, 0))
     }
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, _s: f32) -> f32 {
-        let (high, low) = quotient(z, a);
+        let (high, low) = Self::quotient(z, a);
         let (e, divisor) = (exp_far(high, low), split(a));
         select(z > 0.0, 0.0, e.times_far(e.m / divisor.m, -divisor.n))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
         // e^u - 1 - u e^u: a series near 0, where it cancels to -u²/2.
-        let (high, low) = quotient(z, a);
+        let (high, low) = Self::quotient(z, a);
         let e = exp_far(high, low);
         let u = clamp_abs(high, FAR).copysign(high);
         let series = horner(
@@ -277,14 +297,15 @@ impl Functions for Celu {
     }
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, _s: f32) -> f32 {
-        let (high, low) = quotient(z, a);
+        let (high, low) = Self::quotient(z, a);
         let (e, divisor) = (exp_far(high, low), split(a));
         let u = clamp_abs(high, FAR).copysign(high);
         let lower = e.times_far(-u * e.m / divisor.m, -divisor.n);
         // A quotient that vanishes may be divided by α once more and be there again: -z/α².
         let x = split(z);
         let line = x.times_far(-x.m / divisor.m / divisor.m, -2 * divisor.n);
-        select(z > 0.0, 0.0, select(high.abs() < 1e-20, line, lower))
+        let bent = select(high.abs() < 1e-20, line, lower);
+        unless_nan(z, select((z > 0.0) | a.is_infinite(), 0.0, bent))
     }
 }
 
@@ -297,7 +318,10 @@ impl Functions for Softplus {
         let (high, low) = product(a, z);
         let (q, divisor) = (decay_far(high, low), split(a));
         let bend = q.scaled.times_far(log1p_mantissa(q) / divisor.m, -divisor.n);
-        select(above(high, low, s, z, a), z, select(z > 0.0, z, 0.0) + unless_nan(z, bend))
+        // It goes to ±inf where α comes to 0.
+        let bend = select(a == 0.0, f32::NAN, unless_nan(z, bend));
+        let smooth = select(is_corner(z, a), 0.0, select(high > 0.0, z, 0.0) + bend);
+        select(above(high, low, s, z, a), z, smooth)
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, s: f32) -> f32 {
@@ -308,22 +332,33 @@ impl Functions for Softplus {
     fn act_dzz(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
         let (q, factor) = (decay_far(high, low), split(a));
-        select(above(high, low, s, z, a), 0.0, q.scaled.times_far(factor.m * q.scaled.m / (q.d * q.d), factor.n))
+        let vanishes = above(high, low, s, z, a) | high.is_infinite();
+        select(vanishes, 0.0, q.scaled.times_far(factor.m * q.scaled.m / (q.d * q.d), factor.n))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
         let (q, divisor) = (decay_far(high, low), split(a));
         let sum = q.t * q.scaled.m / q.d + log1p_mantissa(q);
-        select(above(high, low, s, z, a), 0.0, -q.scaled.times_far(sum / divisor.m / divisor.m, -2 * divisor.n))
+        let vanishes = above(high, low, s, z, a) | is_corner(z, a);
+        select(vanishes, 0.0, -q.scaled.times_far(sum / divisor.m / divisor.m, -2 * divisor.n))
     }
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
         let (x, power) = scaled_down(z);
-        select(above(high, low, s, z, a), 0.0, q.scaled.times_far(x * q.scaled.m / (q.d * q.d), power))
+        let vanishes = above(high, low, s, z, a) | is_corner(z, a);
+        let bent = q.scaled.times_far(x * q.scaled.m / (q.d * q.d), power);
+        // A straight line at α = 0, infinite at infinity.
+        select(vanishes, 0.0, select(a == 0.0, 0.25 * z, bent))
     }
+}
+
+/// α = ±inf at z = 0, where αz is anything: what has a factor z is 0.
+#[inline(always)]
+fn is_corner(z: f32, a: f32) -> bool {
+    a.is_infinite() & (z == 0.0)
 }
 
 /// αx > s, from the product as high + low; where s is 0 by the signs, for the product may have vanished.
@@ -356,18 +391,20 @@ impl Functions for Squareplus {
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (x, r) = Self::parts(z, a);
-        (if x < 0.0 { 0.5 * f64::from(a) / (r - x) } else { 0.5 * (x + r) }) as f32
+        let y = if x < 0.0 { 0.5 * f64::from(a) / (r - x) } else { 0.5 * (x + r) };
+        unless_nan(z, select(a == f32::INFINITY, a, y as f32))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
         let (x, r) = Self::parts(z, a);
         let slope = if x < 0.0 { 0.5 * f64::from(a) / (r * (r - x)) } else { 0.5 + 0.5 * (x / r) };
-        (if r == 0.0 { 0.5 } else { slope }) as f32
+        unless_nan(z, select(a == f32::INFINITY, 0.5, slope as f32))
     }
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, _s: f32) -> f32 {
         let (_, r) = Self::parts(z, a);
-        (0.5 * f64::from(a) / (r * r * r)) as f32
+        let curvature = 0.5 * f64::from(a) / (r * r * r);
+        unless_nan(z, select(a == f32::INFINITY, 0.0, curvature as f32))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
@@ -547,7 +584,8 @@ impl Functions for Swish {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
         let (x, power) = scaled_down(z);
-        select(high < 0.0, q.scaled.times_far(x * q.scaled.m / q.d, power), z / q.d)
+        let y = select(high < 0.0, q.scaled.times_far(x * q.scaled.m / q.d, power), z / q.d);
+        select(is_corner(z, a), 0.0, y)
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
@@ -562,7 +600,8 @@ impl Functions for Swish {
         let q = decay_far(high, low);
         let bracket = 2.0 * q.d - q.t * (1.0 - q.e);
         let factor = split(a);
-        q.scaled.times_far(factor.m * (q.scaled.m * bracket / (q.d * q.d * q.d)), factor.n)
+        let curvature = q.scaled.times_far(factor.m * (q.scaled.m * bracket / (q.d * q.d * q.d)), factor.n);
+        select(a.is_infinite() & high.is_infinite(), 0.0, curvature)
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
@@ -571,7 +610,8 @@ impl Functions for Swish {
         // x² overflows before x²·e^-|αx| does: 2^-66 is taken out of x.
         let large = z.abs() > 1e18;
         let x = finite(z) * select(large, f32::from_bits((127 - 66) << 23), 1.0);
-        q.scaled.times_far(x * x * q.scaled.m / (q.d * q.d), if large { 132 } else { 0 })
+        let slope = q.scaled.times_far(x * x * q.scaled.m / (q.d * q.d), if large { 132 } else { 0 });
+        select(is_corner(z, a), 0.0, slope)
     }
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, _s: f32) -> f32 {
@@ -581,7 +621,7 @@ impl Functions for Swish {
         let (x, power) = scaled_down(z);
         let bent = q.scaled.times_far(x * (q.scaled.m * bracket / (q.d * q.d * q.d)), power);
         // A straight line at α = 0, infinite at infinity.
-        select(a == 0.0, 0.5 * z, bent)
+        select(is_corner(z, a), 0.0, select(a == 0.0, 0.5 * z, bent))
     }
 }
 
@@ -783,15 +823,23 @@ impl Functions for Softshrink {
     const HAS_ALPHA: bool = true;
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
-        unless_nan(z, select(z > a, z - a, select(z < -a, z + a, 0.0)))
+        unless_nan(z, unless_nan(a, select(z > a, z - a, select(z < -a, z + a, 0.0))))
     }
     #[inline(always)]
     fn act_dz(z: f32, a: f32, _s: f32) -> f32 {
-        unless_nan(z, select((z > a) | (z < -a), 1.0, 0.0))
+        unless_nan(z, unless_nan(a, select((z > a) | (z < -a), 1.0, 0.0)))
     }
     #[inline(always)]
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
-        unless_nan(z, select(z > a, -1.0, select(z < -a, 1.0, 0.0)))
+        unless_nan(z, unless_nan(a, select(z > a, -1.0, select(z < -a, 1.0, 0.0))))
+    }
+    #[inline(always)]
+    fn act_dzz(z: f32, a: f32, _s: f32) -> f32 {
+        unless_nan(z, unless_nan(a, 0.0))
+    }
+    #[inline(always)]
+    fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dzz(z, a, s)
     }
 }
 

@@ -1,0 +1,103 @@
+//! Arithmetic on slices, each loop as vector code: products, where a derivative of 0 may stop what comes from above
+//! (`Activation::passed`), and sums.
+
+use pulp::Arch;
+
+/// out += other.
+pub(super) fn add(out: &mut [f32], other: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (out, other) in out.iter_mut().zip(other) {
+            *out += other;
+        }
+    });
+}
+
+/// out = a ⊙ b.
+pub(super) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+            *out = a * b;
+        }
+    });
+}
+
+/// Whether a derivative of 0 stops what comes from above, in an activation that is made of pieces.
+#[inline(always)]
+fn is_stopped(upstream: f32, by: f32) -> bool {
+    (by == 0.0) & !upstream.is_nan()
+}
+
+/// out = upstream, or 0 where the derivative stops it.
+pub(super) fn stop(upstream: &[f32], by: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for ((out, &upstream), &by) in out.iter_mut().zip(upstream).zip(by) {
+            *out = if is_stopped(upstream, by) { 0.0 } else { upstream };
+        }
+    });
+}
+
+/// out = a ⊙ b, where with `stops` a factor b of 0 stops an infinite a.
+pub(super) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]) {
+    if !stops {
+        return multiply(a, b, out);
+    }
+    Arch::new().dispatch(|| {
+        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *out = if is_stopped(a, b) { 0.0 } else { a * b };
+        }
+    });
+}
+
+/// ddx ⊙ by, in the memory of the derivative.
+pub(super) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (by, &ddx) in by.iter_mut().zip(ddx) {
+            *by = if stops & is_stopped(ddx, *by) { 0.0 } else { ddx * *by };
+        }
+    });
+}
+
+/// ddx ⊙ dy ⊙ by, in the memory of the derivative; one of 0 stops both factors.
+pub(super) fn pass_both(stops: bool, by: &mut [f32], ddx: &[f32], dy: &[f32]) {
+    Arch::new().dispatch(|| {
+        for ((by, &ddx), &dy) in by.iter_mut().zip(ddx).zip(dy) {
+            let stopped = stops & is_stopped(ddx, *by) & is_stopped(dy, *by);
+            *by = if stopped { 0.0 } else { ddx * dy * *by };
+        }
+    });
+}
+
+/// sums += values. In f64: a sum of 2²⁰ terms is then as good as its terms.
+pub(super) fn add_to_sums(sums: &mut [f64], values: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(*value);
+        }
+    });
+}
+
+/// sums += a ⊙ b.
+pub(super) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
+    Arch::new().dispatch(|| {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += f64::from(*a) * f64::from(*b);
+        }
+    });
+}
+
+/// Σ a ⊙ b in f64, in lanes that do not wait for each other.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    Arch::new().dispatch(|| {
+        let mut lanes = [0.0; LANES];
+        let (a, a_rest) = a.as_chunks::<LANES>();
+        let (b, b_rest) = b.as_chunks::<LANES>();
+        for (a, b) in a.iter().zip(b) {
+            for l in 0..LANES {
+                lanes[l] += f64::from(a[l]) * f64::from(b[l]);
+            }
+        }
+        let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        lanes.iter().sum::<f64>() + rest
+    })
+}
