@@ -85,7 +85,7 @@ impl Kernel {
             [p.rows, p.cols, p.red, p.chunk, p.tiles, p.plane, p.channels].map(u64::from);
         let flag = |name| self.of(name);
         let number = u64::from(p.first) + u64::from(p.tiles - p.first) * u64::from(p.entries) + u64::from(GRID_X);
-        let words = |cols: u64| (cols + 31) / 32;
+        let words = |cols: u64| cols.div_ceil(32);
         let kernel = match self.file {
             KernelFile::ProductDirect
             | KernelFile::ProductBroadcast
