@@ -2,7 +2,7 @@
 // hardsigmoid without arguments: y = min(max(z + 3, 0), 6) / 6; slope 0 at both kinks (PyTorch)
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    let middle = (z + 3.0) / 6.0;
+    let middle = opaque(z + 3.0) / 6.0; // z / 6 + 1 / 2 would cancel
     let upper = select(middle, 1.0, z >= 3.0);
     return keep_nan(select(upper, 0.0, z <= -3.0), z);
 }

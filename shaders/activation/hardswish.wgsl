@@ -2,7 +2,7 @@
 // hardswish: y = z min(max(z + 3, 0), 6) / 6; slope 0 at -3, 1 at 3 (PyTorch)
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    let middle = z * (z + 3.0) / 6.0;
+    let middle = z * opaque(z + 3.0) / 6.0; // z / 6 + 1 / 2 would cancel
     let upper = select(middle, z, z >= 3.0);
     return keep_nan(select(upper, 0.0, z <= -3.0), z);
 }

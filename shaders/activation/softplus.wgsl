@@ -43,7 +43,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let sum = q.t * q.m / q.d + log1p_decay_scaled(act_decay(q));
-    let a = scale2(-sum / p.x / p.x, q.n);
+    let a = scale2(opaque(-sum / p.x) / p.x, q.n);
     return keep_nans(select(a, 0.0, act_above(q, z, p) || is_corner(p.x, z)), z, p.x);
 }
 

@@ -45,7 +45,7 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
     let sum = act_half_sum(z, r);
-    let small = 0.25 * p.x / r / sum;
+    let small = opaque(0.25 * p.x / r) / sum;
     let slope = select(small, 1.0 - small, z > 0.0);
     return keep_nans(select(slope, 0.5, act_is_endless(p.x)), z, p.x);
 }
@@ -53,7 +53,7 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
 // b / (2 r^3)
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
-    return keep_nans(select(0.5 * p.x / r / r / r, 0.0, act_is_endless(p.x)), z, p.x);
+    return keep_nans(select(opaque(opaque(0.5 * p.x / r) / r) / r, 0.0, act_is_endless(p.x)), z, p.x);
 }
 
 // 1 / (4 r)
@@ -66,7 +66,7 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let r = act_root(z, p.x);
     let ratio = with_sign(capped_abs(z, LARGEST) / r, z); // at z = inf: 0, not inf / inf
     let small = z / (r * r * r);
-    return keep_nans(-0.25 * select(ratio / r / r, small, abs(z) < 1e-20), z, p.x);
+    return keep_nans(-0.25 * select(opaque(ratio / r) / r, small, abs(z) < 1e-20), z, p.x);
 }
 
 // r = y + b / (4 y), so the slope y / r is y^2 / (y^2 + b / 4), as 1 / (1 + w^2) or w^2 / (1 + w^2): y^2 may overflow.

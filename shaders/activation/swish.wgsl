@@ -27,7 +27,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 // z^2 e / d^2
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
-    let k = z * (z * (q.m / (q.d * q.d)));
+    let k = z * opaque(z * (q.m / (q.d * q.d))); // z^2 may overflow
     return keep_nans(select(scale2(k, q.n), 0.0, q.far || is_corner(p.x, z)), z, p.x);
 }
 
