@@ -62,13 +62,8 @@ impl Kernel {
 
     /// The end of a product: the register tile, the words of the mask, the sums of a chain.
     fn store_tile(&self) -> u64 {
-        let (width, bn) = (self.width(), self.of("BN"));
-        let tile = self.of("TN").div_ceil(width) * (1 + self.of("TM"));
-        let sums = match self.flag("CHAIN_SUMS") {
-            1 => bn.div_ceil(self.of("LANES") * width) * (1 + self.of("WY")),
-            _ => 0,
-        };
-        tile + self.mask_words() + sums
+        let sums = if self.flag("CHAIN_SUMS") == 1 { self.of("WY") } else { 0 };
+        self.of("TN").div_ceil(self.width()) * (1 + self.of("TM") + sums) + self.mask_words()
     }
 
     /// They are cleared, and stored.

@@ -134,14 +134,15 @@ fn splits_one_after_the_other() {
     let mut specs = Vec::new();
     for (layout, dtype) in [(WeightLayout::InOut, Float::F32), (WeightLayout::InOut, Float::F16)] {
         for (saved, alpha) in [(Saved::Z, AlphaSource::PerChannel), (Saved::Mask, AlphaSource::Constant)] {
-            let mut spec = Spec::new(37, 84, 900, "leaky_relu(0.5)".parse().unwrap());
+            let mut spec = Spec::new(37, 120, 900, "leaky_relu(0.5)".parse().unwrap());
             (spec.forward.layout, spec.forward.saved, spec.forward.alpha) = (layout, saved, alpha);
             spec.gradients.w = Want::Accumulate;
             spec.dtype = dtype;
-            let plan = plan::forward(&spec.forward, true, false, &gpu.caps(), &Pin::default()).unwrap();
+            let pin = Pin { tile: Some(3), ..Pin::default() };
+            let plan = plan::forward(&spec.forward, true, false, &gpu.caps(), &pin).unwrap();
             let later = plan.dispatches.iter().filter(|d| d.kernel.file == KernelFile::SplitSum);
             assert!(later.clone().count() > 0 && later.clone().all(|d| d.params.chunk == 1), "{plan}");
-            specs.push(Spec { data: Data::Integers, pin: Pin { tile: Some(3), ..Pin::default() }, ..spec });
+            specs.push(Spec { data: Data::Integers, pin, ..spec });
         }
     }
     passes(&gpu, &specs);

@@ -81,7 +81,7 @@ fn n08_n09_n10_n20_sizes_beyond_limits() {
     // As many as an operand may have: the last step of a loop may reach past its end.
     let k = (1 << 32) - (1 << 16);
     let (x, w) = ([1, k], [3, k]);
-    let long = Forward { x: o.x.view_as(&x), w: o.w.view_as(&w), y: o.y.view_as(&y), ..call };
+    let long = Forward { x: o.x.view_as(&x), w: o.w.view_as(&w), ..long };
     fails(long, limit, &["elements of w"]);
     // Few enough elements, but the buffer has 20.
     let (w, y) = ([1, k], [1, 1]);
