@@ -8,7 +8,7 @@ use elbow::{
 };
 use elbow_verify::{Data, Spec};
 
-use crate::common::{checks, gpu, options, passes};
+use crate::common::{checks, full, gpu, options, passes};
 
 fn tiles() -> Vec<usize> {
     (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::Across).collect()
@@ -75,8 +75,12 @@ fn specs(bundles: &[Spec]) -> Vec<Spec> {
 }
 
 fn checked(gpu: &Gpu) {
-    // With the checks of wgpu on every kernel is compiled once more: a sample of them.
-    let step = if checks() == Checks::Checked { 7 } else { 1 };
+    // Some hundred kernels, and the driver's compiler is what they cost: a sample, that meets every bundle on every tile.
+    let step = match (full(), checks()) {
+        (true, _) => 1,
+        (false, Checks::Trusted) => 5,
+        (false, Checks::Checked) => 7,
+    };
     for bundles in [forwards(), backwards()] {
         let specs: Vec<Spec> = specs(&bundles).into_iter().step_by(step).collect();
         passes(gpu, &specs);
