@@ -15,6 +15,7 @@ const FAR = -160.0;
 
 struct Part {
     top: f32,
+    // Times 2^64, so that a device that flushes subnormals does not lose what rounding has taken from a small one.
     sum: f32,
     // What rounding has taken from sum.
     lost: f32,
@@ -59,7 +60,8 @@ fn add_logit(r: ptr<function, Part>, z: f32) {
         let scale = exp_at_once((*r).top, z);
         *r = Part(z, (*r).sum * scale, (*r).lost * scale);
     }
-    let e = exp_at_once(z, (*r).top);
+    let share = exp_under(z, (*r).top);
+    let e = scale2(share.m, share.n + 64);
     let sum = opaque((*r).sum + e);
     (*r).lost += select((e - sum) + (*r).sum, ((*r).sum - sum) + e, (*r).sum >= e);
     (*r).sum = select(sum, nan(), spoils(z));
@@ -118,7 +120,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
     }
     var top = part.top;
-    var rest = part.sum + part.lost;
+    var rest = (part.sum + part.lost) * 0x1p-64f;
 #if SHARED_ROWS
     tops[lane] = top;
     workgroupBarrier();

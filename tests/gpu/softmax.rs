@@ -8,8 +8,9 @@ use elbow::{
 
 use crate::common::{Numbers, full, gpu, ulp_of};
 
-/// Ulp that loss and each element of the gradient may be off: the documented bound.
-const ULP: f64 = 16.0;
+/// Ulp that a loss, and that an element of the gradient may be off: the documented bounds.
+const LOSS: f64 = 8.0;
+const GRADIENT: f64 = 12.0;
 
 struct Case {
     logits: Vec<f32>,
@@ -46,11 +47,11 @@ impl Case {
     /// The worst error of loss and gradient in ulp, and of a row's sum in 2⁻²⁴ of the sum of its absolute values.
     fn check(&self, gpu: &Gpu, name: &str) -> [f64; 3] {
         let ((loss, dlogits), expected) = (self.run(gpu), self.reference());
-        let worst = |what: &str, got: &[f32], expected: &[f64]| -> f64 {
+        let worst = |what: &str, bound: f64, got: &[f32], expected: &[f64]| -> f64 {
             let mut worst = 0.0f64;
             for (i, (&got, &expected)) in got.iter().zip(expected).enumerate() {
                 let off = off(got, expected);
-                assert!(off <= ULP, "{name}: {what}[{i}] of {} classes is {got:e}, right {expected:e}", self.classes);
+                assert!(off <= bound, "{name}: {what}[{i}] of {} classes is {got:e}, right {expected:e}", self.classes);
                 worst = worst.max(off);
             }
             worst
@@ -64,7 +65,8 @@ impl Case {
         });
         let rows = of_rows.fold(0.0, f64::max);
         assert!(rows <= 8.0, "{name}: a row of {} classes sums to {rows} · 2^-24 of its terms", self.classes);
-        [worst("loss", &loss, &expected.loss), worst("dlogits", &dlogits, &expected.dlogits), rows]
+        let loss = worst("loss", LOSS, &loss, &expected.loss);
+        [loss, worst("dlogits", GRADIENT, &dlogits, &expected.dlogits), rows]
     }
 }
 
@@ -144,7 +146,6 @@ fn any_number_of_classes_in_any_order() {
 #[test]
 fn losses_that_were_wrong() {
     let gpu = gpu();
-    // The numbers of 128,256 classes, as users of large vocabularies have them.
     let classes = 50_257;
     let mut confident = vec![-12.0f32; classes];
     confident[classes - 1] = 0.0;
@@ -152,7 +153,7 @@ fn losses_that_were_wrong() {
     case.check(gpu, "the last label on top");
     assert!((case.run(gpu).0[0] - 0.269).abs() < 1e-3, "{:?}", case.run(gpu).0);
     // No class is likelier than another: log(classes), whatever the number.
-    for classes in [21_845, 128_256] {
+    for classes in [21_845, 128_256, 300_000] {
         let case = Case::new(vec![1.5; classes], vec![7]);
         case.check(gpu, "all the same");
         assert!((f64::from(case.run(gpu).0[0]) - (classes as f64).ln()).abs() < 2e-6);
@@ -207,10 +208,10 @@ fn infinite_and_missing_logits() {
         assert!(expected.loss[0].is_finite() && expected.loss.contains(&f64::INFINITY));
         let (loss, dlogits) = case.run(gpu);
         for (i, (&got, &expected)) in loss.iter().zip(&expected.loss).enumerate() {
-            assert!(off(got, expected) <= ULP, "{classes} classes, row {i}: {got}, right {expected}");
+            assert!(off(got, expected) <= LOSS, "{classes} classes, row {i}: {got}, right {expected}");
         }
         for (i, (&got, &expected)) in dlogits.iter().zip(&expected.dlogits).enumerate() {
-            assert!(off(got, expected) <= ULP, "{classes} classes, row {}: {got}, right {expected}", i / classes);
+            assert!(off(got, expected) <= GRADIENT, "{classes} classes, row {}: {got}, right {expected}", i / classes);
         }
     }
 }
@@ -292,11 +293,11 @@ fn narrow_logits_and_a_loss_scale() {
             };
             gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
             for (&got, &expected) in gpu.download(&loss).unwrap().iter().zip(&expected.loss) {
-                assert!(off(got, expected) <= ULP, "{dtype}: {got}, right {expected}");
+                assert!(off(got, expected) <= LOSS, "{dtype}: {got}, right {expected}");
             }
             for (&got, &expected) in gpu.download(&dx).unwrap().iter().zip(&expected.dlogits) {
                 let expected = 1024.0 * expected;
-                let allowed = dtype.rounding(expected) * 1.001 + ULP * ulp_of(expected);
+                let allowed = dtype.rounding(expected) * 1.001 + GRADIENT * ulp_of(expected);
                 assert!((f64::from(got) - expected).abs() <= allowed, "{dtype}: {got}, right {expected}");
             }
         }
