@@ -26,11 +26,6 @@ var<workgroup> tops: array<f32, LANES>;
 var<workgroup> sums: array<f32, LANES>;
 #end
 
-// x, of which no compiler knows how it came about: it can't simplify what rounding errors are computed from.
-fn opaque(x: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(x) ^ P.zero);
-}
-
 fn nan() -> f32 {
     return bitcast<f32>(0x7fc00000u ^ P.zero);
 }
