@@ -6,7 +6,7 @@ use elbow::{
 };
 use elbow_verify::points::{Kernels, Points, on_device};
 
-use crate::common::gpu;
+use crate::common::{gpu, judge};
 
 /// Inside of some domain and outside of each. Subnormal ones are not here: a device may flush them.
 const ALPHAS: [f32; 12] =
@@ -23,7 +23,7 @@ fn the_device_agrees_with_the_reference_for_every_alpha() {
         for activation in ALPHAS.map(|alpha| activation.with_alpha(alpha)) {
             let points = Points::new(activation, z.clone());
             for (quantity, got) in on_device(gpu(), activation, &z, Kernels::All).unwrap() {
-                let worst = points.worst(quantity, &got);
+                let worst = points.worst(judge(), quantity, &got);
                 if worst.ulp > activation.row().tolerance(quantity) {
                     let (name, alpha) = (activation.name(), activation.params()[0]);
                     let (x, got, expected) = (worst.x, worst.got, worst.expected);
