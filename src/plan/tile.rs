@@ -139,28 +139,49 @@ impl Tile {
     }
 }
 
-/// The tile and the number of splits for C[rows, cols] reduced over `red`.
-pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form) -> (Tile, u32) {
+/// When the reduction of a product is split.
+struct Filling {
+    /// Workgroups that a device of this class is given, if the output alone has less than half of them.
+    workgroups: u64,
+    /// Terms of a sum that are worth a workgroup of their own,
+    least: u64,
+    /// where there are so many of them.
+    from: u64,
+}
+
+/// An H100 (132 multiprocessors) was fastest with 128 to 256 workgroups of 256 lanes, and lost half of its speed with 64.
+const fn filling(class: DeviceClass) -> Filling {
+    match class {
+        DeviceClass::Software => Filling { workgroups: 4, least: 1024, from: 1024 },
+        DeviceClass::Integrated => Filling { workgroups: 128, least: 256, from: 256 },
+        DeviceClass::Discrete => Filling { workgroups: 256, least: 128, from: 512 },
+    }
+}
+
+/// The tile and the number of splits for C[rows, cols] reduced over `red`; of a product that must be `whole` one.
+pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form, whole: bool) -> (Tile, u32) {
     let size = Size::of(rows, cols, red);
     let chosen = caps.choices.get(size, form);
-    // A smaller tile where the chosen one can't run, or leaves most of the device idle.
-    let wanted = if caps.class == DeviceClass::Software { 4 } else { 64 };
+    // A smaller tile where the chosen one can't run, or leaves most of the device idle, split as far as it may be.
+    let (tiles_wanted, split_wanted) = if caps.class == DeviceClass::Software { (4, u64::MAX) } else { (64, 128) };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
+    let splits = |tile: &Tile| if whole { 1 } else { splits(caps, tile, rows, cols, red) };
     let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
+    let fills = |i: &usize| tiles(i) >= tiles_wanted || tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
     // Where none fills the device, the first of those that come nearest.
-    let index = fitting().find(|i| tiles(i) >= wanted).or_else(|| fitting().rev().max_by_key(tiles)).unwrap_or(0);
+    let index = fitting().find(fills).or_else(|| fitting().rev().max_by_key(tiles)).unwrap_or(0);
     let tile = TILES[index];
-    (tile, splits(caps, &tile, rows, cols, red))
+    (tile, splits(&tile))
 }
 
 /// Split-K where the output alone does not fill the device, and where a sum would otherwise run over so many terms
 /// that it loses digits; as far as scratch allows.
 pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -> u32 {
     let workgroups = tile.tiles(rows, cols).max(1);
-    let (fill, least) = if caps.class == DeviceClass::Software { (4, 1024) } else { (128, 256) };
+    let Filling { workgroups: fill, least, from } = filling(caps.class);
     // Twice as many workgroups would not pay for the second stage.
-    let for_width = if workgroups * 2 < fill { (fill / workgroups).min(red / least) } else { 1 };
+    let for_width = if workgroups * 2 < fill && red >= from { (fill / workgroups).min(red / least) } else { 1 };
     let for_digits = red.div_ceil(LONGEST_RUN);
     let affordable = (most_partials(caps) / (rows * cols).max(1)).max(1);
     for_width.max(for_digits).max(1).min(affordable).min(MAX_SPLITS) as u32
