@@ -348,7 +348,10 @@ impl BackwardRequest {
             Operand::B => again && self.affine.bias,
             Operand::Alpha => slope && self.affine.alpha != AlphaSource::Constant,
             Operand::Saved => slope && !again,
-            Operand::SavedBelow => self.below.is_some_and(|below| !below.activation.needs_nothing()),
+            Operand::SavedBelow => self.below.is_some_and(|below| {
+                let layer = below.layer(self.affine.m, self.affine.k, &self.affine.storage);
+                layer.resolve_saved(below.dalpha.wanted()) != Ok(Saved::None)
+            }),
             Operand::AlphaBelow => self.below.is_some_and(|below| below.alpha != AlphaSource::Constant),
             Operand::Dy => true,
             _ => false,

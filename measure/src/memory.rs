@@ -1,7 +1,7 @@
 //! What a training step of a network takes on the device, by the library's own accounting.
 
 use elbow::{
-    Activation, Float, Gpu, Saved,
+    Activation, Dtype, Float, Gpu, Saved,
     mlp::{Architecture, Mlp, Step},
 };
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub fn footprint(
     // The numbers do not matter here.
     let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
     let made = gpu.memory_bytes();
-    let (x, labels) = (gpu.zeros_of(dtype, &[batch, width])?, gpu.zeros(&[batch])?);
+    let (x, labels) = (gpu.zeros_of(dtype, &[batch, width])?, gpu.zeros_of(Dtype::U32, &[batch])?);
     let loss = gpu.zeros(&[batch])?;
     let with_batch = gpu.memory_bytes();
     let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.0, momentum: 0.9 };

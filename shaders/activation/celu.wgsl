@@ -16,7 +16,7 @@ struct ActQuotient {
 // alpha is 0 or NaN there is none.
 fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     let lower = min(z, 0.0);
-    let q = lower / alpha;
+    let q = over(lower, alpha);
     let h = head(q);
     let alpha_head = head(alpha);
     let rest = (lower - h * alpha_head) - h * (alpha - alpha_head);

@@ -20,9 +20,9 @@ fn act_root_below(a: f32, b: f32) -> f32 {
     let scale = select(1.0, 0x1p-64, large);
     let s = a * scale;
     let s_head = head(s);
-    let square = (s_head * s_head + b * scale * scale) + (s - s_head) * (s + s_head);
+    let square = (s_head * s_head + opaque(b * scale) * scale) + (s - s_head) * (s + s_head);
     let root = select(sqrt(max(square, 0.0)), nan_of(b), square < 0.0) * select(1.0, 0x1p+64, large);
-    return select(root, select(a, nan_of(b), is_infinite(b)), is_infinite(a));
+    return select(select(root, a, is_infinite(a)), nan_of(b), is_infinite(b));
 }
 
 // (|z| + r) / 2. Of two halves, so that the sum does not overflow; and where r is |z|, it is |z| itself, because some
@@ -38,7 +38,7 @@ fn act_is_endless(b: f32) -> bool {
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let sum = act_half_sum(z, act_root(z, p.x));
-    return keep_nans(select(0.25 * p.x / sum, sum, z >= 0.0 || act_is_endless(p.x)), z, p.x);
+    return keep_nans(select(over(0.25 * p.x, sum), sum, z >= 0.0 || act_is_endless(p.x)), z, p.x);
 }
 
 // (1 + z / r) / 2; the smaller of slope(z) and slope(-z) is b / (2 r (r + |z|)), and they sum to 1.

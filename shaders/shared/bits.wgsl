@@ -34,6 +34,12 @@ fn opaque(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) ^ P.zero);
 }
 
+// a / b, also for |b| > 2^126, whose reciprocal is subnormal: some devices multiply by it, and it is 0 to them.
+fn over(a: f32, b: f32) -> f32 {
+    let scale = select(1.0, 0x1p-64f, abs(b) > 0x1p+100f);
+    return (a * scale) / opaque(b * scale);
+}
+
 // min(|x|, cap), and NaN for NaN. A comparison that is false for NaN would not do: some compilers turn it round.
 fn capped_abs(x: f32, cap: f32) -> f32 {
     let a = abs(x);

@@ -1,9 +1,11 @@
 //! Numbers 1 to 21: sizes of zero, sizes that do not fit, sizes beyond every limit.
 
-use elbow::{Activation, Error, Float, Operand, Saved, View, WeightLayout, affine::Forward, elementwise, plan::Pin};
+use elbow::{
+    Activation, Error, Float, Gpu, Operand, Saved, View, WeightLayout, affine::Forward, elementwise, plan::Pin,
+};
 
 use super::{Layer, PIN, fails, good};
-use crate::common::gpu;
+use crate::common::{gpu, options};
 
 fn shape(operand: Operand) -> impl Fn(&Error) -> bool {
     move |e| matches!(e, Error::Shape { operand: o, .. } if *o == operand)
@@ -65,7 +67,8 @@ fn n04_to_n07_shapes_that_do_not_fit_are_named() {
 /// 8: M·K past 32 bits. 9: past 64. 10: K = 2³² - 1. 20: past the largest buffer. Nothing is allocated for any of them.
 #[test]
 fn n08_n09_n10_n20_sizes_beyond_limits() {
-    let gpu = gpu();
+    // A device of its own: what other tests allocate meanwhile is not counted.
+    let gpu = &Gpu::with_options(options()).unwrap();
     let o = Layer::new(gpu).unwrap();
     let call = o.forward();
     let held = gpu.memory_bytes();
