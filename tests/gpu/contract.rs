@@ -152,7 +152,7 @@ fn what_becomes_of_subnormals_is_measured_once() {
     let x = gpu.upload(&small, &[3]).unwrap();
     let y = gpu.zeros(&[3]).unwrap();
     let double: Activation = "leaky_relu(2)".parse().unwrap();
-    gpu.submit_pass(|pass| elbow::elementwise::Forward::new(double, &x, &y).record(&gpu, pass)).unwrap();
+    gpu.submit_pass(|pass| elementwise::Forward::new(double, &x, &y).record(&gpu, pass)).unwrap();
     for (got, kept) in gpu.download(&y).unwrap().into_iter().zip(small.map(|z| 2.0 * z)) {
         assert!(got == kept || (got == 0.0 && !subnormals.are_kept()), "{got:e}, not {kept:e}: {subnormals}");
     }
