@@ -5,6 +5,7 @@ use elbow::{
     affine::Forward,
     kernel::{KernelFile, MOST_TRIPS},
     plan::{self, Pin, TILES},
+    request::Below,
 };
 use elbow_verify::{Data, Spec};
 
@@ -108,7 +109,7 @@ fn one_alpha_for_a_wide_layer() {
     let gpu = gpu();
     let n = 200_003;
     let z: Vec<f32> = (0..n).map(|i| (i % 7) as f32 - 3.0).collect();
-    let dy: Vec<f32> = (0..n).map(|i| (i % 3) as f32 - 1.0).collect();
+    let dy: Vec<f32> = (0..n).map(|i| (i % 3) as f32).collect();
     let expected: f32 = z.iter().zip(&dy).map(|(&z, &dy)| if z > 0.0 { 0.0 } else { z * dy }).sum();
     let (z, dy) = (gpu.upload(&z, &[1, n]).unwrap(), gpu.upload(&dy, &[1, n]).unwrap());
     let (alpha, dalpha) = (gpu.upload(&[0.25], &[1]).unwrap(), gpu.zeros(&[1]).unwrap());
@@ -132,6 +133,7 @@ fn one_alpha_for_a_wide_layer() {
 #[test]
 fn splits_one_after_the_other() {
     let gpu = narrow(64 << 10);
+    let pin = Pin { tile: Some(3), ..Pin::default() };
     let mut specs = Vec::new();
     for (layout, dtype) in [(WeightLayout::InOut, Float::F32), (WeightLayout::InOut, Float::F16)] {
         for (saved, alpha) in [(Saved::Z, AlphaSource::PerChannel), (Saved::Mask, AlphaSource::Constant)] {
@@ -139,12 +141,20 @@ fn splits_one_after_the_other() {
             (spec.forward.layout, spec.forward.saved, spec.forward.alpha) = (layout, saved, alpha);
             spec.gradients.w = Want::Accumulate;
             spec.dtype = dtype;
-            let pin = Pin { tile: Some(3), ..Pin::default() };
             let plan = plan::forward(&spec.forward, true, false, &gpu.caps(), &pin).unwrap();
             let later = plan.dispatches.iter().filter(|d| d.kernel.file == KernelFile::SplitSum);
             assert!(later.clone().count() > 0 && later.clone().all(|d| d.params.chunk == 1), "{plan}");
             specs.push(Spec { data: Data::Integers, pin, ..spec });
         }
+    }
+    // A chain over a weight that is longer than a binding.
+    for (m, saved) in [(9, Saved::Z), (70, Saved::Mask)] {
+        let activation = "leaky_relu(0.5)".parse().unwrap();
+        let (alpha, db) = (AlphaSource::Constant, Want::Accumulate);
+        let below = Below { activation, alpha, saved, db, dalpha: Want::No };
+        let mut spec = Spec::new(m, 900, 40, activation);
+        (spec.below, spec.gradients.x, spec.gradients.w) = (Some(below), Want::Overwrite, Want::No);
+        specs.push(Spec { data: Data::Integers, pin, ..spec });
     }
     passes(&gpu, &specs);
 }
