@@ -421,29 +421,40 @@ fn planted_violations_are_found() {
     }
 }
 
+/// The rows of a table of docs/testing.md, and the text of all tests.
+fn table_of_tests(name: &str) -> (Vec<Vec<String>>, String) {
+    let page = fs::read_to_string(root().join("docs/testing.md")).expect("docs/testing.md");
+    let (_, table) = page.split_once(&format!("<!-- {name}:begin -->")).expect("the table's begin");
+    let (table, _) = table.split_once(&format!("<!-- {name}:end -->")).expect("the table's end");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let cells = |line: &str| {
+        let cells: Vec<String> = line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        cells
+    };
+    let code = ["tests", "src/gpu"].into_iter().flat_map(|folder| files(&root().join(folder), "rs"));
+    (rows.map(cells).collect(), code.map(|path| fs::read_to_string(path).expect("a source file")).collect())
+}
+
+/// The tests named in the last cells that are not there.
+fn missing_tests(rows: &[Vec<String>], code: &str) -> Vec<String> {
+    let named = rows.iter().map(|cells| cells[3].trim_matches('`')).filter(|test| *test != "–");
+    let name = |test: &str| test.rsplit("::").next().unwrap_or_default().to_owned();
+    named.filter(|test| !code.contains(&format!("fn {}()", name(test)))).map(str::to_owned).collect()
+}
+
 /// The table of bad inputs: 1 to 64, each once, and every test that it names is there.
 #[test]
 fn every_bad_input_has_its_test() {
-    let page = fs::read_to_string(root().join("docs/testing.md")).expect("docs/testing.md");
-    let (_, table) = page.split_once("<!-- bad-inputs:begin -->").expect("the table's begin");
-    let (table, _) = table.split_once("<!-- bad-inputs:end -->").expect("the table's end");
-    let code: String = [root().join("tests/gpu"), root().join("src/gpu")]
-        .iter()
-        .flat_map(|folder| files(folder, "rs"))
-        .map(|path| fs::read_to_string(path).expect("a source file"))
-        .collect();
-    let mut numbers = Vec::new();
-    let mut wrong = Vec::new();
-    for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        assert_eq!(cells.len(), 4, "{line}");
-        numbers.push(cells[0].parse::<u32>().expect("a number"));
-        let test = cells[3].trim_matches('`');
-        let name = test.rsplit("::").next().unwrap_or_default();
-        if test != "–" && !code.contains(&format!("fn {name}()")) {
-            wrong.push(format!("{}: there is no test {test}", cells[0]));
-        }
-    }
+    let (rows, code) = table_of_tests("bad-inputs");
+    let numbers: Vec<u32> = rows.iter().map(|cells| cells[0].parse().expect("a number")).collect();
     assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(missing_tests(&rows, &code), [""; 0]);
+}
+
+#[test]
+fn every_case_from_another_project_has_its_test() {
+    let (rows, code) = table_of_tests("other-projects");
+    assert!(rows.len() >= 20, "{} rows", rows.len());
+    assert_eq!(missing_tests(&rows, &code), [""; 0]);
 }
