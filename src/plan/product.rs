@@ -138,9 +138,9 @@ pub(super) fn product(
     let (&rows, &cols, &red) = (rows, cols, red);
     let form = Form::new(a.along, b.along);
     // A chain sums the columns of its tiles: in the product itself, if that has whole sums.
-    let whole = matches!(epilogue, Epilogue::Chain { .. });
+    let unsplit = matches!(epilogue, Epilogue::Chain { .. });
     let (tile, mut splits) = match pin.tile {
-        None => tile::choose(caps, rows, cols, red, form, whole),
+        None => tile::choose(caps, rows, cols, red, form, unsplit),
         Some(index) => {
             let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
                 what: "number of the pinned tile".into(),
@@ -150,7 +150,7 @@ pub(super) fn product(
             // Some tiles can't serve a product whose operands lie across the reduction.
             match tile.fits(caps, form) || !tile.fits(caps, Form::Nt) {
                 true => (tile, tile::splits(caps, &tile, rows, cols, red)),
-                false => tile::choose(caps, rows, cols, red, form, whole),
+                false => tile::choose(caps, rows, cols, red, form, unsplit),
             }
         }
     };
@@ -163,7 +163,7 @@ pub(super) fn product(
     if let Some(pinned) = pin.splits {
         splits = pinned.max(1);
     }
-    if whole {
+    if unsplit {
         splits = 1;
     }
     let vec = aligned && vectors(rows, cols, red, a, b);

@@ -158,15 +158,15 @@ const fn filling(class: DeviceClass) -> Filling {
     }
 }
 
-/// The tile and the number of splits for C[rows, cols] reduced over `red`; of a product that must be `whole` one.
-pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form, whole: bool) -> (Tile, u32) {
+/// The tile and the number of splits for C[rows, cols] reduced over `red`; an `unsplit` product has one.
+pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form, unsplit: bool) -> (Tile, u32) {
     let size = Size::of(rows, cols, red);
     let chosen = caps.choices.get(size, form);
     // A smaller tile where the chosen one can't run, or leaves most of the device idle, split as far as it may be.
     let (tiles_wanted, split_wanted) = if caps.class == DeviceClass::Software { (4, u64::MAX) } else { (64, 128) };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
-    let splits = |tile: &Tile| if whole { 1 } else { splits(caps, tile, rows, cols, red) };
+    let splits = |tile: &Tile| if unsplit { 1 } else { splits(caps, tile, rows, cols, red) };
     let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
     let fills = |i: &usize| tiles(i) >= tiles_wanted || tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
     // Where none fills the device, the first of those that come nearest.
