@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The judge.
     let layer = |x: &[f32], w: usize, b: usize, k: usize, n: usize, activation| {
         let (w, b) = (&arena.values[w..w + n * k], &arena.values[b..b + n]);
-        let operands = ForwardInputs { x, w, b: Some(b), alpha: None, residual: None };
+        let operands = ForwardInputs { x, w, b: Some(b), alpha: None, residual: None, ..ForwardInputs::default() };
         reference::forward(&AffineRequest::new(BATCH, n, k, activation), operands)
     };
     let below = layer(&arena.values[x..x + BATCH * features], w0, b0, features, hidden, Activation::GELU_ERF)?;

@@ -1,4 +1,5 @@
-//! The fused layer on the device: y = act(x·Wᵀ + b; α) (+ residual), and its gradients.
+//! The fused layer on the device: y = act(x·Wᵀ + b; α), and its gradients; a residual after or before the activation, a factor for each
+//! row, statistics on the way.
 //!
 //! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]`,
 //! residual and y `[.., N]`. Everything is recorded into the caller's encoder or pass; nothing is submitted.
@@ -19,16 +20,47 @@ pub use crate::operands::Gradient;
 use crate::{
     activation::Activation,
     dtype::Dtype,
-    error::Result,
+    error::{Error, Result},
     gpu::{
         Gpu,
         record::{Operands, View},
     },
-    operands::{alpha_source, expect_rows, expect_saved, expect_vector, recorded, weight_n},
+    operands::{
+        alpha_source, expect_row_numbers, expect_rows, expect_saved, expect_shape, expect_vector, recorded, weight_n,
+    },
     plan::{self, Pin, Plan},
-    request::{AffineRequest, Operand, Saved, WeightLayout},
+    request::{self, AffineRequest, Operand, ResidualAt, Saved, Statistic, WeightLayout},
     shape,
 };
+
+/// Statistics of z and y that forward leaves on its way, without another pass over memory: the five of [`Statistic`], for each channel
+/// (over the rows) or for each row (over the channels).
+///
+/// ```no_run
+/// # use elbow::{Activation, Gpu, Statistic, affine::{Forward, Statistics}};
+/// # let gpu = Gpu::new()?;
+/// # let (x, w, y) = (gpu.zeros(&[64, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[64, 4])?);
+/// let channels = gpu.zeros(&[5, 4])?;
+/// let statistics = Statistics { channels: Some(channels.view()), ..Statistics::default() };
+/// let layer = Forward { statistics, ..Forward::new(Activation::RELU, &x, &w, &y) };
+/// gpu.submit(|encoder| layer.record(&gpu, encoder))?;
+/// let dead = &gpu.download(&channels)?[Statistic::NotPositive as usize * 4..][..4];
+/// println!("share of z <= 0 of each unit: {dead:?}");
+/// # Ok::<(), elbow::Error>(())
+/// ```
+///
+/// A variance is the mean of squares less the square of the mean, both of v − c: its error is about 2⁻²² times
+/// variance + (mean − c)². c is 0, or for channels what `around` holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Statistics<'a> {
+    /// Those of each channel, `[5, N]`.
+    pub channels: Option<View<'a>>,
+    /// Those of each row, `[5, M]`.
+    pub rows: Option<View<'a>>,
+    /// Numbers near the means of z and of y in each channel, `[2, N]`: those of the step before, say. They matter where a mean is far
+    /// larger than the deviation from it, as in a saturated unit.
+    pub around: Option<View<'a>>,
+}
 
 /// A layer: its operands and its choices. It is recorded as the forward call, and it is what backward is made from
 /// ([`Forward::backward`]), also where forward ran elsewhere: what backward does not read may be [`View::absent`].
@@ -48,13 +80,19 @@ pub struct Forward<'a> {
     pub b: Option<View<'a>>,
     /// Learnable α: `[1]` or `[N]`. Without it the activation's own number counts.
     pub alpha: Option<View<'a>>,
-    /// Added after the activation, `[.., N]`; may be the memory of y.
+    /// Added after the activation, or before it, `[.., N]`; may be the memory of y.
     pub residual: Option<View<'a>>,
+    /// Where the residual is added.
+    pub residual_at: ResidualAt,
+    /// A factor of each row of act(z), shaped as the leading dimensions of y: `[..]`.
+    pub row_weight: Option<View<'a>>,
     /// Output `[.., N]`.
     pub y: View<'a>,
     /// Where z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]`, [`Dtype::U32`]) goes, and where backward finds it:
     /// [`Forward::saved_shape`] says whether the choice calls for one.
     pub save_to: Option<View<'a>>,
+    /// Where statistics of z and y go.
+    pub statistics: Statistics<'a>,
     /// Choices taken away from the plan, and from that of backward.
     pub pin: Pin,
 }
@@ -71,8 +109,11 @@ impl<'a> Forward<'a> {
             b: None,
             alpha: None,
             residual: None,
+            residual_at: ResidualAt::AfterActivation,
+            row_weight: None,
             y: y.into(),
             save_to: None,
+            statistics: Statistics::default(),
             pin: Pin::default(),
         }
     }
@@ -124,6 +165,20 @@ impl<'a> Forward<'a> {
         if let Some(residual) = self.residual {
             expect_rows(Operand::Residual, residual, m, n)?;
         }
+        expect_row_numbers(Operand::RowWeight, self.row_weight, m)?;
+        let Statistics { channels, rows, around } = self.statistics;
+        let five = Statistic::ALL.len();
+        for (operand, view, shape) in [
+            (Operand::ChannelStatistics, channels, [five, n]),
+            (Operand::RowStatistics, rows, [five, m]),
+            (Operand::Around, around, [2, n]),
+        ] {
+            expect_shape(operand, view, &shape)?;
+        }
+        if let (Some(_), None) = (around, channels) {
+            let expected = "statistics of channels: these are numbers that their variances are summed around".into();
+            return Err(Error::Operand { operand: Operand::Around, expected, got: "none".into() });
+        }
         let mut request = AffineRequest {
             m,
             n,
@@ -132,7 +187,13 @@ impl<'a> Forward<'a> {
             activation: self.activation,
             alpha: alpha_source(Operand::Alpha, self.alpha, n)?,
             bias: self.b.is_some(),
-            residual: self.residual.is_some(),
+            residual: self.residual.map(|_| self.residual_at),
+            row_weight: self.row_weight.is_some(),
+            statistics: request::Statistics {
+                channels: channels.is_some(),
+                rows: rows.is_some(),
+                around: around.is_some(),
+            },
             saved: self.saved,
             storage: self.operands().storage(),
         };
@@ -157,7 +218,11 @@ impl<'a> Forward<'a> {
         let mut operands = Operands::default();
         operands.add(Operand::X, self.x).add(Operand::W, self.w).add(Operand::B, self.b);
         operands.add(Operand::Alpha, self.alpha).add(Operand::Residual, self.residual);
+        operands.add(Operand::RowWeight, self.row_weight);
         operands.add(Operand::Y, self.y).add(Operand::Saved, self.save_to);
+        let Statistics { channels, rows, around } = self.statistics;
+        operands.add(Operand::ChannelStatistics, channels).add(Operand::RowStatistics, rows);
+        operands.add(Operand::Around, around);
         operands.in_place(Operand::Y, Operand::Residual);
         operands
     }

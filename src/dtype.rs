@@ -173,9 +173,15 @@ impl FromStr for Float {
 }
 
 /// Which operand is stored in which type: f32, unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Storage {
     dtypes: [Float; Operand::COUNT],
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Storage { dtypes: [Float::F32; Operand::COUNT] }
+    }
 }
 
 impl Storage {
@@ -208,7 +214,8 @@ impl Storage {
             if dtype != Float::F32 && !may_be_narrow(operand) {
                 return Err(Error::Operand {
                     operand,
-                    expected: "f32: learnable parameters of activations and gradients of parameters are".into(),
+                    expected: "f32: learnable parameters of activations, gradients of parameters and statistics are"
+                        .into(),
                     got: dtype.name().into(),
                 });
             }
@@ -225,6 +232,8 @@ const fn may_be_narrow(operand: Operand) -> bool {
             | Operand::W
             | Operand::B
             | Operand::Residual
+            | Operand::RowWeight
+            | Operand::RowWeightBelow
             | Operand::Y
             | Operand::Saved
             | Operand::Dy

@@ -208,6 +208,7 @@ impl Gpu {
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             subgroup: if subgroups { info.subgroup_min_size } else { 0 },
             f16: features.contains(wgpu::Features::SHADER_F16),
+            max_bindings: limits.max_storage_buffers_per_shader_stage,
             // A binding starts at a multiple of the alignment, at or before its operand.
             max_binding: limits
                 .max_storage_buffer_binding_size

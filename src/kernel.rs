@@ -7,7 +7,12 @@ use std::fmt;
 
 pub use bounds::{GRID_X, MOST_TRIPS};
 
-use crate::{activation::Kind, dtype::Float, shader::Flags};
+use crate::{
+    activation::Kind,
+    dtype::Float,
+    program::{Over, Program},
+    shader::Flags,
+};
 
 /// A WGSL file of `shaders/kernel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,16 +26,14 @@ pub enum KernelFile {
     ProductBroadcast,
     /// A product of few rows whose lanes lie along the reduction: real GPUs.
     ProductAcross,
-    /// Second stage of split-K: sums the partial products in order, then the epilogue.
+    /// Second stage of split-K: adds up the partial products in order.
     SplitSum,
-    /// dz = dy ⊙ act'(z), with the column sums for db and dα on the way; alone, the elementwise backward.
-    LocalGradient,
+    /// One pass over the elements of a matrix, with sums over its rows.
+    Rows,
     /// A later stage of a column reduction.
     ColumnSum,
-    /// y = act(x), or dx = dy ⊙ act'(x) where nothing is reduced.
-    Elementwise,
-    /// Gradients of the elementwise backward.
-    DoubleBackward,
+    /// One pass over the elements of a tensor.
+    Flat,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// How many labels are not the one to be ignored, block by block.
@@ -47,16 +50,15 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 15] = [
+    pub const ALL: [KernelFile; 14] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
         KernelFile::ProductAcross,
         KernelFile::SplitSum,
-        KernelFile::LocalGradient,
+        KernelFile::Rows,
         KernelFile::ColumnSum,
-        KernelFile::Elementwise,
-        KernelFile::DoubleBackward,
+        KernelFile::Flat,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::CountLabels,
         KernelFile::Sgd,
@@ -87,10 +89,9 @@ impl KernelFile {
             KernelFile::ProductBroadcast => row!("product_broadcast"),
             KernelFile::ProductAcross => row!("product_across"),
             KernelFile::SplitSum => row!("split_sum"),
-            KernelFile::LocalGradient => row!("local_gradient"),
+            KernelFile::Rows => row!("rows"),
             KernelFile::ColumnSum => row!("column_sum"),
-            KernelFile::Elementwise => row!("elementwise"),
-            KernelFile::DoubleBackward => row!("double_backward"),
+            KernelFile::Flat => row!("flat"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::CountLabels => row!("count_labels"),
             KernelFile::Sgd => row!("sgd"),
@@ -142,26 +143,52 @@ impl Slot {
 pub struct Kernel {
     /// The row.
     pub file: KernelFile,
-    /// The one activation inside, if any.
-    pub activation: Option<Kind>,
-    /// Text constants and switches.
+    /// The activations inside, by the number that the programs give them.
+    pub stages: Vec<Kind>,
+    /// An element of A, where the kernel is a product.
+    pub a: Program,
+    /// An element of B.
+    pub b: Program,
+    /// What becomes of a finished sum, or of an element.
+    pub finish: Program,
+    /// Text constants and switches: how the kernel schedules.
     pub flags: Flags,
     /// Bindings 1, 2, ... (0 is the parameter block).
     pub slots: Vec<Slot>,
 }
 
 impl Kernel {
+    /// Storage bindings: slots, less those that are read through an output's.
+    pub fn bindings(&self) -> u32 {
+        self.slots.iter().filter(|slot| slot.within.is_none()).count() as u32
+    }
+
     /// The value of a flag, 0 when absent.
     pub fn flag(&self, name: &str) -> u32 {
         self.flags.get(name).copied().unwrap_or(0)
+    }
+
+    /// What its file must know of the programs, as constants: finished sums that it gives, sums over rows and over columns that it
+    /// takes (`COLUMN_SUMS`: one for each column; `ROW_SUMS`), whether bits are written.
+    pub(crate) fn facts(&self) -> [(&'static str, u32); 4] {
+        let Kernel { finish, .. } = self;
+        [
+            ("SUMS", finish.finished_sums()),
+            ("COLUMN_SUMS", finish.sums(Over::Rows)),
+            ("ROW_SUMS", finish.sums(Over::Columns)),
+            ("BITS", finish.stores_bits().into()),
+        ]
     }
 }
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.file.name())?;
-        if let Some(kind) = self.activation {
+        for kind in &self.stages {
             write!(f, " {}", kind.row().name)?;
+        }
+        for access in self.finish.accesses().iter().filter(|access| access.written) {
+            write!(f, " {}", access.operand)?;
         }
         for (name, value) in &self.flags {
             match value {
@@ -176,7 +203,10 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// The parameter block of every kernel, binding 0: 128 bytes, the same layout as `struct Params` in
+/// Slots of a kernel.
+pub const MOST_SLOTS: usize = 12;
+
+/// The parameter block of every kernel, binding 0: 176 bytes, the same layout as `struct Params` in
 /// `shaders/shared/params.wgsl` (compared by reflection in a test).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -197,23 +227,23 @@ pub struct Params {
     pub plane: u32,
     /// Workgroups in x; the rest is folded into y.
     pub grid_x: u32,
-    /// Channels: the length of a row of dy, z and the mask.
+    /// Channels: the length of the last dimension, where the kernel knows no columns.
     pub channels: u32,
-    /// Bit i: output i is added to.
-    pub accumulate: u32,
-    /// Activation parameters `[α, second]`.
-    pub p: [f32; 2],
     /// Number of the first tile: not 0 where a long dispatch was cut into pieces.
     pub first: u32,
     /// How many layers the dispatch is for: each has `tiles - first` tiles.
     pub entries: u32,
     /// 0, which no compiler knows.
     pub zero: u32,
-    /// The label whose rows are left out.
-    pub ignored: u32,
+    /// Numbers that programs take: `[α, second]` of the first activation, then of the next; or the kernel's own.
+    pub p: [f32; 4],
     /// What is added to an index of each slot to find its place in the binding: hosts may bind at any offset. Modulo 2³²:
     /// where the binding is a window that starts behind element 0, this is that window's start taken away.
-    pub at: [u32; 8],
+    pub at: [u32; MOST_SLOTS],
     /// Elements of each slot from one layer to the next.
-    pub step: [u32; 8],
+    pub step: [u32; MOST_SLOTS],
+    /// The label whose rows are left out.
+    pub ignored: u32,
+    /// To the next multiple of 16 bytes.
+    pub padding: [u32; 3],
 }

@@ -75,8 +75,10 @@ pub mod error;
 pub mod gpu;
 pub mod kernel;
 pub mod mlp;
+mod operand;
 mod operands;
 pub mod plan;
+pub mod program;
 pub mod request;
 pub mod shader;
 pub mod shape;
@@ -92,7 +94,8 @@ pub use gpu::{
     transfer::Tensor,
 };
 pub use mlp::Mlp;
+pub use operand::Operand;
 pub use operands::Gradient;
-pub use request::{AlphaSource, Operand, Road, Saved, Want, WeightLayout};
+pub use request::{AlphaSource, ResidualAt, Road, Saved, Statistic, Want, WeightLayout};
 /// The wgpu that this version is built on: use it, so that the types match.
 pub use wgpu;

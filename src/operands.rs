@@ -132,6 +132,23 @@ pub(crate) fn expect_vector(operand: Operand, view: Option<View<'_>>, n: usize) 
     }
 }
 
+/// One number for each of m rows, whatever their dimensions.
+pub(crate) fn expect_row_numbers(operand: Operand, view: Option<View<'_>>, m: usize) -> Result<()> {
+    match view {
+        Some(view) if shape::elements(operand, view.shape)? != m as u64 => {
+            Err(wrong_shape(operand, format!("[..], {m} elements: one for each row"), view))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn expect_shape(operand: Operand, view: Option<View<'_>>, shape: &[usize]) -> Result<()> {
+    match view {
+        Some(view) if view.shape != shape => Err(wrong_shape(operand, format!("{shape:?}"), view)),
+        _ => Ok(()),
+    }
+}
+
 /// A gradient has the shape of what it is the gradient of.
 pub(crate) fn expect_like(operand: Operand, gradient: Option<View<'_>>, of: Option<View<'_>>) -> Result<()> {
     match (gradient, of) {

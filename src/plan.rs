@@ -3,10 +3,12 @@
 
 mod affine;
 mod batch;
+mod builder;
 mod choices;
 mod elementwise;
 mod pieces;
 mod product;
+mod programs;
 mod reduce;
 mod subnormals;
 mod tile;
@@ -28,12 +30,12 @@ pub use tile::{Stage, TILES, Tile};
 pub(crate) use training::LOSS_SCALE;
 pub use training::{LossScaleRequest, SgdRequest, SoftmaxRequest, loss_scale, sgd, softmax_cross_entropy};
 
+use builder::{Builder, Grid};
+
 use crate::{
-    activation::Activation,
-    dtype::{Float, Storage},
-    kernel::{Elem, Kernel, KernelFile, Params, Slot},
-    request::{AlphaSource, Operand, Road, Saved},
-    shader::{Flags, NATIVE_F16},
+    dtype::Float,
+    kernel::{Kernel, Params},
+    request::{Operand, Road, Saved},
 };
 
 /// What kind of device will run the plan: the heuristics differ.
@@ -60,6 +62,8 @@ pub struct Caps {
     pub subgroup: u32,
     /// Whether shaders know the type f16. Without it elbow packs and unpacks.
     pub f16: bool,
+    /// Storage bindings of a kernel.
+    pub max_bindings: u32,
     /// Bytes of an operand that one binding may hold, wherever in its buffer they start.
     pub max_binding: u64,
     /// Bytes of scratch that one operation may use.
@@ -80,6 +84,7 @@ impl Caps {
             workgroup_bytes: 16384,
             subgroup: 0,
             f16: false,
+            max_bindings: 8,
             max_binding: 128 << 20,
             max_scratch: 128 << 20,
             max_work: class.max_work(),
@@ -210,127 +215,5 @@ impl fmt::Display for Plan {
             f.write_str(" )\n")?;
         }
         write!(f, "scratch: {} bytes", self.scratch_bytes())
-    }
-}
-
-/// Collects a kernel's slots, flags and operands while a plan is written.
-struct Builder {
-    kernel: Kernel,
-    storage: Storage,
-    native_f16: bool,
-    params: Params,
-    uses: Vec<Use>,
-    cut: Cut,
-}
-
-impl Builder {
-    /// A kernel whose operands all are f32.
-    fn new(file: KernelFile) -> Self {
-        let kernel = Kernel { file, activation: None, flags: Flags::new(), slots: Vec::new() };
-        let params = Params { plane: 1, tiles_cols: 1, entries: 1, ..Params::default() };
-        let storage = Storage::default();
-        Builder { kernel, storage, native_f16: false, params, uses: Vec::new(), cut: Cut::default() }
-    }
-
-    fn storing(file: KernelFile, storage: Storage, caps: &Caps) -> Self {
-        Builder { storage, native_f16: caps.f16, ..Self::new(file) }
-    }
-
-    fn flag(&mut self, name: &'static str, value: u32) -> &mut Self {
-        self.kernel.flags.insert(name, value);
-        self
-    }
-
-    fn on(&mut self, name: &'static str, on: bool) -> &mut Self {
-        if on {
-            self.flag(name, 1);
-        }
-        self
-    }
-
-    fn read(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
-        self.read_within(role, elem, operand, len, None)
-    }
-
-    /// An input that may be the memory of the output `within`.
-    fn read_within(
-        &mut self,
-        role: &'static str,
-        elem: Elem,
-        operand: Operand,
-        len: u64,
-        within: Option<&'static str>,
-    ) -> &mut Self {
-        let dtype = self.storage.of(operand);
-        self.slot(Slot { role, written: false, elem, dtype, within }, Use::whole(operand, len))
-    }
-
-    fn write(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
-        let dtype = self.storage.of(operand);
-        self.slot(Slot { role, written: true, elem, dtype, within: None }, Use::whole(operand, len))
-    }
-
-    /// How the operand that was added last runs along the tiles.
-    fn along(&mut self, along: Along) -> &mut Self {
-        if let Some(part) = self.uses.last_mut() {
-            part.along = along;
-        }
-        self
-    }
-
-    /// The element of the operand that was added last at which it begins.
-    fn from(&mut self, origin: u64) -> &mut Self {
-        if let Some(part) = self.uses.last_mut() {
-            part.origin = origin;
-        }
-        self
-    }
-
-    fn slot(&mut self, slot: Slot, part: Use) -> &mut Self {
-        self.kernel.slots.push(slot);
-        self.uses.push(part);
-        self
-    }
-
-    fn activation(&mut self, activation: &Activation) -> &mut Self {
-        self.kernel.activation = Some(activation.kind());
-        self.params.p = activation.params();
-        self.on("STOPS", activation.is_piecewise())
-    }
-
-    /// The α operand of the activation inside, where it is learnable.
-    fn alpha(&mut self, source: AlphaSource, operand: Operand, channels: u64) -> &mut Self {
-        match source {
-            AlphaSource::Constant => self,
-            AlphaSource::PerLayer => self.flag("ALPHA_LAYER", 1).read("alpha", Elem::Scalar, operand, 1),
-            AlphaSource::PerChannel => self.flag("ALPHA_CHANNEL", 1).read("alpha", Elem::Scalar, operand, channels),
-        }
-    }
-
-    /// The slope act'(z) from what was saved: an operand `[m, n]`, or z recomputed into scratch. Its rows run `along`.
-    fn slope(
-        &mut self,
-        saved: Saved,
-        elem: Elem,
-        operand: Operand,
-        [m, n]: [u64; 2],
-        along: fn(u64) -> Along,
-    ) -> &mut Self {
-        let words = n.div_ceil(32);
-        self.flag("SLOPE", 1);
-        match saved {
-            Saved::Z => self.flag("FROM_Z", 1).read("saved", elem, operand, m * n).along(along(n)),
-            Saved::Y => self.flag("FROM_Y", 1).read("saved", elem, operand, m * n).along(along(n)),
-            Saved::Mask => self.flag("FROM_MASK", 1).read("saved", Elem::Word, operand, m * words).along(along(words)),
-            Saved::Auto | Saved::None => self.flag("FROM_NOTHING", 1),
-        }
-    }
-
-    fn build(mut self) -> Dispatch {
-        let stores_f16 = self.kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == Float::F16);
-        if self.native_f16 && stores_f16 {
-            self.flag(NATIVE_F16, 1);
-        }
-        Dispatch { kernel: self.kernel, params: self.params, uses: self.uses, cut: self.cut }
     }
 }

@@ -3,108 +3,13 @@
 
 use std::fmt;
 
+pub use crate::operand::Operand;
 use crate::{
     activation::Activation,
     dtype::Storage,
     error::{Error, Result},
     shape,
 };
-
-/// The name of an operand, as used in errors, plans, shaders and documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-#[rustfmt::skip]
-pub enum Operand {
-    /// Input `[.., K]`.
-    X,
-    /// Weight `[N, K]`, or `[K, N]`.
-    W,
-    /// Bias `[N]`.
-    B,
-    /// Learnable shape parameter, `[1]` or `[N]`.
-    Alpha,
-    /// Added after the activation, `[.., N]`.
-    Residual,
-    /// Output `[.., N]`.
-    Y,
-    /// What forward kept for backward: z, y or the mask.
-    Saved,
-    /// Upstream gradient ∂L/∂y `[.., N]`.
-    Dy,
-    /// Pre-activation, computed again into elbow's own scratch memory.
-    Z,
-    /// dy ⊙ act'(z), in elbow's own scratch memory.
-    Dz,
-    /// Gradient of x.
-    Dx,
-    /// Gradient of w.
-    Dw,
-    /// Gradient of b.
-    Db,
-    /// Gradient of alpha.
-    Dalpha,
-    /// Gradient of the residual.
-    Dresidual,
-    /// What the layer below kept for backward.
-    SavedBelow,
-    /// Alpha of the layer below.
-    AlphaBelow,
-    /// Gradient of the bias of the layer below.
-    DbBelow,
-    /// Gradient of alpha of the layer below.
-    DalphaBelow,
-    /// Cotangent of dx (double backward).
-    Ddx,
-    /// Gradient for dy (double backward).
-    Ddy,
-    /// Gradient for x (double backward).
-    Dx2,
-    /// Gradient for alpha (double backward).
-    Dalpha2,
-    /// Partial results in elbow's own scratch memory.
-    Partials,
-    /// A tensor that belongs to no operator (upload, download, loss, update).
-    Tensor,
-    /// Parameters in the type that the products read, kept beside those in f32 (training).
-    Copy,
-    /// State of the loss scale (training).
-    LossScale,
-}
-
-impl Operand {
-    /// Every name.
-    #[rustfmt::skip]
-    pub const ALL: [Operand; Operand::COUNT] = [
-        Operand::X, Operand::W, Operand::B, Operand::Alpha, Operand::Residual, Operand::Y, Operand::Saved, Operand::Dy,
-        Operand::Z, Operand::Dz, Operand::Dx, Operand::Dw, Operand::Db, Operand::Dalpha, Operand::Dresidual,
-        Operand::SavedBelow, Operand::AlphaBelow, Operand::DbBelow, Operand::DalphaBelow, Operand::Ddx, Operand::Ddy,
-        Operand::Dx2, Operand::Dalpha2, Operand::Partials, Operand::Tensor, Operand::Copy, Operand::LossScale,
-    ];
-    /// How many there are.
-    pub const COUNT: usize = Operand::LossScale as usize + 1;
-
-    /// The name, as in the documents and in the shaders.
-    #[rustfmt::skip]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Operand::X => "x", Operand::W => "w", Operand::B => "b", Operand::Alpha => "alpha",
-            Operand::Residual => "residual", Operand::Y => "y", Operand::Saved => "saved",
-            Operand::Dy => "dy", Operand::Z => "z", Operand::Dz => "dz", Operand::Dx => "dx", Operand::Dw => "dw",
-            Operand::Db => "db", Operand::Dalpha => "dalpha", Operand::Dresidual => "dresidual",
-            Operand::SavedBelow => "saved_below", Operand::AlphaBelow => "alpha_below",
-            Operand::DbBelow => "db_below", Operand::DalphaBelow => "dalpha_below",
-            Operand::Ddx => "ddx", Operand::Ddy => "ddy", Operand::Dx2 => "dx2", Operand::Dalpha2 => "dalpha2",
-            Operand::Partials => "partials", Operand::Tensor => "tensor", Operand::Copy => "copy",
-            Operand::LossScale => "loss_scale",
-        }
-    }
-}
-
-impl fmt::Display for Operand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// How the weight matrix lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -126,6 +31,67 @@ pub enum AlphaSource {
     PerLayer,
     /// One learnable number for each channel: an operand of N elements.
     PerChannel,
+}
+
+/// Where a residual joins the layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ResidualAt {
+    /// y = act(z) + residual.
+    #[default]
+    AfterActivation,
+    /// y = act(z), z = x·Wᵀ + b + residual.
+    BeforeActivation,
+}
+
+/// What the statistics of a channel, or of a row, are, in their order in memory. Variances are those of the population (divided by
+/// the count).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Statistic {
+    /// The share of z ≤ 0: 1 for a dead ReLU.
+    NotPositive,
+    /// The mean of z.
+    MeanZ,
+    /// The variance of z.
+    VarianceZ,
+    /// The mean of y.
+    MeanY,
+    /// The variance of y.
+    VarianceY,
+}
+
+impl Statistic {
+    /// All of them, in order.
+    pub const ALL: [Statistic; 5] =
+        [Statistic::NotPositive, Statistic::MeanZ, Statistic::VarianceZ, Statistic::MeanY, Statistic::VarianceY];
+
+    /// Its name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Statistic::NotPositive => "share of z <= 0",
+            Statistic::MeanZ => "mean of z",
+            Statistic::VarianceZ => "variance of z",
+            Statistic::MeanY => "mean of y",
+            Statistic::VarianceY => "variance of y",
+        }
+    }
+}
+
+/// Which statistics of z and y forward leaves on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Statistics {
+    /// Those of each channel, over the rows.
+    pub channels: bool,
+    /// Those of each row, over the channels.
+    pub rows: bool,
+    /// The variances of channels are summed around numbers that are given.
+    pub around: bool,
+}
+
+impl Statistics {
+    /// Whether there are any.
+    pub const fn any(&self) -> bool {
+        self.channels || self.rows
+    }
 }
 
 /// What forward keeps for backward.
@@ -188,7 +154,11 @@ pub enum Road {
     TwoPass,
 }
 
-/// y = act(x·Wᵀ + b; α) + residual: the forward request. x is M×K, W is N×K (or K×N), y is M×N.
+/// The forward request: x is M×K, W is N×K (or K×N), y is M×N.
+///
+/// ```text
+/// z = x·Wᵀ + b (+ residual)        y = row_weight ⊙ act(z; α) (+ residual)
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AffineRequest {
     /// Rows of x and y: the batch.
@@ -205,8 +175,12 @@ pub struct AffineRequest {
     pub alpha: AlphaSource,
     /// Whether b is there.
     pub bias: bool,
-    /// Whether a residual is added.
-    pub residual: bool,
+    /// Whether a residual is added, and where.
+    pub residual: Option<ResidualAt>,
+    /// Whether each row of act(z) has a factor.
+    pub row_weight: bool,
+    /// What else forward leaves.
+    pub statistics: Statistics,
     /// What is kept for backward.
     pub saved: Saved,
     /// In which types the operands are stored, those of backward among them.
@@ -224,35 +198,47 @@ impl AffineRequest {
             activation,
             alpha: AlphaSource::Constant,
             bias: true,
-            residual: false,
+            residual: None,
+            row_weight: false,
+            statistics: Statistics::default(),
             saved: Saved::Auto,
             storage: Storage::default(),
         }
     }
 
     /// Which choice `Saved::Auto` stands for; or an error if the choice is not enough for a right gradient.
-    /// `dalpha` says whether the gradient of α will be wanted.
-    pub fn resolve_saved(&self, dalpha: bool) -> Result<Saved> {
+    /// `needs_z` says whether a gradient will be wanted that needs z itself ([`Gradients::need_z`]).
+    pub fn resolve_saved(&self, needs_z: bool) -> Result<Saved> {
         let learnable = self.alpha != AlphaSource::Constant;
-        let (residual, y) = (self.residual, self.storage.of(Operand::Y));
-        let enough = |saved, dalpha| self.activation.saved_is_enough(saved, learnable, dalpha, residual, y);
+        let (more, y) = (self.y_has_more(), self.storage.of(Operand::Y));
+        let enough = |saved, needs_z| self.activation.saved_is_enough(saved, learnable, needs_z, more, y);
         match self.saved {
             Saved::Auto => {
-                // Forward does not know which gradients will be asked for; a learnable α will want its own, from z.
-                let dalpha = dalpha || learnable;
-                let cheapest = if self.activation.needs_nothing() && !dalpha {
+                // Forward does not know which gradients will be asked for; what is learnable will want its own, from z.
+                let needs_z = needs_z || learnable || self.row_weight;
+                let cheapest = if self.activation.needs_nothing() && !needs_z {
                     Saved::None
-                } else if enough(Saved::Y, dalpha).is_ok() && self.activation.slope_of_y_is_accurate() {
+                } else if enough(Saved::Y, needs_z).is_ok() && self.activation.slope_of_y_is_accurate() {
                     Saved::Y
-                } else if enough(Saved::Mask, dalpha).is_ok() {
+                } else if enough(Saved::Mask, needs_z).is_ok() {
                     Saved::Mask
                 } else {
                     Saved::Z
                 };
                 Ok(cheapest)
             }
-            saved => enough(saved, dalpha).map(|()| saved),
+            saved => enough(saved, needs_z).map(|()| saved),
         }
+    }
+
+    /// Whether y is more than act(z).
+    pub fn y_has_more(&self) -> bool {
+        self.row_weight || self.residual == Some(ResidualAt::AfterActivation)
+    }
+
+    /// Whether dz is dy: the slope is 1, and no row has a factor.
+    pub fn is_linear(&self) -> bool {
+        self.activation.needs_nothing() && !self.row_weight
     }
 
     /// Elements of each operand below 2³², and K·N, M·N, M·K too; and no operand stored in a type that it can't be.
@@ -286,8 +272,17 @@ pub struct Gradients {
     pub b: Want,
     /// dα = Σ dy ⊙ ∂act/∂α, over everything or over rows.
     pub alpha: Want,
-    /// d(residual) = dy.
+    /// d(residual) = dy, or dz where the residual joins before the activation.
     pub residual: Want,
+    /// d(row_weight) = Σ_columns dy ⊙ act(z).
+    pub row_weight: Want,
+}
+
+impl Gradients {
+    /// Whether one of them needs z itself.
+    pub const fn need_z(&self) -> bool {
+        self.alpha.wanted() || self.row_weight.wanted()
+    }
 }
 
 /// The layer below in a chain: its activation slope is applied in the epilogue of this layer's dx product, so that the
@@ -300,19 +295,42 @@ pub struct Below {
     pub alpha: AlphaSource,
     /// What it kept: z, y or the mask (not `Auto`, not `None` unless its activation needs nothing).
     pub saved: Saved,
+    /// Whether its rows have factors.
+    pub row_weight: bool,
     /// The gradient of its bias, reduced from the same tiles.
     pub db: Want,
     /// The gradient of its α.
     pub dalpha: Want,
+    /// The gradient of its row weight.
+    pub drow_weight: Want,
 }
 
 impl Below {
+    /// Nothing but its slope.
+    pub const fn new(activation: Activation, saved: Saved) -> Self {
+        Below {
+            activation,
+            alpha: AlphaSource::Constant,
+            saved,
+            row_weight: false,
+            db: Want::No,
+            dalpha: Want::No,
+            drow_weight: Want::No,
+        }
+    }
+
+    /// What it kept, by name; an error if that is not enough.
+    pub(crate) fn resolve_saved(&self, m: usize, k: usize, storage: &Storage) -> Result<Saved> {
+        self.layer(m, k, storage).resolve_saved(self.dalpha.wanted() || self.drow_weight.wanted())
+    }
+
     /// The layer below as a request of its own: N is the K of this one, M the same; of `storage`, that of this layer, counts how
     /// what it kept is stored.
     pub(crate) fn layer(&self, m: usize, k: usize, storage: &Storage) -> AffineRequest {
         AffineRequest {
             alpha: self.alpha,
             saved: self.saved,
+            row_weight: self.row_weight,
             storage: Storage::default().with(Operand::Y, storage.of(Operand::SavedBelow)),
             ..AffineRequest::new(m, k, 0, self.activation)
         }
@@ -335,26 +353,35 @@ pub struct BackwardRequest {
 }
 
 impl BackwardRequest {
-    /// Whether these gradients read an operand of forward: x for dW, w for dx, what was kept and α for the slope, and x, w and
-    /// b where nothing was kept and z is computed again.
+    /// Whether these gradients read an operand of forward: x for dW, w for dx, what was kept, α and the row weight for the slope, and
+    /// x, w, b and a residual before the activation where nothing was kept and z is computed again.
     pub fn reads(&self, operand: Operand) -> bool {
-        let wants = &self.gradients;
-        let linear = self.upstream_is_dz || self.affine.activation.needs_nothing();
-        let slope = !linear && [wants.x, wants.w, wants.b, wants.alpha].iter().any(|want| want.wanted());
-        let again = slope && matches!(self.affine.resolve_saved(wants.alpha.wanted()), Ok(Saved::None));
+        let (affine, wants) = (&self.affine, &self.gradients);
+        let slope = !(self.upstream_is_dz || affine.is_linear()) && self.needs_dz();
+        let kept = (slope && !affine.activation.needs_nothing()) || wants.need_z();
+        let again = kept && matches!(affine.resolve_saved(wants.need_z()), Ok(Saved::None));
         match operand {
             Operand::X => again || wants.w.wanted(),
             Operand::W => again || wants.x.wanted(),
-            Operand::B => again && self.affine.bias,
-            Operand::Alpha => slope && self.affine.alpha != AlphaSource::Constant,
-            Operand::Saved => slope && !again,
-            Operand::SavedBelow => self.below.is_some_and(|below| {
-                let layer = below.layer(self.affine.m, self.affine.k, &self.affine.storage);
-                layer.resolve_saved(below.dalpha.wanted()) != Ok(Saved::None)
-            }),
+            Operand::B => again && affine.bias,
+            Operand::Residual => again && affine.residual == Some(ResidualAt::BeforeActivation),
+            Operand::Alpha => kept && affine.alpha != AlphaSource::Constant,
+            Operand::RowWeight => slope && affine.row_weight,
+            Operand::Saved => kept && !again,
+            Operand::SavedBelow => self
+                .below
+                .is_some_and(|below| below.resolve_saved(affine.m, affine.k, &affine.storage) != Ok(Saved::None)),
             Operand::AlphaBelow => self.below.is_some_and(|below| below.alpha != AlphaSource::Constant),
+            Operand::RowWeightBelow => self.below.is_some_and(|below| below.row_weight),
             Operand::Dy => true,
             _ => false,
         }
+    }
+
+    /// Whether a gradient is wanted that is made from dz.
+    pub(crate) fn needs_dz(&self) -> bool {
+        let Gradients { x, w, b, alpha, residual, .. } = self.gradients;
+        let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);
+        residual || [x, w, b, alpha].iter().any(|want| want.wanted())
     }
 }

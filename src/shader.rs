@@ -1,6 +1,7 @@
 //! A kernel variant as WGSL text: pure, so that every permutation can be parsed and validated without a GPU.
 
 mod accessors;
+mod lower;
 mod template;
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use crate::{
     dtype::Float,
     error::{Error, Result},
     kernel::{Elem, Kernel},
+    program::Step,
 };
 
 /// How the storage bindings are declared.
@@ -27,15 +29,31 @@ pub enum Binding {
 pub(crate) const NATIVE_F16: &str = "NATIVE_F16";
 
 /// The complete text of a kernel: constants, dtype preludes, bindings with their accessors, shared functions, the
-/// activation, the kernel itself.
+/// activations, the programs, the kernel itself.
 pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     let fail = |message: String| Error::ShaderCompile { kernel: kernel.to_string(), message };
-    let mut source = String::new();
+    let mut flags = kernel.flags.clone();
+    for (name, value) in kernel.facts() {
+        flags.insert(name, value);
+    }
     let mut seen = vec!["params"];
+    let mut source = String::new();
     paste(kernel.file.text(), &mut seen, &mut source).map_err(fail)?;
     let mut functions = String::new();
-    if let Some(kind) = kernel.activation {
-        paste(kind.row().wgsl, &mut seen, &mut functions).map_err(fail)?;
+    for (stage, kind) in kernel.stages.iter().enumerate() {
+        let file = kind.row().wgsl;
+        for name in template::uses(file) {
+            paste_shared(name, &mut seen, &mut functions).map_err(fail)?;
+        }
+        functions.push_str(&lower::stage(file, stage));
+        functions.push('\n');
+    }
+    let programs = [&kernel.a, &kernel.b, &kernel.finish];
+    if programs.iter().flat_map(|p| p.steps()).any(|step| matches!(step, Step::Pass(..) | Step::PassBoth(..))) {
+        paste_shared("passed", &mut seen, &mut functions).map_err(fail)?;
+    }
+    for program in programs {
+        program.check().map_err(fail)?;
     }
     let native = kernel.flag(NATIVE_F16) != 0;
     let mut text = String::from(if native { "enable f16;\n" } else { "" });
@@ -45,59 +63,54 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
             text.push_str(dtype.prelude());
         }
     }
-    for (name, value) in &kernel.flags {
+    for (name, value) in &flags {
         let _ = writeln!(text, "const {name} = {value}u;");
     }
     text.push_str(include_str!("../shaders/shared/params.wgsl"));
     for (index, slot) in kernel.slots.iter().enumerate() {
         accessors::declare(slot, index, binding, native, kernel.flag("BATCHED") == 1, &mut text);
     }
-    text.push_str(&template::expand(&functions, &kernel.flags).map_err(fail)?);
-    let source = template::expand(&source, &kernel.flags).map_err(fail)?;
-    lift(&source, kernel.flag("WIDE") != 0, &mut text);
-    text.push_str(&source);
-    Ok(text)
-}
-
-/// The functions of the activation as the kernel calls them: `NAME4(v, n)` on four neighbours, channels n to n + 3, and
-/// `NAME_item(v, n)` on what an invocation handles at a time.
-fn lift(source: &str, wide: bool, text: &mut String) {
-    for name in ["act", "act_dz", "act_dzz", "act_da", "act_dzda", "act_dz_of_y"] {
-        let item = source.contains(&format!("{name}_item("));
-        if source.contains(&format!("{name}4(")) || (item && wide) {
-            let four = [("x", 0), ("y", 1), ("z", 2), ("w", 3)];
-            let four = four.map(|(lane, q)| format!("{name}(v.{lane}, parameters(n + {q}u))")).join(", ");
-            let _ = writeln!(text, "fn {name}4(v: vec4<f32>, n: u32) -> vec4<f32> {{ return vec4<f32>({four}); }}");
-        }
-        if item {
-            let one = if wide { format!("{name}4(v, n)") } else { format!("{name}(v, parameters(n))") };
-            let _ = writeln!(text, "fn {name}_item(v: real, n: u32) -> real {{ return {one}; }}");
+    text.push_str(&template::expand(&functions, &flags).map_err(fail)?);
+    for (name, program, along) in [("a", &kernel.a, "A_RED"), ("b", &kernel.b, "B_RED")] {
+        if !program.is_empty() {
+            let across = if name == "a" { "P.rows" } else { "P.cols" };
+            lower::load(program, name, if kernel.flag(along) == 1 { "P.red" } else { across }, &mut text);
         }
     }
+    if !kernel.finish.is_empty() {
+        lower::finish(&kernel.finish, kernel.flag("WIDE") == 1, &mut text);
+    }
+    text.push_str(&template::expand(&source, &flags).map_err(fail)?);
+    Ok(text)
 }
 
 /// Pastes a file after the shared files it uses, each once.
 fn paste(file: &'static str, seen: &mut Vec<&'static str>, out: &mut String) -> Result<(), String> {
     for name in template::uses(file) {
-        if !seen.contains(&name) {
-            seen.push(name);
-            let text = shared(name).ok_or_else(|| format!("no shared file {name:?}"))?;
-            paste(text, seen, out)?;
-        }
+        paste_shared(name, seen, out)?;
     }
     out.push_str(file);
     out.push('\n');
     Ok(())
 }
 
+fn paste_shared(name: &'static str, seen: &mut Vec<&'static str>, out: &mut String) -> Result<(), String> {
+    if seen.contains(&name) {
+        return Ok(());
+    }
+    seen.push(name);
+    paste(shared(name).ok_or_else(|| format!("no shared file {name:?}"))?, seen, out)
+}
+
 fn shared(name: &str) -> Option<&'static str> {
     Some(match name {
         "real" => include_str!("../shaders/shared/real.wgsl"),
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
-        "slope" => include_str!("../shaders/shared/slope.wgsl"),
+        "passed" => include_str!("../shaders/shared/passed.wgsl"),
+        "row_lanes" => include_str!("../shaders/shared/row_lanes.wgsl"),
+        "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
         "operands" => include_str!("../shaders/shared/operands.wgsl"),
-        "epilogue" => include_str!("../shaders/shared/epilogue.wgsl"),
         "column_lanes" => include_str!("../shaders/shared/column_lanes.wgsl"),
         _ => return activation::shared_wgsl(name),
     })

@@ -13,7 +13,8 @@ use elbow::{
     },
     error::Error,
     request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Road, Saved, Want, WeightLayout,
+        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, ResidualAt, Road, Saved, Want,
+        WeightLayout,
     },
 };
 
@@ -108,13 +109,18 @@ impl Case {
         (self.request.alpha != AlphaSource::Constant).then_some(self.alpha.as_slice())
     }
 
+    fn row_weight(&self) -> Option<&[f32]> {
+        self.request.row_weight.then(|| &self.dy[..self.request.m])
+    }
+
     fn inputs(&self) -> ForwardInputs<'_> {
         ForwardInputs {
             x: &self.x,
             w: &self.w,
             b: self.request.bias.then_some(self.b.as_slice()),
             alpha: self.alpha(),
-            residual: self.request.residual.then_some(self.residual.as_slice()),
+            residual: self.request.residual.map(|_| self.residual.as_slice()),
+            row_weight: self.row_weight(),
         }
     }
 
@@ -198,7 +204,8 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         w: want,
         b: want,
         alpha: if learnable && from_z { want } else { Want::No },
-        residual: if affine.residual { want } else { Want::No },
+        residual: if affine.residual.is_some() { want } else { Want::No },
+        row_weight: if affine.row_weight && from_z { want } else { Want::No },
     };
     let request = BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below: None };
     let inputs = reference::BackwardInputs {
@@ -208,6 +215,7 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         alpha: case.alpha(),
         dy: &case.dy,
         z: Some(z),
+        row_weight: case.row_weight(),
         ..Default::default()
     };
     let exact = reference::backward(&request, inputs).unwrap();
@@ -215,12 +223,14 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
     let [mut dx, mut dw, mut db] = [m * k, n * k, n].map(start);
     let mut dalpha = start(exact.dalpha.value.len());
     let mut dresidual = start(m * n);
+    let mut drow_weight = start(m);
     let outputs = BackwardOutputs {
         dx: Some(&mut dx),
         dw: Some(&mut dw),
         db: Some(&mut db),
         dalpha: Some(&mut dalpha),
         dresidual: Some(&mut dresidual),
+        drow_weight: Some(&mut drow_weight),
         ..Default::default()
     };
     let inputs = BackwardInputs {
@@ -230,6 +240,8 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         alpha: case.alpha(),
         dy: &case.dy,
         saved,
+        residual: affine.residual.map(|_| case.residual.as_slice()),
+        row_weight: case.row_weight(),
         ..Default::default()
     };
     baseline::backward(&request, inputs, outputs, workspace).unwrap();
@@ -246,8 +258,13 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         let tolerance = row.tolerance(Quantity::AlphaSlope);
         compare("dalpha", &request, &dalpha, want, &exact.dalpha, tolerance * scale * (m * n) as f64);
     }
-    if affine.residual {
-        compare("dresidual", &request, &dresidual, want, &exact.dresidual, 0.0);
+    if affine.residual.is_some() {
+        let before = affine.residual == Some(ResidualAt::BeforeActivation);
+        compare("dresidual", &request, &dresidual, want, &exact.dresidual, if before { slack(1) } else { 0.0 });
+    }
+    if gradients.row_weight.wanted() {
+        let slack = row.tolerance(Quantity::Value) * scale * n as f64;
+        compare("drow_weight", &request, &drow_weight, want, &exact.drow_weight, slack);
     }
 }
 
@@ -256,7 +273,7 @@ fn check(request: AffineRequest, workspace: &mut Workspace) {
     let (y, z, mask) = check_forward(&case);
     let learnable = request.alpha != AlphaSource::Constant;
     let enough =
-        |saved| request.activation.saved_is_enough(saved, learnable, false, request.residual, Float::F32).is_ok();
+        |saved| request.activation.saved_is_enough(saved, learnable, false, request.y_has_more(), Float::F32).is_ok();
     for want in [Want::Overwrite, Want::Accumulate] {
         check_backward(&case, &z, SavedIn::Z(&z), want, workspace);
         check_backward(&case, &z, SavedIn::None, want, workspace);
@@ -279,10 +296,12 @@ fn every_activation_both_layouts_every_alpha() {
                 if alpha != AlphaSource::Constant && !activation.has_alpha() {
                     continue;
                 }
-                for residual in [false, true] {
-                    let request =
-                        AffineRequest { layout, alpha, residual, ..AffineRequest::new(13, 37, 19, activation) };
-                    check(request, &mut workspace);
+                let (after, before) = (ResidualAt::AfterActivation, ResidualAt::BeforeActivation);
+                for (residual, row_weight) in
+                    [(None, false), (Some(after), false), (Some(before), false), (Some(after), true), (None, true)]
+                {
+                    let usual = AffineRequest::new(13, 37, 19, activation);
+                    check(AffineRequest { layout, alpha, residual, row_weight, ..usual }, &mut workspace);
                 }
             }
         }
@@ -394,6 +413,8 @@ fn chains() {
                         saved: Saved::Z,
                         db: want,
                         dalpha: dalpha_want,
+                        row_weight: false,
+                        drow_weight: Want::No,
                     }),
                 };
                 let exact = reference::backward(
@@ -545,6 +566,7 @@ fn same_bits_again_and_on_one_thread() {
             b: Want::Overwrite,
             alpha: Want::Overwrite,
             residual: Want::No,
+            ..Gradients::default()
         };
         let backward =
             BackwardRequest { affine: request, gradients: wants, road: Road::Auto, upstream_is_dz: false, below: None };

@@ -28,7 +28,14 @@ fn by_hand() {
     ] {
         let request = AffineRequest { layout, alpha: AlphaSource::PerLayer, ..AffineRequest::new(2, 3, 2, leaky) };
         let alpha = [0.5];
-        let inputs = ForwardInputs { x: &x, w: &w, b: Some(&b), alpha: Some(&alpha), residual: None };
+        let inputs = ForwardInputs {
+            x: &x,
+            w: &w,
+            b: Some(&b),
+            alpha: Some(&alpha),
+            residual: None,
+            ..ForwardInputs::default()
+        };
         let out = reference::forward(&request, inputs).unwrap();
         assert_eq!(out.z, [3.5, 0.0, -7.0, 2.5, 7.0, 2.0]);
         assert_eq!(out.z_terms, [3.5, 4.0, 7.0, 4.5, 7.0, 4.0]);
@@ -151,7 +158,14 @@ fn a_chain_is_two_layers() {
         let (u, v, c, w, dy) = (numbers(m, 5), numbers(k, 6), numbers(k, 7), numbers(n * k, 8), numbers(m * n, 9));
         let alpha: Vec<f32> = (0..k).map(|i| activation.params()[0] + i as f32 / 4.0).collect();
         let loss = |c: &[f32], alpha: &[f32]| -> f64 {
-            let inputs = ForwardInputs { x: &u, w: &v, b: Some(c), alpha: Some(alpha), residual: None };
+            let inputs = ForwardInputs {
+                x: &u,
+                w: &v,
+                b: Some(c),
+                alpha: Some(alpha),
+                residual: None,
+                ..ForwardInputs::default()
+            };
             let x = reference::forward(&lower, inputs).unwrap().y;
             let mut sum = 0.0;
             for row in 0..m {
@@ -162,7 +176,14 @@ fn a_chain_is_two_layers() {
             }
             sum
         };
-        let inputs = ForwardInputs { x: &u, w: &v, b: Some(&c), alpha: Some(&alpha), residual: None };
+        let inputs = ForwardInputs {
+            x: &u,
+            w: &v,
+            b: Some(&c),
+            alpha: Some(&alpha),
+            residual: None,
+            ..ForwardInputs::default()
+        };
         let z_below: Vec<f32> = reference::forward(&lower, inputs).unwrap().z.iter().map(|&z| z as f32).collect();
         let request = BackwardRequest {
             upstream_is_dz: true,
@@ -172,6 +193,8 @@ fn a_chain_is_two_layers() {
                 saved: Saved::Z,
                 db: Want::Overwrite,
                 dalpha: Want::Overwrite,
+                row_weight: false,
+                drow_weight: Want::No,
             }),
             ..backward_of(AffineRequest { bias: false, ..AffineRequest::new(m, n, k, Activation::RELU) })
         };

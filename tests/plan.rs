@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Error, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Error, ResidualAt, Road, Saved, Want, WeightLayout,
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Pin, Plan},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Statistics},
 };
 
 const LAPTOP: Caps = Caps::defaults(DeviceClass::Discrete);
@@ -120,12 +120,12 @@ fn two_roads_of_backward() {
     let relu = backward(Activation::RELU, 256, 256, 64);
     let plan = planned(&relu, &LAPTOP);
     assert_eq!(plan.road, Road::Prologue);
-    assert!(plan.dispatches.iter().any(|d| d.kernel.flag("PROLOGUE_A") == 1));
+    assert!(plan.dispatches.iter().any(|d| d.kernel.a.uses(Operand::Dy) && d.kernel.a.acts()));
     assert_eq!(plan.scratch(Operand::Dz), 0);
     let gelu = backward(Activation::GELU_ERF, 256, 256, 256);
     let plan = planned(&gelu, &LAPTOP);
     assert_eq!(plan.road, Road::TwoPass);
-    assert_eq!(files(&plan)[0], KernelFile::LocalGradient, "dz is written once, and db reduced on the way");
+    assert_eq!(files(&plan)[0], KernelFile::Rows, "dz is written once, and db reduced on the way");
     assert_eq!(plan.scratch(Operand::Dz), 256 * 256);
     let pinned = Pin { road: Road::Prologue, ..Pin::default() };
     assert_eq!(plan::backward(&gelu, true, &LAPTOP, &pinned).unwrap().road, Road::Prologue);
@@ -141,13 +141,13 @@ fn a_linear_layer_needs_no_dz_and_nothing_saved() {
 fn only_what_is_wanted_is_computed() {
     let mut request = backward(Activation::GELU_ERF, 64, 64, 64);
     request.gradients = Gradients { b: Want::Overwrite, ..Gradients::default() };
-    assert_eq!(files(&planned(&request, &LAPTOP)), [KernelFile::LocalGradient, KernelFile::ColumnSum]);
+    assert_eq!(files(&planned(&request, &LAPTOP)), [KernelFile::Rows, KernelFile::ColumnSum]);
     request.gradients = Gradients::default();
     assert!(planned(&request, &LAPTOP).dispatches.is_empty());
     request.gradients.residual = Want::Accumulate;
-    request.affine.residual = true;
+    request.affine.residual = Some(ResidualAt::AfterActivation);
     let plan = planned(&request, &LAPTOP);
-    assert_eq!(files(&plan), [KernelFile::LocalGradient]);
+    assert_eq!(files(&plan), [KernelFile::Rows]);
     assert!(
         plan.dispatches[0].uses.iter().all(|u| u.operand != Operand::Saved),
         "d(residual) is dy: nothing saved is read"
@@ -163,11 +163,13 @@ fn a_chain_applies_the_slope_below_in_its_epilogue() {
         saved: Saved::Z,
         db: Want::Overwrite,
         dalpha: Want::Overwrite,
+        row_weight: false,
+        drow_weight: Want::No,
     };
     let mut request = backward(Activation::IDENTITY, 64, 32, 48);
     (request.upstream_is_dz, request.below) = (true, Some(below));
     let plan = planned(&request, &LAPTOP);
-    let dx = plan.dispatches.iter().find(|d| d.kernel.flag("CHAIN") == 1).unwrap();
+    let dx = plan.dispatches.iter().find(|d| d.kernel.finish.uses(Operand::SavedBelow)).unwrap();
     assert!(dx.uses.iter().any(|u| u.operand == Operand::SavedBelow));
     assert_eq!(files(&plan).iter().filter(|f| **f == KernelFile::ColumnSum).count(), 3, "db here, db and dα below");
     request.gradients.x = Want::Accumulate;
@@ -180,7 +182,8 @@ fn recomputation_costs_a_product_and_keeps_nothing() {
     request.affine.saved = Saved::None;
     let plan = planned(&request, &LAPTOP);
     assert_eq!(plan.scratch(Operand::Z), 64 * 64);
-    assert_eq!(plan.dispatches[0].kernel.flag("NO_Y"), 1);
+    let again = &plan.dispatches[0].kernel.finish;
+    assert!(again.uses(Operand::Z) && !again.uses(Operand::Y), "{again}");
 }
 
 #[test]
@@ -237,7 +240,7 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
         assert!(plan.dispatches.len() > many.dispatches.len(), "{plan}");
         assert!(plan.scratch_bytes() <= 3 * caps.max_scratch);
         let of = |file| plan.dispatches.iter().filter(move |d| d.kernel.file == file);
-        assert_eq!(of(KernelFile::LocalGradient).map(|d| d.params.entries).sum::<u32>(), 65, "{plan}");
+        assert_eq!(of(KernelFile::Rows).map(|d| d.params.entries).sum::<u32>(), 65, "{plan}");
     }
     let error =
         plan::backward_batch(1 << 20, &request, true, &Caps { max_binding: 1 << 13, ..LAPTOP }, &pin).unwrap_err();
@@ -269,6 +272,10 @@ mod any_request {
         prop_oneof![Just(Want::No), Just(Want::Overwrite), Just(Want::Accumulate)]
     }
 
+    fn residual() -> impl Strategy<Value = Option<ResidualAt>> {
+        prop_oneof![Just(None), Just(Some(ResidualAt::AfterActivation)), Just(Some(ResidualAt::BeforeActivation))]
+    }
+
     fn alpha() -> impl Strategy<Value = AlphaSource> {
         prop_oneof![Just(AlphaSource::Constant), Just(AlphaSource::PerLayer), Just(AlphaSource::PerChannel)]
     }
@@ -279,14 +286,16 @@ mod any_request {
 
     prop_compose! {
         fn affine()(
-            m in size(), n in size(), k in size(), alpha in alpha(), saved in saved(), bias: bool, residual: bool,
-            in_out: bool, row in 0..elbow::activation::rows().len(),
+            m in size(), n in size(), k in size(), alpha in alpha(), saved in saved(), bias: bool, residual in residual(),
+            [in_out, row_weight, channels, rows] in any::<[bool; 4]>(), row in 0..elbow::activation::rows().len(),
         ) -> AffineRequest {
             let row = &elbow::activation::rows()[row];
             let required = row.parameters.iter().filter(|p| p.default.is_none()).count();
             let activation = Activation::new(row.kind, &vec![0.5; required]).unwrap();
             let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
-            AffineRequest { layout, alpha, saved, bias, residual, ..AffineRequest::new(m, n, k, activation) }
+            let statistics = Statistics { channels, rows, around: channels && rows };
+            let usual = AffineRequest::new(m, n, k, activation);
+            AffineRequest { layout, alpha, saved, bias, residual, row_weight, statistics, ..usual }
         }
     }
 
@@ -296,10 +305,10 @@ mod any_request {
             upstream_is_dz: bool, chain in prop::option::of((alpha(), saved(), want(), want())), prologue: bool,
         ) -> BackwardRequest {
             let below = chain.map(|(alpha, saved, db, dalpha)| {
-                Below { activation: Activation::leaky_relu(0.1).unwrap(), alpha, saved, db, dalpha }
+                Below { activation: Activation::leaky_relu(0.1).unwrap(), alpha, saved, db, dalpha, row_weight: false, drow_weight: Want::No }
             });
             let road = if prologue { Road::Prologue } else { Road::Auto };
-            let gradients = Gradients { x, w, b, alpha, residual };
+            let gradients = Gradients { x, w, b, alpha, residual, ..Gradients::default() };
             BackwardRequest { affine, gradients, road, upstream_is_dz, below }
         }
     }
@@ -320,7 +329,7 @@ mod any_request {
         assert!(plan.scratch_bytes() <= 3 * caps.max_scratch);
         for dispatch in &plan.dispatches {
             assert_eq!(dispatch.kernel.slots.len(), dispatch.uses.len());
-            assert!(dispatch.kernel.slots.len() <= 7 && dispatch.params.tiles > 0, "{plan}");
+            assert!(dispatch.kernel.bindings() <= caps.max_bindings && dispatch.params.tiles > 0, "{plan}");
             assert!(dispatch.params.plane > 0 && dispatch.params.tiles_cols > 0, "{plan}");
             assert!(dispatch.uses.iter().all(|u| u.len * 4 <= caps.max_binding), "{plan}");
             let (each, entries) = (dispatch.params.tiles - dispatch.params.first, dispatch.params.entries);
@@ -368,7 +377,14 @@ fn a_plan_binds_what_its_request_reads() {
                     let on = |bit: u32| bits >> bit & 1 != 0;
                     let want = |bit| if on(bit) { Want::Overwrite } else { Want::No };
                     let affine = AffineRequest { alpha, saved, bias: on(6), ..AffineRequest::new(5, 7, 3, activation) };
-                    let gradients = Gradients { x: want(0), w: want(1), b: want(2), alpha: want(3), residual: want(4) };
+                    let gradients = Gradients {
+                        x: want(0),
+                        w: want(1),
+                        b: want(2),
+                        alpha: want(3),
+                        residual: want(4),
+                        ..Gradients::default()
+                    };
                     let request = BackwardRequest {
                         affine,
                         gradients,

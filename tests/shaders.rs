@@ -6,12 +6,13 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, Road, Saved, Want, WeightLayout,
-    activation::rows,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
+    activation::{Quantity, rows},
     dtype::Storage,
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
-    request::{AffineRequest, BackwardRequest, Below, Gradients},
+    program::{self, Step},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
     shader::{Binding, assemble},
 };
 use naga::{
@@ -51,7 +52,7 @@ fn collect(
     activation: Activation,
     tile: usize,
     size: usize,
-    [bias, residual]: [bool; 2],
+    [bias, residual, more]: [bool; 3],
     (dtype, f16): (Float, bool),
 ) {
     let caps = || Caps { f16, ..caps() };
@@ -69,7 +70,13 @@ fn collect(
                         layout,
                         alpha,
                         bias,
-                        residual,
+                        residual: residual.then_some(if more {
+                            ResidualAt::BeforeActivation
+                        } else {
+                            ResidualAt::AfterActivation
+                        }),
+                        row_weight: more,
+                        statistics: Statistics { channels: more, rows: more, around: more && !residual },
                         saved,
                         storage,
                         ..AffineRequest::new(size, size, size, activation)
@@ -84,8 +91,17 @@ fn collect(
                                 b: if bias { Want::Overwrite } else { Want::No },
                                 alpha: dalpha,
                                 residual: if residual { Want::Overwrite } else { Want::No },
+                                row_weight: if more { Want::Overwrite } else { Want::No },
                             };
-                            let below = Below { activation, alpha, saved, db: gradients.b, dalpha };
+                            let below = Below {
+                                activation,
+                                alpha,
+                                saved,
+                                db: gradients.b,
+                                dalpha,
+                                row_weight: more,
+                                drow_weight: gradients.row_weight,
+                            };
                             for below in [None, Some(below)] {
                                 let request =
                                     BackwardRequest { affine: request, gradients, road, upstream_is_dz: false, below };
@@ -103,11 +119,11 @@ fn every_kernel() -> Vec<Kernel> {
     let mut kernels = HashSet::new();
     // Every activation with every road, saved choice and α on one tile of each kind; every tile with a few activations.
     for activation in activations() {
-        collect(&mut kernels, activation, 0, 32, [true, true], (Float::F32, false));
+        collect(&mut kernels, activation, 0, 32, [true, true, false], (Float::F32, false));
     }
     for tile in 0..TILES.len() {
         for spec in ["identity", "leaky_relu", "gelu"] {
-            for parts in [[true, false], [false, true]] {
+            for parts in [[true, false, false], [false, true, false], [false, true, true]] {
                 for size in [32, 33] {
                     collect(&mut kernels, spec.parse().unwrap(), tile, size, parts, (Float::F32, false));
                 }
@@ -148,7 +164,7 @@ fn every_kernel() -> Vec<Kernel> {
     // The narrow types, packed and native, on a tile of each kind.
     for stored in NARROW {
         for (tile, size) in [(0, 32), (0, 33), (3, 33), (5, 32), (8, 32)] {
-            collect(&mut kernels, "leaky_relu".parse().unwrap(), tile, size, [true, true], stored);
+            collect(&mut kernels, "leaky_relu".parse().unwrap(), tile, size, [true, true, false], stored);
         }
     }
     for activation in activations() {
@@ -246,8 +262,8 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
             ));
         }
     }
-    if storage != kernel.slots.iter().filter(|s| s.within.is_none()).count() || storage > 7 {
-        return Err(format!("{storage} storage bindings for {} slots; at most 7", kernel.slots.len()));
+    if storage != kernel.slots.iter().filter(|s| s.within.is_none()).count() || storage > 8 {
+        return Err(format!("{storage} storage bindings for {} slots; at most 8", kernel.slots.len()));
     }
 
     let bytes = workgroup_bytes(&module)?;
@@ -340,7 +356,7 @@ fn variable_of(module: &naga::Module, function: &Function, mut pointer: Handle<E
     }
 }
 
-const PARAMS: [(&str, usize); 17] = [
+const PARAMS: [(&str, usize); 16] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("red", std::mem::offset_of!(Params, red)),
@@ -350,14 +366,13 @@ const PARAMS: [(&str, usize); 17] = [
     ("plane", std::mem::offset_of!(Params, plane)),
     ("grid_x", std::mem::offset_of!(Params, grid_x)),
     ("channels", std::mem::offset_of!(Params, channels)),
-    ("accumulate", std::mem::offset_of!(Params, accumulate)),
-    ("p", std::mem::offset_of!(Params, p)),
     ("first", std::mem::offset_of!(Params, first)),
     ("entries", std::mem::offset_of!(Params, entries)),
     ("zero", std::mem::offset_of!(Params, zero)),
-    ("ignored", std::mem::offset_of!(Params, ignored)),
+    ("p", std::mem::offset_of!(Params, p)),
     ("at", std::mem::offset_of!(Params, at)),
     ("step", std::mem::offset_of!(Params, step)),
+    ("ignored", std::mem::offset_of!(Params, ignored)),
 ];
 
 #[test]
@@ -419,6 +434,8 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
                         saved,
                         db: Want::Overwrite,
                         dalpha: Want::No,
+                        row_weight: false,
+                        drow_weight: Want::No,
                     };
                     let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
                     let backward = BackwardRequest {
@@ -457,8 +474,9 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
 #[test]
 fn a_missing_function_is_an_error_without_a_gpu() {
     // identity has no alpha: a kernel that asks for ∂act/∂α must not pass.
-    let mut kernel = every_kernel().into_iter().find(|k| k.flag("SUM_DALPHA") == 1).unwrap();
-    kernel.activation = Some(Activation::IDENTITY.kind());
+    let alpha_slope = |step: &Step| matches!(step, Step::Act(_, program::Function::Of(Quantity::AlphaSlope), ..));
+    let mut kernel = every_kernel().into_iter().find(|k| k.finish.steps().iter().any(alpha_slope)).unwrap();
+    kernel.stages = vec![Activation::IDENTITY.kind()];
     assert!(check(&kernel, Binding::Exclusive).is_err());
 }
 

@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FACTS: &[&str] = &["activation", "dtype", "error", "request", "shape"];
-const DECIDE: &[&str] = &["kernel", "plan", "shader"];
+const FACTS: &[&str] = &["activation", "dtype", "error", "operand", "request", "shape"];
+const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train", "tune"];
 const CPU: &[&str] = &["cpu"];
@@ -349,8 +349,8 @@ fn every_shader_file_is_used() {
         // Named in full, or by a macro that puts the folder before the stem.
         let included = sources.contains(&format!("shaders/{folder}/{stem}.wgsl\""))
             || (sources.contains(&format!("shaders/{folder}/\"")) && sources.contains(&format!("!(\"{stem}\")")));
-        // The parameter block is pasted by the assembler into every kernel.
-        let pasted = folder != "shared" || stem == "params" || used_by_wgsl(&stem);
+        // The assembler itself pastes the parameter block into every kernel, and what a program's steps call.
+        let pasted = folder != "shared" || ["params", "passed"].contains(&&*stem) || used_by_wgsl(&stem);
         if !included || !pasted {
             unused.push(format!("shaders/{folder}/{stem}.wgsl"));
         }

@@ -66,6 +66,7 @@ impl Fused {
             b: values(&self.b),
             alpha: values(&self.alpha),
             residual: values(&self.residual),
+            ..ForwardInputs::default()
         }
     }
 
@@ -80,6 +81,7 @@ impl Fused {
                 b: want(self.b.is_some()),
                 alpha: want(self.alpha.is_some()),
                 residual: want(self.residual.is_some()),
+                ..Gradients::default()
             },
             road: self.road,
             upstream_is_dz: false,

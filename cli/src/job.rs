@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, Road, Saved, WeightLayout, dtype::Storage, request::AffineRequest, shape,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, WeightLayout, dtype::Storage,
+    request::AffineRequest, shape,
 };
 
 use crate::{args::Eval, failure::Failure, file::Tensor};
@@ -135,7 +136,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         layout,
         alpha: source,
         bias: b.is_some(),
-        residual: residual.is_some(),
+        residual: residual.as_ref().map(|_| ResidualAt::AfterActivation),
         saved: args.save.into(),
         storage: Storage::default().with(Operand::Y, dtype_beside(&x, Operand::Y)),
         ..AffineRequest::new(m, n, k, activation)

@@ -69,6 +69,7 @@ impl Layer {
             b: Some(&self.b.value),
             alpha: self.alpha.as_ref().map(|a| a.value.as_slice()),
             residual: None,
+            ..ForwardInputs::default()
         };
         let saved = match self.saved {
             Saved::Z => SavedOut::Z(&mut self.z),
@@ -135,6 +136,8 @@ fn backward(
         saved: below.saved,
         db: Want::Overwrite,
         dalpha: want(below.request.alpha != AlphaSource::Constant),
+        row_weight: false,
+        drow_weight: Want::No,
     });
     let request = BackwardRequest {
         // dy is dz: the layer is as good as linear, and its α has been seen to.
@@ -162,6 +165,7 @@ fn backward(
         saved: SavedIn::None,
         saved_below: below.as_ref().map_or(SavedIn::None, |below| below.kept()),
         alpha_below: below.as_ref().and_then(|below| below.alpha.as_ref()).map(|alpha| alpha.value.as_slice()),
+        ..baseline::BackwardInputs::default()
     };
     let request = BackwardRequest { affine: AffineRequest { bias: false, ..request.affine }, ..request };
     let outputs = baseline::BackwardOutputs {
@@ -172,6 +176,7 @@ fn backward(
         dresidual: None,
         db_below: db_below.as_deref_mut(),
         dalpha_below: dalpha_below.as_deref_mut(),
+        ..baseline::BackwardOutputs::default()
     };
     let result = baseline::backward(&request, inputs, outputs, workspace);
     if let Some(below) = below {

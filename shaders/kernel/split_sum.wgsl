@@ -1,7 +1,10 @@
-// Second stage of split-K: the partial products of each element are added in order, then the epilogue, with the column sums
-// of a chain. BM rows and BN columns a workgroup, each lane alone with its columns.
+// Second stage of split-K: the partial products of each element are added in order, then finished. BM rows and BN columns a
+// workgroup, each lane alone with its columns, but for sums over them.
 #use tile
-#use epilogue
+#use real
+#use tile_bits
+#use row_lanes
+const ROW_LANES = LANES;
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let tile = workgroup_number(wid);
@@ -11,32 +14,41 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let row0 = tile / P.tiles_cols * BM;
     let col0 = tile % P.tiles_cols * BN;
     let col = col0 + lane * WIDTH;
-#if SAVE_MASK
+#if BITS
     clear_bits(lane);
 #end
-    if (col < P.cols) {
-        var column = Sums();
-        for (var r = 0u; r < BM; r += 1u) {
-            let row = row0 + r;
-            if (row < P.rows) {
-                var sum = real();
-                for (var s = 0u; s < P.chunk; s += 1u) {
-                    sum += products_item(s * P.rows * P.cols + row * P.cols + col);
-                }
-                column = plus(column, finish(row, col, r, col - col0, 0u, sum));
+    let inside = col < P.cols;
+    let of_column = at_column(min(col, P.cols - WIDTH));
+#for k in COLUMN_SUMS
+    var column_{k} = real();
+#end
+    for (var r = 0u; r < BM; r += 1u) {
+        let row = row0 + r;
+        var terms = Terms();
+        if (inside && row < P.rows) {
+            let index = row * P.cols + col;
+            var sum = real();
+            for (var s = 0u; s < P.chunk; s += 1u) {
+                sum += products_item(s * P.rows * P.cols + index);
             }
+            terms = finish(index, row, col, r, col - col0, at_row(row), of_column, sum);
+#for k in COLUMN_SUMS
+            column_{k} += terms.m{k};
+#end
         }
-#if CHAIN_SUMS
-        let first = tile / P.tiles_cols * P.cols + col;
-#if SUM_DB
-        partials_set(first, column.db);
-#end
-#if SUM_DALPHA
-        partials_set(first + P.plane / P.tiles_cols * P.cols, column.dalpha);
-#end
+#for k in ROW_SUMS
+        let of_row_{k} = over_row(terms.n{k}, lane, 0u);
+        if (lane == 0u && row < P.rows) {
+            row_partials_put(({k}u * P.tiles_cols + tile % P.tiles_cols) * P.rows + row, of_row_{k});
+        }
 #end
     }
-#if SAVE_MASK
+#for k in COLUMN_SUMS
+    if (inside) {
+        partials_set(({k}u * P.plane + tile) / P.tiles_cols * P.cols + col, column_{k});
+    }
+#end
+#if BITS
     store_bits(lane, row0, col0);
 #end
 }

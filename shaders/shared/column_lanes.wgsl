@@ -1,30 +1,30 @@
 // Sums over the rows of a block of LX columns (LX groups of four with WIDE): LY lanes a column, each over every LY-th row,
 // then a tree over the lanes. A lane adds up runs of 16 before it adds to its total, so that long sums keep their digits.
 #use real
-var<workgroup> lane_sums: array<Sums, LX * LY>;
+var<workgroup> lane_sums: array<real, LX * LY>;
 
 struct Running {
-    total: Sums,
-    run: Sums,
+    total: real,
+    run: real,
     count: u32,
 }
 
-fn add_to(r: ptr<function, Running>, v: Sums) {
-    (*r).run = plus((*r).run, v);
+fn add_to(r: ptr<function, Running>, v: real) {
+    (*r).run += v;
     (*r).count += 1u;
     if (((*r).count & 15u) == 0u) {
-        (*r).total = plus((*r).total, (*r).run);
-        (*r).run = Sums();
+        (*r).total += (*r).run;
+        (*r).run = real();
     }
 }
 
-// The column's sum, valid in the lanes of ly = 0.
-fn over_lanes(r: Running, lx: u32, ly: u32) -> Sums {
-    lane_sums[ly * LX + lx] = plus(r.total, r.run);
+// The column's sum, valid in the lane of ly = 0. It reads where it alone has written: another sum may follow at once.
+fn over_lanes(r: Running, lx: u32, ly: u32) -> real {
+    lane_sums[ly * LX + lx] = r.total + r.run;
     workgroupBarrier();
     for (var half = LY / 2u; half > 0u; half /= 2u) {
         if (ly < half) {
-            lane_sums[ly * LX + lx] = plus(lane_sums[ly * LX + lx], lane_sums[(ly + half) * LX + lx]);
+            lane_sums[ly * LX + lx] += lane_sums[(ly + half) * LX + lx];
         }
         workgroupBarrier();
     }

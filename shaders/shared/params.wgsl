@@ -9,13 +9,12 @@ struct Params {
     plane: u32,
     grid_x: u32,
     channels: u32,
-    accumulate: u32,
-    p: vec2<f32>,
     first: u32,
     entries: u32,
     zero: u32,
+    p: vec4<f32>,
+    at: array<vec4<u32>, 3>,
+    step: array<vec4<u32>, 3>,
     ignored: u32,
-    at: array<vec4<u32>, 2>,
-    step: array<vec4<u32>, 2>,
 }
 @group(0) @binding(0) var<uniform> P: Params;

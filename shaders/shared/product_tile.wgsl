@@ -1,6 +1,9 @@
 // What the products have in common: where a workgroup stands, and the end of its work, from the register tile to memory.
 #use tile
-#use epilogue
+#use real
+#use tile_bits
+#use row_lanes
+const ROW_LANES = WX;
 struct Place {
     split: u32,
     // Number of the tile in its split, its first row and its first column.
@@ -31,52 +34,81 @@ fn local_col(j: u32, x: u32) -> u32 {
 #end
 }
 
-#if CHAIN_SUMS
-var<workgroup> lane_sums: array<Sums, LANES>;
+#if COLUMN_SUMS
+var<workgroup> lane_sums: array<real, LANES>;
 #end
 
 // A loop, not unrolled text: TM·TN copies of an activation would cost more to compile than to run. Every lane comes here.
 fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u32) {
     let lane = y * WX + x;
-#if SAVE_MASK
+#if BITS
     clear_bits(lane);
 #end
-    for (var j = 0u; j < TN; j += WIDTH) {
-        var column = Sums();
-        let lc = local_col(j, x);
-        for (var i = 0u; i < TM; i += 1u) {
-            let lr = local_row(i, y);
-            if (at.row + lr < P.rows && at.col + lc < P.cols) {
-                let s = i * TN + j;
-#if WIDE
-                let sum = vec4<f32>((*sums)[s], (*sums)[s + 1u], (*sums)[s + 2u], (*sums)[s + 3u]);
-#else
-                let sum = (*sums)[s];
+#for k in ROW_SUMS
+    var of_rows_{k}: array<real, TM>;
 #end
-                column = plus(column, finish(at.row + lr, at.col + lc, lr, lc, at.split, sum));
+    for (var j = 0u; j < TN; j += WIDTH) {
+        let lc = local_col(j, x);
+        let col = at.col + lc;
+#for k in COLUMN_SUMS
+        var column_{k} = real();
+#end
+        if (col < P.cols) {
+#if !PARTIAL
+            let of_column = at_column(col);
+#end
+            for (var i = 0u; i < TM; i += 1u) {
+                let lr = local_row(i, y);
+                let row = at.row + lr;
+                if (row < P.rows) {
+                    let s = i * TN + j;
+#if WIDE
+                    let sum = vec4<f32>((*sums)[s], (*sums)[s + 1u], (*sums)[s + 2u], (*sums)[s + 3u]);
+#else
+                    let sum = (*sums)[s];
+#end
+                    let index = row * P.cols + col;
+#if PARTIAL
+                    // One split of the reduction; split_sum adds them up.
+                    partials_set(at.split * P.rows * P.cols + index, sum);
+#else
+                    let terms = finish(index, row, col, lr, lc, at_row(row), of_column, sum);
+#for k in COLUMN_SUMS
+                    column_{k} += terms.m{k};
+#end
+#for k in ROW_SUMS
+                    of_rows_{k}[i] += terms.n{k};
+#end
+#end
+                }
             }
         }
-#if CHAIN_SUMS
-        // A lane's columns one group after the other, so that the sums of all groups need not fit into memory together.
-        lane_sums[lane] = column;
+#for k in COLUMN_SUMS
+        // A lane's columns one group after the other, and the sums one after the other: all need not fit into memory together.
+        lane_sums[lane] = column_{k};
         workgroupBarrier();
-        if (y == 0u && at.col + lc < P.cols) {
-            var total = Sums();
+        if (y == 0u && col < P.cols) {
+            var total = real();
             for (var row = 0u; row < WY; row += 1u) {
-                total = plus(total, lane_sums[row * WX + x]);
+                total += lane_sums[row * WX + x];
             }
-            let first = at.tile / P.tiles_cols * P.cols + at.col + lc;
-#if SUM_DB
-            partials_set(first, total.db);
-#end
-#if SUM_DALPHA
-            partials_set(first + P.plane / P.tiles_cols * P.cols, total.dalpha);
-#end
+            partials_set(({k}u * P.plane + at.tile) / P.tiles_cols * P.cols + col, total);
         }
         workgroupBarrier();
 #end
     }
-#if SAVE_MASK
+#if ROW_SUMS
+    for (var i = 0u; i < TM; i += 1u) {
+        let row = at.row + local_row(i, y);
+#for k in ROW_SUMS
+        let of_row_{k} = over_row(of_rows_{k}[i], x, y * WX);
+        if (x == 0u && row < P.rows) {
+            row_partials_put(({k}u * P.tiles_cols + at.tile % P.tiles_cols) * P.rows + row, of_row_{k});
+        }
+#end
+    }
+#end
+#if BITS
     store_bits(lane, at.row, at.col);
 #end
 }

@@ -300,7 +300,8 @@ impl Side {
         } else if product + (offset - 1.0) >= 0.0 {
             Side::Above
         } else {
-            Side::Inside(product + offset)
+            // Rounded once: beside the lower kink the sum cancels, and a rounded product would show.
+            Side::Inside(if slope == 0.0 { offset } else { libm::fma(slope, z, offset) })
         }
     }
 }

@@ -10,14 +10,23 @@ use crate::{
 impl Activation {
     /// Ok if backward gives the right gradient from what was saved; else [`Error::Unsupported`] that says what would do.
     ///
-    /// `learnable`: α is an operand, so its sign is not known. `dalpha`: the gradient of α is wanted. `residual`: y is
-    /// act(z) + residual. `y`: the type in which y is stored.
-    pub fn saved_is_enough(&self, saved: Saved, learnable: bool, dalpha: bool, residual: bool, y: Float) -> Result<()> {
+    /// `learnable`: α is an operand, so its sign is not known. `needs_z`: the gradient of α or of a row weight is wanted. `y_has_more`:
+    /// y is more than act(z), with a residual or a row weight. `y`: the type in which y is stored.
+    pub fn saved_is_enough(
+        &self,
+        saved: Saved,
+        learnable: bool,
+        needs_z: bool,
+        y_has_more: bool,
+        y: Float,
+    ) -> Result<()> {
         let why = match saved {
             Saved::Auto | Saved::Z | Saved::None => return Ok(()),
-            Saved::Y | Saved::Mask if dalpha => "the gradient of alpha needs z".to_owned(),
+            Saved::Y | Saved::Mask if needs_z => "the gradient of alpha, or of a row weight, needs z".to_owned(),
             Saved::Y | Saved::Mask if self.needs_nothing() => return Ok(()),
-            Saved::Y if residual => "y holds the residual too, so it does not give the slope".to_owned(),
+            Saved::Y if y_has_more => {
+                "y holds a residual or a row weight too, so it does not give the slope".to_owned()
+            }
             Saved::Y => match self.y_is_not_enough(learnable, y) {
                 None => return Ok(()),
                 Some(why) => why,
@@ -26,10 +35,10 @@ impl Activation {
             Saved::Mask => format!("the slope of {self} takes more than two values"),
         };
         let mut would_do = vec!["z", "none (z is computed again)"];
-        if !dalpha && !residual && self.y_is_not_enough(learnable, y).is_none() {
+        if !needs_z && !y_has_more && self.y_is_not_enough(learnable, y).is_none() {
             would_do.push("y");
         }
-        if !dalpha && self.row().from_bit {
+        if !needs_z && self.row().from_bit {
             would_do.push("mask");
         }
         Err(Error::Unsupported {

@@ -7,7 +7,9 @@ use crate::{
         Gpu,
         record::{Operands, Prepared, Target, View, prepare},
     },
-    operands::{Gradient, expect_like, expect_rows, expect_vector, view, want, weight_shape, wrong_shape},
+    operands::{
+        Gradient, expect_like, expect_row_numbers, expect_rows, expect_vector, view, want, weight_shape, wrong_shape,
+    },
     plan::{self, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road},
 };
@@ -17,6 +19,9 @@ use crate::{
 /// ```text
 /// dz = dy ⊙ act'(z; α)    dx = dz·W    dW = dzᵀ·x    db = Σ_rows dz    dα = Σ dy ⊙ ∂act/∂α    dresidual = dy
 /// ```
+///
+/// With a row weight s, s[m]·dy stands for dy in dz and dα, and ds = Σ_columns dy ⊙ act(z). Of a residual that joins before the
+/// activation the gradient is dz.
 ///
 /// Only the gradients that are named are computed; each is overwritten, or added to ([`Gradient::accumulate`]):
 ///
@@ -46,9 +51,11 @@ pub struct Backward<'a> {
     pub(super) db: Option<Gradient<'a>>,
     pub(super) dalpha: Option<Gradient<'a>>,
     pub(super) dresidual: Option<Gradient<'a>>,
+    pub(super) drow_weight: Option<Gradient<'a>>,
     pub(super) below: Option<Forward<'a>>,
     pub(super) db_below: Option<Gradient<'a>>,
     pub(super) dalpha_below: Option<Gradient<'a>>,
+    pub(super) drow_weight_below: Option<Gradient<'a>>,
 }
 
 impl<'a> Forward<'a> {
@@ -83,9 +90,11 @@ impl<'a> Forward<'a> {
             db: None,
             dalpha: None,
             dresidual: None,
+            drow_weight: None,
             below: None,
             db_below: None,
             dalpha_below: None,
+            drow_weight_below: None,
         }
     }
 
@@ -117,9 +126,14 @@ impl<'a> Backward<'a> {
         Backward { dalpha: dalpha.into(), ..self }
     }
 
-    /// dresidual `[.., N]`: dy.
+    /// dresidual `[.., N]`: dy, or dz where the residual joins before the activation.
     pub fn dresidual(self, dresidual: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dresidual: dresidual.into(), ..self }
+    }
+
+    /// d(row_weight) `[..]`: the sum of dy ⊙ act(z) over each row.
+    pub fn drow_weight(self, drow_weight: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { drow_weight: drow_weight.into(), ..self }
     }
 
     /// Chain: the layer whose y is this layer's x. Its slope is applied in the epilogue of the dx product, so that dx receives
@@ -136,6 +150,11 @@ impl<'a> Backward<'a> {
     /// dα of the layer below, shaped as its alpha.
     pub fn dalpha_below(self, dalpha: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dalpha_below: dalpha.into(), ..self }
+    }
+
+    /// d(row_weight) of the layer below, `[..]`.
+    pub fn drow_weight_below(self, drow_weight: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { drow_weight_below: drow_weight.into(), ..self }
     }
 
     /// Which road; the plan chooses unless it is said here or in the layer's pin.
@@ -201,12 +220,14 @@ impl<'a> Backward<'a> {
         if let Some(dresidual) = view(&self.dresidual) {
             expect_rows(Operand::Dresidual, dresidual, m, n)?;
         }
+        expect_row_numbers(Operand::DrowWeight, view(&self.drow_weight), m)?;
         let gradients = Gradients {
             x: want(&self.dx),
             w: want(&self.dw),
             b: want(&self.db),
             alpha: want(&self.dalpha),
             residual: want(&self.dresidual),
+            row_weight: want(&self.drow_weight),
         };
         let (road, upstream_is_dz) = (self.layer.pin.road, self.dy_is_dz);
         Ok(BackwardRequest { affine, gradients, road, upstream_is_dz, below: self.below_facts(m, k)? })
@@ -215,7 +236,11 @@ impl<'a> Backward<'a> {
     /// The layer below, whose y must be the x of this one.
     fn below_facts(&self, m: usize, k: usize) -> Result<Option<Below>> {
         let Some(below) = &self.below else {
-            for (operand, gradient) in [(Operand::DbBelow, self.db_below), (Operand::DalphaBelow, self.dalpha_below)] {
+            for (operand, gradient) in [
+                (Operand::DbBelow, self.db_below),
+                (Operand::DalphaBelow, self.dalpha_below),
+                (Operand::DrowWeightBelow, self.drow_weight_below),
+            ] {
                 if gradient.is_some() {
                     let expected = "no gradient: no layer below was given".into();
                     return Err(Error::Operand { operand, expected, got: format!("{operand} wanted") });
@@ -235,12 +260,15 @@ impl<'a> Backward<'a> {
         }
         expect_vector(Operand::DbBelow, view(&self.db_below), k)?;
         expect_like(Operand::DalphaBelow, view(&self.dalpha_below), below.alpha)?;
+        expect_row_numbers(Operand::DrowWeightBelow, view(&self.drow_weight_below), m)?;
         Ok(Some(Below {
             activation: request.activation,
             alpha: request.alpha,
             saved: request.saved,
+            row_weight: request.row_weight,
             db: want(&self.db_below),
             dalpha: want(&self.dalpha_below),
+            drow_weight: want(&self.drow_weight_below),
         }))
     }
 
@@ -255,15 +283,20 @@ impl<'a> Backward<'a> {
         read(Operand::W, Some(layer.w));
         read(Operand::B, layer.b);
         read(Operand::Alpha, layer.alpha);
+        read(Operand::Residual, layer.residual);
+        read(Operand::RowWeight, layer.row_weight);
         read(Operand::Saved, layer.kept(request.affine.saved));
         if let (Some(layer), Some(below)) = (&self.below, &request.below) {
             read(Operand::SavedBelow, layer.kept(below.saved));
             read(Operand::AlphaBelow, layer.alpha);
+            read(Operand::RowWeightBelow, layer.row_weight);
         }
         operands.add(Operand::Dy, self.dy);
         operands.add(Operand::Dx, view(&self.dx)).add(Operand::Dw, view(&self.dw)).add(Operand::Db, view(&self.db));
         operands.add(Operand::Dalpha, view(&self.dalpha)).add(Operand::Dresidual, view(&self.dresidual));
+        operands.add(Operand::DrowWeight, view(&self.drow_weight));
         operands.add(Operand::DbBelow, view(&self.db_below)).add(Operand::DalphaBelow, view(&self.dalpha_below));
+        operands.add(Operand::DrowWeightBelow, view(&self.drow_weight_below));
         operands
     }
 }
@@ -274,6 +307,7 @@ pub(super) fn said_of_below(mut error: Error) -> Error {
         *operand = match *operand {
             Operand::Saved => Operand::SavedBelow,
             Operand::Alpha => Operand::AlphaBelow,
+            Operand::RowWeight => Operand::RowWeightBelow,
             operand => operand,
         };
     }

@@ -1,7 +1,7 @@
 //! Layers side by side: w `[E, N, K]` means E layers, and every operand then begins with E. The shapes are judged as those of
 //! one layer.
 
-use super::{Backward, Forward, backward::said_of_below};
+use super::{Backward, Forward, Statistics, backward::said_of_below};
 use crate::{
     error::{Error, Result},
     gpu::record::View,
@@ -83,6 +83,12 @@ impl<'a> Forward<'a> {
             b: batch.optional(Operand::B, self.b)?,
             alpha: batch.alpha(Operand::Alpha, self.alpha)?,
             residual: batch.optional(Operand::Residual, self.residual)?,
+            row_weight: batch.optional(Operand::RowWeight, self.row_weight)?,
+            statistics: Statistics {
+                channels: batch.optional(Operand::ChannelStatistics, self.statistics.channels)?,
+                rows: batch.optional(Operand::RowStatistics, self.statistics.rows)?,
+                around: batch.optional(Operand::Around, self.statistics.around)?,
+            },
             y: batch.one(Operand::Y, self.y)?,
             save_to: batch.optional(Operand::Saved, self.save_to)?,
             ..*self
@@ -102,9 +108,11 @@ impl<'a> Backward<'a> {
             db: batch.gradient(Operand::Db, self.db)?,
             dalpha: batch.dalpha(Operand::Dalpha, self.dalpha)?,
             dresidual: batch.gradient(Operand::Dresidual, self.dresidual)?,
+            drow_weight: batch.gradient(Operand::DrowWeight, self.drow_weight)?,
             below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
             db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
             dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,
+            drow_weight_below: batch.gradient(Operand::DrowWeightBelow, self.drow_weight_below)?,
             ..*self
         };
         Ok((Some(batch), one))

@@ -20,6 +20,8 @@ pub struct ForwardInputs<'a> {
     pub alpha: Option<&'a [f32]>,
     /// `[M, N]`, if the request has a residual.
     pub residual: Option<&'a [f32]>,
+    /// `[M]`, if the request has a row weight.
+    pub row_weight: Option<&'a [f32]>,
 }
 
 impl<'a> ForwardInputs<'a> {
@@ -32,7 +34,8 @@ impl<'a> ForwardInputs<'a> {
             w: slice(Operand::W, self.w, &[n, k])?,
             b: optional(Operand::B, self.b, request.bias, &[n])?,
             alpha: alpha(Operand::Alpha, self.alpha, request.alpha, n)?,
-            residual: optional(Operand::Residual, self.residual, request.residual, &[m, n])?,
+            residual: optional(Operand::Residual, self.residual, request.residual.is_some(), &[m, n])?,
+            row_weight: optional(Operand::RowWeight, self.row_weight, request.row_weight, &[m])?,
         })
     }
 }

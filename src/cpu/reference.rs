@@ -12,7 +12,7 @@ use super::operands::{self, ForwardInputs};
 use crate::{
     activation::Activation,
     error::Result,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Operand, WeightLayout},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Operand, ResidualAt, Statistic, WeightLayout},
 };
 
 /// What forward gives.
@@ -69,6 +69,12 @@ pub struct BackwardInputs<'a> {
     pub z_below: Option<&'a [f32]>,
     /// α of the layer below, `[1]` or `[K]`.
     pub alpha_below: Option<&'a [f32]>,
+    /// `[M, N]`, if the request has a residual before the activation and no z is given.
+    pub residual: Option<&'a [f32]>,
+    /// `[M]`, if the request has a row weight.
+    pub row_weight: Option<&'a [f32]>,
+    /// Row weight of the layer below, `[M]`.
+    pub row_weight_below: Option<&'a [f32]>,
 }
 
 /// All gradients, wanted or not. The sum of terms of a product is Σ |dz||w|.
@@ -84,14 +90,18 @@ pub struct BackwardOutputs {
     pub db: Gradient,
     /// Σ dy ⊙ ∂act/∂α, `[N]` for α per channel, else `[1]`. Zero if the upstream gradient is dz.
     pub dalpha: Gradient,
-    /// dy, `[M, N]`
+    /// dy, or dz where the residual joins before the activation, `[M, N]`
     pub dresidual: Gradient,
+    /// Σ_columns dy ⊙ act(z), `[M]`. Zero if the upstream gradient is dz.
+    pub drow_weight: Gradient,
     /// dx ⊙ act_below'(z_below), `[M, K]`; empty without a layer below.
     pub dz_below: Gradient,
     /// Σ_rows dz_below, `[K]`
     pub db_below: Gradient,
     /// Σ dx ⊙ ∂act_below/∂α, `[1]` or `[K]`
     pub dalpha_below: Gradient,
+    /// Σ_columns dx ⊙ act_below(z_below), `[M]`
+    pub drow_weight_below: Gradient,
 }
 
 /// The activation with the α of one channel.
@@ -111,28 +121,53 @@ fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
     }
 }
 
-/// y = act(x·Wᵀ + b; α) + residual.
+/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<ForwardOutputs> {
-    let ForwardInputs { x, w, b, alpha, residual } = inputs.checked(request)?;
+    let ForwardInputs { x, w, b, alpha, residual, row_weight } = inputs.checked(request)?;
     let mut outputs = ForwardOutputs::default();
     for m in 0..request.m {
         for n in 0..request.n {
             let bias = b.map_or(0.0, |b| f64::from(b[n]));
+            let residual = residual.map_or(0.0, |r| f64::from(r[m * request.n + n]));
+            let (before, after) = match request.residual {
+                Some(ResidualAt::BeforeActivation) => (residual, 0.0),
+                _ => (0.0, residual),
+            };
             let (mut z, mut terms) = (0.0, 0.0);
             for k in 0..request.k {
                 let term = f64::from(x[m * request.k + k]) * f64::from(w[weight(request, n, k)]);
                 z += term;
                 terms += term.abs();
             }
-            z += bias;
-            terms += bias.abs();
+            z += bias + before;
+            terms += bias.abs() + before.abs();
             let y = with_alpha(request.activation, request.alpha, alpha, n).value(z);
             outputs.z.push(z);
             outputs.z_terms.push(terms);
-            outputs.y.push(y + residual.map_or(0.0, |r| f64::from(r[m * request.n + n])));
+            outputs.y.push(row_weight.map_or(1.0, |s| f64::from(s[m])) * y + after);
         }
     }
     Ok(outputs)
+}
+
+/// The five of [`Statistic`] for each column of what forward gave, or for each row: `[5, N]` or `[5, M]`.
+pub fn statistics(request: &AffineRequest, outputs: &ForwardOutputs, of_rows: bool) -> Vec<f64> {
+    let (m, n) = (request.m, request.n);
+    let (groups, count) = if of_rows { (m, n) } else { (n, m) };
+    let of = |values: &[f64], group: usize| -> Vec<f64> {
+        (0..count).map(|i| if of_rows { values[group * n + i] } else { values[i * n + group] }).collect()
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / count as f64;
+    let variance = |values: &[f64]| values.iter().map(|v| (v - mean(values)).powi(2)).sum::<f64>() / count as f64;
+    let not_positive = |values: &[f64]| values.iter().filter(|v| **v <= 0.0).count() as f64 / count as f64;
+    let each = |statistic: Statistic, group| match statistic {
+        Statistic::NotPositive => not_positive(&of(&outputs.z, group)),
+        Statistic::MeanZ => mean(&of(&outputs.z, group)),
+        Statistic::VarianceZ => variance(&of(&outputs.z, group)),
+        Statistic::MeanY => mean(&of(&outputs.y, group)),
+        Statistic::VarianceY => variance(&of(&outputs.y, group)),
+    };
+    Statistic::ALL.into_iter().flat_map(|statistic| (0..groups).map(move |group| each(statistic, group))).collect()
 }
 
 /// dz = dy ⊙ act'(z; α), dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz, dα = Σ dy ⊙ ∂act/∂α; and in a chain
@@ -140,17 +175,23 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
 pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result<BackwardOutputs> {
     let affine = &request.affine;
     let (rows, channels, features) = (affine.m, affine.n, affine.k);
-    let forward_inputs = ForwardInputs { x: inputs.x, w: inputs.w, b: inputs.b, alpha: inputs.alpha, residual: None };
-    let without_residual = AffineRequest { residual: false, ..*affine };
-    let ForwardInputs { x, w, alpha, .. } = forward_inputs.checked(&without_residual)?;
+    // A residual counts where z is computed again, and it is a part of z.
+    let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
+    let residual = inputs.residual.filter(|_| counts);
+    let BackwardInputs { x, w, b, alpha, row_weight, .. } = inputs;
+    let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight };
+    let layer = AffineRequest { residual: affine.residual.filter(|_| counts), ..*affine };
+    let ForwardInputs { x, w, alpha, row_weight, .. } = forward_inputs.checked(&layer)?;
     let dy = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;
     let z: Vec<f64> = match inputs.z {
         Some(z) => operands::slice(Operand::Saved, z, &[rows, channels])?.iter().map(|&z| f64::from(z)).collect(),
-        None => forward(&without_residual, forward_inputs)?.z,
+        None => forward(&layer, forward_inputs)?.z,
     };
     let z_below = operands::optional(Operand::SavedBelow, inputs.z_below, request.below.is_some(), &[rows, features])?;
     let below_source = request.below.map_or(AlphaSource::Constant, |below| below.alpha);
     let alpha_below = operands::alpha(Operand::AlphaBelow, inputs.alpha_below, below_source, features)?;
+    let weighted = request.below.is_some_and(|below| below.row_weight);
+    let weight_below = operands::optional(Operand::RowWeightBelow, inputs.row_weight_below, weighted, &[rows])?;
 
     let mut out = BackwardOutputs {
         dz: Gradient::zeros(rows * channels),
@@ -159,21 +200,23 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
         db: Gradient::zeros(channels),
         dalpha: Gradient::zeros(operands::alpha_length(affine.alpha, channels)),
         dresidual: Gradient::zeros(rows * channels),
+        drow_weight: Gradient::zeros(rows),
         ..BackwardOutputs::default()
     };
     for m in 0..rows {
         for n in 0..channels {
             let at = m * channels + n;
-            let upstream = f64::from(dy[at]);
+            let dy = f64::from(dy[at]);
             let activation = with_alpha(affine.activation, affine.alpha, alpha, n);
-            let dz =
-                if request.upstream_is_dz { upstream } else { activation.passed(upstream, activation.slope(z[at])) };
+            let upstream = row_weight.map_or(1.0, |s| f64::from(s[m])) * dy;
+            let dz = if request.upstream_is_dz { dy } else { activation.passed(upstream, activation.slope(z[at])) };
             out.dz.add(at, dz);
             out.db.add(n, dz);
-            out.dresidual.add(at, upstream);
+            out.dresidual.add(at, if affine.residual == Some(ResidualAt::BeforeActivation) { dz } else { dy });
             if !request.upstream_is_dz {
                 let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
                 out.dalpha.add(channel, activation.passed(upstream, activation.alpha_slope(z[at])));
+                out.drow_weight.add(m, dy * activation.value(z[at]));
             }
             for k in 0..features {
                 let at_w = weight(affine, n, k);
@@ -186,12 +229,17 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
         out.dz_below = Gradient::zeros(rows * features);
         out.db_below = Gradient::zeros(features);
         out.dalpha_below = Gradient::zeros(operands::alpha_length(below.alpha, features));
+        out.drow_weight_below = Gradient::zeros(rows);
         for m in 0..rows {
             for k in 0..features {
                 let at = m * features + k;
                 let activation = with_alpha(below.activation, below.alpha, alpha_below, k);
                 let (dx, dx_terms) = (out.dx.value[at], out.dx.terms[at]);
                 let z = f64::from(z_below[at]);
+                let weight = weight_below.map_or(1.0, |s| f64::from(s[m]));
+                let value = activation.value(z);
+                out.drow_weight_below.add_with(m, dx * value, dx_terms * value.abs());
+                let (dx, dx_terms) = (weight * dx, weight.abs() * dx_terms);
                 let passed = |by: f64| (activation.passed(dx, by), activation.passed(dx_terms, by.abs()));
                 let ((dz, dz_terms), (dalpha, dalpha_terms)) =
                     (passed(activation.slope(z)), passed(activation.alpha_slope(z)));

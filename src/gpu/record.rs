@@ -243,11 +243,6 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     let written = |w: bool| kernel.slots.iter().zip(bound).filter(move |(s, _)| s.written == w).map(|(_, b)| &b.buffer);
     let shared = written(true).any(|output| written(false).any(|input| input == output));
     let binding = if shared { Binding::Shared } else { Binding::Exclusive };
-    let bindings = kernel.slots.iter().filter(|slot| slot.within.is_none()).count() as u64;
-    let limit = u64::from(gpu.inner.limits.max_storage_buffers_per_shader_stage);
-    if bindings > limit {
-        return Err(Error::LimitExceeded { what: format!("storage bindings of {kernel}"), asked: bindings, limit });
-    }
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
     let tiles = (params.tiles - params.first) * params.entries;
@@ -273,7 +268,8 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
         entries: &entries,
     });
     if let Some(error) = pollster::block_on(scope.pop()) {
-        let named = check::culprit(gpu, bound.iter().map(|b| (b.operand, b.binding())));
+        let own = kernel.slots.iter().zip(bound).filter(|(slot, _)| slot.within.is_none());
+        let named = check::culprit(gpu, own.map(|(_, b)| (b.operand, b.binding())));
         return Err(named.unwrap_or_else(|| gpu.refused(format!("binding the operands of {kernel}"), &error)));
     }
     Ok((compiled, group, grid))

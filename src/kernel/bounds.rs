@@ -2,6 +2,7 @@
 //! of `shaders/kernel`; `tests/bounds.rs` runs the text itself beside it and counts.
 
 use super::{Kernel, KernelFile, Params};
+use crate::program::Over;
 
 /// The most loop iterations that one invocation may run, all its loops added up. Some drivers stop a shader's loops
 /// after 65,535 of them, without a word; half of that leaves room for how they count.
@@ -13,6 +14,14 @@ pub const GRID_X: u32 = 65_535;
 impl Kernel {
     fn width(&self) -> u64 {
         if self.flag("WIDE") == 1 { 4 } else { 1 }
+    }
+
+    fn column_sums(&self) -> u64 {
+        self.finish.sums(Over::Rows).into()
+    }
+
+    fn row_sums(&self) -> u64 {
+        self.finish.sums(Over::Columns).into()
     }
 
     fn of(&self, flag: &str) -> u64 {
@@ -43,12 +52,18 @@ impl Kernel {
                 let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * halvings(span) };
                 steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile()
             }
-            KernelFile::SplitSum => flag("BM") * (1 + chunk) + self.mask_words(),
-            KernelFile::LocalGradient | KernelFile::DoubleBackward | KernelFile::ColumnSum => {
-                let sums = self.file == KernelFile::ColumnSum || flag("SUMS") == 1;
-                chunk.min(rows).div_ceil(flag("LY")) + if sums { halvings(flag("LY")) } else { 0 }
+            KernelFile::SplitSum => {
+                flag("BM") * (1 + chunk + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
             }
-            KernelFile::Elementwise => flag("PER_LANE"),
+            KernelFile::Rows => {
+                let each = 1 + self.row_sums() * halvings(flag("LX"));
+                chunk.min(rows).div_ceil(flag("LY")) * each + self.column_sums() * halvings(flag("LY"))
+            }
+            KernelFile::ColumnSum => {
+                let planes = u64::from(self.finish.finished_sums());
+                chunk.min(rows).div_ceil(flag("LY")) + planes * halvings(flag("LY"))
+            }
+            KernelFile::Flat => flag("PER_LANE"),
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
                 2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
@@ -62,22 +77,24 @@ impl Kernel {
 
     /// The end of a product: the register tile, the words of the mask, the sums of a chain.
     fn store_tile(&self) -> u64 {
-        let sums = if self.flag("CHAIN_SUMS") == 1 { self.of("WY") } else { 0 };
-        self.of("TN").div_ceil(self.width()) * (1 + self.of("TM") + sums) + self.mask_words()
+        let sums = self.column_sums() * self.of("WY");
+        let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * halvings(self.of("WX")) } else { 0 };
+        let tile = self.of("TN").div_ceil(self.width()) * (1 + self.of("TM") + sums);
+        tile + self.of("TM") * of_rows + self.mask_words()
     }
 
     /// They are cleared, and stored.
     fn mask_words(&self) -> u64 {
         let words = self.of("BM") * self.of("BN").div_ceil(32);
-        if self.flag("SAVE_MASK") == 1 { 2 * words.div_ceil(self.of("LANES")) } else { 0 }
+        if self.finish.stores_bits() { 2 * words.div_ceil(self.of("LANES")) } else { 0 }
     }
 
     /// The largest number that an expression of u32 in the kernel takes: workgroup numbers, rows and columns past the
     /// edge, loop variables after their last step, indices. (An accessor then adds where its operand lies in its binding:
     /// that is modulo 2³² by design, and checked where it is bound.)
     pub fn reach(&self, p: &Params) -> u64 {
-        let [rows, cols, red, chunk, tiles, plane, channels] =
-            [p.rows, p.cols, p.red, p.chunk, p.tiles, p.plane, p.channels].map(u64::from);
+        let [rows, cols, red, chunk, tiles, plane, tiles_cols, channels] =
+            [p.rows, p.cols, p.red, p.chunk, p.tiles, p.plane, p.tiles_cols, p.channels].map(u64::from);
         let flag = |name| self.of(name);
         let number = u64::from(p.first) + u64::from(p.tiles - p.first) * u64::from(p.entries) + u64::from(GRID_X);
         let words = |cols: u64| cols.div_ceil(32);
@@ -87,8 +104,7 @@ impl Kernel {
             | KernelFile::ProductStaged
             | KernelFile::ProductAcross => {
                 let splits = if flag("PARTIAL") == 1 { tiles.div_ceil(plane.max(1)) } else { 1 };
-                let sums =
-                    if flag("CHAIN_SUMS") == 1 { 2 * (plane / u64::from(p.tiles_cols.max(1))) * cols } else { 0 };
+                let sums = self.sums(p, plane);
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
                 let step = [flag("BK"), 4 * flag("SPAN"), 4].into_iter().max().unwrap_or(0);
                 let indices = (rows * red).max(cols * red).max(splits * rows * cols).max(sums);
@@ -96,15 +112,18 @@ impl Kernel {
             }
             KernelFile::SplitSum => {
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
-                edge.max(chunk * rows * cols).max(rows * words(cols))
+                edge.max(chunk * rows * cols).max(rows * words(cols)).max(self.sums(p, plane))
             }
-            KernelFile::LocalGradient | KernelFile::DoubleBackward => {
-                let sums = if flag("SUMS") == 1 { 2 * plane * cols } else { 0 };
+            KernelFile::Rows => {
+                let sums = (self.column_sums() * plane * cols).max(self.row_sums() * tiles_cols * rows);
                 let edge = (rows + flag("LY")).max(cols + flag("LX") * self.width());
                 edge.max(sums).max(rows * cols)
             }
-            KernelFile::ColumnSum => (rows + flag("LY")).max(cols + flag("LX")).max(rows * cols),
-            KernelFile::Elementwise => tiles * flag("PER_LANE") * flag("LANES") * self.width(),
+            KernelFile::ColumnSum => {
+                let terms = u64::from(self.finish.finished_sums()) * rows * cols;
+                (rows + flag("LY")).max(cols + flag("LX")).max(terms)
+            }
+            KernelFile::Flat => tiles * flag("PER_LANE") * flag("LANES") * self.width(),
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }
@@ -113,6 +132,15 @@ impl Kernel {
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };
         number.max(kernel).max(channels + 31)
+    }
+}
+
+impl Kernel {
+    /// The largest index of a partial sum, where the output has a plane of so many tiles.
+    fn sums(&self, p: &Params, plane: u64) -> u64 {
+        let across = u64::from(p.tiles_cols.max(1));
+        let columns = self.column_sums() * plane.max(plane / across * u64::from(p.cols));
+        columns.max(self.row_sums() * across * u64::from(p.rows))
     }
 }
 

@@ -2,14 +2,20 @@
 
 use super::{
     Caps, DeviceClass, Pin, Plan,
-    product::{Epilogue, Local, Matrix, Product, Source, product},
-    reduce::{self, ColumnPass},
+    builder::PartialSums,
+    product::{Finish, Matrix, Product, product},
+    programs::{self, Gradient, Local},
+    reduce::{self, ColumnPass, Sums},
 };
 use crate::{
     activation::Activation,
     dtype::Storage,
     error::{Error, Result},
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Road, Saved, Want, WeightLayout},
+    program::Program,
+    request::{
+        AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Road, Saved, Statistics, Want,
+        WeightLayout,
+    },
 };
 
 /// [`super::forward`], before it is cut.
@@ -23,22 +29,33 @@ pub(super) fn forward(
     request.check_sizes()?;
     let saved = request.resolve_saved(false)?;
     let mut plan = Plan { saved, ..Plan::default() };
-    if request.m == 0 || request.n == 0 {
-        return Ok(plan);
+    let in_place = residual_in_place.then_some((Operand::Y, Operand::Residual));
+    let layer = forward_product(request, programs::forward(request, saved), in_place);
+    let PartialSums { columns, rows: of_rows } = match layer.rows == 0 || layer.cols == 0 {
+        true => PartialSums::empty(layer.rows, layer.cols),
+        false => product(&mut plan, &layer, aligned, caps, pin)?,
+    };
+    let Statistics { channels, rows, around } = request.statistics;
+    if channels {
+        let around = around.then_some(Operand::Around);
+        reduce::statistics(&mut plan, columns, layer.rows, Operand::ChannelStatistics, around)?;
     }
-    let epilogue = Epilogue::Forward { request, save: saved, residual_in_place, only_z: false };
-    product(&mut plan, &forward_product(request), &epilogue, aligned, caps, pin)?;
+    if rows {
+        reduce::statistics(&mut plan, of_rows, layer.cols, Operand::RowStatistics, None)?;
+    }
     Ok(plan)
 }
 
-fn forward_product(request: &AffineRequest) -> Product<'static> {
+fn forward_product(request: &AffineRequest, program: Program, in_place: Option<(Operand, Operand)>) -> Product {
     let (m, n, k) = (request.m as u64, request.n as u64, request.k as u64);
+    let AffineRequest { activation, storage, layout, .. } = *request;
     Product {
         rows: m,
         cols: n,
         red: k,
-        a: Matrix { along: true, source: Source::Plain(Operand::X) },
-        b: Matrix { along: request.layout == WeightLayout::OutIn, source: Source::Plain(Operand::W) },
+        a: Matrix { along: true, program: programs::plain(Operand::X) },
+        b: Matrix { along: layout == WeightLayout::OutIn, program: programs::plain(Operand::W) },
+        finish: Finish { program, stages: vec![activation], storage, in_place },
     }
 }
 
@@ -52,30 +69,30 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
         true => AffineRequest {
             activation: Activation::IDENTITY,
             alpha: AlphaSource::Constant,
+            row_weight: false,
             saved: Saved::None,
             ..request.affine
         },
         false => request.affine,
     };
     let (m, n, k) = (affine.m as u64, affine.n as u64, affine.k as u64);
-    let linear = affine.activation.needs_nothing();
-    let saved = if linear { Saved::None } else { affine.resolve_saved(wants.alpha.wanted())? };
+    let (linear, need_z) = (affine.is_linear(), wants.need_z());
+    let saved = if linear && !need_z { Saved::None } else { affine.resolve_saved(need_z)? };
     let mut plan = Plan { saved, ..Plan::default() };
 
-    let needs_slope = !linear && (wants.x.wanted() || wants.w.wanted() || wants.b.wanted() || wants.alpha.wanted());
+    let kept = need_z || (request.needs_dz() && !affine.activation.needs_nothing());
     let (from, slope) = match saved {
-        _ if linear => (Operand::Saved, Saved::None),
-        Saved::None if needs_slope => {
+        _ if !kept => (Operand::Saved, Saved::None),
+        Saved::None => {
             if m > 0 && n > 0 {
-                let epilogue =
-                    Epilogue::Forward { request: affine, save: Saved::Z, residual_in_place: false, only_z: true };
-                product(&mut plan, &forward_product(affine), &epilogue, aligned, caps, pin)?;
+                let again = forward_product(affine, programs::forward_z(affine), None);
+                product(&mut plan, &again, aligned, caps, pin)?;
             }
             (Operand::Z, Saved::Z)
         }
         saved => (Operand::Saved, saved),
     };
-    let local = Local { request: affine, from, slope };
+    let local = Local::of(affine, slope, from);
 
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
     plan.road = match (if pin.road == Road::Auto { request.road } else { pin.road }, request.below) {
@@ -86,52 +103,67 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
     };
     let write_dz = !linear && products > 0 && plan.road == Road::TwoPass;
 
-    let pass = ColumnPass {
-        request: affine,
-        m,
-        n,
-        from,
-        slope,
-        dz: write_dz.then_some((Operand::Dz, Want::Overwrite)),
-        dy_in_place: false,
+    let gradient = Gradient {
         dresidual: wants.residual,
-        db: wants.b,
-        dalpha: wants.alpha,
+        residual_before: affine.residual == Some(ResidualAt::BeforeActivation),
+        db: wants.b.wanted(),
+        dalpha: wants.alpha.wanted(),
+        drow_weight: wants.row_weight.wanted(),
+        ..Gradient::of(local, write_dz.then_some((Operand::Dz, Want::Overwrite)))
     };
-    reduce::column_pass(&mut plan, &pass, aligned, caps)?;
+    let sums = Sums {
+        db: (Operand::Db, wants.b),
+        dalpha: (Operand::Dalpha, wants.alpha),
+        alpha: affine.alpha,
+        drow_weight: (Operand::DrowWeight, wants.row_weight),
+    };
+    let pass = ColumnPass { m, n, storage: affine.storage, in_place: None };
+    reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
 
     let dz = match (linear, write_dz) {
-        (true, _) => Source::Plain(Operand::Dy),
-        (false, true) => Source::Plain(Operand::Dz),
-        (false, false) => Source::Prologue(local),
+        (true, _) => programs::plain(Operand::Dy),
+        (false, true) => programs::plain(Operand::Dz),
+        (false, false) => programs::dz(local),
     };
+    let mut below_sums = PartialSums::empty(m, k);
     if wants.x.wanted() && m > 0 && k > 0 {
+        let (program, stage) = match &request.below {
+            Some(below) => (chain(below, m, k, &affine.storage)?.program(true), below.activation),
+            None => (programs::sum(Operand::Dx, wants.x), affine.activation),
+        };
         let dx = Product {
             rows: m,
             cols: k,
             red: n,
-            a: Matrix { along: true, source: dz },
-            b: Matrix { along: affine.layout == WeightLayout::InOut, source: Source::Plain(Operand::W) },
+            a: Matrix { along: true, program: dz.clone() },
+            b: Matrix { along: affine.layout == WeightLayout::InOut, program: programs::plain(Operand::W) },
+            finish: Finish { program, stages: vec![stage], storage: affine.storage, in_place: None },
         };
-        let epilogue = match &request.below {
-            Some(below) => Epilogue::Chain { below, channels: k, storage: affine.storage },
-            None => Epilogue::Store { operand: Operand::Dx, want: wants.x, storage: affine.storage },
-        };
-        product(&mut plan, &dx, &epilogue, aligned, caps, pin)?;
+        below_sums = product(&mut plan, &dx, aligned, caps, pin)?;
     }
     if let Some(below) = &request.below {
-        chain_sums(&mut plan, below, m, k, wants.x.wanted())?;
+        let sums = Sums {
+            db: (Operand::DbBelow, below.db),
+            dalpha: (Operand::DalphaBelow, below.dalpha),
+            alpha: below.alpha,
+            drow_weight: (Operand::DrowWeightBelow, below.drow_weight),
+        };
+        sums.finish(&mut plan, &below_sums)?;
     }
     if wants.w.wanted() && n > 0 && k > 0 {
-        let x = Matrix { along: false, source: Source::Plain(Operand::X) };
-        let dz = Matrix { along: false, source: dz };
+        let x = Matrix { along: false, program: programs::plain(Operand::X) };
+        let dz = Matrix { along: false, program: dz };
         let (rows, cols, a, b) = match affine.layout {
             WeightLayout::OutIn => (n, k, dz, x),
             WeightLayout::InOut => (k, n, x, dz),
         };
-        let dw = Product { rows, cols, red: m, a, b };
-        let epilogue = Epilogue::Store { operand: Operand::Dw, want: wants.w, storage: affine.storage };
-        product(&mut plan, &dw, &epilogue, aligned, caps, pin)?;
+        let finish = Finish {
+            program: programs::sum(Operand::Dw, wants.w),
+            stages: vec![affine.activation],
+            storage: affine.storage,
+            in_place: None,
+        };
+        product(&mut plan, &Product { rows, cols, red: m, a, b, finish }, aligned, caps, pin)?;
     }
     Ok(plan)
 }
@@ -157,17 +189,19 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
     if wants.alpha.wanted() && affine.alpha == AlphaSource::Constant {
         return needless(Operand::Dalpha, Operand::Alpha);
     }
-    if request.upstream_is_dz && wants.alpha.wanted() {
-        return Err(Error::Unsupported {
-            what: "dalpha from an upstream gradient that is dz already".into(),
-            why: "dz holds dy times the slope; the call that wrote dz reduces dalpha".into(),
-        });
+    if wants.row_weight.wanted() && !affine.row_weight {
+        return needless(Operand::DrowWeight, Operand::RowWeight);
     }
-    if request.upstream_is_dz && wants.residual.wanted() {
-        return Err(Error::Unsupported {
-            what: "dresidual from an upstream gradient that is dz already".into(),
-            why: "the gradient of the residual is dy, not dz".into(),
-        });
+    let of_dy =
+        [(wants.alpha, Operand::Dalpha), (wants.row_weight, Operand::DrowWeight), (wants.residual, Operand::Dresidual)];
+    for (want, operand) in of_dy.into_iter().filter(|_| request.upstream_is_dz) {
+        let of_dz = operand == Operand::Dresidual && affine.residual == Some(ResidualAt::BeforeActivation);
+        if want.wanted() && !of_dz {
+            return Err(Error::Unsupported {
+                what: format!("{operand} from an upstream gradient that is dz already"),
+                why: "it is made from dy, which the call that wrote dz had".into(),
+            });
+        }
     }
     let Some(below) = &request.below else { return Ok(()) };
     if wants.x != Want::Overwrite {
@@ -179,10 +213,12 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
     if below.dalpha.wanted() && below.alpha == AlphaSource::Constant {
         return needless(Operand::DalphaBelow, Operand::AlphaBelow);
     }
-    let layer_below = below.layer(affine.m, affine.k, &affine.storage);
-    layer_below.check_sizes()?;
-    let saved = layer_below.resolve_saved(below.dalpha.wanted())?;
-    if saved == Saved::None && !below.activation.needs_nothing() {
+    if below.drow_weight.wanted() && !below.row_weight {
+        return needless(Operand::DrowWeightBelow, Operand::RowWeightBelow);
+    }
+    below.layer(affine.m, affine.k, &affine.storage).check_sizes()?;
+    let saved = below.resolve_saved(affine.m, affine.k, &affine.storage)?;
+    if saved == Saved::None && (!below.activation.needs_nothing() || below.drow_weight.wanted()) {
         return Err(Error::Unsupported {
             what: "a chain over a layer that saved nothing".into(),
             why: "this call has no x, w and b of the layer below to compute its z again: save z, y or the mask".into(),
@@ -191,20 +227,22 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
     Ok(())
 }
 
-/// What forward of the layer below is taken to have saved.
-pub(super) fn below_saved(below: &Below, m: u64, k: u64, storage: &Storage) -> Saved {
-    below.layer(m as usize, k as usize, storage).resolve_saved(below.dalpha.wanted()).unwrap_or(Saved::Z)
-}
-
-/// The later stages of the chain's sums; with no product (an empty layer) the sums are those of no rows.
-fn chain_sums(plan: &mut Plan, below: &Below, m: u64, k: u64, has_product: bool) -> Result<()> {
-    let (mut first, mut parts) = (0, 0);
-    if let Some(d) = plan.dispatches.last().filter(|_| has_product && m > 0 && k > 0) {
-        parts = u64::from(d.params.plane / d.params.tiles_cols);
-        let written = d.kernel.slots.iter().zip(&d.uses).find(|(slot, _)| slot.role == "partials");
-        first = written.map_or(0, |(_, part)| part.origin);
-    }
-    let db = below.db.wanted().then_some((Operand::DbBelow, below.db));
-    let dalpha = below.dalpha.wanted().then_some((Operand::DalphaBelow, below.dalpha));
-    reduce::second_stage(plan, first, parts, k, db, dalpha, below.alpha)
+/// What becomes of dx in a chain: it is dy of the layer below.
+fn chain(below: &Below, m: u64, k: u64, storage: &Storage) -> Result<Gradient> {
+    let Below { activation, alpha, db, dalpha, drow_weight, .. } = *below;
+    let local = Local {
+        activation,
+        alpha,
+        alpha_operand: Operand::AlphaBelow,
+        saved: below.resolve_saved(m as usize, k as usize, storage)?,
+        from: Operand::SavedBelow,
+        row_weight: below.row_weight.then_some(Operand::RowWeightBelow),
+    };
+    let dz = Some((Operand::Dx, Want::Overwrite));
+    Ok(Gradient {
+        db: db.wanted(),
+        dalpha: dalpha.wanted(),
+        drow_weight: drow_weight.wanted(),
+        ..Gradient::of(local, dz)
+    })
 }

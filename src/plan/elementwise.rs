@@ -1,17 +1,19 @@
 //! The activations alone: value, backward, double backward of a tensor `[.., channels]`.
 
 use super::{
-    Along, Builder, Caps, DeviceClass, Plan,
+    Along, Builder, Caps, DeviceClass, Grid, Plan,
     pieces::{self, ELEMENT},
     product::workgroups,
-    reduce::{self, ColumnPass, Columns},
+    programs::{self, Gradient, Local},
+    reduce::{self, ColumnPass, Sums},
 };
 use crate::{
     activation::Activation,
     dtype::Storage,
     error::{Error, Result},
-    kernel::{Elem, KernelFile},
-    request::{AffineRequest, AlphaSource, Operand, Saved, Want},
+    kernel::KernelFile,
+    program::Program,
+    request::{AlphaSource, Operand, Saved, Want},
     shape,
 };
 
@@ -87,46 +89,48 @@ impl ElementwiseForward {
         })
     }
 
-    fn facts(&self, view: Matrix) -> AffineRequest {
-        AffineRequest {
-            alpha: self.alpha,
-            storage: self.storage,
-            ..AffineRequest::new(view.rows as usize, view.cols as usize, 0, self.activation)
-        }
+    /// x is z, and always there.
+    const fn local(&self) -> Local {
+        let ElementwiseForward { activation, alpha, .. } = *self;
+        Local { activation, alpha, alpha_operand: Operand::Alpha, saved: Saved::Z, from: Operand::X, row_weight: None }
     }
 }
 
-/// The part that forward and backward share: lanes, groups of four, the activation with its α.
-fn flat(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<(Builder, Elem, u64)> {
+/// A program on every element, nothing of which is summed.
+fn flat(
+    request: &ElementwiseForward,
+    program: &Program,
+    in_place: Option<(Operand, Operand)>,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<Plan> {
     let total = request.elements()?;
     let channels = request.channels as u64;
+    let mut plan = Plan::default();
+    if total == 0 {
+        return Ok(plan);
+    }
     let per_channel = request.alpha == AlphaSource::PerChannel;
-    let vec = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
+    let wide = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
     // A loop costs a software adapter more than the invocations it saves.
     let (lanes, per_lane) = (256, if caps.class == DeviceClass::Software { 1 } else { 4 });
-    let mut k = Builder::storing(KernelFile::Elementwise, request.storage, caps);
-    k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("WIDE", vec);
-    k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, channels);
+    let mut k = Builder::storing(KernelFile::Flat, request.storage, caps);
+    k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("WIDE", wide);
+    let grid = Grid { channels, by_column: |_| Along::All, ..Grid::output(total, 1, wide) };
+    k.finish(program, &grid, in_place.filter(|_| request.in_place)).stages(&[request.activation]);
     k.params.rows = total as u32;
     k.params.channels = channels as u32;
-    k.cut.rows = u64::from(lanes * per_lane) * if vec { 4 } else { 1 };
+    k.cut.rows = u64::from(lanes * per_lane) * if wide { 4 } else { 1 };
     k.cut.work = k.cut.rows * ELEMENT;
     k.params.tiles = workgroups(total.div_ceil(k.cut.rows))?;
-    Ok((k, if vec { Elem::Four } else { Elem::Scalar }, total))
+    plan.dispatches.push(k.build());
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
 }
 
 /// The plan of y = act(x; α).
 pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
-    let mut plan = Plan::default();
-    if request.elements()? == 0 {
-        return Ok(plan);
-    }
-    let (mut k, elem, total) = flat(request, aligned, caps)?;
-    k.write("y", elem, Operand::Y, total).along(Along::Rows(1));
-    k.read_within("x", elem, Operand::X, total, request.in_place.then_some("y")).along(Along::Rows(1));
-    plan.dispatches.push(k.build());
-    pieces::cut(&mut plan, caps)?;
-    Ok(plan)
+    flat(request, &programs::activation(request.alpha), Some((Operand::Y, Operand::X)), aligned, caps)
 }
 
 /// The plan of dx and dα. With dα it is the local gradient pass of the fused layer, with x for z.
@@ -140,29 +144,18 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
             why: "the sum would start from dy itself; give dx memory of its own".into(),
         });
     }
-    let mut plan = Plan::default();
-    if request.dalpha.wanted() {
-        let pass = ColumnPass {
-            request: &forward.facts(view),
-            m: view.rows,
-            n: view.cols,
-            from: Operand::X,
-            slope: Saved::Z,
-            dz: request.dx.wanted().then_some((Operand::Dx, request.dx)),
-            dy_in_place: forward.in_place,
-            dresidual: Want::No,
-            db: Want::No,
-            dalpha: request.dalpha,
-        };
-        reduce::column_pass(&mut plan, &pass, aligned, caps)?;
-    } else if request.dx.wanted() && forward.elements()? > 0 {
-        let (mut k, elem, total) = flat(forward, aligned, caps)?;
-        k.flag("BACKWARD", 1).read("x", elem, Operand::X, total).along(Along::Rows(1));
-        k.write("dx", elem, Operand::Dx, total).along(Along::Rows(1));
-        k.read_within("dy", elem, Operand::Dy, total, forward.in_place.then_some("dx")).along(Along::Rows(1));
-        k.params.accumulate = u32::from(request.dx == Want::Accumulate);
-        plan.dispatches.push(k.build());
+    let dalpha = request.dalpha.wanted();
+    let dx = request.dx.wanted().then_some((Operand::Dx, request.dx));
+    let gradient = Gradient { dalpha, ..Gradient::of(forward.local(), dx) };
+    let in_place = Some((Operand::Dx, Operand::Dy));
+    if !dalpha && request.dx.wanted() {
+        return flat(forward, &gradient.program(false), in_place, aligned, caps);
     }
+    let mut plan = Plan::default();
+    let in_place = in_place.filter(|_| forward.in_place);
+    let pass = ColumnPass { m: view.rows, n: view.cols, storage: forward.storage, in_place };
+    let sums = sums(Operand::Dalpha, request.dalpha, forward.alpha);
+    reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
@@ -172,51 +165,22 @@ pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Cap
     let forward = &request.forward;
     let view = forward.view()?;
     check_alpha(forward, Operand::Dalpha2, request.dalpha2)?;
-    let (m, n) = (view.rows, view.cols);
-    let sums = request.dalpha2.wanted();
+    let ElementwiseDouble { ddy, dx2, dalpha2, .. } = *request;
     let mut plan = Plan::default();
-    if !(sums || request.ddy.wanted() || request.dx2.wanted()) {
+    if !(dalpha2.wanted() || ddy.wanted() || dx2.wanted()) {
         return Ok(plan);
     }
-    let mut parts = 0;
-    if m > 0 && n > 0 {
-        let columns = Columns::new(m, n, aligned, caps);
-        let elem = columns.elem();
-        parts = columns.parts;
-        let mut k = Builder::storing(KernelFile::DoubleBackward, forward.storage, caps);
-        columns.apply(&mut k, m, n)?;
-        k.on("SUMS", sums);
-        k.on("OUT_DDY", request.ddy.wanted()).on("OUT_DX2", request.dx2.wanted());
-        k.read("x", elem, Operand::X, m * n).along(Along::Rows(n));
-        k.read("ddx", elem, Operand::Ddx, m * n).along(Along::Rows(n));
-        if sums || request.dx2.wanted() {
-            k.read("dy", elem, Operand::Dy, m * n).along(Along::Rows(n));
-        }
-        k.activation(&forward.activation).alpha(forward.alpha, Operand::Alpha, n);
-        if request.ddy.wanted() {
-            k.write("ddy", elem, Operand::Ddy, m * n).along(Along::Rows(n));
-            k.params.accumulate |= u32::from(request.ddy == Want::Accumulate);
-        }
-        if request.dx2.wanted() {
-            k.write("dx2", elem, Operand::Dx2, m * n).along(Along::Rows(n));
-            k.params.accumulate |= u32::from(request.dx2 == Want::Accumulate) << 1;
-        }
-        if sums {
-            k.write("partials", elem, Operand::Partials, parts * n);
-        }
-        plan.dispatches.push(k.build());
-    }
-    if sums {
-        match forward.alpha {
-            AlphaSource::PerChannel if n == 0 => {}
-            AlphaSource::PerChannel => {
-                reduce::column_sum(&mut plan, 0, parts, n, Operand::Dalpha2, request.dalpha2)?;
-            }
-            _ => reduce::column_sum(&mut plan, 0, parts * n, 1, Operand::Dalpha2, request.dalpha2)?,
-        }
-    }
+    let program = programs::double_backward(forward.local(), ddy, dx2, dalpha2.wanted());
+    let pass = ColumnPass { m: view.rows, n: view.cols, storage: forward.storage, in_place: None };
+    let partial = reduce::pass(&mut plan, &pass, &program, &forward.activation, aligned, caps)?;
+    sums(Operand::Dalpha2, dalpha2, forward.alpha).finish(&mut plan, &partial)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
+}
+
+/// The gradient of α is the only sum here.
+const fn sums(operand: Operand, want: Want, alpha: AlphaSource) -> Sums {
+    Sums { db: (Operand::Db, Want::No), dalpha: (operand, want), alpha, drow_weight: (Operand::DrowWeight, Want::No) }
 }
 
 fn check_alpha(forward: &ElementwiseForward, operand: Operand, want: Want) -> Result<()> {

@@ -5,7 +5,7 @@
 use super::{Caps, Dispatch, Plan, SCRATCH, Use};
 use crate::{
     error::{Error, Result},
-    kernel::{MOST_TRIPS, Slot},
+    kernel::{MOST_SLOTS, MOST_TRIPS, Slot},
     request::Operand,
 };
 
@@ -48,7 +48,7 @@ pub(super) const MOST_PIECES: u64 = 1 << 16;
 pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
     let mut pieces = Vec::with_capacity(plan.dispatches.len());
     for dispatch in plan.dispatches.drain(..) {
-        bounded(&dispatch)?;
+        bounded(&dispatch, caps)?;
         cut_one(dispatch, caps, &mut pieces)?;
     }
     plan.dispatches = pieces;
@@ -61,9 +61,18 @@ pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
     Ok(())
 }
 
-/// No invocation loops too long, and no u32 wraps.
-fn bounded(dispatch: &Dispatch) -> Result<()> {
+/// No invocation loops too long, no u32 wraps, and the device has bindings enough.
+fn bounded(dispatch: &Dispatch, caps: &Caps) -> Result<()> {
     let Dispatch { kernel, params, uses, .. } = dispatch;
+    let most = caps.max_bindings.min(MOST_SLOTS as u32);
+    if kernel.bindings() > most || kernel.slots.len() > MOST_SLOTS {
+        let operands: Vec<&str> = kernel.slots.iter().map(|slot| slot.role).collect();
+        return Err(Error::LimitExceeded {
+            what: format!("storage bindings of {}, for {}", kernel.file.name(), operands.join(", ")),
+            asked: u64::from(kernel.bindings()),
+            limit: u64::from(most),
+        });
+    }
     let numbers = uses.iter().map(|part| part.first + part.len).chain([kernel.reach(params)]);
     for (what, asked, limit) in [
         ("loop iterations of one invocation", kernel.trips(params), MOST_TRIPS),

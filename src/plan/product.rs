@@ -1,144 +1,84 @@
 //! One product C = A·B with its prologue and its epilogue: which tile, how many splits, and the stages after them.
 
 use super::{
-    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Pin, Plan, Stage, TILES, Tile, affine::below_saved, reduce,
-    tile,
+    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES, Tile,
+    builder::{PartialSums, Stack},
+    programs, reduce, tile,
 };
 use crate::{
+    activation::Activation,
     dtype::{Float, Storage},
     error::{Error, Result},
-    kernel::{Elem, GRID_X, KernelFile, MOST_TRIPS, Params},
-    request::{AffineRequest, Below, Operand, Saved, Want},
+    kernel::{GRID_X, KernelFile, MOST_TRIPS, Params},
+    program::{By, Over, Program, Step, Write},
+    request::{Operand, Want},
 };
 
-/// C[rows, cols] = Σ_red A·B.
-pub(super) struct Product<'a> {
+/// C[rows, cols] = Σ_red A·B, finished.
+pub(super) struct Product {
     pub(super) rows: u64,
     pub(super) cols: u64,
     pub(super) red: u64,
-    pub(super) a: Matrix<'a>,
-    pub(super) b: Matrix<'a>,
+    pub(super) a: Matrix,
+    pub(super) b: Matrix,
+    pub(super) finish: Finish,
 }
 
-/// An operand: whether its neighbours in memory run along the reduction, and where it comes from.
-pub(super) struct Matrix<'a> {
+/// An operand: whether its neighbours in memory run along the reduction, and what an element of it is.
+#[derive(Clone)]
+pub(super) struct Matrix {
     pub(super) along: bool,
-    pub(super) source: Source<'a>,
+    pub(super) program: Program,
 }
 
-#[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
-    Plain(Operand),
-    /// dz, computed at the load.
-    Prologue(Local<'a>),
+/// What becomes of a sum.
+#[derive(Clone)]
+pub(super) struct Finish {
+    pub(super) program: Program,
+    /// The activations of the programs, those of the operands among them.
+    pub(super) stages: Vec<Activation>,
+    pub(super) storage: Storage,
+    /// An output that is the memory of an input.
+    pub(super) in_place: Option<(Operand, Operand)>,
 }
 
-/// dz = dy ⊙ act'(·): of which layer, and from what.
-#[derive(Clone, Copy)]
-pub(super) struct Local<'a> {
-    pub(super) request: &'a AffineRequest,
-    pub(super) from: Operand,
-    pub(super) slope: Saved,
-}
+impl Finish {
+    /// The result's memory, where sums can lie in it before they are finished: it is f32, overwritten, and nothing else is
+    /// read from it.
+    fn own_memory(&self) -> Option<Operand> {
+        let mut stores = self.program.steps().iter().filter_map(|step| match step {
+            Step::Store(operand, By::Element, ..) => Some(*operand),
+            _ => None,
+        });
+        stores.rfind(|&operand| self.in_place.is_none() && self.storage.of(operand) == Float::F32)
+    }
 
-pub(super) enum Epilogue<'a> {
-    Forward { request: &'a AffineRequest, save: Saved, residual_in_place: bool, only_z: bool },
-    Store { operand: Operand, want: Want, storage: Storage },
-    Chain { below: &'a Below, channels: u64, storage: Storage },
-}
-
-impl Epilogue<'_> {
-    fn storage(&self) -> Storage {
-        match self {
-            Epilogue::Forward { request, .. } => request.storage,
-            Epilogue::Store { storage, .. } | Epilogue::Chain { storage, .. } => *storage,
+    /// Whether the sum is stored as it is, and how.
+    fn plain(&self) -> Option<Want> {
+        match self.program.steps() {
+            [Step::Sum(0), Step::Store(_, By::Element, Write::Overwrite, _)] => Some(Want::Overwrite),
+            [Step::Sum(0), Step::Store(_, By::Element, Write::Accumulate, _)] => Some(Want::Accumulate),
+            _ => None,
         }
     }
 
-    /// The result, where sums can lie in its own memory before they are finished: it is f32, and nothing else is read from
-    /// it.
-    fn own_memory(&self) -> Option<(Operand, &'static str)> {
-        let (operand, role) = match self {
-            Epilogue::Forward { only_z: true, .. } => (Operand::Z, "saved"),
-            Epilogue::Forward { residual_in_place: true, .. } => return None,
-            Epilogue::Forward { .. } => (Operand::Y, "y"),
-            Epilogue::Store { operand, .. } => (*operand, "c"),
-            Epilogue::Chain { .. } => (Operand::Dx, "c"),
-        };
-        (self.storage().of(operand) == Float::F32).then_some((operand, role))
-    }
-
-    /// The slots, flags and parameters of the epilogue, in the product itself or in a later stage: over `parts` rows of
-    /// tiles, with the partial sums of their columns from the element `sums` of the partials on.
-    fn add(&self, k: &mut Builder, rows: u64, cols: u64, parts: u64, sums: u64, wide: bool) {
-        let first_sum = sums;
-        let elem = if wide { Elem::Four } else { Elem::Scalar };
-        match self {
-            Epilogue::Forward { request, save, residual_in_place, only_z } => {
-                k.flag("FORWARD", 1);
-                if request.bias {
-                    k.flag("BIAS", 1).read("bias", elem, Operand::B, cols).along(Along::Cols(1));
-                }
-                if !only_z {
-                    k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, cols);
-                    k.write("y", elem, Operand::Y, rows * cols).along(Along::Rows(cols));
-                    if request.residual {
-                        let within = residual_in_place.then_some("y");
-                        k.flag("RESIDUAL", 1);
-                        k.read_within("residual", elem, Operand::Residual, rows * cols, within);
-                        k.along(Along::Rows(cols));
-                    }
-                }
-                k.on("NO_Y", *only_z);
-                let target = if *only_z { Operand::Z } else { Operand::Saved };
-                match save {
-                    Saved::Z => {
-                        k.flag("SAVE_Z", 1).write("saved", elem, target, rows * cols);
-                        k.along(Along::Rows(cols));
-                    }
-                    Saved::Mask => {
-                        let words = cols.div_ceil(32);
-                        k.flag("SAVE_MASK", 1).write("saved", Elem::Word, target, rows * words);
-                        k.along(Along::Rows(words));
-                    }
-                    Saved::Auto | Saved::Y | Saved::None => {}
-                }
-            }
-            Epilogue::Store { operand, want, .. } => {
-                k.flag("STORE", 1).write("c", elem, *operand, rows * cols).along(Along::Rows(cols));
-                k.params.accumulate = u32::from(*want == Want::Accumulate);
-            }
-            Epilogue::Chain { below, channels, storage } => {
-                let sums = below.db.wanted() || below.dalpha.wanted();
-                k.flag("CHAIN", 1).on("CHAIN_SUMS", sums);
-                k.on("SUM_DB", below.db.wanted()).on("SUM_DALPHA", below.dalpha.wanted());
-                k.activation(&below.activation).alpha(below.alpha, Operand::AlphaBelow, *channels);
-                let saved = below_saved(below, rows, cols, storage);
-                k.slope(saved, elem, Operand::SavedBelow, [rows, cols], Along::Rows);
-                k.params.channels = *channels as u32;
-                k.write("c", elem, Operand::Dx, rows * cols).along(Along::Rows(cols));
-                if sums {
-                    k.write("partials", elem, Operand::Partials, 2 * parts * cols).from(first_sum);
-                }
-            }
-        }
+    fn has_sums(&self) -> bool {
+        self.program.sums(Over::Rows) + self.program.sums(Over::Columns) > 0
     }
 }
 
 /// Adds a product, and the second stage of split-K where the plan splits.
 pub(super) fn product(
     plan: &mut Plan,
-    product: &Product<'_>,
-    epilogue: &Epilogue<'_>,
+    product: &Product,
     aligned: bool,
     caps: &Caps,
     pin: &Pin,
-) -> Result<()> {
-    let Product { rows, cols, red, a, b } = product;
-    let (&rows, &cols, &red) = (rows, cols, red);
+) -> Result<PartialSums> {
+    let &Product { rows, cols, red, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
-    // A chain sums the columns of its tiles: in the product itself, if that has whole sums.
-    let unsplit = matches!(epilogue, Epilogue::Chain { .. });
+    // Sums over rows and columns are those of tiles: in the product itself, if that has whole sums.
+    let unsplit = finish.has_sums();
     let (tile, mut splits) = match pin.tile {
         None => tile::choose(caps, rows, cols, red, form, unsplit),
         Some(index) => {
@@ -171,7 +111,7 @@ pub(super) fn product(
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
     let wanted = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
     let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide };
-    let longest = longest_chunk(&tiled(product, epilogue, &whole, caps)?);
+    let longest = longest_chunk(&tiled(product, &whole, caps)?.0);
     let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
     let splits = red.div_ceil(chunk).max(1);
     // Where the plan must split, and the partial products would be too long, the splits are added up in turn.
@@ -179,50 +119,46 @@ pub(super) fn product(
     let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
     let method = Method { splits, chunk, partial: splits > 1 && !in_turn, ..whole };
     if in_turn {
-        return one_by_one(plan, product, epilogue, &method, aligned, caps);
+        return one_by_one(plan, product, &method, aligned, caps);
     }
-    plan.dispatches.push(tiled(product, epilogue, &method, caps)?);
-    if splits > 1 {
-        let (first, splits) = reduce::folded(plan, 0, splits, rows * cols, MOST_ADDED)?;
-        let from = Products { operand: Operand::Partials, within: None, first, splits };
-        let stage = split_sum(plan, rows, cols, &from, epilogue, aligned, caps)?;
-        plan.dispatches.push(stage);
+    let (dispatch, sums) = tiled(product, &method, caps)?;
+    plan.dispatches.push(dispatch);
+    if splits == 1 {
+        return Ok(sums);
     }
-    Ok(())
+    let Stack { first, rows: splits, .. } =
+        reduce::folded(plan, 1, Stack { first: 0, rows: splits, cols: rows * cols }, MOST_ADDED)?;
+    let from = Products { operand: Operand::Partials, within: None, first, splits };
+    split_sum(plan, product, &from, aligned, caps)
 }
 
 /// The partial products that one stage adds for each element.
 const MOST_ADDED: u64 = 1024;
 
 /// The splits one after the other, each added to what those before it have left: in the result's own memory, or in scratch.
-fn one_by_one(
-    plan: &mut Plan,
-    product: &Product<'_>,
-    epilogue: &Epilogue<'_>,
-    method: &Method,
-    aligned: bool,
-    caps: &Caps,
-) -> Result<()> {
-    let own = epilogue.own_memory();
-    let (operand, within) = own.map_or((Operand::Partials, None), |(operand, role)| (operand, Some(role)));
-    let (want, finished) = match epilogue {
-        Epilogue::Store { want, .. } if own.is_some() => (*want, true),
-        _ => (Want::Overwrite, false),
+fn one_by_one(plan: &mut Plan, product: &Product, method: &Method, aligned: bool, caps: &Caps) -> Result<PartialSums> {
+    let own = product.finish.own_memory();
+    let operand = own.unwrap_or(Operand::Partials);
+    let finished = product.finish.plain().filter(|_| own.is_some());
+    let of = |want| {
+        let finish = Finish { program: programs::sum(operand, want), in_place: None, ..product.finish.clone() };
+        let (dispatch, _) =
+            tiled(&Product { a: product.a.clone(), b: product.b.clone(), finish, ..*product }, method, caps)?;
+        Ok(dispatch)
     };
-    let added = Epilogue::Store { operand, want, storage: epilogue.storage() };
-    let mut dispatch = tiled(product, &added, method, caps)?;
-    let (tiles, plane) = (dispatch.params.tiles, dispatch.params.plane);
+    let mut want = finished.unwrap_or(Want::Overwrite);
+    let Params { tiles, plane, .. } = of(want)?.params;
     for first in (0..tiles).step_by(plane as usize) {
+        let mut dispatch = of(want)?;
         (dispatch.params.first, dispatch.params.tiles) = (first, first + plane);
-        plan.dispatches.push(dispatch.clone());
-        dispatch.params.accumulate = 1;
+        plan.dispatches.push(dispatch);
+        want = Want::Accumulate;
     }
-    if !finished {
-        let from = Products { operand, within, first: 0, splits: 1 };
-        let stage = split_sum(plan, product.rows, product.cols, &from, epilogue, aligned, caps)?;
-        plan.dispatches.push(stage);
+    if finished.is_some() {
+        return Ok(PartialSums::default());
     }
-    Ok(())
+    let from = Products { operand, within: own.map(Operand::name), first: 0, splits: 1 };
+    split_sum(plan, product, &from, aligned, caps)
 }
 
 /// The longest part of the reduction that an invocation may run through: a multiple of 4.
@@ -240,8 +176,8 @@ fn longest_chunk(whole: &Dispatch) -> u64 {
 }
 
 /// The longest part of the reduction whose operands fit into one binding each, where they lie across it.
-fn bindable_chunk(product: &Product<'_>, caps: &Caps) -> u64 {
-    let chunk = |matrix: &Matrix<'_>, across: u64| match matrix.along {
+fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
+    let chunk = |matrix: &Matrix, across: u64| match matrix.along {
         true => u64::MAX,
         false => (caps.max_binding / 16 / across.max(1) * 4).max(4),
     };
@@ -249,7 +185,7 @@ fn bindable_chunk(product: &Product<'_>, caps: &Caps) -> u64 {
 }
 
 /// Whether every row of both operands is a whole number of vec4.
-fn vectors(rows: u64, cols: u64, red: u64, a: &Matrix<'_>, b: &Matrix<'_>) -> bool {
+fn vectors(rows: u64, cols: u64, red: u64, a: &Matrix, b: &Matrix) -> bool {
     let fours = |along, across: u64| if along { red.is_multiple_of(4) } else { across.is_multiple_of(4) };
     fours(a.along, rows) && fours(b.along, cols) && red > 0
 }
@@ -273,11 +209,10 @@ const fn wide(cols: u64, aligned: bool) -> bool {
     aligned && cols.is_multiple_of(4)
 }
 
-fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: &Caps) -> Result<Dispatch> {
+fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(Dispatch, PartialSums)> {
     let &Method { tile, splits, chunk, partial, vec, wide } = method;
-    let Product { rows, cols, red, a, b } = product;
-    let (&rows, &cols, &red) = (rows, cols, red);
-    let kernel = |file| Builder::storing(file, epilogue.storage(), caps);
+    let &Product { rows, cols, red, ref a, ref b, ref finish } = product;
+    let kernel = |file| Builder::storing(file, finish.storage, caps);
     let mut k = match tile.stage {
         Stage::Direct => kernel(KernelFile::ProductDirect),
         Stage::Broadcast => {
@@ -305,33 +240,23 @@ fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: 
     k.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
     k.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
     k.on("WIDE", wide).on("VEC", vec).on("A_RED", a.along).on("B_RED", b.along).on("VEC_STEPS", vec && a.along);
-    let elem = if vec { Elem::Four } else { Elem::Scalar };
     for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
-        let along = if matrix.along { by } else { Along::Reduction };
-        match matrix.source {
-            Source::Plain(operand) => {
-                k.read(role, elem, operand, red * across).along(along(if matrix.along { red } else { across }));
-            }
-            Source::Prologue(local) => {
-                let request = local.request;
-                let (m, n) = (request.m as u64, request.n as u64);
-                k.flag("PROLOGUE", 1).flag(if role == "a" { "PROLOGUE_A" } else { "PROLOGUE_B" }, 1);
-                k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, n);
-                k.read("dy", elem, Operand::Dy, m * n).along(along(n));
-                k.slope(local.slope, elem, local.from, [m, n], along);
-                k.params.channels = n as u32;
-            }
-        }
+        // As it lies: its rows run along the output or along the reduction.
+        let (rows, cols, by_row) = if matrix.along { (across, red, by) } else { (red, across, Along::Reduction as _) };
+        let grid = Grid { rows, cols, channels: cols, by_row, by_column: |_| Along::All, wide: vec };
+        k.load(role, matrix.program.clone(), &grid);
     }
     let plane = tile.tiles(rows, cols);
     let tiles_cols = cols.div_ceil(u64::from(tile.bn()));
+    let grid = Grid::output(rows, cols, wide);
+    let mut sums = PartialSums::default();
     if partial {
-        let elem = if wide { Elem::Four } else { Elem::Scalar };
-        k.flag("PARTIAL", 1).write("partials", elem, Operand::Partials, splits * rows * cols);
+        k.flag("PARTIAL", 1).write("partials", grid.elem(), Operand::Partials, splits * rows * cols);
         k.along(Along::Splits(rows * cols));
     } else {
-        epilogue.add(&mut k, rows, cols, plane / tiles_cols, 0, wide);
+        sums = k.finish(&finish.program, &grid, finish.in_place).sums(&grid, [plane / tiles_cols, tiles_cols], 0);
     }
+    k.stages(&finish.stages);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
     k.params.red = red as u32;
@@ -341,7 +266,7 @@ fn tiled(product: &Product<'_>, epilogue: &Epilogue<'_>, method: &Method, caps: 
     k.params.tiles = workgroups(plane * splits)?;
     let (bm, bn) = (u64::from(tile.bm()), u64::from(tile.bn()));
     k.cut = Cut { rows: bm, cols: bn, splits: true, work: bm * bn * chunk.min(red).max(1) };
-    Ok(k.build())
+    Ok((k.build(), sums))
 }
 
 /// Partial products [splits, rows, cols]: from which element of what on, or in the memory of which output.
@@ -352,28 +277,23 @@ struct Products {
     splits: u64,
 }
 
-fn split_sum(
-    plan: &Plan,
-    rows: u64,
-    cols: u64,
-    from: &Products,
-    epilogue: &Epilogue<'_>,
-    aligned: bool,
-    caps: &Caps,
-) -> Result<Dispatch> {
+fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool, caps: &Caps) -> Result<PartialSums> {
     const LANES: u32 = 64;
+    let &Product { rows, cols, ref finish, .. } = product;
     let wide = wide(cols, aligned);
-    let (elem, bn) = if wide { (Elem::Four, 4 * LANES) } else { (Elem::Scalar, LANES) };
-    // A chain's lanes sum their columns over a few rows.
-    let bm = if matches!(epilogue, Epilogue::Chain { .. }) { 16 } else { 1 };
+    let bn = if wide { 4 * LANES } else { LANES };
+    // Sums over rows are those of a few.
+    let bm = if finish.has_sums() { 16 } else { 1 };
     let (parts, across) = (rows.div_ceil(u64::from(bm)), cols.div_ceil(u64::from(bn)));
-    let mut k = Builder::storing(KernelFile::SplitSum, epilogue.storage(), caps);
+    let mut k = Builder::storing(KernelFile::SplitSum, finish.storage, caps);
     k.flag("BM", bm).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);
-    k.read_within("products", elem, from.operand, from.splits * rows * cols, from.within).from(from.first);
+    let grid = Grid::output(rows, cols, wide);
+    k.read_within("products", grid.elem(), from.operand, from.splits * rows * cols, from.within).from(from.first);
     if from.splits == 1 {
         k.along(Along::Rows(cols));
     }
-    epilogue.add(&mut k, rows, cols, parts, reduce::free(plan), wide);
+    let sums = k.finish(&finish.program, &grid, finish.in_place).sums(&grid, [parts, across], reduce::free(plan));
+    k.stages(&finish.stages);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
     k.params.chunk = from.splits as u32;
@@ -382,7 +302,8 @@ fn split_sum(
     k.params.plane = k.params.tiles;
     let (bm, bn) = (u64::from(bm), u64::from(bn));
     k.cut = Cut { rows: bm, cols: bn, splits: false, work: bm * bn * from.splits };
-    Ok(k.build())
+    plan.dispatches.push(k.build());
+    Ok(sums)
 }
 
 /// Workgroup numbers are u32 in the shaders, those of the grid's last row that lie behind the last tile among them.

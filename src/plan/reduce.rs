@@ -1,28 +1,37 @@
 //! Column sums in two stages: partials of a block of rows each, then their sum in order. No atomics, and never one
 //! invocation for a whole column.
 
-use super::{Along, Builder, Caps, Cut, DeviceClass, Dispatch, Plan, pieces::ELEMENT, product::workgroups};
+use super::{
+    Along, Builder, Caps, Cut, DeviceClass, Grid, Plan,
+    builder::{PartialSums, Stack},
+    pieces::ELEMENT,
+    product::workgroups,
+    programs::{self, Gradient},
+};
 use crate::{
+    activation::Activation,
+    dtype::Storage,
     error::Result,
     kernel::{Elem, KernelFile, MOST_TRIPS},
-    request::{AffineRequest, AlphaSource, Operand, Saved, Want},
+    program::Program,
+    request::{AlphaSource, Operand, Want},
 };
 
-/// One pass over dy: dz, d(residual), and the first stage of db and dα.
-pub(super) struct ColumnPass<'a> {
-    /// Activation and α.
-    pub(super) request: &'a AffineRequest,
+/// One pass over the elements of `[m, n]`.
+pub(super) struct ColumnPass {
     pub(super) m: u64,
     pub(super) n: u64,
-    pub(super) from: Operand,
-    pub(super) slope: Saved,
-    /// Where dz goes, if it is written.
-    pub(super) dz: Option<(Operand, Want)>,
-    /// dz and dy are the same memory.
-    pub(super) dy_in_place: bool,
-    pub(super) dresidual: Want,
-    pub(super) db: Want,
-    pub(super) dalpha: Want,
+    pub(super) storage: Storage,
+    /// An output that is the memory of an input.
+    pub(super) in_place: Option<(Operand, Operand)>,
+}
+
+/// The gradients that are sums, in the order of their terms: where each goes, if it is wanted.
+pub(super) struct Sums {
+    pub(super) db: (Operand, Want),
+    pub(super) dalpha: (Operand, Want),
+    pub(super) alpha: AlphaSource,
+    pub(super) drow_weight: (Operand, Want),
 }
 
 /// Lanes of a reducing workgroup: LX columns (or groups of four) × LY rows.
@@ -51,19 +60,19 @@ fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
 }
 
 /// How a pass over `[rows, cols]` with column sums is divided.
-pub(super) struct Columns {
+struct Columns {
     /// Columns of one invocation: 1, or 4 that are loaded and stored together.
-    pub(super) width: u64,
+    width: u64,
     lx: u32,
     ly: u32,
     chunk: u64,
     /// Blocks of rows: each leaves one partial sum of every column.
-    pub(super) parts: u64,
+    parts: u64,
     across: u64,
 }
 
 impl Columns {
-    pub(super) fn new(rows: u64, cols: u64, aligned: bool, caps: &Caps) -> Self {
+    fn new(rows: u64, cols: u64, aligned: bool, caps: &Caps) -> Self {
         let width = if aligned && cols.is_multiple_of(4) { 4 } else { 1 };
         let (lx, ly) = lanes(caps, cols / width);
         let bindable = (caps.max_binding / 4 / cols.max(1)).max(1);
@@ -71,16 +80,11 @@ impl Columns {
         Columns { width, lx, ly, chunk, parts: rows.div_ceil(chunk), across: (cols / width).div_ceil(u64::from(lx)) }
     }
 
-    pub(super) const fn elem(&self) -> Elem {
-        if self.width == 4 { Elem::Four } else { Elem::Scalar }
-    }
-
     /// The flags and parameters that say so.
-    pub(super) fn apply(&self, k: &mut Builder, rows: u64, cols: u64) -> Result<()> {
+    fn apply(&self, k: &mut Builder, rows: u64, cols: u64) -> Result<()> {
         k.flag("LX", self.lx).flag("LY", self.ly).on("WIDE", self.width == 4);
         k.params.rows = rows as u32;
         k.params.cols = cols as u32;
-        k.params.channels = cols as u32;
         k.params.chunk = self.chunk as u32;
         k.params.plane = self.parts as u32;
         k.params.tiles_cols = self.across as u32;
@@ -91,102 +95,121 @@ impl Columns {
     }
 }
 
-/// The pass, and the second stages it needs.
-pub(super) fn column_pass(plan: &mut Plan, pass: &ColumnPass<'_>, aligned: bool, caps: &Caps) -> Result<()> {
-    let ColumnPass { request, m, n, .. } = *pass;
-    let sums = pass.db.wanted() || pass.dalpha.wanted();
-    if !(sums || pass.dz.is_some() || pass.dresidual.wanted()) {
+/// Runs a program on every element, and gives the partial sums of its terms.
+pub(super) fn pass(
+    plan: &mut Plan,
+    pass: &ColumnPass,
+    program: &Program,
+    activation: &Activation,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<PartialSums> {
+    let ColumnPass { m, n, storage, in_place } = *pass;
+    if m == 0 || n == 0 {
+        return Ok(PartialSums::empty(m, n));
+    }
+    let columns = Columns::new(m, n, aligned, caps);
+    let mut k = Builder::storing(KernelFile::Rows, storage, caps);
+    columns.apply(&mut k, m, n)?;
+    let grid = Grid::output(m, n, columns.width == 4);
+    // A pass reads a matrix: its columns are bound whole.
+    let grid = Grid { by_column: |_| Along::All, ..grid };
+    let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.across], 0);
+    k.stages(&[*activation]);
+    plan.dispatches.push(k.build());
+    Ok(sums)
+}
+
+/// The pass over dy, and the later stages that its sums need.
+pub(super) fn gradient_pass(
+    plan: &mut Plan,
+    columns: &ColumnPass,
+    gradient: &Gradient,
+    sums: &Sums,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<()> {
+    if gradient.is_nothing() {
         return Ok(());
     }
-    let mut parts = 0;
-    if m > 0 && n > 0 {
-        let columns = Columns::new(m, n, aligned, caps);
-        let elem = columns.elem();
-        parts = columns.parts;
-        let mut k = Builder::storing(KernelFile::LocalGradient, request.storage, caps);
-        columns.apply(&mut k, m, n)?;
-        k.on("SUMS", sums);
-        k.on("SUM_DB", pass.db.wanted()).on("SUM_DALPHA", pass.dalpha.wanted());
-        k.on("OUT_DZ", pass.dz.is_some()).on("OUT_RESIDUAL", pass.dresidual.wanted());
-        k.read_within("dy", elem, Operand::Dy, m * n, pass.dy_in_place.then_some("dz"));
-        k.along(Along::Rows(n));
-        if pass.dz.is_some() || sums {
-            let needs_dz = pass.dz.is_some() || pass.db.wanted();
-            k.on("NEED_DZ", needs_dz);
-            k.activation(&request.activation).alpha(request.alpha, Operand::Alpha, n);
-            k.slope(pass.slope, elem, pass.from, [m, n], Along::Rows);
-        }
-        if let Some((operand, want)) = pass.dz {
-            k.write("dz", elem, operand, m * n).along(Along::Rows(n));
-            k.params.accumulate |= u32::from(want == Want::Accumulate);
-        }
-        if pass.dresidual.wanted() {
-            k.write("dresidual", elem, Operand::Dresidual, m * n).along(Along::Rows(n));
-            k.params.accumulate |= u32::from(pass.dresidual == Want::Accumulate) << 1;
-        }
-        if sums {
-            k.write("partials", elem, Operand::Partials, 2 * parts * n);
-        }
-        plan.dispatches.push(k.build());
-    }
-    let db = pass.db.wanted().then_some((Operand::Db, pass.db));
-    let dalpha = pass.dalpha.wanted().then_some((Operand::Dalpha, pass.dalpha));
-    second_stage(plan, 0, parts, n, db, dalpha, request.alpha)
+    let partial = pass(plan, columns, &gradient.program(false), &gradient.local.activation, aligned, caps)?;
+    sums.finish(plan, &partial)
 }
 
-/// The later stages: of the partials from `first` on the first half is db's, the second dα's.
-pub(super) fn second_stage(
-    plan: &mut Plan,
-    first: u64,
-    parts: u64,
-    n: u64,
-    db: Option<(Operand, Want)>,
-    dalpha: Option<(Operand, Want)>,
-    alpha: AlphaSource,
-) -> Result<()> {
-    if let Some((operand, want)) = db.filter(|_| n > 0) {
-        column_sum(plan, first, parts, n, operand, want)?;
-    }
-    if let Some((operand, want)) = dalpha {
-        let first = first + parts * n;
-        match alpha {
-            AlphaSource::PerChannel if n == 0 => {}
-            AlphaSource::PerChannel => column_sum(plan, first, parts, n, operand, want)?,
+impl Sums {
+    /// The later stages.
+    pub(super) fn finish(&self, plan: &mut Plan, partial: &PartialSums) -> Result<()> {
+        let mut columns = partial.columns;
+        let (db, want) = self.db;
+        if want.wanted() {
+            added_up(plan, columns, db, want)?;
+            columns.first += columns.rows * columns.cols;
+        }
+        let (dalpha, want) = self.dalpha;
+        if want.wanted() {
             // One number for the layer: the partials are one long column.
-            _ => column_sum(plan, first, parts * n, 1, operand, want)?,
+            let one = Stack { rows: columns.rows * columns.cols, cols: 1, ..columns };
+            added_up(plan, if self.alpha == AlphaSource::PerChannel { columns } else { one }, dalpha, want)?;
         }
+        let (drow_weight, want) = self.drow_weight;
+        if want.wanted() {
+            added_up(plan, partial.rows, drow_weight, want)?;
+        }
+        Ok(())
     }
+}
+
+/// out[c] (+)= the sum of column c, in as many stages as it takes.
+fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Result<()> {
+    if stack.cols == 0 {
+        return Ok(());
+    }
+    let stack = folded(plan, 1, stack, longest(stack.cols))?;
+    let stage = column_stage(1, stack, stack.rows, &programs::sum(operand, want), 0)?;
+    plan.dispatches.push(stage.build());
     Ok(())
 }
 
-/// out[c] (+)= Σ_rows partials[first + row·cols + c], in as many stages as it takes.
-pub(super) fn column_sum(
+/// The statistics of `count` numbers each, from the planes of their sums.
+pub(super) fn statistics(
     plan: &mut Plan,
-    first: u64,
-    rows: u64,
-    cols: u64,
+    stack: Stack,
+    count: u64,
     operand: Operand,
-    want: Want,
+    around: Option<Operand>,
 ) -> Result<()> {
-    let (_, ly) = column_lanes(cols);
-    let (first, rows) = folded(plan, first, rows, cols, LONGEST_RUN * u64::from(ly))?;
-    let stage = column_stage(first, [rows, cols], rows, (operand, 0), want)?;
-    plan.dispatches.push(stage);
+    if stack.cols == 0 {
+        return Ok(());
+    }
+    let program = programs::statistics(operand, around);
+    let planes = program.finished_sums().into();
+    let stack = folded(plan, planes, stack, longest(stack.cols))?;
+    let mut stage = column_stage(planes, stack, stack.rows, &program, 0)?;
+    stage.params.p = [1.0 / count as f32, 1.0, 0.0, 0.0];
+    plan.dispatches.push(stage.build());
     Ok(())
 }
 
-/// Brings the rows of a matrix of partials down to at most so many: where the matrix then begins, and its rows.
-pub(super) fn folded(plan: &mut Plan, first: u64, rows: u64, cols: u64, most: u64) -> Result<(u64, u64)> {
-    let (mut first, mut rows) = (first, rows);
-    let (_, ly) = column_lanes(cols);
-    let chunk = LONGEST_RUN * u64::from(ly);
-    while rows > most {
-        let to = free(plan);
-        let stage = column_stage(first, [rows, cols], chunk, (Operand::Partials, to), Want::Overwrite)?;
-        plan.dispatches.push(stage);
-        (first, rows) = (to, rows.div_ceil(chunk));
+/// Brings the rows of each of some planes of partials down to at most so many.
+pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64) -> Result<Stack> {
+    let mut stack = stack;
+    let chunk = longest(stack.cols);
+    while stack.rows > most {
+        let next = Stack { first: free(plan), rows: stack.rows.div_ceil(chunk), ..stack };
+        for plane in 0..planes {
+            let from = Stack { first: stack.first + plane * stack.rows * stack.cols, ..stack };
+            let to = next.first + plane * next.rows * next.cols;
+            let stage = column_stage(1, from, chunk, &programs::sum(Operand::Partials, Want::Overwrite), to)?;
+            plan.dispatches.push(stage.build());
+        }
+        stack = next;
     }
-    Ok((first, rows))
+    Ok(stack)
+}
+
+/// The rows that one workgroup adds up.
+const fn longest(cols: u64) -> u64 {
+    LONGEST_RUN * column_lanes(cols).1 as u64
 }
 
 /// The first partial that nothing in the plan touches; no binding of what lies before it reaches so far.
@@ -203,8 +226,8 @@ const fn column_lanes(cols: u64) -> (u32, u32) {
 pub(crate) fn longest_loop() -> Plan {
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", 1).flag("LY", 1);
-    k.read("partials", Elem::Scalar, Operand::X, MOST_TRIPS);
-    k.write("out", Elem::Scalar, Operand::Y, 1);
+    k.read("terms", Elem::Scalar, Operand::X, MOST_TRIPS);
+    k.finish(&programs::sum(Operand::Y, Want::Overwrite), &Grid::output(1, 1, false), None);
     k.params.rows = MOST_TRIPS as u32;
     k.params.cols = 1;
     k.params.chunk = MOST_TRIPS as u32;
@@ -212,25 +235,20 @@ pub(crate) fn longest_loop() -> Plan {
     Plan { dispatches: vec![k.build()], ..Plan::default() }
 }
 
-/// out[part, c] (+)= the sum over a block of `chunk` rows of partials[first + row·cols + c].
-fn column_stage(
-    first: u64,
-    [rows, cols]: [u64; 2],
-    chunk: u64,
-    (operand, to): (Operand, u64),
-    want: Want,
-) -> Result<Dispatch> {
+/// The planes' columns added up over blocks of `chunk` rows each, and finished: [blocks, cols], from the element `to` on.
+fn column_stage(planes: u64, stack: Stack, chunk: u64, program: &Program, to: u64) -> Result<Builder> {
+    let Stack { first, rows, cols } = stack;
     let (lx, ly) = column_lanes(cols);
     let (parts, across) = (rows.div_ceil(chunk.max(1)).max(1), cols.div_ceil(u64::from(lx)));
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", lx).flag("LY", ly);
-    k.read("partials", Elem::Scalar, Operand::Partials, rows * cols).from(first);
-    k.write("out", Elem::Scalar, operand, parts * cols).from(to);
+    k.read("terms", Elem::Scalar, Operand::Partials, planes * rows * cols).from(first);
+    let grid = Grid { by_row: |_| Along::All, by_column: |_| Along::All, ..Grid::output(parts, cols, false) };
+    k.finish(program, &grid, None).from(to);
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
     k.params.chunk = chunk as u32;
     k.params.tiles_cols = across as u32;
     k.params.tiles = workgroups(parts * across)?;
-    k.params.accumulate = u32::from(want == Want::Accumulate);
-    Ok(k.build())
+    Ok(k)
 }

@@ -106,8 +106,8 @@ impl Tile {
             && (form.a_along_reduction() || self.tm.is_multiple_of(4))
     }
 
-    /// Bytes of workgroup memory: what the operands take on their way, and the epilogue that takes most. That is a bit for
-    /// each element (a mask), or for each lane two sums of the columns that it handles at a time.
+    /// Bytes of workgroup memory: what the operands take on their way, and the end that takes most. That is a bit for each element (a
+    /// mask), and for each lane a sum of the columns that it handles at a time, and one of a row.
     const fn workgroup_bytes(&self, caps: &Caps) -> u32 {
         let lanes = self.wx * self.wy;
         let staged = match self.stage {
@@ -120,8 +120,8 @@ impl Tile {
             }
         };
         let mask = self.bm() * self.bn() / 8;
-        let sums = 4 * 2 * lanes * if self.tn.is_multiple_of(4) { 4 } else { 1 };
-        staged + if mask > sums { mask } else { sums }
+        let sums = 4 * lanes * if self.tn.is_multiple_of(4) { 4 } else { 1 };
+        staged + mask + sums + 4 * lanes
     }
 
     /// Columns that a group of `span` lanes of [`Stage::Across`] sums.

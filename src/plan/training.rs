@@ -2,6 +2,7 @@
 
 use super::{
     Along, Builder, Caps, DeviceClass, Plan,
+    builder::Stack,
     pieces::{self, ELEMENT},
     product::workgroups,
     reduce,
@@ -103,8 +104,7 @@ fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
     k.params.ignored = label;
     k.params.tiles = workgroups(parts)?;
     plan.dispatches.push(k.build());
-    let (first, _) = reduce::folded(plan, 0, parts, 1, 1)?;
-    Ok(first)
+    Ok(reduce::folded(plan, 1, Stack { first: 0, rows: parts, cols: 1 }, 1)?.first)
 }
 
 /// Blocks of a long operand that are looked through one by one: elements of each, and how many there are.
@@ -174,7 +174,7 @@ pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     k.cut.rows = u64::from(LANES) * width;
     k.cut.work = k.cut.rows * ELEMENT;
     k.params.rows = total as u32;
-    k.params.p = [request.rate, request.momentum];
+    k.params.p[..2].copy_from_slice(&[request.rate, request.momentum]);
     k.params.tiles = workgroups(total.div_ceil(k.cut.rows))?;
     plan.dispatches.push(k.build());
     pieces::cut(&mut plan, caps)?;
@@ -221,7 +221,7 @@ pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
     k.write("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
     k.params.rows = parts as u32;
     k.params.chunk = request.interval;
-    k.params.p = [request.growth, request.backoff];
+    k.params.p[..2].copy_from_slice(&[request.growth, request.backoff]);
     k.params.tiles = 1;
     plan.dispatches.push(k.build());
     pieces::cut(&mut plan, caps)?;

@@ -11,10 +11,12 @@ use elbow::{
         baseline::{self, BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace},
         reference,
     },
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want, WeightLayout},
+    request::{
+        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Road, Saved, Want, WeightLayout,
+    },
 };
 use proptest::{
-    array::{uniform2, uniform5},
+    array::{uniform3, uniform6},
     option,
     prelude::*,
     sample::{Index, select},
@@ -103,11 +105,12 @@ struct Request {
     layer: (Activation, AlphaSource),
     below: Option<(Activation, AlphaSource)>,
     bias: bool,
-    residual: bool,
+    residual: Option<ResidualAt>,
+    row_weight: bool,
     upstream_is_dz: bool,
     gradients: Gradients,
-    /// b and α of the layer below.
-    gradients_below: [Want; 2],
+    /// b, α and the row weight of the layer below.
+    gradients_below: [Want; 3],
     /// Which of the choices that are enough, here and below.
     saved: [Index; 2],
     seed: u64,
@@ -119,18 +122,20 @@ fn requests() -> impl Strategy<Value = Request> {
     let want = || select(vec![Want::No, Want::Overwrite, Want::Accumulate]);
     let layout = select(vec![WeightLayout::OutIn, WeightLayout::InOut]);
     let layers = ((any_ordinary(), source()), option::of((any_ordinary(), source())));
-    let wants = (uniform5(want()), uniform2(want()));
-    ((size(), size(), size()), layout, layers, any::<[bool; 3]>(), wants, any::<[Index; 2]>(), any::<u64>()).prop_map(
+    let wants = (uniform6(want()), uniform3(want()));
+    let (after, before) = (Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation));
+    let choices = (any::<[bool; 3]>(), select(vec![None, after, before]));
+    ((size(), size(), size()), layout, layers, choices, wants, any::<[Index; 2]>(), any::<u64>()).prop_map(
         |(
             (m, n, k),
             layout,
             (layer, below),
-            [bias, residual, upstream_is_dz],
+            ([bias, row_weight, upstream_is_dz], residual),
             (wants, gradients_below),
             saved,
             seed,
         )| {
-            let [x, w, b, alpha, of_residual] = wants;
+            let [x, w, b, alpha, of_residual, of_weight] = wants;
             Request {
                 shape: [m, n, k],
                 layout,
@@ -138,8 +143,9 @@ fn requests() -> impl Strategy<Value = Request> {
                 below,
                 bias,
                 residual,
+                row_weight,
                 upstream_is_dz,
-                gradients: Gradients { x, w, b, alpha, residual: of_residual },
+                gradients: Gradients { x, w, b, alpha, residual: of_residual, row_weight: of_weight },
                 gradients_below,
                 saved,
                 seed,
@@ -201,8 +207,10 @@ struct Case {
     w: Vec<f32>,
     b: Vec<f32>,
     residual: Vec<f32>,
+    row_weight: Vec<f32>,
     dy: Vec<f32>,
     z_below: Vec<f32>,
+    row_weight_below: Vec<f32>,
 }
 
 /// z, y and the mask of a layer.
@@ -233,45 +241,72 @@ impl Case {
             alpha: layer.source,
             bias: given.bias,
             residual: given.residual,
+            row_weight: given.row_weight,
             ..AffineRequest::new(m, n, k, layer.activation)
         };
         let only_if = |possible: bool, want: Want| if possible { want } else { Want::No };
         let of_y = !given.upstream_is_dz;
         let gradients = Gradients {
             alpha: only_if(of_y && layer.learnable(), given.gradients.alpha),
-            residual: only_if(of_y && given.residual, given.gradients.residual),
+            residual: only_if(
+                given.residual.is_some_and(|at| of_y || at == ResidualAt::BeforeActivation),
+                given.gradients.residual,
+            ),
+            row_weight: only_if(of_y && given.row_weight, given.gradients.row_weight),
             ..given.gradients
         };
-        let saved = *given.saved[0].get(&layer.enough(gradients.alpha.wanted(), given.residual));
+        let saved = *given.saved[0].get(&layer.enough(gradients.need_z(), affine.y_has_more()));
         let below = given.below.map(|(activation, source)| {
             let layer = Layer::new(activation, source, k);
-            let [db, dalpha] = given.gradients_below;
+            let [db, dalpha, drow_weight] = given.gradients_below;
             let dalpha = only_if(layer.learnable(), dalpha);
-            let mut enough = layer.enough(dalpha.wanted(), false);
+            let row_weight = given.seed % 2 == 0;
+            let drow_weight = only_if(row_weight, drow_weight);
+            let mut enough = layer.enough(dalpha.wanted() || drow_weight.wanted(), row_weight);
             // The layer below is not computed again.
             enough.retain(|saved| *saved != Saved::None);
             let saved = *given.saved[1].get(&enough);
-            (Below { activation, alpha: layer.source, saved, db, dalpha }, layer)
+            (Below { activation, alpha: layer.source, saved, db, dalpha, row_weight, drow_weight }, layer)
         });
         let mut numbers = Numbers(given.seed);
         let [x, w, b, residual, dy, z_below] = [m * k, n * k, n, m * n, m * n, m * k].map(|length| numbers.vec(length));
+        let [row_weight, row_weight_below] = [m, m].map(|length| numbers.vec(length));
         let upstream_is_dz = given.upstream_is_dz;
         let chain = below.as_ref().map(|(below, _)| *below);
         let request = BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz, below: chain };
         let below = below.map(|(below, layer)| (layer, below.saved));
-        Case { request, layer, saved, below, x, w, b, residual, dy, z_below }
+        Case { request, layer, saved, below, x, w, b, residual, row_weight, dy, z_below, row_weight_below }
     }
 
     fn bias(&self) -> Option<&[f32]> {
         self.request.affine.bias.then_some(&self.b)
     }
 
+    fn residual(&self) -> Option<&[f32]> {
+        self.request.affine.residual.map(|_| &self.residual[..])
+    }
+
+    fn row_weight(&self) -> Option<&[f32]> {
+        self.request.affine.row_weight.then_some(&self.row_weight)
+    }
+
+    fn row_weight_below(&self) -> Option<&[f32]> {
+        self.request.below.filter(|below| below.row_weight).map(|_| &self.row_weight_below[..])
+    }
+
     /// z by its sum, y by the z that was found; nothing where they are beyond all bounds.
     fn forward(&self) -> Result<Option<Kept>, TestCaseError> {
         let request = &self.request.affine;
         let (count, n) = (request.m * request.n, request.n);
-        let residual = request.residual.then_some(self.residual.as_slice());
-        let inputs = ForwardInputs { x: &self.x, w: &self.w, b: self.bias(), alpha: self.layer.alpha(), residual };
+        let residual = self.residual();
+        let inputs = ForwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: self.bias(),
+            alpha: self.layer.alpha(),
+            residual,
+            row_weight: self.row_weight(),
+        };
         let [mut z, mut y] = [(); 2].map(|()| vec![f32::NAN; count]);
         baseline::forward(request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
         let exact = reference::forward(request, inputs).unwrap();
@@ -284,8 +319,10 @@ impl Case {
             let allowed = 8.0 * EPS * exact.z_terms[i] + 1e-44;
             prop_assert!((f64::from(z[i]) - exact.z[i]).abs() <= allowed, "z[{i}] is {}, not {}", z[i], exact.z[i]);
             let value = self.layer.at(i % n).value(f64::from(z[i]));
-            let expected = value + residual.map_or(0.0, |residual| f64::from(residual[i]));
-            let allowed = tolerance * ulp(value) + ulp(expected);
+            let weight = self.row_weight().map_or(1.0, |weights| f64::from(weights[i / n]));
+            let after = residual.filter(|_| request.residual == Some(ResidualAt::AfterActivation));
+            let expected = weight * value + after.map_or(0.0, |residual| f64::from(residual[i]));
+            let allowed = weight.abs() * tolerance * ulp(value) + ulp(weight * value) + ulp(expected);
             prop_assert!((f64::from(y[i]) - expected).abs() <= allowed, "y[{i}] is {}, not {expected}", y[i]);
         }
         let mut mask = vec![0xdead_beef; request.m * n.div_ceil(32)];
@@ -330,6 +367,9 @@ impl Case {
             z: Some(&kept.z),
             z_below: self.below.is_some().then_some(&self.z_below),
             alpha_below: self.below.as_ref().and_then(|(below, _)| below.alpha()),
+            residual: None,
+            row_weight: self.row_weight(),
+            row_weight_below: self.row_weight_below(),
         };
         reference::backward(&self.request, inputs).unwrap()
     }
@@ -337,7 +377,8 @@ impl Case {
     fn backward_of_baseline(&self, kept: &Kept, below: &Kept) -> Results {
         let AffineRequest { m, n, k, .. } = self.request.affine;
         let wants = &self.request.gradients;
-        let [db_want, dalpha_want] = self.request.below.map_or([Want::No; 2], |below| [below.db, below.dalpha]);
+        let wants_below = self.request.below.map_or([Want::No; 3], |below| [below.db, below.dalpha, below.drow_weight]);
+        let [db_want, dalpha_want, weight_want] = wants_below;
         let start = |want, length| vec![if want == Want::Accumulate { START } else { f32::NAN }; length];
         let mut results = Results {
             dx: start(wants.x, m * k),
@@ -345,6 +386,8 @@ impl Case {
             db: start(wants.b, n),
             dalpha: start(wants.alpha, self.layer.alphas(n)),
             dresidual: start(wants.residual, m * n),
+            drow_weight: start(wants.row_weight, m),
+            drow_weight_below: start(weight_want, m),
             db_below: start(db_want, k),
             dalpha_below: start(dalpha_want, self.below.as_ref().map_or(0, |(below, _)| below.alphas(k))),
         };
@@ -357,6 +400,9 @@ impl Case {
             saved: kept.saved(self.saved),
             saved_below: self.below.as_ref().map_or(SavedIn::None, |(_, saved)| below.saved(*saved)),
             alpha_below: self.below.as_ref().and_then(|(below, _)| below.alpha()),
+            residual: self.residual(),
+            row_weight: self.row_weight(),
+            row_weight_below: self.row_weight_below(),
         };
         let outputs = BackwardOutputs {
             dx: Some(&mut results.dx),
@@ -366,6 +412,8 @@ impl Case {
             dresidual: Some(&mut results.dresidual),
             db_below: Some(&mut results.db_below),
             dalpha_below: Some(&mut results.dalpha_below),
+            drow_weight: Some(&mut results.drow_weight),
+            drow_weight_below: Some(&mut results.drow_weight_below),
         };
         baseline::backward(&self.request, inputs, outputs, &mut Workspace::new()).unwrap();
         results
@@ -379,8 +427,10 @@ struct Results {
     db: Vec<f32>,
     dalpha: Vec<f32>,
     dresidual: Vec<f32>,
+    drow_weight: Vec<f32>,
     db_below: Vec<f32>,
     dalpha_below: Vec<f32>,
+    drow_weight_below: Vec<f32>,
 }
 
 #[test]
@@ -393,14 +443,26 @@ fn random_requests() {
 
         let BackwardRequest { affine: AffineRequest { m, n, k, .. }, gradients: wants, .. } = case.request;
         let layer = &case.layer;
-        let of_dy = |i: usize| (f64::from(case.dy[i].abs()), f64::from(kept.z[i]));
+        let weight = |i: usize| case.row_weight().map_or(1.0, |weights| f64::from(weights[i / n].abs()));
+        // A weight is multiplied in first, and that is rounded.
+        let of_dy = |i: usize| (weight(i) * f64::from(case.dy[i].abs()), f64::from(kept.z[i]));
         let dz_off = (0..m * n).map(of_dy).enumerate().map(|(i, (dy, z))| {
             if case.request.upstream_is_dz { 0.0 } else { dy * layer.slope_error(i % n, z, case.saved) }
         });
-        let carried = carried(&case.request.affine, &case.x, &case.w, dz_off);
+        let dz_off: Vec<f64> = dz_off.collect();
+        let carried = carried(&case.request.affine, &case.x, &case.w, dz_off.iter().copied());
         agrees("dw", &got.dw, wants.w, &exact.dw, &carried.dw.value)?;
         agrees("db", &got.db, wants.b, &exact.db, &carried.db.value)?;
-        agrees("dresidual", &got.dresidual, wants.residual, &exact.dresidual, &vec![0.0; m * n])?;
+        let before = case.request.affine.residual == Some(ResidualAt::BeforeActivation);
+        let off: Vec<f64> = dz_off.into_iter().map(|off| if before { off } else { 0.0 }).collect();
+        agrees("dresidual", &got.dresidual, wants.residual, &exact.dresidual, &off)?;
+        let off = (0..m * n).map(|i| {
+            let (z, tolerance) = (f64::from(kept.z[i]), layer.activation.row().tolerance(Quantity::Value) + 1.0);
+            f64::from(case.dy[i].abs()) * tolerance * ulp(layer.at(i % n).value(z))
+        });
+        let mut of_rows = vec![0.0; m];
+        off.enumerate().for_each(|(i, off)| of_rows[i / n] += off);
+        agrees("drow_weight", &got.drow_weight, wants.row_weight, &exact.drow_weight, &of_rows)?;
         let off = (0..m * n).map(of_dy).enumerate().map(|(i, (dy, z))| dy * layer.alpha_slope_error(i % n, z));
         agrees("dalpha", &got.dalpha, wants.alpha, &exact.dalpha, &summed(layer.alphas(n), off))?;
 
@@ -413,6 +475,16 @@ fn random_requests() {
             off * factor.abs() + (exact.dx.value[i].abs() + off) * factor_off
         };
         let at = |i: usize| (layer.at(i % k), f64::from(case.z_below[i]));
+        let mut of_rows = vec![0.0; m];
+        for i in 0..m * k {
+            let (activation, z) = at(i);
+            let tolerance = layer.activation.row().tolerance(Quantity::Value) + 1.0;
+            let value = activation.value(z);
+            of_rows[i / k] += times(i, value, tolerance * ulp(value));
+        }
+        agrees("drow_weight_below", &got.drow_weight_below, below.drow_weight, &exact.drow_weight_below, &of_rows)?;
+        let weight = |i: usize| case.row_weight_below().map_or(1.0, |weights| f64::from(weights[i / k].abs()));
+        let times = |i: usize, factor: f64, factor_off: f64| weight(i) * times(i, factor, factor_off);
         let off = (0..m * k).map(|i| {
             let (activation, z) = at(i);
             times(i, activation.slope(z), layer.slope_error(i % k, z, *saved))

@@ -6,7 +6,9 @@ use std::cell::Cell;
 use elbow::{
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want, WeightLayout},
+    request::{
+        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Road, Saved, Want, WeightLayout,
+    },
 };
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
@@ -100,12 +102,15 @@ fn near_a_kink(activation: &Activation, source: AlphaSource, alphas: &[f32], z: 
 
 /// A random layer; the numbers of its operands follow from the seed.
 fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
-    let choices = (any::<bool>(), any::<bool>(), any::<bool>());
+    let (after, before) = (Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation));
+    let residual = prop::sample::select(vec![None, after, before]);
+    let choices = (any::<bool>(), any::<bool>(), residual, any::<bool>());
     let saved = prop::sample::select(vec![Saved::Auto, Saved::Z, Saved::None]);
     (0..5usize, 0..5usize, 0..5usize, with_source(), choices, saved, any::<u64>()).prop_map(
-        |(m, n, k, (activation, alpha), (out_in, bias, residual), saved, seed)| {
+        |(m, n, k, (activation, alpha), (out_in, bias, residual, row_weight), saved, seed)| {
             let layout = if out_in { WeightLayout::OutIn } else { WeightLayout::InOut };
-            (AffineRequest { layout, alpha, bias, residual, saved, ..AffineRequest::new(m, n, k, activation) }, seed)
+            let usual = AffineRequest::new(m, n, k, activation);
+            (AffineRequest { layout, alpha, bias, residual, row_weight, saved, ..usual }, seed)
         },
     )
 }
@@ -118,13 +123,14 @@ struct Operands {
     b: Vec<f32>,
     alpha: Vec<f32>,
     residual: Vec<f32>,
+    row_weight: Vec<f32>,
 }
 
 impl Operands {
     fn new(request: &AffineRequest, numbers: &mut Numbers) -> Self {
         let AffineRequest { m, n, k, .. } = *request;
-        let [x, w, b, residual] = [m * k, n * k, n, m * n].map(|length| numbers.dyadic(length));
-        Operands { x, w, b, residual, alpha: alphas(&request.activation, request.alpha, n) }
+        let [x, w, b, residual, row_weight] = [m * k, n * k, n, m * n, m].map(|length| numbers.dyadic(length));
+        Operands { x, w, b, residual, row_weight, alpha: alphas(&request.activation, request.alpha, n) }
     }
 
     fn forward(&self, request: &AffineRequest) -> reference::ForwardOutputs {
@@ -133,7 +139,9 @@ impl Operands {
             w: &self.w,
             b: request.bias.then_some(&self.b),
             alpha: operand(request.alpha, &self.alpha),
-            residual: request.residual.then_some(&self.residual),
+            residual: request.residual.map(|_| &self.residual[..]),
+            row_weight: request.row_weight.then_some(&self.row_weight),
+            ..ForwardInputs::default()
         };
         reference::forward(request, inputs).unwrap()
     }
@@ -146,6 +154,8 @@ impl Operands {
             b: request.bias.then_some(&self.b),
             alpha: operand(request.alpha, &self.alpha),
             dy,
+            residual: request.residual.map(|_| &self.residual[..]),
+            row_weight: request.row_weight.then_some(&self.row_weight),
             ..Default::default()
         }
     }
@@ -182,7 +192,7 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         let size = both(&operands)[1];
         let backward = BackwardRequest { upstream_is_dz, ..backward_of(request) };
         let out = reference::backward(&backward, operands.backward(&request, &dy)).unwrap();
-        let Operands { x, w, b, alpha, residual } = &operands;
+        let Operands { x, w, b, alpha, residual, row_weight } = &operands;
         agrees("dx", &out.dx, x, size, |x| loss(Operands { x, ..operands.clone() }))?;
         agrees("dw", &out.dw, w, size, |w| loss(Operands { w, ..operands.clone() }))?;
         if request.bias {
@@ -191,9 +201,14 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         if request.alpha != AlphaSource::Constant {
             agrees("dalpha", &out.dalpha, alpha, size, |alpha| loss(Operands { alpha, ..operands.clone() }))?;
         }
-        if request.residual && !upstream_is_dz {
+        if request.residual.is_some_and(|at| !upstream_is_dz || at == ResidualAt::BeforeActivation) {
             agrees("dresidual", &out.dresidual, residual, size, |residual| {
                 loss(Operands { residual, ..operands.clone() })
+            })?;
+        }
+        if request.row_weight && !upstream_is_dz {
+            agrees("drow_weight", &out.drow_weight, row_weight, size, |row_weight| {
+                loss(Operands { row_weight, ..operands.clone() })
             })?;
         }
         Ok(())
@@ -210,28 +225,41 @@ fn a_chain_goes_on_through_the_layer_below() {
         let AffineRequest { m, n, k, .. } = request;
         let mut numbers = Numbers(seed);
         let operands = Operands::new(&request, &mut numbers);
-        let (dy, z_below) = (numbers.dyadic(m * n), numbers.dyadic(m * k));
+        let (dy, z_below, weights) = (numbers.dyadic(m * n), numbers.dyadic(m * k), numbers.dyadic(m));
         let alpha_below = alphas(&below, source, k);
         let z: Vec<f64> = z_below.iter().map(|z| f64::from(*z)).collect();
         if near_a_kink(&below, source, &alpha_below, &z) {
             return Ok(());
         }
         clear.set(clear.get() + 1);
-        let chain = Below { activation: below, alpha: source, saved: Saved::Z, db: Want::No, dalpha: Want::No };
+        let chain = Below {
+            activation: below,
+            alpha: source,
+            saved: Saved::Z,
+            db: Want::No,
+            dalpha: Want::No,
+            row_weight: true,
+            drow_weight: Want::No,
+        };
         let inputs = reference::BackwardInputs {
             z_below: Some(&z_below),
             alpha_below: operand(source, &alpha_below),
+            row_weight_below: Some(&weights),
             ..operands.backward(&request, &dy)
         };
         let out = reference::backward(&BackwardRequest { below: Some(chain), ..backward_of(request) }, inputs).unwrap();
         // By the chain rule: the loss of the layer below alone, with dx as what comes from above.
         let elementwise = Elementwise { rows: m, channels: k, activation: below, alpha: source };
-        let both = |z: &[f32], alpha: &[f32]| {
-            let y = reference::elementwise::forward(&elementwise, z, operand(source, alpha)).unwrap();
+        let both = |z: &[f32], alpha: &[f32], weights: &[f32]| {
+            let mut y = reference::elementwise::forward(&elementwise, z, operand(source, alpha)).unwrap();
+            y.iter_mut().enumerate().for_each(|(i, y)| *y *= f64::from(weights[i / k]));
             weighted(&y, out.dx.value.iter().copied())
         };
-        let loss = |z: &[f32], alpha: &[f32]| both(z, alpha)[0];
-        let size = both(&z_below, &alpha_below)[1];
+        let loss = |z: &[f32], alpha: &[f32]| both(z, alpha, &weights)[0];
+        let size = both(&z_below, &alpha_below, &weights)[1];
+        agrees("drow_weight_below", &out.drow_weight_below, &weights, size, |weights| {
+            both(&z_below, &alpha_below, &weights)[0]
+        })?;
         agrees("dz_below", &out.dz_below, &z_below, size, |z| loss(&z, &alpha_below))?;
         // A bias moves its whole column.
         let shifted = |shifts: Vec<f32>| z_below.iter().enumerate().map(|(i, z)| z + shifts[i % k]).collect::<Vec<_>>();

@@ -112,7 +112,14 @@ impl Chain {
     }
 
     fn forward(&self) -> ForwardInputs<'_> {
-        ForwardInputs { x: &self.x, w: &self.w, b: Some(&self.b), alpha: self.alpha.as_deref(), residual: None }
+        ForwardInputs {
+            x: &self.x,
+            w: &self.w,
+            b: Some(&self.b),
+            alpha: self.alpha.as_deref(),
+            residual: None,
+            ..ForwardInputs::default()
+        }
     }
 
     fn alpha_below(&self) -> Option<Vec<f32>> {
@@ -129,6 +136,7 @@ impl Chain {
                 b: Want::Overwrite,
                 alpha: want(dalpha),
                 residual: Want::No,
+                ..Gradients::default()
             },
             road: Road::Auto,
             upstream_is_dz: false,
@@ -138,6 +146,8 @@ impl Chain {
                 saved: saved_below,
                 db: Want::Overwrite,
                 dalpha: want(dalpha_below),
+                row_weight: false,
+                drow_weight: Want::No,
             }),
         }
     }
@@ -153,6 +163,7 @@ impl Chain {
             z: None,
             z_below: self.below.is_some().then_some(&self.z_below),
             alpha_below: alpha_below.as_deref(),
+            ..reference::BackwardInputs::default()
         };
         let out = reference::backward(&self.backward(true, Saved::Z, true), inputs).unwrap();
         Results {
@@ -195,6 +206,7 @@ impl Chain {
             },
             saved_below: if self.below.is_some() { SavedIn::Z(&self.z_below) } else { SavedIn::None },
             alpha_below: alpha_below.as_deref(),
+            ..BackwardInputs::default()
         };
         let [mut dx, mut dw, mut db, mut db_below] = [M * K, N * K, N, K].map(|length| vec![0.0; length]);
         let mut sums = [dalpha.then(|| vec![0.0; N]), alpha_below.as_ref().map(|_| vec![0.0; K])];
@@ -207,6 +219,7 @@ impl Chain {
             dresidual: None,
             db_below: Some(&mut db_below),
             dalpha_below: of_alpha_below.as_deref_mut(),
+            ..BackwardOutputs::default()
         };
         let request = self.backward(dalpha, Saved::Z, alpha_below.is_some());
         baseline::backward(&request, inputs, outputs, &mut Workspace::new()).unwrap();

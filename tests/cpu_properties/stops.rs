@@ -98,8 +98,15 @@ fn the_fused_layer_and_its_chain() {
                     assert!(same(*got, expected), "{activation} from {saved}: {upstream} gives {db:?}");
                 }
 
-                let below =
-                    Below { activation, alpha: AlphaSource::Constant, saved, db: Want::Overwrite, dalpha: Want::No };
+                let below = Below {
+                    activation,
+                    alpha: AlphaSource::Constant,
+                    saved,
+                    db: Want::Overwrite,
+                    dalpha: Want::No,
+                    row_weight: false,
+                    drow_weight: Want::No,
+                };
                 let chain = backward(request(Activation::IDENTITY), Some(below));
                 let mut db_below = vec![0.0; n];
                 let outputs = BackwardOutputs {

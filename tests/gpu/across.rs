@@ -2,7 +2,7 @@
 //! sum over lanes by subgroups, where the adapter has them, and through workgroup memory, where it has none.
 
 use elbow::{
-    AlphaSource, Checks, Gpu, Options, Road, Saved, Want, WeightLayout,
+    AlphaSource, Checks, Gpu, Options, ResidualAt, Road, Saved, Want, WeightLayout,
     plan::{Pin, Stage, TILES},
     request::{Below, Gradients},
 };
@@ -28,7 +28,7 @@ fn forwards() -> Vec<Spec> {
     let mut mask = spec("leaky_relu(0.5)", 1);
     mask.forward.saved = Saved::Mask;
     let mut residual = spec("prelu", 1);
-    (residual.forward.alpha, residual.forward.residual) = (AlphaSource::PerChannel, true);
+    (residual.forward.alpha, residual.forward.residual) = (AlphaSource::PerChannel, Some(ResidualAt::AfterActivation));
     let mut bare = spec("relu", 3);
     (bare.forward.bias, bare.forward.saved) = (false, Saved::Y);
     let mut split_mask = spec("hardtanh(-8,8)", 3);
@@ -45,7 +45,15 @@ fn backwards() -> Vec<Spec> {
     };
     let activation = "prelu".parse().unwrap();
     let (db, dalpha) = (Want::Overwrite, Want::Accumulate);
-    let below = Below { activation, alpha: AlphaSource::PerChannel, saved: Saved::Z, db, dalpha };
+    let below = Below {
+        activation,
+        alpha: AlphaSource::PerChannel,
+        saved: Saved::Z,
+        db,
+        dalpha,
+        row_weight: false,
+        drow_weight: Want::No,
+    };
     let chain = Spec { below: Some(below), ..dx(Want::Overwrite, 1) };
     vec![dx(Want::Overwrite, 1), dx(Want::Accumulate, 3), chain]
 }

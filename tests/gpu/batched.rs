@@ -2,7 +2,8 @@
 //! sizes and offsets, every kind of operand, as many layers in a dispatch as fit.
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Error, Float, Gpu, Operand, Road, Saved, Tensor, View, Want, WeightLayout,
+    Activation, AlphaSource, Dtype, Error, Float, Gpu, Operand, ResidualAt, Road, Saved, Tensor, View, Want,
+    WeightLayout,
     affine::{Forward, Gradient},
     cpu::{
         ForwardInputs,
@@ -138,7 +139,7 @@ impl Operands {
             saved: layer.saved,
             b,
             alpha,
-            residual: layer.residual.then(|| view(residual)),
+            residual: layer.residual.map(|_| view(residual)),
             save_to: kept,
             pin: spec.pin,
             ..Forward::new(layer.activation, view(x), view(w), view(y))
@@ -179,8 +180,9 @@ fn expected(spec: &Spec, operands: &Operands, layer: usize) -> [Option<Vec<f64>>
     let [x, w, b, alpha, residual, dy, z_below] = operands.inputs.each_ref().map(|held| held.values(layer));
     let affine = spec.layer;
     let alpha = (affine.alpha != AlphaSource::Constant).then_some(alpha);
-    let (b, residual) = (affine.bias.then_some(b), affine.residual.then_some(residual));
-    let forward = reference::forward(&affine, ForwardInputs { x, w, b, alpha, residual }).unwrap();
+    let (b, residual) = (affine.bias.then_some(b), affine.residual.map(|_| residual));
+    let forward =
+        reference::forward(&affine, ForwardInputs { x, w, b, alpha, residual, ..ForwardInputs::default() }).unwrap();
     let want = Want::Overwrite;
     let below = Below {
         activation: Activation::RELU,
@@ -188,6 +190,8 @@ fn expected(spec: &Spec, operands: &Operands, layer: usize) -> [Option<Vec<f64>>
         saved: Saved::Z,
         db: want,
         dalpha: Want::No,
+        row_weight: false,
+        drow_weight: Want::No,
     };
     let request = BackwardRequest {
         affine,
@@ -258,7 +262,7 @@ fn specs() -> Vec<Spec> {
     };
     let (out_in, in_out) = (WeightLayout::OutIn, WeightLayout::InOut);
     let mut channels = Spec { accumulate: true, ..spec("prelu", Saved::Z, in_out, Road::TwoPass) };
-    (channels.layer.alpha, channels.layer.residual) = (AlphaSource::PerChannel, true);
+    (channels.layer.alpha, channels.layer.residual) = (AlphaSource::PerChannel, Some(ResidualAt::AfterActivation));
     let mut layer = spec("prelu", Saved::Z, out_in, Road::Prologue);
     (layer.layer.alpha, layer.layer.bias) = (AlphaSource::PerLayer, false);
     let mut again = spec("leaky_relu(0.5)", Saved::None, out_in, Road::TwoPass);

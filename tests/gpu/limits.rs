@@ -151,7 +151,7 @@ fn splits_one_after_the_other() {
     for (m, saved) in [(9, Saved::Z), (70, Saved::Mask)] {
         let activation = "leaky_relu(0.5)".parse().unwrap();
         let (alpha, db) = (AlphaSource::Constant, Want::Accumulate);
-        let below = Below { activation, alpha, saved, db, dalpha: Want::No };
+        let below = Below { activation, alpha, saved, db, dalpha: Want::No, row_weight: false, drow_weight: Want::No };
         let mut spec = Spec::new(m, 900, 40, activation);
         (spec.below, spec.gradients.x, spec.gradients.w) = (Some(below), Want::Overwrite, Want::No);
         specs.push(Spec { data: Data::Integers, pin, ..spec });

@@ -42,7 +42,15 @@ fn chains_over_smooth_activations() {
         let activation: Activation = name.parse().unwrap();
         let alpha = if activation.has_alpha() { AlphaSource::PerChannel } else { AlphaSource::Constant };
         let dalpha = if activation.has_alpha() { Want::Overwrite } else { Want::No };
-        let below = Below { activation, alpha, saved: Saved::Z, db: Want::Accumulate, dalpha };
+        let below = Below {
+            activation,
+            alpha,
+            saved: Saved::Z,
+            db: Want::Accumulate,
+            dalpha,
+            row_weight: false,
+            drow_weight: Want::No,
+        };
         specs.push(Spec { below: Some(below), ..spec(activation, AlphaSource::Constant, Road::Auto) });
     }
     passes(gpu(), &specs);

@@ -4,12 +4,9 @@
 //! With u = 2⁻²⁴: |z − z₆₄| ≤ ez = 8u·(Σ|x||w| + |b|) (more for lognormal data), |y − act(z₆₄)| ≤ L·ez + tolerance, and gradients likewise.
 
 use elbow::{
-    Activation, AlphaSource, Float, Result, Road, Saved, WeightLayout,
+    Activation, AlphaSource, Float, ResidualAt, Result, Road, Saved, WeightLayout,
     activation::Quantity,
-    cpu::{
-        ForwardInputs,
-        reference::{self, BackwardInputs, BackwardOutputs},
-    },
+    cpu::reference::{self, BackwardInputs, BackwardOutputs},
     request::{AffineRequest, BackwardRequest},
 };
 
@@ -31,6 +28,8 @@ fn sum_error(data: Data, terms: usize) -> f64 {
 }
 /// Subnormals may be flushed, in every term.
 const FLUSHED: f64 = 1e-36;
+/// What flushing may take from a factor, before it is multiplied.
+const SUBNORMAL: f64 = f32::MIN_POSITIVE as f64;
 
 /// Values and how far each may be off; infinite where f32 overflows on the way.
 #[derive(Debug, Clone, Default)]
@@ -81,8 +80,12 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands) -> Result<Forward> {
     for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate() {
         let activation = at_channel(request.activation, request.alpha, &operands.alpha, i % request.n);
         let ez = sum_error(spec.data, request.k) * terms + FLUSHED;
-        let residual = if request.residual { ulp_of(value) } else { 0.0 };
-        let error = off(&activation, Quantity::Value, judge.z[i], ez) + residual;
+        let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
+        let act = weight * activation.value(judge.z[i]);
+        // Each operation behind the activation rounds what it gives.
+        let rounded = if request.row_weight { ulp_of(act) } else { 0.0 };
+        let added = if request.y_has_more() { ulp_of(value) + rounded } else { 0.0 };
+        let error = weight.abs() * off(&activation, Quantity::Value, judge.z[i], ez) + added;
         let overflows = terms > f64::from(f32::MAX) || value.abs() > f64::from(f32::MAX);
         y.push(value, if overflows { f64::INFINITY } else { error });
         z.push(judge.z[i], if overflows { f64::INFINITY } else { ez });
@@ -94,9 +97,67 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands) -> Result<Forward> {
     Ok(Forward { y, z })
 }
 
-/// dx (or dz of the layer below), dw, db, dalpha, dresidual, db_below, dalpha_below. `z` is what the device has saved: near
-/// a kink its slope is the slope there.
-pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> Result<[Expected; 7]> {
+/// The statistics of channels and of rows that are asked for, empty where not: each from what forward may be off by.
+pub(crate) fn statistics(spec: &Spec, forward: &Forward) -> [Expected; 2] {
+    let AffineRequest { m, n, statistics, .. } = spec.forward;
+    let of_rows = |i: usize, j: usize| i * n + j;
+    let of_columns = |i: usize, j: usize| j * n + i;
+    [
+        if statistics.channels { statistics_of(spec, forward, n, m, of_columns) } else { Expected::default() },
+        if statistics.rows { statistics_of(spec, forward, m, n, of_rows) } else { Expected::default() },
+    ]
+}
+
+/// Of so many groups of `count` elements each.
+fn statistics_of(
+    spec: &Spec,
+    forward: &Forward,
+    groups: usize,
+    count: usize,
+    index: impl Fn(usize, usize) -> usize,
+) -> Expected {
+    let each = 1.0 / count as f64;
+    let sum_error = sum_error(spec.data, count) + 4.0 * U;
+    let mut parts: [Expected; 5] = Default::default();
+    for group in 0..groups {
+        let of = |expected: &Expected| -> Vec<(f64, f64)> {
+            (0..count).map(|j| index(group, j)).map(|i| (expected.value[i], expected.bound[i])).collect()
+        };
+        let z = of(&forward.z);
+        let share = z.iter().filter(|(z, _)| *z <= 0.0).count() as f64 * each;
+        // On which side of 0 they are is open.
+        let open = z.iter().filter(|(z, off)| z.abs() <= *off && *off > 0.0).count() as f64 * each;
+        parts[0].push(share, open + 4.0 * U * share);
+        for (which, values) in [(1, z), (3, of(&forward.y))] {
+            let mean = values.iter().map(|(v, _)| v).sum::<f64>() * each;
+            let variance = values.iter().map(|(v, _)| (v - mean).powi(2)).sum::<f64>() * each;
+            // Sums are those of v − c with c of the size of 8 at most, and lose digits by it.
+            let size = |v: f64| v.abs() + 8.0;
+            let lost: f64 = values.iter().map(|&(v, off)| off + sum_error * size(v)).sum::<f64>() * each;
+            let squares: f64 = values
+                .iter()
+                .map(|&(v, off)| 2.0 * size(v) * off + off * off + 2.0 * sum_error * size(v) * size(v))
+                .sum::<f64>()
+                * each;
+            let largest = values.iter().map(|(v, _)| size(*v)).fold(0.0, f64::max);
+            let overflows = largest * largest * count as f64 > f64::from(f32::MAX) || !lost.is_finite();
+            let limit = |bound: f64| if overflows { f64::INFINITY } else { bound };
+            parts[which].push(mean, limit(lost + FLUSHED));
+            let mean_size = values.iter().map(|(v, _)| size(*v)).sum::<f64>() * each;
+            parts[which + 1].push(variance, limit(squares + 2.0 * mean_size * lost + lost * lost + FLUSHED));
+        }
+    }
+    let mut all = Expected::default();
+    for part in parts {
+        all.value.extend(part.value);
+        all.bound.extend(part.bound);
+    }
+    all
+}
+
+/// What backward gives, dx being dz of the layer below in a chain, in the order of `case::OUTPUTS`. `z` is what the device has saved:
+/// near a kink its slope is the slope there.
+pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> Result<[Expected; 9]> {
     let layer = spec.forward;
     let request = BackwardRequest {
         affine: layer,
@@ -112,7 +173,8 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
         let errors: Vec<f32> = errors.iter().map(|&e| (e * 1.000001) as f32).collect();
         let absolute = |v: &[f32]| v.iter().map(|v| v.abs()).collect::<Vec<f32>>();
         let (x, w) = (absolute(&operands.x), absolute(&operands.w));
-        let affine = AffineRequest { alpha: AlphaSource::Constant, bias: false, ..layer };
+        let affine =
+            AffineRequest { alpha: AlphaSource::Constant, bias: false, residual: None, row_weight: false, ..layer };
         let request = BackwardRequest { affine, upstream_is_dz: true, below: None, ..request };
         reference::backward(&request, BackwardInputs { x: &x, w: &w, dy: &errors, ..BackwardInputs::default() })
     };
@@ -133,20 +195,32 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
         dalpha_off[channel] += error;
     }
     let dalpha = sum(&judge.dalpha, &dalpha_off, layer.m);
-    let mut dresidual = sum(&judge.dresidual, &vec![0.0; judge.dresidual.value.len()], 1);
-    dresidual.bound.fill(FLUSHED);
-    let [mut db_below, mut dalpha_below] = [Expected::default(), Expected::default()];
+    let mut dresidual = sum(&judge.dresidual, &dz_off.slope, 1);
+    if layer.residual != Some(ResidualAt::BeforeActivation) {
+        dresidual.bound.fill(FLUSHED);
+    }
+    let mut row_off = vec![0.0; layer.m];
+    for (i, error) in dz_off.value.iter().enumerate() {
+        row_off[i / layer.n] += error;
+    }
+    let drow_weight = sum(&judge.drow_weight, &row_off, layer.n);
+    let [mut db_below, mut dalpha_below, mut drow_weight_below] =
+        [const { Expected { value: Vec::new(), bound: Vec::new() } }; 3];
     if let Some(below) = spec.below {
         let mut off_db = vec![0.0; layer.k];
         let mut off_dalpha = vec![0.0; judge.dalpha_below.value.len()];
+        let mut off_rows = vec![0.0; layer.m];
         let mut chained = Expected::default();
         for (i, (&value, &dx_off)) in dx.value.iter().zip(&dx.bound).enumerate() {
             let activation = at_channel(below.activation, below.alpha, &operands.alpha_below, i % layer.k);
             let z = f64::from(operands.z_below[i]);
             let error = |quantity| {
                 let factor = activation.evaluate(quantity, z).abs();
-                dx_off * factor + value.abs() * (off(&activation, quantity, z, 0.0) + 2.0 * U * factor)
+                dx_off * factor + value.abs() * (off(&activation, quantity, z, 0.0) + SUBNORMAL + 4.0 * U * factor)
             };
+            let weight = if below.row_weight { f64::from(operands.row_weight_below[i / layer.k]).abs() } else { 1.0 };
+            off_rows[i / layer.k] += error(Quantity::Value);
+            let error = |quantity| weight * error(quantity);
             let slope = error(Quantity::Slope);
             chained.push(judge.dz_below.value[i], slope);
             off_db[i % layer.k] += slope;
@@ -156,8 +230,9 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
         dx = chained;
         db_below = sum(&judge.db_below, &off_db, layer.m);
         dalpha_below = sum(&judge.dalpha_below, &off_dalpha, layer.m);
+        drow_weight_below = sum(&judge.drow_weight_below, &off_rows, layer.k);
     }
-    let mut all = [dx, dw, db, dalpha, dresidual, db_below, dalpha_below];
+    let mut all = [dx, dw, db, dalpha, dresidual, drow_weight, db_below, dalpha_below, drow_weight_below];
     for expected in &mut all {
         if spec.data == Data::Integers {
             expected.bound.fill(0.0);
@@ -174,16 +249,17 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
     Ok(all)
 }
 
-/// How far dy ⊙ act'(z) and dy ⊙ ∂act/∂α may be off, element by element.
+/// How far dy ⊙ act'(z), dy ⊙ ∂act/∂α and dy ⊙ act(z) may be off, element by element; a row weight is in dy in the first two.
 struct LocalErrors {
     slope: Vec<f64>,
     alpha_slope: Vec<f64>,
+    value: Vec<f64>,
 }
 
 fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>) -> Result<LocalErrors> {
-    let layer = AffineRequest { residual: false, ..spec.forward };
-    let exact = reference::forward(&layer, ForwardInputs { residual: None, ..operands.forward(&layer) })?;
-    let mut errors = LocalErrors { slope: Vec::new(), alpha_slope: Vec::new() };
+    let layer = spec.forward;
+    let exact = reference::forward(&layer, operands.forward(&layer))?;
+    let mut errors = LocalErrors { slope: Vec::new(), alpha_slope: Vec::new(), value: Vec::new() };
     for (i, &dy) in operands.dy.iter().enumerate() {
         let activation = at_channel(layer.activation, layer.alpha, &operands.alpha, i % layer.n);
         let dy = f64::from(dy).abs();
@@ -191,7 +267,10 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>) -> Re
             Some(z) => (f64::from(z[i]), 0.0),
             None => (exact.z[i], sum_error(spec.data, layer.k) * exact.z_terms[i] + FLUSHED),
         };
-        let mut slope = off(&activation, Quantity::Slope, z, ez);
+        let lost = |quantity| off(&activation, quantity, z, ez) + SUBNORMAL;
+        errors.value.push(dy * (lost(Quantity::Value) + 2.0 * U * activation.value(z).abs()) + SUBNORMAL);
+        let dy = if layer.row_weight { dy * f64::from(operands.row_weight[i / layer.n]).abs() } else { dy };
+        let mut slope = lost(Quantity::Slope);
         if spec.saved() == Saved::Y {
             // From y the slope of a saturating activation is right in absolute terms.
             let scale = activation.slope(z).abs().max(activation.params()[0].abs().into()).max(1.0);
@@ -202,11 +281,11 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>) -> Re
                 slope += 4.0 * spec.dtype.rounding(activation.value(z));
             }
         }
-        errors.slope.push(dy * (slope + 2.0 * U * activation.slope(z).abs()));
+        errors.slope.push(dy * (slope + 4.0 * U * activation.slope(z).abs()) + SUBNORMAL);
         errors.alpha_slope.push(if layer.alpha == AlphaSource::Constant {
             0.0
         } else {
-            dy * (off(&activation, Quantity::AlphaSlope, z, ez) + 2.0 * U * activation.alpha_slope(z).abs())
+            dy * (lost(Quantity::AlphaSlope) + 4.0 * U * activation.alpha_slope(z).abs()) + SUBNORMAL
         });
     }
     Ok(errors)

@@ -2,9 +2,9 @@
 
 use elbow::{
     AlphaSource, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
-    affine::{Forward, Gradient},
+    affine::{self, Forward, Gradient},
     cpu::{ForwardInputs, reference::BackwardInputs},
-    request::{AffineRequest, Below},
+    request::{AffineRequest, Below, Statistics},
     wgpu,
 };
 
@@ -23,10 +23,13 @@ pub(crate) struct Operands {
     pub(crate) b: Vec<f32>,
     pub(crate) alpha: Vec<f32>,
     pub(crate) residual: Vec<f32>,
+    pub(crate) row_weight: Vec<f32>,
+    pub(crate) around: Vec<f32>,
     pub(crate) dy: Vec<f32>,
     pub(crate) z_below: Vec<f32>,
     pub(crate) alpha_below: Vec<f32>,
-    before: [Vec<f32>; 7],
+    pub(crate) row_weight_below: Vec<f32>,
+    before: [Vec<f32>; 9],
 }
 
 /// A case and where its operands lie.
@@ -42,23 +45,30 @@ struct Spans {
     b: Span,
     alpha: Span,
     residual: Span,
+    row_weight: Span,
+    around: Span,
     dy: Span,
     saved_below: Span,
     alpha_below: Span,
+    row_weight_below: Span,
     y: Span,
     saved: Span,
-    gradients: [Span; 7],
+    statistics: [Span; 2],
+    gradients: [Span; 9],
 }
 
-const OUTPUTS: [Operand; 7] = [
+const OUTPUTS: [Operand; 9] = [
     Operand::Dx,
     Operand::Dw,
     Operand::Db,
     Operand::Dalpha,
     Operand::Dresidual,
+    Operand::DrowWeight,
     Operand::DbBelow,
     Operand::DalphaBelow,
+    Operand::DrowWeightBelow,
 ];
+const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatistics];
 
 /// The largest error of a case as a fraction of its bound, and where.
 pub(crate) type Fraction = (f64, String);
@@ -93,17 +103,21 @@ impl Operands {
             dy: fill(m * n, 4),
             z_below: fill(m * k, 4),
             alpha_below: fill(spec.below.map_or(0, |b| alphas(b.alpha, k)), 2),
+            row_weight: fill(if spec.forward.row_weight { m } else { 0 }, 2),
+            row_weight_below: fill(if spec.below.is_some_and(|b| b.row_weight) { m } else { 0 }, 2),
+            around: fill(if spec.forward.statistics.around { 2 * n } else { 0 }, 2),
             before: Default::default(),
         };
         let stored = [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
-        for v in stored.into_iter().chain([&mut operands.z_below]).flatten() {
+        let weights = [&mut operands.row_weight, &mut operands.row_weight_below, &mut operands.z_below];
+        for v in stored.into_iter().chain(weights).flatten() {
             *v = spec.dtype.round(*v);
         }
         // Powers of two, either sign, and zero, where the data is exact; otherwise parameters that every row accepts.
         let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
         operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
         operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
-        let lengths = [m * k, n * k, n, operands.alpha.len(), m * n, k, operands.alpha_below.len()];
+        let lengths = [m * k, n * k, n, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
         for (i, len) in lengths.into_iter().enumerate() {
             operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
             operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));
@@ -140,12 +154,13 @@ impl Operands {
             w: &self.w,
             b: layer.bias.then_some(&self.b[..]),
             alpha: (layer.alpha != AlphaSource::Constant).then_some(&self.alpha[..]),
-            residual: layer.residual.then_some(&self.residual[..]),
+            residual: layer.residual.map(|_| &self.residual[..]),
+            row_weight: layer.row_weight.then_some(&self.row_weight[..]),
         }
     }
 
     pub(crate) fn backward<'a>(&'a self, spec: &Spec, z: Option<&'a [f32]>) -> BackwardInputs<'a> {
-        let ForwardInputs { x, w, b, alpha, .. } = self.forward(&spec.forward);
+        let ForwardInputs { x, w, b, alpha, residual, row_weight } = self.forward(&spec.forward);
         let below = spec.below;
         BackwardInputs {
             x,
@@ -156,6 +171,9 @@ impl Operands {
             z,
             z_below: below.map(|_| &self.z_below[..]),
             alpha_below: below.filter(|b| b.alpha != AlphaSource::Constant).map(|_| &self.alpha_below[..]),
+            residual,
+            row_weight,
+            row_weight_below: below.filter(|b| b.row_weight).map(|_| &self.row_weight_below[..]),
         }
     }
 }
@@ -181,13 +199,21 @@ impl Case {
             b: batch.input(&operands.b, s, dtype),
             alpha: batch.input(&operands.alpha, s, Float::F32),
             residual: batch.input(&operands.residual, s, dtype),
+            row_weight: batch.input(&operands.row_weight, s, dtype),
+            around: batch.input(&operands.around, s, Float::F32),
             dy: batch.input(&operands.dy, s, dtype),
             saved_below,
             alpha_below: batch.input(&operands.alpha_below, s, Float::F32),
+            row_weight_below: batch.input(&operands.row_weight_below, s, dtype),
             y: batch.output(Arena::Mid, m * n, s, dtype),
             saved: match spec.saved() {
                 Saved::Mask => batch.output(Arena::Mid, saved_len, s, Dtype::U32),
                 _ => batch.output(Arena::Mid, saved_len, s, dtype),
+            },
+            statistics: {
+                let Statistics { channels, rows, .. } = spec.forward.statistics;
+                let lengths = [if channels { 5 * n } else { 0 }, if rows { 5 * m } else { 0 }];
+                lengths.map(|length| batch.output(Arena::Out, length, s, Float::F32))
             },
             gradients: std::array::from_fn(|i| match spec.wants()[i] {
                 Want::No => batch.output(Arena::Out, 0, s, Float::F32),
@@ -204,6 +230,8 @@ impl Case {
         let AffineRequest { m, n, k, .. } = forward;
         let (xs, ys, ns, ks, ws) = ([m, k], [m, n], [n], [k], weight_shape(&forward));
         let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
+        let ms = [m];
+        let (of_channels, of_rows, around) = ([5, n], [5, m], [2, n]);
         let (masks, masks_below) = ([m, n.div_ceil(32)], [m, k.div_ceil(32)]);
         let s = &self.spans;
         let saved = self.spec.saved();
@@ -219,7 +247,14 @@ impl Case {
             saved,
             b: forward.bias.then(|| view(s.b, &ns)),
             alpha,
-            residual: forward.residual.then(|| view(s.residual, &ys)),
+            residual: forward.residual.map(|_| view(s.residual, &ys)),
+            residual_at: forward.residual.unwrap_or_default(),
+            row_weight: forward.row_weight.then(|| view(s.row_weight, &ms)),
+            statistics: affine::Statistics {
+                channels: forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)),
+                rows: forward.statistics.rows.then(|| view(s.statistics[1], &of_rows)),
+                around: forward.statistics.around.then(|| view(s.around, &around)),
+            },
             save_to: saved_z_or_mask,
             pin,
             ..Forward::new(forward.activation, view(s.x, &xs), view(s.w, &ws), view(s.y, &ys))
@@ -237,7 +272,8 @@ impl Case {
             .dw(gradient(1, &ws))
             .db(gradient(2, &ns))
             .dalpha(gradient(3, &alphas))
-            .dresidual(gradient(4, &ys));
+            .dresidual(gradient(4, &ys))
+            .drow_weight(gradient(5, &ms));
         let (no_x, no_w) = ([m, 0], [k, 0]);
         if let Some(below) = below {
             // A layer of which only what it kept is at hand.
@@ -248,9 +284,14 @@ impl Case {
                 saved: below.saved,
                 alpha: (below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)),
                 save_to: kept,
+                row_weight: below.row_weight.then(|| view(s.row_weight_below, &ms)),
                 ..Forward::new(below.activation, gone(&no_x), gone(&no_w), view(s.x, &xs))
             };
-            backward = backward.below(&layer).db_below(gradient(5, &ks)).dalpha_below(gradient(6, &alphas_below));
+            backward = backward
+                .below(&layer)
+                .db_below(gradient(6, &ks))
+                .dalpha_below(gradient(7, &alphas_below))
+                .drow_weight_below(gradient(8, &ms));
         }
         backward.record(gpu, &mut *pass)
     }
@@ -270,6 +311,10 @@ impl Case {
                 self.check_mask(results.words(self.spans.saved), &forward.z)?
             }
             _ => {}
+        }
+        for (i, expected) in bound::statistics(spec, &forward).iter().enumerate() {
+            let (name, span) = (STATISTICS[i].name(), self.spans.statistics[i]);
+            worst = larger(worst, self.compare(name, results, span, expected, None)?);
         }
         let gradients = bound::backward(spec, &self.operands, z.as_deref()).map_err(|e| e.to_string())?;
         for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {

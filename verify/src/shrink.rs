@@ -1,6 +1,10 @@
 //! The smallest case that still fails.
 
-use elbow::{AlphaSource, Float, Saved, Want, WeightLayout, plan::Pin, request::Gradients};
+use elbow::{
+    AlphaSource, Float, Saved, Want, WeightLayout,
+    plan::Pin,
+    request::{Gradients, Statistics},
+};
 
 use crate::{run::Failure, spec::Spec};
 
@@ -52,7 +56,9 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| s.gradients.b = Want::No);
     add(&|s| s.gradients.residual = Want::No);
     add(&|s| (s.gradients.alpha, s.forward.alpha) = (Want::No, AlphaSource::Constant));
-    add(&|s| s.forward.residual = false);
+    add(&|s| s.forward.residual = None);
+    add(&|s| s.forward.statistics = Statistics::default());
+    add(&|s| (s.gradients.row_weight, s.forward.row_weight) = (Want::No, false));
     add(&|s| s.forward.bias = false);
     add(&|s| s.forward.layout = WeightLayout::OutIn);
     add(&|s| s.forward.saved = Saved::Z);
@@ -66,7 +72,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
 
 #[cfg(test)]
 mod tests {
-    use elbow::Activation;
+    use elbow::{Activation, ResidualAt};
 
     use super::*;
     use crate::spec::Data;
@@ -74,15 +80,20 @@ mod tests {
     #[test]
     fn what_does_not_matter_is_taken_away() {
         let mut spec = Spec { data: Data::Integers, misalign: 3, ..Spec::new(97, 33, 50, Activation::RELU) };
-        (spec.forward.residual, spec.pin.tile) = (true, Some(3));
+        (spec.forward.residual, spec.pin.tile) = (Some(ResidualAt::AfterActivation), Some(3));
         // A kernel that goes wrong in the 17th row of a layer with a residual.
         let fails = |spec: Spec| {
-            let wrong = spec.forward.m >= 17 && spec.forward.residual;
+            let wrong = spec.forward.m >= 17 && spec.forward.residual.is_some();
             wrong.then(|| Failure { spec, message: "wrong".into() })
         };
         let found = smallest(&fails(spec).unwrap_or_else(|| unreachable!()), fails).spec;
         assert_eq!((found.forward.m, found.forward.n, found.forward.k), (17, 1, 1), "{found}");
-        assert!(found.forward.residual && !found.forward.bias && found.misalign == 0 && found.pin == Pin::default());
+        assert!(
+            found.forward.residual.is_some()
+                && !found.forward.bias
+                && found.misalign == 0
+                && found.pin == Pin::default()
+        );
         assert!(!found.gradients.x.wanted() && !found.gradients.w.wanted() && found.data == Data::Integers);
     }
 }

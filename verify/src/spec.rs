@@ -1,11 +1,11 @@
 //! One case as plain data: a fused layer, forward and backward, with everything that can be asked of it.
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
     activation::rows,
     dtype::Storage,
     plan::Pin,
-    request::{AffineRequest, Below, Gradients},
+    request::{AffineRequest, Below, Gradients, Statistics},
 };
 
 use crate::Numbers;
@@ -78,14 +78,14 @@ impl Spec {
 
     /// What forward keeps; an illegal choice counts as z.
     pub fn saved(&self) -> Saved {
-        self.stored_forward().resolve_saved(self.gradients.alpha.wanted()).unwrap_or(Saved::Z)
+        self.stored_forward().resolve_saved(self.gradients.need_z()).unwrap_or(Saved::Z)
     }
 
-    /// How dx, dw, db, dalpha, dresidual, db_below, dalpha_below are wanted.
-    pub(crate) fn wants(&self) -> [Want; 7] {
+    /// How the gradients are wanted, in the order of `case::OUTPUTS`.
+    pub(crate) fn wants(&self) -> [Want; 9] {
         let g = self.gradients;
-        let (db, dalpha) = self.below.map_or((Want::No, Want::No), |b| (b.db, b.dalpha));
-        [g.x, g.w, g.b, g.alpha, g.residual, db, dalpha]
+        let [db, dalpha, drow_weight] = self.below.map_or([Want::No; 3], |b| [b.db, b.dalpha, b.drow_weight]);
+        [g.x, g.w, g.b, g.alpha, g.residual, g.row_weight, db, dalpha, drow_weight]
     }
 
     /// In which type an operand is stored.
@@ -101,7 +101,7 @@ impl Spec {
 
     /// Whether what forward keeps is enough for the gradients.
     pub(crate) fn keeps_enough(&self) -> bool {
-        self.stored_forward().resolve_saved(self.gradients.alpha.wanted()).is_ok()
+        self.stored_forward().resolve_saved(self.gradients.need_z()).is_ok()
     }
 
     fn stored_forward(&self) -> AffineRequest {
@@ -125,6 +125,18 @@ pub const EXACT: [&str; 12] = [
     "hardshrink(3)",
 ];
 
+const RESIDUAL: [Option<ResidualAt>; 4] =
+    [None, None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)];
+const STATISTICS: [Statistics; 5] = {
+    const NONE: Statistics = Statistics { channels: false, rows: false, around: false };
+    [
+        NONE,
+        NONE,
+        NONE,
+        Statistics { channels: true, rows: true, ..NONE },
+        Statistics { channels: true, around: true, ..NONE },
+    ]
+};
 const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
 const SAVED: [Saved; 5] = [Saved::Auto, Saved::Z, Saved::Y, Saved::Mask, Saved::None];
 const ALPHA: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
@@ -168,7 +180,9 @@ fn any(
         let forward = AffineRequest {
             saved: numbers.pick(&SAVED),
             bias: numbers.below(3) != 0,
-            residual: numbers.below(3) == 0,
+            residual: numbers.pick(&RESIDUAL),
+            row_weight: numbers.below(4) == 0,
+            statistics: numbers.pick(&STATISTICS),
             layout: numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]),
             alpha,
             ..AffineRequest::new(1, 1, 1, activation)
@@ -179,6 +193,7 @@ fn any(
             b: numbers.pick(&WANTS),
             alpha: if learnable { numbers.pick(&WANTS) } else { Want::No },
             residual: numbers.pick(&WANTS),
+            row_weight: if forward.row_weight { numbers.pick(&WANTS) } else { Want::No },
         };
         let below = (numbers.below(3) == 0).then(|| any_below(numbers));
         let spec = Spec {
@@ -204,14 +219,15 @@ fn any(
 
 fn any_below(numbers: &mut Numbers) -> Below {
     let below = Below {
-        activation: parsed(numbers.pick(&["relu", "leaky_relu(0.5)", "prelu"])),
-        alpha: AlphaSource::Constant,
-        saved: numbers.pick(&[Saved::Z, Saved::Y, Saved::Mask]),
         db: numbers.pick(&WANTS),
-        dalpha: Want::No,
+        ..Below::new(
+            parsed(numbers.pick(&["relu", "leaky_relu(0.5)", "prelu"])),
+            numbers.pick(&[Saved::Z, Saved::Y, Saved::Mask]),
+        )
     };
-    match numbers.below(2) {
+    match numbers.below(3) {
         0 => below,
+        1 => Below { row_weight: true, saved: Saved::Z, drow_weight: numbers.pick(&WANTS), ..below },
         _ => Below {
             alpha: numbers.pick(&ALPHA[1..]),
             activation: parsed("prelu"),

@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use elbow::{AlphaSource, Error, Operand, Result, Road, Saved, Want, WeightLayout, request::Below};
+use elbow::{
+    AlphaSource, Error, Operand, ResidualAt, Result, Road, Saved, Want, WeightLayout,
+    request::{Below, Statistics},
+};
 
 use crate::spec::{Data, Spec, default_of};
 
@@ -29,6 +32,14 @@ macro_rules! words {
 }
 
 words!(bool: "no" = false, "yes" = true);
+words!(Option<ResidualAt>: "no" = None, "after" = Some(ResidualAt::AfterActivation),
+    "before" = Some(ResidualAt::BeforeActivation));
+words!(Statistics: "no" = Statistics { channels: false, rows: false, around: false },
+    "channels" = Statistics { channels: true, rows: false, around: false },
+    "around" = Statistics { channels: true, rows: false, around: true },
+    "rows" = Statistics { channels: false, rows: true, around: false },
+    "both" = Statistics { channels: true, rows: true, around: false },
+    "all" = Statistics { channels: true, rows: true, around: true });
 words!(Want: "no" = Want::No, "set" = Want::Overwrite, "add" = Want::Accumulate);
 words!(WeightLayout: "out_in" = WeightLayout::OutIn, "in_out" = WeightLayout::InOut);
 words!(Road: "auto" = Road::Auto, "prologue" = Road::Prologue, "two_pass" = Road::TwoPass);
@@ -56,13 +67,17 @@ impl fmt::Display for Spec {
         say("alpha", l.alpha.word(), "constant")?;
         say("bias", l.bias.word(), "yes")?;
         say("residual", l.residual.word(), "no")?;
+        say("row_weight", l.row_weight.word(), "no")?;
+        say("statistics", l.statistics.word(), "no")?;
         say("dx", g.x.word(), u.x.word())?;
         say("dw", g.w.word(), u.w.word())?;
         say("db", g.b.word(), u.b.word())?;
         say("dalpha", g.alpha.word(), "no")?;
         say("dresidual", g.residual.word(), "no")?;
+        say("drow_weight", g.row_weight.word(), "no")?;
         if let Some(b) = &self.below {
-            let parts = [b.alpha.word(), b.saved.word(), b.db.word(), b.dalpha.word()].join("/");
+            let wants = [b.db, b.dalpha, b.drow_weight].map(Words::word);
+            let parts = [&[b.alpha.word(), b.saved.word(), b.row_weight.word()][..], &wants].concat().join("/");
             say("below", &format!("{}/{parts}", b.activation), "")?;
         }
         say("road", self.pin.road.word(), "auto")?;
@@ -94,12 +109,15 @@ impl FromStr for Spec {
                 "layout" => l.layout = WeightLayout::read(value)?,
                 "alpha" => l.alpha = AlphaSource::read(value)?,
                 "bias" => l.bias = bool::read(value)?,
-                "residual" => l.residual = bool::read(value)?,
+                "residual" => l.residual = Option::read(value)?,
+                "row_weight" => l.row_weight = bool::read(value)?,
+                "statistics" => l.statistics = Statistics::read(value)?,
                 "dx" => g.x = Want::read(value)?,
                 "dw" => g.w = Want::read(value)?,
                 "db" => g.b = Want::read(value)?,
                 "dalpha" => g.alpha = Want::read(value)?,
                 "dresidual" => g.residual = Want::read(value)?,
+                "drow_weight" => g.row_weight = Want::read(value)?,
                 "below" => spec.below = Some(below(value)?),
                 "road" => spec.pin.road = Road::read(value)?,
                 "tile" => spec.pin.tile = Some(number(value)?),
@@ -121,17 +139,19 @@ fn number<T: FromStr>(text: &str) -> Result<T> {
 }
 
 fn below(text: &str) -> Result<Below> {
-    let [activation, alpha, saved, db, dalpha]: [&str; 5] = text
+    let [activation, alpha, saved, row_weight, db, dalpha, drow_weight]: [&str; 7] = text
         .split('/')
         .collect::<Vec<_>>()
         .try_into()
-        .map_err(|_| bad("below=activation/alpha/saved/db/dalpha", text))?;
+        .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight", text))?;
     Ok(Below {
         activation: activation.parse()?,
         alpha: AlphaSource::read(alpha)?,
         saved: Saved::read(saved)?,
+        row_weight: bool::read(row_weight)?,
         db: Want::read(db)?,
         dalpha: Want::read(dalpha)?,
+        drow_weight: Want::read(drow_weight)?,
     })
 }
 

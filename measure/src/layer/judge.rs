@@ -107,7 +107,7 @@ impl Layer<'_> {
         let rows = self.rows();
         let x = rows.of(&self.host.x, k);
         let request = AffineRequest { m: rows.0.len(), ..self.request };
-        let inputs = ForwardInputs { x: &x, w: &self.host.w, b: Some(&self.host.b), alpha: None, residual: None };
+        let inputs = ForwardInputs { x: &x, w: &self.host.w, b: Some(&self.host.b), ..ForwardInputs::default() };
         let want = reference::forward(&request, inputs)?;
         judge(&self.named("GPU", what), tolerance(self.dtype), &rows.of(y, n), &want.y, &want.z_terms)
     }
@@ -121,7 +121,7 @@ impl Layer<'_> {
         let rows = self.rows();
         let (x, dy, z_rows) = (rows.of(&host.x, k), rows.of(&host.dy, n), z.map(|z| rows.of(z, n)));
         let request = AffineRequest { m: rows.0.len(), ..self.request };
-        let inputs = ForwardInputs { x: &x, w: &host.w, b: Some(&host.b), alpha: None, residual: None };
+        let inputs = ForwardInputs { x: &x, w: &host.w, b: Some(&host.b), ..ForwardInputs::default() };
         let want = reference::forward(&request, inputs)?;
         let y = judge(&self.named(side, "y"), stored, &rows.of(got.y, n), &want.y, &want.z_terms)?;
         let inputs = reference::BackwardInputs {

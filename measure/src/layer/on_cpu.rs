@@ -69,7 +69,7 @@ impl<'a> OnCpu<'a> {
 
     fn forward(&mut self, part: Part) -> Result<()> {
         let host = &self.layer.host;
-        let inputs = ForwardInputs { x: &host.x, w: &self.w, b: Some(&self.b), alpha: None, residual: None };
+        let inputs = ForwardInputs { x: &host.x, w: &self.w, b: Some(&self.b), ..ForwardInputs::default() };
         let mut request = self.layer.request;
         if !part.has_forward() {
             request.saved = Saved::None;

@@ -11,7 +11,7 @@ use crate::{
     cpu::operands::{self, ForwardInputs},
     dtype::Float,
     error::{Error, Result},
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, Saved, Want, WeightLayout},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Saved, Want, WeightLayout},
 };
 
 /// Multiplications below which a second thread costs more than it brings.
@@ -45,6 +45,12 @@ pub struct BackwardInputs<'a> {
     pub saved_below: SavedIn<'a>,
     /// α of the layer below.
     pub alpha_below: Option<&'a [f32]>,
+    /// `[M, N]`; if nothing was saved and the residual joins before the activation.
+    pub residual: Option<&'a [f32]>,
+    /// `[M]`, if the request has a row weight.
+    pub row_weight: Option<&'a [f32]>,
+    /// Row weight of the layer below, `[M]`.
+    pub row_weight_below: Option<&'a [f32]>,
 }
 
 /// The results of [`backward()`]: those that are wanted must be there.
@@ -64,21 +70,32 @@ pub struct BackwardOutputs<'a> {
     pub db_below: Option<&'a mut [f32]>,
     /// `[1]` or `[K]`
     pub dalpha_below: Option<&'a mut [f32]>,
+    /// `[M]`
+    pub drow_weight: Option<&'a mut [f32]>,
+    /// `[M]`
+    pub drow_weight_below: Option<&'a mut [f32]>,
 }
 
-/// y = act(x·Wᵀ + b; α) + residual, and what backward needs.
+/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual), and what backward needs. Statistics are not offered here:
+/// [`Error::Unsupported`].
 ///
 /// What is saved is what `outputs.saved` has room for; it must agree with `request.saved` unless that is
 /// [`Saved::Auto`].
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
     let inputs = inputs.checked(request)?;
+    if request.statistics.any() {
+        return Err(Error::Unsupported {
+            what: "statistics on this road".into(),
+            why: "the GPU and cpu::reference::statistics have them".into(),
+        });
+    }
     let (m, n, k) = (request.m, request.n, request.k);
     let y = operands::slice_mut(Operand::Y, outputs.y, &[m, n])?;
     let saved = match outputs.saved {
         SavedOut::None => SavedOut::None,
         SavedOut::Z(z) => SavedOut::Z(operands::slice_mut(Operand::Saved, z, &[m, n])?),
         SavedOut::Mask(mask) => {
-            request.activation.saved_is_enough(Saved::Mask, false, false, request.residual, Float::F32)?;
+            request.activation.saved_is_enough(Saved::Mask, false, false, request.y_has_more(), Float::F32)?;
             SavedOut::Mask(operands::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
         }
     };
@@ -107,6 +124,8 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         bias: inputs.b,
         channels: Channels::new(request.activation, request.alpha, inputs.alpha, n),
         residual: inputs.residual,
+        residual_at: request.residual.unwrap_or_default(),
+        row_weight: inputs.row_weight,
     };
     let workers = threads::count();
     let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && workers > 1;
@@ -190,52 +209,71 @@ pub fn backward(
     let db = output(Operand::Db, outputs.db, wants.b, &[n])?;
     let dalpha = output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
     let dresidual = output(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
+    let drow_weight = output(Operand::DrowWeight, outputs.drow_weight, wants.row_weight, &[m])?;
     let below = match &request.below {
-        Some(below) => Some(BelowParts::new(below, &inputs, outputs.db_below, outputs.dalpha_below, m, k)?),
+        Some(below) => {
+            let outputs = (outputs.db_below, outputs.dalpha_below, outputs.drow_weight_below);
+            Some(BelowParts::new(below, &inputs, outputs, m, k)?)
+        }
         None => None,
     };
     let dy = operands::slice(Operand::Dy, inputs.dy, &[m, n])?;
     let alpha = operands::alpha(Operand::Alpha, inputs.alpha, affine.alpha, n)?;
+    let weighted = affine.row_weight && !request.upstream_is_dz;
+    let row_weight = operands::optional(Operand::RowWeight, inputs.row_weight.filter(|_| weighted), weighted, &[m])?;
     let dx_needed = dx.is_some() || below.is_some();
     if wants.alpha.wanted() {
         learnable(Operand::Dalpha, affine.alpha)?;
     }
-    if request.upstream_is_dz && (wants.alpha.wanted() || wants.residual.wanted()) {
+    let before = affine.residual == Some(ResidualAt::BeforeActivation);
+    if request.upstream_is_dz && (wants.need_z() || (wants.residual.wanted() && !before)) {
         return Err(Error::Unsupported {
-            what: "dalpha or dresidual from an upstream gradient that is dz".into(),
-            why: "they follow from dy; ask the layer above for dalpha_below".into(),
+            what: "dalpha, drow_weight or dresidual from an upstream gradient that is dz".into(),
+            why: "they follow from dy; ask the layer above for dalpha_below or drow_weight_below".into(),
         });
     }
-    if wants.residual.wanted() && !affine.residual {
+    if wants.row_weight.wanted() && !affine.row_weight {
+        return Err(Error::Operand {
+            operand: Operand::DrowWeight,
+            expected: "none: the request has no row weight".into(),
+            got: "one".into(),
+        });
+    }
+    if wants.residual.wanted() && affine.residual.is_none() {
         return Err(Error::Operand {
             operand: Operand::Dresidual,
             expected: "none: the request has no residual".into(),
             got: "one".into(),
         });
     }
-    let dz_needed = dx_needed || dw.is_some() || db.is_some() || dalpha.is_some();
-    // dz is dy: as the caller says, or because the slope is 1.
-    let ready = request.upstream_is_dz || (affine.activation.needs_nothing() && !wants.alpha.wanted());
-    let saved = if ready || !dz_needed {
+    let dresidual_is_dz = dresidual.is_some() && before;
+    let dz_needed = dx_needed || dw.is_some() || db.is_some() || wants.need_z() || dresidual_is_dz;
+    // The slope is 1: as the caller says, or for every z.
+    let unit = request.upstream_is_dz || (affine.activation.needs_nothing() && !wants.need_z());
+    let ready = unit && !weighted;
+    let saved = if unit || !dz_needed {
         SavedIn::None
     } else {
         let learnable = affine.alpha != AlphaSource::Constant;
-        let (given, dalpha) = (kind(&inputs.saved), wants.alpha.wanted());
-        affine.activation.saved_is_enough(given, learnable, dalpha, affine.residual, Float::F32)?;
+        let given = kind(&inputs.saved);
+        affine.activation.saved_is_enough(given, learnable, wants.need_z(), affine.y_has_more(), Float::F32)?;
         checked(Operand::Saved, inputs.saved, m, n)?
     };
-    let again = dz_needed && !ready && matches!(saved, SavedIn::None);
+    let again = dz_needed && !unit && matches!(saved, SavedIn::None);
     let x = if again || dw.is_some() { operands::slice(Operand::X, inputs.x, &[m, k])? } else { &[] };
     let w = if again || dx_needed { operands::slice(Operand::W, inputs.w, &[n, k])? } else { &[] };
     let b = if again { operands::optional(Operand::B, inputs.b, affine.bias, &[n])? } else { None };
+    let residual = inputs.residual.filter(|_| again && before);
+    let residual = operands::optional(Operand::Residual, residual, again && before, &[m, n])?;
     let across = affine.layout == WeightLayout::OutIn;
 
-    if let Some((dresidual, want)) = dresidual {
-        match want {
-            Want::Accumulate => vectors::add(dresidual, dy),
-            _ => dresidual.copy_from_slice(dy),
-        }
-    }
+    let put_residual = |out: Option<(&mut [f32], Want)>, values: &[f32]| match out {
+        Some((out, Want::Accumulate)) => vectors::add(out, values),
+        Some((out, _)) => out.copy_from_slice(values),
+        None => {}
+    };
+    let (from_dy, from_dz) = if before { (None, dresidual) } else { (dresidual, None) };
+    put_residual(from_dy, dy);
     if !dz_needed {
         return Ok(());
     }
@@ -245,24 +283,28 @@ pub fn backward(
         dy,
         db: db.is_some(),
         dalpha: dalpha.is_some(),
+        row_weight,
     };
+    let mut row_sums = vec![0.0; if drow_weight.is_some() { m } else { 0 }];
     let dz: &[f32] = if ready && db.is_none() {
         dy
     } else {
         let dz = super::scratch(dz_memory, dy.len());
-        let slopes = if ready {
+        let slopes = if unit {
             Slopes::Unit
         } else if again {
             times_transposed(dz, x, w, (m, n, k), across, false);
-            Slopes::ProductInPlace(b)
+            Slopes::ProductInPlace(b, residual)
         } else {
             Slopes::Saved(saved)
         };
-        let (db_sums, dalpha_sums) = descend(slopes, Some(dy)).all(dz, partials);
+        let (db_sums, dalpha_sums) = descend(slopes, Some(dy)).all(dz, partials, &mut row_sums);
         put(db, db_sums);
         put(dalpha, dalpha_sums);
         dz
     };
+    put(drow_weight, &row_sums);
+    put_residual(from_dz, dz);
     if let Some((dw, want)) = dw {
         let (dz, x) = (View::rows(dz, n), View::rows(x, k));
         let accumulate = want == Want::Accumulate;
@@ -300,14 +342,19 @@ struct BelowParts<'i, 'o> {
     unit: bool,
     db: Option<(&'o mut [f32], Want)>,
     dalpha: Option<(&'o mut [f32], Want)>,
+    row_weight: Option<&'i [f32]>,
+    drow_weight: Option<(&'o mut [f32], Want)>,
+    rows: usize,
 }
+
+/// db, dα and d(row_weight) of the layer below.
+type BelowOutputs<'o> = (Option<&'o mut [f32]>, Option<&'o mut [f32]>, Option<&'o mut [f32]>);
 
 impl<'i, 'o> BelowParts<'i, 'o> {
     fn new(
         below: &Below,
         inputs: &BackwardInputs<'i>,
-        db: Option<&'o mut [f32]>,
-        dalpha: Option<&'o mut [f32]>,
+        (db, dalpha, drow_weight): BelowOutputs<'o>,
         m: usize,
         k: usize,
     ) -> Result<Self> {
@@ -315,7 +362,16 @@ impl<'i, 'o> BelowParts<'i, 'o> {
         if below.dalpha.wanted() {
             learnable(Operand::DalphaBelow, below.alpha)?;
         }
-        let unit = below.activation.needs_nothing();
+        let row_weight = operands::optional(Operand::RowWeightBelow, inputs.row_weight_below, below.row_weight, &[m])?;
+        if below.drow_weight.wanted() && !below.row_weight {
+            return Err(Error::Operand {
+                operand: Operand::DrowWeightBelow,
+                expected: "none: the layer below has no row weight".into(),
+                got: "one".into(),
+            });
+        }
+        let needs_z = below.dalpha.wanted() || below.drow_weight.wanted();
+        let unit = below.activation.needs_nothing() && !needs_z;
         let given = kind(&inputs.saved_below);
         if !unit && given == Saved::None {
             return Err(Error::Operand {
@@ -325,24 +381,29 @@ impl<'i, 'o> BelowParts<'i, 'o> {
             });
         }
         let learnable = below.alpha != AlphaSource::Constant;
-        below.activation.saved_is_enough(given, learnable, below.dalpha.wanted(), false, Float::F32)?;
+        below.activation.saved_is_enough(given, learnable, needs_z, below.row_weight, Float::F32)?;
         Ok(BelowParts {
             channels: Channels::new(below.activation, below.alpha, alpha, k),
             saved: checked(Operand::SavedBelow, inputs.saved_below, m, k)?,
             unit,
             db: output(Operand::DbBelow, db, below.db, &[k])?,
             dalpha: output(Operand::DalphaBelow, dalpha, below.dalpha, &[operands::alpha_length(below.alpha, k)])?,
+            row_weight,
+            drow_weight: output(Operand::DrowWeightBelow, drow_weight, below.drow_weight, &[m])?,
+            rows: m,
         })
     }
 
     /// dx becomes dz of the layer below.
     fn descend(self, dx: &mut [f32], partials: &mut Vec<f64>) {
-        let BelowParts { channels, saved, unit, db, dalpha } = self;
+        let BelowParts { channels, saved, unit, db, dalpha, row_weight, drow_weight, rows } = self;
         let slopes = if unit { Slopes::Unit } else { Slopes::Saved(saved) };
-        let descend = Descend { channels, slopes, dy: None, db: db.is_some(), dalpha: dalpha.is_some() };
-        let (db_sums, dalpha_sums) = descend.all(dx, partials);
+        let descend = Descend { channels, slopes, dy: None, db: db.is_some(), dalpha: dalpha.is_some(), row_weight };
+        let mut row_sums = vec![0.0; if drow_weight.is_some() { rows } else { 0 }];
+        let (db_sums, dalpha_sums) = descend.all(dx, partials, &mut row_sums);
         put(db, db_sums);
         put(dalpha, dalpha_sums);
+        put(drow_weight, &row_sums);
     }
 }
 

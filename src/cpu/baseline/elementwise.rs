@@ -71,9 +71,10 @@ pub fn backward(
         dy: Some(dy),
         db: false,
         dalpha: dalpha.is_some(),
+        row_weight: None,
     };
     let mut partials = Vec::new();
-    let (_, sums) = descend.all(dx, &mut partials);
+    let (_, sums) = descend.all(dx, &mut partials, &mut []);
     write(dalpha, sums);
     Ok(())
 }

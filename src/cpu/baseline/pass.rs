@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     activation::{Activation, Quantity},
-    request::AlphaSource,
+    request::{AlphaSource, ResidualAt},
 };
 
 /// Elements worked on at a time.
@@ -206,10 +206,19 @@ pub(super) struct Finish<'a> {
     pub(super) bias: Option<&'a [f32]>,
     pub(super) channels: Channels<'a>,
     pub(super) residual: Option<&'a [f32]>,
+    pub(super) residual_at: ResidualAt,
+    pub(super) row_weight: Option<&'a [f32]>,
+}
+
+/// Each row of a span times its factor; `row` is the first row of the span's block.
+fn weigh(weights: &[f32], row: usize, span: &Span, values: &mut [f32]) {
+    for (values, weight) in values.chunks_mut(span.columns).zip(&weights[row + span.row..]) {
+        values.iter_mut().for_each(|v| *v *= weight);
+    }
 }
 
 impl Finish<'_> {
-    /// y holds x·Wᵀ and gets act(y + b) + residual. The block starts at `row` of the matrix.
+    /// y holds x·Wᵀ and gets row_weight ⊙ act(y + b) with the residual. The block starts at `row` of the matrix.
     pub(super) fn block(&self, row: usize, y: &mut [f32], saved: &mut SavedOut<'_>) {
         let n = self.channels.n;
         let mut buffer = [0.0; SPAN];
@@ -223,6 +232,14 @@ impl Finish<'_> {
                     add(z, &bias[span.column..span.column + span.columns]);
                 }
             }
+            let residual = self.residual.map(|residual| &residual[row * n..][span.range.clone()]);
+            let (before, after) = match self.residual_at {
+                ResidualAt::BeforeActivation => (residual, None),
+                ResidualAt::AfterActivation => (None, residual),
+            };
+            if let Some(residual) = before {
+                add(z, residual);
+            }
             match saved {
                 SavedOut::None => {}
                 SavedOut::Z(kept) => kept[span.range.clone()].copy_from_slice(z),
@@ -233,8 +250,11 @@ impl Finish<'_> {
                 }
             }
             self.channels.evaluate(Quantity::Value, &span, z, y);
-            if let Some(residual) = self.residual {
-                add(y, &residual[row * n..][span.range]);
+            if let Some(weights) = self.row_weight {
+                weigh(weights, row, &span, y);
+            }
+            if let Some(residual) = after {
+                add(y, residual);
             }
         }
     }
@@ -279,8 +299,8 @@ pub(super) enum Slopes<'a> {
     Saved(SavedIn<'a>),
     /// The slope is 1.
     Unit,
-    /// dz holds x·Wᵀ; the bias is still to be added.
-    ProductInPlace(Option<&'a [f32]>),
+    /// dz holds x·Wᵀ; the bias is still to be added, and a residual before the activation.
+    ProductInPlace(Option<&'a [f32]>, Option<&'a [f32]>),
 }
 
 /// dz = dy ⊙ act', and the sums on the way.
@@ -293,6 +313,8 @@ pub(super) struct Descend<'a> {
     pub(super) db: bool,
     /// Σ dy ⊙ ∂act/∂α is wanted; from z alone.
     pub(super) dalpha: bool,
+    /// A factor of each row of dy.
+    pub(super) row_weight: Option<&'a [f32]>,
 }
 
 impl Descend<'_> {
@@ -303,8 +325,14 @@ impl Descend<'_> {
         (if self.db { n } else { 0 }, if self.dalpha { dalpha } else { 0 })
     }
 
-    /// All of dz, on all threads. Gives the sums for db and dα, empty where not wanted.
-    pub(super) fn all<'p>(&self, dz: &mut [f32], partials: &'p mut Vec<f64>) -> (&'p [f64], &'p [f64]) {
+    /// All of dz, on all threads. Gives the sums for db and dα, empty where not wanted; `row_sums`, where it is not empty, gets
+    /// Σ_columns dy ⊙ act(z), from z alone.
+    pub(super) fn all<'p>(
+        &self,
+        dz: &mut [f32],
+        partials: &'p mut Vec<f64>,
+        row_sums: &mut [f64],
+    ) -> (&'p [f64], &'p [f64]) {
         let n = self.channels.n;
         let m = dz.len() / n.max(1);
         let rows = block_rows(m, n);
@@ -321,11 +349,13 @@ impl Descend<'_> {
             } else {
                 sums.extend((0..count).map(|_| -> &mut [f64] { &mut [] }));
             }
-            let mut blocks: Vec<_> = blocks.zip(sums).collect();
-            if let [((_, dz), sums)] = blocks.as_mut_slice() {
-                self.block(0, dz, sums);
+            let mut of_rows: Vec<&mut [f64]> = row_sums.chunks_mut(rows).collect();
+            of_rows.resize_with(count, Default::default);
+            let mut blocks: Vec<_> = blocks.zip(sums).zip(of_rows).collect();
+            if let [(((_, dz), sums), of_rows)] = blocks.as_mut_slice() {
+                self.block(0, dz, sums, of_rows);
             } else {
-                threads::each(blocks.into_iter(), |((i, dz), sums)| self.block(i * rows, dz, sums));
+                threads::each(blocks.into_iter(), |(((i, dz), sums), of_rows)| self.block(i * rows, dz, sums, of_rows));
             }
         }
         let (first, others) = partials.split_at_mut(width);
@@ -337,36 +367,49 @@ impl Descend<'_> {
         first.split_at(db)
     }
 
-    fn block(&self, row: usize, dz: &mut [f32], sums: &mut [f64]) {
+    fn block(&self, row: usize, dz: &mut [f32], sums: &mut [f64], row_sums: &mut [f64]) {
         let n = self.channels.n;
         let (db, dalpha) = sums.split_at_mut(self.sums().0);
         let rows = dz.len() / n;
         let saved = match self.slopes {
             Slopes::Saved(saved) => saved.block(row, rows, n),
-            Slopes::Unit | Slopes::ProductInPlace(_) => SavedIn::None,
+            Slopes::Unit | Slopes::ProductInPlace(..) => SavedIn::None,
         };
         let mut upstream = [0.0; SPAN];
         let mut slopes = [0.0; SPAN];
         let mut pre = [0.0; SPAN];
         let mut stopped = [0.0; SPAN];
+        let mut weighed = [0.0; SPAN];
         for span in spans(dz.len(), n) {
             let dz = &mut dz[span.range.clone()];
-            let dy = match self.dy {
+            let given = match self.dy {
                 Some(dy) => &dy[row * n..][span.range.clone()],
                 None => {
                     upstream[..dz.len()].copy_from_slice(dz);
                     &upstream[..dz.len()]
                 }
             };
+            let dy = match self.row_weight {
+                None => given,
+                Some(weights) => {
+                    let weighed = &mut weighed[..dz.len()];
+                    weighed.copy_from_slice(given);
+                    weigh(weights, row, &span, weighed);
+                    weighed
+                }
+            };
             let slopes = &mut slopes[..dz.len()];
             let z = match (&self.slopes, saved) {
-                (Slopes::ProductInPlace(bias), _) => {
+                (Slopes::ProductInPlace(bias, residual), _) => {
                     let z = &mut pre[..dz.len()];
                     z.copy_from_slice(dz);
                     if let Some(bias) = bias {
                         for z in z.chunks_mut(span.columns) {
                             add(z, &bias[span.column..span.column + span.columns]);
                         }
+                    }
+                    if let Some(residual) = residual {
+                        add(z, &residual[row * n..][span.range.clone()]);
                     }
                     Some(&*z)
                 }
@@ -391,6 +434,13 @@ impl Descend<'_> {
             if self.db {
                 for dz in dz.chunks(span.columns) {
                     add_to_sums(&mut db[span.column..span.column + span.columns], dz);
+                }
+            }
+            if let (false, Some(z)) = (row_sums.is_empty(), z) {
+                self.channels.evaluate(Quantity::Value, &span, z, slopes);
+                let rows = given.chunks(span.columns).zip(slopes.chunks(span.columns));
+                for ((dy, values), sum) in rows.zip(&mut row_sums[span.row..]) {
+                    *sum += dot(dy, values);
                 }
             }
             if let (true, Some(z)) = (self.dalpha, z) {

@@ -48,7 +48,10 @@ fn an_illegal_saved_choice_is_an_error_not_a_wrong_gradient() {
 fn text_that_is_no_kernel_is_an_error() {
     let kernel = elbow::kernel::Kernel {
         file: elbow::kernel::KernelFile::ProductDirect,
-        activation: None,
+        stages: Vec::new(),
+        a: Default::default(),
+        b: Default::default(),
+        finish: Default::default(),
         flags: Default::default(),
         slots: Vec::new(),
     };

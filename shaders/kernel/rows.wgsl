@@ -1,0 +1,60 @@
+// One pass over the elements of [rows, cols], with sums over the rows as partials of `chunk` rows each, and sums over the columns
+// as partials of LX columns (groups of four with WIDE) each: LX columns by LY lanes a workgroup.
+#use tile
+#use real
+#use row_lanes
+const LANES = LX * LY;
+const ROW_LANES = LX;
+#if COLUMN_SUMS
+#use column_lanes
+#end
+@compute @workgroup_size(LX, LY)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let tile = workgroup_number(wid);
+    if (tile >= P.tiles) {
+        return;
+    }
+    let part = tile / P.tiles_cols;
+    let col = (tile % P.tiles_cols * LX + lid.x) * WIDTH;
+    let first = part * P.chunk;
+    let end = first + min(P.chunk, P.rows - first);
+#for k in COLUMN_SUMS
+    var sum_{k} = Running();
+#end
+#if ROW_SUMS
+    // All lanes go through the same steps.
+    let of_column = at_column(min(col, P.cols - WIDTH));
+    for (var row0 = first; row0 < end; row0 += LY) {
+        let row = row0 + lid.y;
+        var terms = Terms();
+        if (col < P.cols && row < end) {
+            terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(row), of_column);
+#for k in COLUMN_SUMS
+            add_to(&sum_{k}, terms.m{k});
+#end
+        }
+#for k in ROW_SUMS
+        let of_row_{k} = over_row(terms.n{k}, lid.x, lid.y * LX);
+        if (lid.x == 0u && row < end) {
+            row_partials_put(({k}u * P.tiles_cols + tile % P.tiles_cols) * P.rows + row, of_row_{k});
+        }
+#end
+    }
+#else
+    if (col < P.cols) {
+        let of_column = at_column(col);
+        for (var row = first + lid.y; row < end; row += LY) {
+            let terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(row), of_column);
+#for k in COLUMN_SUMS
+            add_to(&sum_{k}, terms.m{k});
+#end
+        }
+    }
+#end
+#for k in COLUMN_SUMS
+    let total_{k} = over_lanes(sum_{k}, lid.x, lid.y);
+    if (lid.y == 0u && col < P.cols) {
+        partials_set(({k}u * P.plane + part) * P.cols + col, total_{k});
+    }
+#end
+}

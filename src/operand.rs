@@ -1,0 +1,105 @@
+//! The names of operands, as used in errors, plans, programs, shaders and documents: one line each.
+
+use std::fmt;
+
+macro_rules! operands {
+    ($($(#[doc = $about:literal])+ $variant:ident = $name:literal,)+) => {
+        /// The name of an operand.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Operand {
+            $($(#[doc = $about])+ $variant,)+
+        }
+
+        impl Operand {
+            /// Every name.
+            pub const ALL: [Operand; Operand::COUNT] = [$(Operand::$variant),+];
+            /// How many there are.
+            pub const COUNT: usize = [$($name),+].len();
+
+            /// The name, as in the documents and in the shaders.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Operand::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+operands! {
+    /// Input `[.., K]`.
+    X = "x",
+    /// Weight `[N, K]`, or `[K, N]`.
+    W = "w",
+    /// Bias `[N]`.
+    B = "b",
+    /// Learnable shape parameter, `[1]` or `[N]`.
+    Alpha = "alpha",
+    /// Added after the activation or before it, `[.., N]`.
+    Residual = "residual",
+    /// One factor for each row of act(z), `[..]`.
+    RowWeight = "row_weight",
+    /// Output `[.., N]`.
+    Y = "y",
+    /// What forward kept for backward: z, y or the mask.
+    Saved = "saved",
+    /// Statistics of each channel of z and y, `[5, N]`.
+    ChannelStatistics = "channel_statistics",
+    /// Statistics of each row of z and y, `[5, M]`.
+    RowStatistics = "row_statistics",
+    /// The numbers around which the variances of channels are summed: near the means of z and y, `[2, N]`.
+    Around = "around",
+    /// Upstream gradient ∂L/∂y `[.., N]`.
+    Dy = "dy",
+    /// Pre-activation, computed again into elbow's own scratch memory.
+    Z = "z",
+    /// dy ⊙ act'(z), in elbow's own scratch memory.
+    Dz = "dz",
+    /// Gradient of x.
+    Dx = "dx",
+    /// Gradient of w.
+    Dw = "dw",
+    /// Gradient of b.
+    Db = "db",
+    /// Gradient of alpha.
+    Dalpha = "dalpha",
+    /// Gradient of the residual.
+    Dresidual = "dresidual",
+    /// Gradient of the row weight.
+    DrowWeight = "drow_weight",
+    /// What the layer below kept for backward.
+    SavedBelow = "saved_below",
+    /// Alpha of the layer below.
+    AlphaBelow = "alpha_below",
+    /// Row weight of the layer below.
+    RowWeightBelow = "row_weight_below",
+    /// Gradient of the bias of the layer below.
+    DbBelow = "db_below",
+    /// Gradient of alpha of the layer below.
+    DalphaBelow = "dalpha_below",
+    /// Gradient of the row weight of the layer below.
+    DrowWeightBelow = "drow_weight_below",
+    /// Cotangent of dx (double backward).
+    Ddx = "ddx",
+    /// Gradient for dy (double backward).
+    Ddy = "ddy",
+    /// Gradient for x (double backward).
+    Dx2 = "dx2",
+    /// Gradient for alpha (double backward).
+    Dalpha2 = "dalpha2",
+    /// Partial results in elbow's own scratch memory.
+    Partials = "partials",
+    /// A tensor that belongs to no operator (upload, download, loss, update).
+    Tensor = "tensor",
+    /// Parameters in the type that the products read, kept beside those in f32 (training).
+    Copy = "copy",
+    /// State of the loss scale (training).
+    LossScale = "loss_scale",
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

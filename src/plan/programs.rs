@@ -1,0 +1,349 @@
+//! The programs of the operators: what each of them computes, once.
+
+use crate::{
+    activation::{Activation, Quantity},
+    program::{By, Function, Over, Program, Value, Write},
+    request::{AffineRequest, AlphaSource, Operand, ResidualAt, Saved, Statistics, Want},
+};
+
+/// The number of the only activation in a kernel.
+const ONLY: u8 = 0;
+
+/// α as a value, where it is an operand.
+fn alpha(p: &mut Program, source: AlphaSource, operand: Operand) -> Option<Value> {
+    match source {
+        AlphaSource::Constant => None,
+        AlphaSource::PerLayer => Some(p.load(operand, By::Whole)),
+        AlphaSource::PerChannel => Some(p.load(operand, By::Column)),
+    }
+}
+
+fn store(p: &mut Program, operand: Operand, want: Want, value: Value) {
+    match want {
+        Want::No => {}
+        Want::Overwrite => p.store(operand, By::Element, Write::Overwrite, value),
+        Want::Accumulate => p.store(operand, By::Element, Write::Accumulate, value),
+    }
+}
+
+/// z = sum + b (+ residual)
+fn pre_activation(p: &mut Program, request: &AffineRequest) -> Value {
+    let mut z = p.sum_of(0);
+    if request.bias {
+        let b = p.load(Operand::B, By::Column);
+        z = p.add(z, b);
+    }
+    if request.residual == Some(ResidualAt::BeforeActivation) {
+        let residual = p.load(Operand::Residual, By::Element);
+        z = p.add(z, residual);
+    }
+    z
+}
+
+/// z = sum + b (+ residual), saved as asked; y = row_weight[m] · act(z; α) (+ residual); the terms of the statistics.
+pub(super) fn forward(request: &AffineRequest, saved: Saved) -> Program {
+    let mut p = Program::default();
+    let z = pre_activation(&mut p, request);
+    if saved == Saved::Z {
+        p.store(Operand::Saved, By::Element, Write::Overwrite, z);
+    }
+    let alpha = alpha(&mut p, request.alpha, Operand::Alpha);
+    if saved == Saved::Mask {
+        let bit = p.act(ONLY, Function::Bit, z, alpha);
+        p.store_bit(Operand::Saved, bit);
+    }
+    let mut y = p.act(ONLY, Function::Of(Quantity::Value), z, alpha);
+    if request.row_weight {
+        let weight = p.load(Operand::RowWeight, By::Row);
+        y = p.multiply(weight, y);
+    }
+    if request.residual == Some(ResidualAt::AfterActivation) {
+        let residual = p.load(Operand::Residual, By::Element);
+        y = p.add(y, residual);
+    }
+    store(&mut p, Operand::Y, Want::Overwrite, y);
+    let Statistics { channels, rows, around } = request.statistics;
+    if channels {
+        let around = around.then_some(Operand::Around);
+        statistics_terms(&mut p, Over::Rows, z, y, around);
+    }
+    if rows {
+        statistics_terms(&mut p, Over::Columns, z, y, None);
+    }
+    p
+}
+
+/// The terms of the five statistics: of z ≤ 0, and of z − c, (z − c)², y − c and (y − c)², each c a number of its column.
+fn statistics_terms(p: &mut Program, over: Over, z: Value, y: Value, around: Option<Operand>) {
+    let not_positive = p.not_positive(z);
+    p.reduce(over, not_positive);
+    for (plane, value) in [z, y].into_iter().enumerate() {
+        let moved = match around {
+            None => value,
+            Some(around) => {
+                let c = p.load(around, By::Plane(plane as u8));
+                p.subtract(value, c)
+            }
+        };
+        let square = p.multiply(moved, moved);
+        p.reduce(over, moved);
+        p.reduce(over, square);
+    }
+}
+
+/// The five statistics from their sums: p[0] is 1 / count, p[1] is 1. A variance is a difference that rounding may bring below
+/// 0: it is 0 then.
+pub(super) fn statistics(operand: Operand, around: Option<Operand>) -> Program {
+    let mut p = Program::default();
+    let [each, one] = [0, 1].map(|place| p.parameter(place));
+    let put = |p: &mut Program, plane, value| p.store(operand, By::Plane(plane), Write::Overwrite, value);
+    let sum = p.sum_of(0);
+    let share = p.multiply(sum, each);
+    put(&mut p, 0, share);
+    for plane in [0, 1] {
+        let [sum, squares] = [1, 2].map(|i| p.sum_of(2 * plane + i));
+        let moved = p.multiply(sum, each);
+        let mean = match around {
+            None => moved,
+            Some(around) => {
+                let c = p.load(around, By::Plane(plane));
+                p.add(c, moved)
+            }
+        };
+        put(&mut p, 2 * plane + 1, mean);
+        let [squares, square] = [p.multiply(squares, each), p.multiply(moved, moved)];
+        let variance = p.subtract(squares, square);
+        let negative = p.not_positive(variance);
+        let kept = p.subtract(one, negative);
+        let variance = p.multiply(variance, kept);
+        put(&mut p, 2 * plane + 2, variance);
+    }
+    p
+}
+
+/// z = sum + b (+ residual), in scratch memory: what backward computes again.
+pub(super) fn forward_z(request: &AffineRequest) -> Program {
+    let mut p = Program::default();
+    let z = pre_activation(&mut p, request);
+    store(&mut p, Operand::Z, Want::Overwrite, z);
+    p
+}
+
+/// An operand as it is.
+pub(super) fn plain(operand: Operand) -> Program {
+    let mut p = Program::default();
+    p.load(operand, By::Element);
+    p
+}
+
+/// The finished sum as it is.
+pub(super) fn sum(operand: Operand, want: Want) -> Program {
+    let mut p = Program::default();
+    let sum = p.sum_of(0);
+    store(&mut p, operand, want, sum);
+    p
+}
+
+/// The derivatives of a layer's activation: of z, y or a bit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Local {
+    pub(super) activation: Activation,
+    pub(super) alpha: AlphaSource,
+    /// Which operand α is.
+    pub(super) alpha_operand: Operand,
+    /// From what the slope comes: z, y or the mask; from nothing where it is 1.
+    pub(super) saved: Saved,
+    /// Which operand that is.
+    pub(super) from: Operand,
+    /// Which operand has the factor of each row.
+    pub(super) row_weight: Option<Operand>,
+}
+
+/// A layer's α, what it kept and its row weight, loaded once.
+struct Loaded {
+    local: Local,
+    alpha: Option<Value>,
+    kept: Option<Value>,
+    row_weight: Option<Value>,
+}
+
+impl Local {
+    /// Of the layer itself, from this operand.
+    pub(super) const fn of(request: &AffineRequest, saved: Saved, from: Operand) -> Self {
+        let AffineRequest { activation, alpha, .. } = *request;
+        let row_weight = if request.row_weight { Some(Operand::RowWeight) } else { None };
+        Local { activation, alpha, alpha_operand: Operand::Alpha, saved, from, row_weight }
+    }
+
+    /// Whether the slope is 1 everywhere.
+    const fn is_one(&self) -> bool {
+        matches!(self.saved, Saved::Auto | Saved::None)
+    }
+
+    fn load(self, p: &mut Program) -> Loaded {
+        let row_weight = self.row_weight.map(|operand| p.load(operand, By::Row));
+        if self.is_one() {
+            return Loaded { local: self, alpha: None, kept: None, row_weight };
+        }
+        let alpha = alpha(p, self.alpha, self.alpha_operand);
+        let kept = match self.saved {
+            Saved::Mask => p.load_bit(self.from),
+            _ => p.load(self.from, By::Element),
+        };
+        Loaded { local: self, alpha, kept: Some(kept), row_weight }
+    }
+
+    /// `upstream` times a derivative.
+    fn times(&self, p: &mut Program, upstream: Value, derivative: Value) -> Value {
+        match self.activation.is_piecewise() {
+            true => p.pass(upstream, derivative),
+            false => p.multiply(upstream, derivative),
+        }
+    }
+
+    /// The same with two factors.
+    fn times_both(&self, p: &mut Program, [v, u]: [Value; 2], derivative: Value) -> Value {
+        if self.activation.is_piecewise() {
+            return p.pass_both(v, u, derivative);
+        }
+        let both = p.multiply(v, u);
+        p.multiply(both, derivative)
+    }
+}
+
+impl Loaded {
+    /// What reaches act(z): row_weight[m] · dy.
+    fn upstream(&self, p: &mut Program, dy: Value) -> Value {
+        self.row_weight.map_or(dy, |weight| p.multiply(weight, dy))
+    }
+
+    /// upstream ⊙ act'(z), where z or what else was kept gives the slope.
+    fn dz(&self, p: &mut Program, upstream: Value) -> Value {
+        let Some(kept) = self.kept.filter(|_| !self.local.activation.needs_nothing()) else { return upstream };
+        let function = match self.local.saved {
+            Saved::Mask => Function::SlopeOfBit,
+            Saved::Y => Function::SlopeOfY,
+            _ => Function::Of(Quantity::Slope),
+        };
+        let slope = p.act(ONLY, function, kept, self.alpha);
+        self.local.times(p, upstream, slope)
+    }
+
+    /// A quantity of z.
+    fn quantity(&self, p: &mut Program, quantity: Quantity) -> Option<Value> {
+        self.kept.map(|z| p.act(ONLY, Function::Of(quantity), z, self.alpha))
+    }
+}
+
+/// dz = row_weight[m] · dy ⊙ act'(z), of an element of a product's operand.
+pub(super) fn dz(local: Local) -> Program {
+    let mut p = Program::default();
+    let dy = p.load(Operand::Dy, By::Element);
+    let loaded = local.load(&mut p);
+    let upstream = loaded.upstream(&mut p, dy);
+    loaded.dz(&mut p, upstream);
+    p
+}
+
+/// What becomes of the gradient with respect to y.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gradient {
+    pub(super) local: Local,
+    /// Where dz goes.
+    pub(super) dz: Option<(Operand, Want)>,
+    /// d(residual): dy, or dz where the residual joins before the activation.
+    pub(super) dresidual: Want,
+    pub(super) residual_before: bool,
+    /// Whether the terms of db, of dα and of d(row_weight) are summed.
+    pub(super) db: bool,
+    pub(super) dalpha: bool,
+    pub(super) drow_weight: bool,
+}
+
+impl Gradient {
+    /// Only dz, which goes here.
+    pub(super) const fn of(local: Local, dz: Option<(Operand, Want)>) -> Self {
+        let (dresidual, residual_before) = (Want::No, false);
+        Gradient { local, dz, dresidual, residual_before, db: false, dalpha: false, drow_weight: false }
+    }
+
+    /// Whether there is nothing to compute.
+    pub(super) const fn is_nothing(&self) -> bool {
+        !(self.dz.is_some() || self.dresidual.wanted() || self.db || self.dalpha || self.drow_weight)
+    }
+
+    /// dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
+    /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (a chain: it is dx), or an operand.
+    pub(super) fn program(&self, of_a_product: bool) -> Program {
+        let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight } = *self;
+        let mut p = Program::default();
+        let dy = if of_a_product { p.sum_of(0) } else { p.load(Operand::Dy, By::Element) };
+        let dz_needed = dz.is_some() || db || (dresidual.wanted() && residual_before);
+        if !(dz_needed || dalpha || drow_weight) {
+            store(&mut p, Operand::Dresidual, dresidual, dy);
+            return p;
+        }
+        let local = Local { row_weight: local.row_weight.filter(|_| dz_needed || dalpha), ..local };
+        let loaded = local.load(&mut p);
+        let upstream = loaded.upstream(&mut p, dy);
+        let mut of_residual = dy;
+        if dz_needed {
+            let value = loaded.dz(&mut p, upstream);
+            if let Some((operand, want)) = dz {
+                store(&mut p, operand, want, value);
+            }
+            if db {
+                p.reduce(Over::Rows, value);
+            }
+            if residual_before {
+                of_residual = value;
+            }
+        }
+        if dalpha && let Some(slope) = loaded.quantity(&mut p, Quantity::AlphaSlope) {
+            let term = local.times(&mut p, upstream, slope);
+            p.reduce(Over::Rows, term);
+        }
+        if drow_weight && let Some(value) = loaded.quantity(&mut p, Quantity::Value) {
+            let term = p.multiply(dy, value);
+            p.reduce(Over::Columns, term);
+        }
+        store(&mut p, Operand::Dresidual, dresidual, of_residual);
+        p
+    }
+}
+
+/// y = act(x; α)
+pub(super) fn activation(source: AlphaSource) -> Program {
+    let mut p = Program::default();
+    let x = p.load(Operand::X, By::Element);
+    let alpha = alpha(&mut p, source, Operand::Alpha);
+    let y = p.act(ONLY, Function::Of(Quantity::Value), x, alpha);
+    store(&mut p, Operand::Y, Want::Overwrite, y);
+    p
+}
+
+/// ddy = ddx ⊙ act'(x), dx2 = ddx ⊙ dy ⊙ act''(x), and the terms of dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α.
+pub(super) fn double_backward(local: Local, ddy: Want, dx2: Want, dalpha2: bool) -> Program {
+    let mut p = Program::default();
+    let ddx = p.load(Operand::Ddx, By::Element);
+    let loaded = local.load(&mut p);
+    if ddy.wanted() {
+        let value = loaded.dz(&mut p, ddx);
+        store(&mut p, Operand::Ddy, ddy, value);
+    }
+    if !(dx2.wanted() || dalpha2) {
+        return p;
+    }
+    let dy = p.load(Operand::Dy, By::Element);
+    if dx2.wanted()
+        && let Some(curvature) = loaded.quantity(&mut p, Quantity::Curvature)
+    {
+        let value = local.times_both(&mut p, [ddx, dy], curvature);
+        store(&mut p, Operand::Dx2, dx2, value);
+    }
+    if dalpha2 && let Some(slope) = loaded.quantity(&mut p, Quantity::AlphaCurvature) {
+        let term = local.times_both(&mut p, [ddx, dy], slope);
+        p.reduce(Over::Rows, term);
+    }
+    p
+}

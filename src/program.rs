@@ -1,0 +1,301 @@
+//! What a kernel computes of each element, as plain data: a straight-line list of steps over f32 values.
+//!
+//! A kernel file schedules (which lane handles which element, in which order) and knows nothing of what is computed. That is a
+//! program: one for an element of A or B as it is loaded, one for a finished sum before it is stored. A program prints a line a step,
+//! compares and hashes (it is part of a kernel's key), is checked before it becomes WGSL, and can be run in f64 ([`Program::run`]).
+//!
+//! ```
+//! use elbow::program::{By, Program, Write};
+//! use elbow::Operand;
+//! // y = sum + b[n]
+//! let mut p = Program::default();
+//! let sum = p.sum_of(0);
+//! let b = p.load(Operand::B, By::Column);
+//! let y = p.add(sum, b);
+//! p.store(Operand::Y, By::Element, Write::Overwrite, y);
+//! assert_eq!(p.check(), Ok(()));
+//! assert_eq!(p.to_string(), "v0 = sum 0\nv1 = b[n]\nv2 = v0 + v1\ny[m,n] = v2\n");
+//! ```
+
+mod check;
+mod run;
+mod text;
+
+pub(crate) use check::Makes;
+pub use run::Memory;
+
+use crate::{activation::Quantity, request::Operand};
+
+/// A value: the place of the step that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value(pub(crate) u8);
+
+/// Which number of an operand belongs to the element in row m and column n.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum By {
+    /// Its own: the operand is `[rows, cols]`.
+    Element,
+    /// The row's: `[rows]`.
+    Row,
+    /// The column's: `[cols]`.
+    Column,
+    /// The same for all: `[1]`.
+    Whole,
+    /// The column's in one of several planes, `[planes, cols]`: what sums over rows are finished into.
+    Plane(u8),
+}
+
+/// A function of an activation's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// A quantity, of z.
+    Of(Quantity),
+    /// act'(z), of y.
+    SlopeOfY,
+    /// act'(z), of the bit that a mask keeps.
+    SlopeOfBit,
+    /// That bit, of z.
+    Bit,
+}
+
+impl Function {
+    /// Its name in the activation's file.
+    pub const fn wgsl_name(self) -> &'static str {
+        match self {
+            Function::Of(quantity) => quantity.wgsl_name(),
+            Function::SlopeOfY => "act_dz_of_y",
+            Function::SlopeOfBit => "act_dz_of_bit",
+            Function::Bit => "act_bit",
+        }
+    }
+}
+
+/// How a store treats what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Write {
+    /// It is lost.
+    Overwrite,
+    /// It is added to.
+    Accumulate,
+}
+
+/// What a sum runs over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Over {
+    /// All rows: one sum for each column.
+    Rows,
+    /// All columns: one sum for each row.
+    Columns,
+}
+
+/// One step. It makes a number, or a bit, or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A sum that the kernel has finished: of a product, or one of the planes of partial sums.
+    Sum(u8),
+    /// A number of the parameter block, by its place in `Params::p`.
+    Parameter(u8),
+    /// A number of an operand.
+    Load(Operand, By),
+    /// The element's bit of a mask.
+    LoadBit(Operand),
+    /// v + w
+    Add(Value, Value),
+    /// v − w
+    Subtract(Value, Value),
+    /// v · w
+    Multiply(Value, Value),
+    /// v · w, where w is a derivative that was chosen with its piece of the activation: 0 where w is 0, also for infinite v, and NaN
+    /// where v is NaN.
+    Pass(Value, Value),
+    /// The same for second derivatives, which have two factors: v · u · w.
+    PassBoth(Value, Value, Value),
+    /// 1 where v ≤ 0, else 0.
+    NotPositive(Value),
+    /// A function of the activation at this place in the kernel's list, of a number or a bit; with an α that is a value, or its
+    /// constant.
+    Act(u8, Function, Value, Option<Value>),
+    /// A number of an operand is written.
+    Store(Operand, By, Write, Value),
+    /// The element's bit of a mask is written.
+    StoreBit(Operand, Value),
+    /// A term of the next sum over rows or columns; the kernel leaves partial sums.
+    Reduce(Over, Value),
+}
+
+impl Step {
+    /// The values that it takes.
+    pub(crate) fn takes(&self) -> impl Iterator<Item = Value> + use<> {
+        let values = match *self {
+            Step::Sum(_) | Step::Parameter(_) | Step::Load(..) | Step::LoadBit(_) => [None; 3],
+            Step::NotPositive(v) | Step::Store(_, _, _, v) | Step::StoreBit(_, v) | Step::Reduce(_, v) => {
+                [Some(v), None, None]
+            }
+            Step::Add(v, w) | Step::Subtract(v, w) | Step::Multiply(v, w) | Step::Pass(v, w) => {
+                [Some(v), Some(w), None]
+            }
+            Step::PassBoth(v, u, w) => [Some(v), Some(u), Some(w)],
+            Step::Act(_, _, v, alpha) => [Some(v), alpha, None],
+        };
+        values.into_iter().flatten()
+    }
+}
+
+/// How a program uses an operand: one binding of its kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Which.
+    pub operand: Operand,
+    /// Which number of it, of planes the last one; None: a bit of a mask.
+    pub by: Option<By>,
+    /// Whether it is written.
+    pub written: bool,
+}
+
+/// A list of steps. [`Program::check`] says what holds of one that a kernel can run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Program {
+    steps: Vec<Step>,
+}
+
+/// How programs are written: each call is a step.
+impl Program {
+    fn step(&mut self, step: Step) -> Value {
+        self.steps.push(step);
+        Value((self.steps.len() - 1) as u8)
+    }
+
+    /// [`Step::Sum`]
+    pub fn sum_of(&mut self, plane: u8) -> Value {
+        self.step(Step::Sum(plane))
+    }
+
+    /// [`Step::Parameter`]
+    pub fn parameter(&mut self, place: u8) -> Value {
+        self.step(Step::Parameter(place))
+    }
+
+    /// [`Step::Load`]
+    pub fn load(&mut self, operand: Operand, by: By) -> Value {
+        self.step(Step::Load(operand, by))
+    }
+
+    /// [`Step::LoadBit`]
+    pub fn load_bit(&mut self, operand: Operand) -> Value {
+        self.step(Step::LoadBit(operand))
+    }
+
+    /// [`Step::Add`]
+    pub fn add(&mut self, v: Value, w: Value) -> Value {
+        self.step(Step::Add(v, w))
+    }
+
+    /// [`Step::Subtract`]
+    pub fn subtract(&mut self, v: Value, w: Value) -> Value {
+        self.step(Step::Subtract(v, w))
+    }
+
+    /// [`Step::Multiply`]
+    pub fn multiply(&mut self, v: Value, w: Value) -> Value {
+        self.step(Step::Multiply(v, w))
+    }
+
+    /// [`Step::Pass`]
+    pub fn pass(&mut self, v: Value, derivative: Value) -> Value {
+        self.step(Step::Pass(v, derivative))
+    }
+
+    /// [`Step::PassBoth`]
+    pub fn pass_both(&mut self, v: Value, u: Value, derivative: Value) -> Value {
+        self.step(Step::PassBoth(v, u, derivative))
+    }
+
+    /// [`Step::NotPositive`]
+    pub fn not_positive(&mut self, v: Value) -> Value {
+        self.step(Step::NotPositive(v))
+    }
+
+    /// [`Step::Act`]
+    pub fn act(&mut self, stage: u8, function: Function, v: Value, alpha: Option<Value>) -> Value {
+        self.step(Step::Act(stage, function, v, alpha))
+    }
+
+    /// [`Step::Store`]
+    pub fn store(&mut self, operand: Operand, by: By, write: Write, v: Value) {
+        self.step(Step::Store(operand, by, write, v));
+    }
+
+    /// [`Step::StoreBit`]
+    pub fn store_bit(&mut self, operand: Operand, bit: Value) {
+        self.step(Step::StoreBit(operand, bit));
+    }
+
+    /// [`Step::Reduce`]
+    pub fn reduce(&mut self, over: Over, v: Value) {
+        self.step(Step::Reduce(over, v));
+    }
+}
+
+/// What a kernel's file, its bindings and its plan must know of a program.
+impl Program {
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Whether it does nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The operands, each once, in the order of their first use.
+    pub fn accesses(&self) -> Vec<Access> {
+        let mut all: Vec<Access> = Vec::new();
+        for step in &self.steps {
+            let (operand, by, written) = match *step {
+                Step::Load(operand, by) => (operand, Some(by), false),
+                Step::LoadBit(operand) => (operand, None, false),
+                Step::Store(operand, by, ..) => (operand, Some(by), true),
+                Step::StoreBit(operand, _) => (operand, None, true),
+                _ => continue,
+            };
+            match all.iter_mut().find(|access| access.operand == operand) {
+                Some(access) => {
+                    access.written |= written;
+                    // The last plane says how many there are.
+                    if let (Some(By::Plane(last)), Some(By::Plane(plane))) = (&mut access.by, by) {
+                        *last = plane.max(*last);
+                    }
+                }
+                None => all.push(Access { operand, by, written }),
+            }
+        }
+        all
+    }
+
+    /// How many sums over rows, or over columns, it has terms of.
+    pub fn sums(&self, over: Over) -> u32 {
+        self.steps.iter().filter(|step| matches!(step, Step::Reduce(o, _) if *o == over)).count() as u32
+    }
+
+    /// How many finished sums it takes.
+    pub fn finished_sums(&self) -> u32 {
+        let planes = self.steps.iter().filter_map(|s| if let Step::Sum(plane) = s { Some(plane + 1) } else { None });
+        planes.max().unwrap_or(0).into()
+    }
+
+    /// Whether it writes bits of a mask.
+    pub fn stores_bits(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::StoreBit(..)))
+    }
+
+    /// Whether it calls an activation.
+    pub fn acts(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Act(..)))
+    }
+
+    /// Whether it reads or writes the operand.
+    pub fn uses(&self, operand: Operand) -> bool {
+        self.accesses().iter().any(|access| access.operand == operand)
+    }
+}

@@ -1,0 +1,159 @@
+//! What holds of every program that a kernel can run.
+
+use super::{By, Function, Program, Step, Value};
+use crate::request::Operand;
+
+/// What a step makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Makes {
+    Number,
+    Bit,
+}
+
+impl Step {
+    /// What it makes, unless it only writes.
+    pub(crate) const fn makes(&self) -> Option<Makes> {
+        match self {
+            Step::LoadBit(_) | Step::Act(_, Function::Bit, ..) => Some(Makes::Bit),
+            Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => None,
+            _ => Some(Makes::Number),
+        }
+    }
+
+    /// Of which type a value must be that it takes.
+    fn wants(&self, value: Value) -> Makes {
+        match *self {
+            Step::StoreBit(..) => Makes::Bit,
+            Step::Act(_, Function::SlopeOfBit, of, _) if of == value => Makes::Bit,
+            _ => Makes::Number,
+        }
+    }
+}
+
+/// Steps: values are numbered in a byte.
+const MOST_STEPS: usize = 256;
+
+impl Program {
+    /// Every value is made before it is taken, and of the right type; every operand is indexed in one way, read before it is
+    /// written, and written once; nothing is written by row or for all, where many elements would write one number. The error names
+    /// the step.
+    pub fn check(&self) -> Result<(), String> {
+        if self.steps.len() > MOST_STEPS {
+            return Err(format!("{} steps; at most {MOST_STEPS}", self.steps.len()));
+        }
+        // Operand, how it is indexed, whether it has been written.
+        let mut seen: Vec<(Operand, Option<By>, bool)> = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            let fail = |why: String| Err(format!("step {i}, {step}: {why}"));
+            for value in step.takes() {
+                match self.steps[..i].get(usize::from(value.0)).map(Step::makes) {
+                    None => return fail(format!("{value} is not made yet")),
+                    Some(made) if made != Some(step.wants(value)) => return fail(format!("{value} is {made:?}")),
+                    Some(_) => {}
+                }
+            }
+            let (operand, by, write) = match *step {
+                Step::Load(operand, by) => (operand, Some(by), false),
+                Step::LoadBit(operand) => (operand, None, false),
+                Step::Store(operand, by, ..) => (operand, Some(by), true),
+                Step::StoreBit(operand, _) => (operand, None, true),
+                _ => continue,
+            };
+            if write && matches!(by, Some(By::Row | By::Column | By::Whole)) {
+                return fail(format!("many elements would write one {operand}: reduce"));
+            }
+            let same_kind =
+                |one: Option<By>| one == by || matches!((one, by), (Some(By::Plane(_)), Some(By::Plane(_))));
+            match seen.iter().rfind(|(o, ..)| *o == operand) {
+                Some((_, other, _)) if !same_kind(*other) => return fail(format!("{operand} is indexed in two ways")),
+                _ => {}
+            }
+            let written = seen.iter().any(|&(o, b, written)| o == operand && b == by && written);
+            if written {
+                return fail(format!("{operand} has been written already"));
+            }
+            seen.push((operand, by, write));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Over, Write};
+    use super::*;
+    use crate::activation::Quantity;
+
+    fn refused(write: impl Fn(&mut Program), why: &str) {
+        let mut p = Program::default();
+        write(&mut p);
+        let message = p.check().expect_err("a wrong program");
+        assert!(message.contains(why), "{message}");
+    }
+
+    #[test]
+    fn planted_mistakes_are_found() {
+        let value = Function::Of(Quantity::Value);
+        refused(
+            |p| {
+                p.add(Value(0), Value(1));
+            },
+            "not made yet",
+        );
+        refused(|p| p.store(Operand::Y, By::Element, Write::Overwrite, Value(3)), "not made yet");
+        refused(
+            |p| {
+                let bit = p.load_bit(Operand::Saved);
+                p.act(0, value, bit, None);
+            },
+            "is Some(Bit)",
+        );
+        refused(
+            |p| {
+                let sum = p.sum_of(0);
+                p.store_bit(Operand::Saved, sum);
+            },
+            "is Some(Number)",
+        );
+        refused(
+            |p| {
+                let sum = p.sum_of(0);
+                p.reduce(Over::Rows, sum);
+                p.add(sum, Value(1));
+            },
+            "is None",
+        );
+        refused(
+            |p| {
+                p.load(Operand::Alpha, By::Column);
+                p.load(Operand::Alpha, By::Whole);
+            },
+            "in two ways",
+        );
+        for by in [By::Row, By::Column, By::Whole] {
+            refused(
+                |p| {
+                    let sum = p.sum_of(0);
+                    p.store(Operand::Y, by, Write::Overwrite, sum);
+                },
+                "many elements",
+            );
+        }
+        refused(
+            |p| {
+                let sum = p.sum_of(0);
+                p.store(Operand::Y, By::Element, Write::Overwrite, sum);
+                p.load(Operand::Y, By::Element);
+            },
+            "written already",
+        );
+        refused(
+            |p| {
+                for _ in 0..257 {
+                    p.sum_of(0);
+                }
+            },
+            "at most 256",
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! A program in f64, for one element: what its WGSL must come near to.
+
+use super::{By, Function, Over, Program, Step, Value, Write};
+use crate::{activation::Activation, request::Operand};
+
+/// What a program reads and writes.
+pub trait Memory {
+    /// A number of an operand, of row m and column n.
+    fn load(&self, operand: Operand, by: By, m: usize, n: usize) -> f64;
+    /// Writes it.
+    fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64);
+    /// A bit of a mask.
+    fn bit(&self, operand: Operand, m: usize, n: usize) -> bool;
+    /// Writes it.
+    fn store_bit(&mut self, operand: Operand, m: usize, n: usize, bit: bool);
+    /// A term of the sum of this number, over rows for column n, or over columns for row m.
+    fn reduce(&mut self, over: Over, number: usize, m: usize, n: usize, term: f64);
+}
+
+impl Program {
+    /// Runs the steps for the element in row m and column n, of a program that [`Program::check`] accepts. `sums` and
+    /// `parameters` are what the kernel gives, `activations` those of its list. The result is the last value: of a program for an
+    /// operand of a product, its element.
+    pub fn run(
+        &self,
+        [m, n]: [usize; 2],
+        sums: &[f64],
+        parameters: &[f64],
+        activations: &[Activation],
+        memory: &mut impl Memory,
+    ) -> f64 {
+        let mut values = Vec::with_capacity(self.steps().len());
+        let mut number = [0; 2];
+        for step in self.steps() {
+            let v = |value: Value| -> f64 { values[usize::from(value.0)] };
+            let made = match *step {
+                Step::Sum(plane) => sums[usize::from(plane)],
+                Step::Parameter(place) => parameters[usize::from(place)],
+                Step::Load(operand, by) => memory.load(operand, by, m, n),
+                Step::LoadBit(operand) => f64::from(memory.bit(operand, m, n)),
+                Step::Add(a, b) => v(a) + v(b),
+                Step::Subtract(a, b) => v(a) - v(b),
+                Step::Multiply(a, b) => v(a) * v(b),
+                Step::Pass(a, by) => passed(&[v(a)], v(by)),
+                Step::PassBoth(a, b, by) => passed(&[v(a), v(b)], v(by)),
+                Step::NotPositive(a) => f64::from(v(a) <= 0.0),
+                Step::Act(stage, function, a, alpha) => {
+                    let constant = activations[usize::from(stage)];
+                    let activation = alpha.map_or(constant, |alpha| constant.with_alpha(v(alpha) as f32));
+                    match function {
+                        Function::Of(quantity) => activation.evaluate(quantity, v(a)),
+                        Function::SlopeOfY => activation.slope_of_y(v(a)),
+                        Function::SlopeOfBit => activation.slope_of_bit(v(a) != 0.0),
+                        Function::Bit => f64::from(activation.bit(v(a))),
+                    }
+                }
+                Step::Store(operand, by, write, a) => {
+                    let before = if write == Write::Accumulate { memory.load(operand, by, m, n) } else { 0.0 };
+                    memory.store(operand, by, m, n, before + v(a));
+                    f64::NAN
+                }
+                Step::StoreBit(operand, a) => {
+                    memory.store_bit(operand, m, n, v(a) != 0.0);
+                    f64::NAN
+                }
+                Step::Reduce(over, a) => {
+                    let number = &mut number[over as usize];
+                    memory.reduce(over, *number, m, n, v(a));
+                    *number += 1;
+                    f64::NAN
+                }
+            };
+            values.push(made);
+        }
+        values.last().copied().unwrap_or(f64::NAN)
+    }
+}
+
+fn passed(factors: &[f64], derivative: f64) -> f64 {
+    let product: f64 = factors.iter().product();
+    match factors.iter().find(|factor| factor.is_nan()) {
+        Some(&nan) => nan,
+        None if derivative == 0.0 => 0.0,
+        None => product * derivative,
+    }
+}

@@ -1,0 +1,62 @@
+//! A program in words, one line a step.
+
+use std::fmt;
+
+use super::{By, Over, Program, Step, Value, Write};
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            By::Element => f.write_str("[m,n]"),
+            By::Row => f.write_str("[m]"),
+            By::Column => f.write_str("[n]"),
+            By::Whole => f.write_str("[0]"),
+            By::Plane(plane) => write!(f, "[{plane},n]"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Sum(plane) => write!(f, "sum {plane}"),
+            Step::Parameter(place) => write!(f, "p[{place}]"),
+            Step::Load(operand, by) => write!(f, "{operand}{by}"),
+            Step::LoadBit(operand) => write!(f, "bit {operand}[m,n]"),
+            Step::Add(v, w) => write!(f, "{v} + {w}"),
+            Step::Subtract(v, w) => write!(f, "{v} - {w}"),
+            Step::Multiply(v, w) => write!(f, "{v} * {w}"),
+            Step::Pass(v, w) => write!(f, "{v} through {w}"),
+            Step::PassBoth(v, u, w) => write!(f, "{v} * {u} through {w}"),
+            Step::NotPositive(v) => write!(f, "{v} <= 0"),
+            Step::Act(stage, function, v, alpha) => {
+                write!(f, "{}#{stage}({v}", function.wgsl_name())?;
+                alpha.iter().try_for_each(|alpha| write!(f, "; {alpha}"))?;
+                f.write_str(")")
+            }
+            Step::Store(operand, by, Write::Overwrite, v) => write!(f, "{operand}{by} = {v}"),
+            Step::Store(operand, by, Write::Accumulate, v) => write!(f, "{operand}{by} += {v}"),
+            Step::StoreBit(operand, v) => write!(f, "bit {operand}[m,n] = {v}"),
+            Step::Reduce(Over::Rows, v) => write!(f, "sum over m of {v}"),
+            Step::Reduce(Over::Columns, v) => write!(f, "sum over n of {v}"),
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.steps.iter().enumerate() {
+            match step.makes() {
+                Some(_) => writeln!(f, "v{i} = {step}")?,
+                None => writeln!(f, "{step}")?,
+            }
+        }
+        Ok(())
+    }
+}

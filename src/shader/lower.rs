@@ -1,0 +1,262 @@
+//! Programs as WGSL: the functions that a kernel file calls, and knows nothing else of.
+//!
+//! - `NAME_one(outer, inner)`, `NAME_vec(outer, inner)`: an element, or four neighbours, of an operand of a product as it lies in
+//!   memory.
+//! - `at_column(col)`, `at_row(row)`: what depends on the column or the row alone, for a file to have once and not for each
+//!   element (compilers do not lift loads past stores); `finish(i, row, col, lr, lc, .., sums)`: all the rest, for the
+//!   element at index i, which lies at (lr, lc) in the workgroup's tile. It gives the `Terms` of the program's sums: `m0`, `m1`, .. over
+//!   rows, `n0`, .. over columns.
+
+use std::fmt::Write as _;
+
+use crate::program::{By, Function, Makes, Over, Program, Step, Value, Write};
+
+const LANES: [&str; 4] = ["x", "y", "z", "w"];
+
+/// What one function handles at a time, and its names for the element's place.
+struct Lowered<'a> {
+    program: &'a Program,
+    wide: bool,
+    /// Index of the element in an operand `[rows, cols]`.
+    element: &'static str,
+    row: &'static str,
+    col: &'static str,
+    /// Length of a row.
+    cols: &'static str,
+}
+
+/// An operand of a product: `inner` is the length of its rows in memory.
+pub(super) fn load(program: &Program, name: &str, inner: &'static str, text: &mut String) {
+    for wide in [false, true] {
+        let lowered = Lowered { program, wide, element: "i", row: "outer", col: "inner", cols: inner };
+        let (what, real) = if wide { ("vec", "vec4<f32>") } else { ("one", "f32") };
+        let _ = writeln!(text, "fn {name}_{what}(outer: u32, inner: u32) -> {real} {{");
+        let _ = writeln!(text, "    let i = outer * {inner} + inner;");
+        for i in 0..program.steps().len() {
+            lowered.line(i, text);
+        }
+        let _ = writeln!(text, "    return v{};\n}}", program.steps().len().saturating_sub(1));
+    }
+}
+
+/// What a value depends on: bit 0 the column, bit 1 the row.
+const COLUMN: u8 = 1;
+const ROW: u8 = 2;
+
+/// What is done with an element.
+pub(super) fn finish(program: &Program, wide: bool, text: &mut String) {
+    let lowered = Lowered { program, wide, element: "i", row: "row", col: "col", cols: "P.cols" };
+    let real = lowered.real();
+    let steps = program.steps();
+    let varies = lowered.varies();
+    let body: Vec<usize> = (0..steps.len()).filter(|&i| varies[i] == COLUMN | ROW).collect();
+    // What is the same for all goes with the column.
+    let outside = |i: usize, along: u8| varies[i] == along || (varies[i] == 0 && along == COLUMN);
+    let taken = |i: usize| body.iter().any(|&b| steps[b].takes().any(|v| usize::from(v.0) == i));
+    let mut given = String::new();
+    for (along, name, index) in [(COLUMN, "Column", "col"), (ROW, "Row", "row")] {
+        let members: Vec<usize> = (0..steps.len()).filter(|&i| outside(i, along) && taken(i)).collect();
+        let declared: Vec<String> = members.iter().map(|&i| format!("v{i}: {}", lowered.made(i))).collect();
+        let _ = writeln!(text, "struct {name} {{ {} }}", or_empty(declared));
+        let _ = writeln!(text, "fn at_{}({index}: u32) -> {name} {{", name.to_lowercase());
+        for i in lowered.behind(&members) {
+            lowered.line(i, text);
+        }
+        let made: Vec<String> = members.iter().map(|i| format!("v{i}")).collect();
+        let _ =
+            writeln!(text, "    return {name}({});\n}}", if made.is_empty() { "0u".into() } else { made.join(", ") });
+        for i in members {
+            let _ = writeln!(given, "    let v{i} = of_{}.v{i};", name.to_lowercase());
+        }
+    }
+    let sums = |over, prefix: &'static str| (0..program.sums(over)).map(move |k| format!("{prefix}{k}"));
+    let terms: Vec<String> = sums(Over::Rows, "m").chain(sums(Over::Columns, "n")).collect();
+    let _ =
+        writeln!(text, "struct Terms {{ {} }}", or_empty(terms.iter().map(|term| format!("{term}: {real}")).collect()));
+    let added: Vec<String> = terms.iter().map(|term| format!("a.{term} + b.{term}")).collect();
+    let added = if added.is_empty() { "0u".into() } else { added.join(", ") };
+    let _ = writeln!(text, "fn plus(a: Terms, b: Terms) -> Terms {{ return Terms({added}); }}");
+    let finished: String = (0..program.finished_sums()).map(|k| format!(", sum{k}: {real}")).collect();
+    let _ = writeln!(
+        text,
+        "fn finish(i: u32, row: u32, col: u32, lr: u32, lc: u32, of_row: Row, of_column: Column{finished}) -> Terms {{\n    \
+         var terms = Terms();\n{given}",
+    );
+    let mut planes = [0; 2];
+    for i in body {
+        match steps[i] {
+            Step::Reduce(over, v) => {
+                let (plane, prefix) = (&mut planes[over as usize], if over == Over::Rows { "m" } else { "n" });
+                let _ = writeln!(text, "    terms.{prefix}{plane} = {v};");
+                *plane += 1;
+            }
+            _ => lowered.line(i, text),
+        }
+    }
+    text.push_str("    return terms;\n}\n");
+}
+
+/// WGSL has no empty structures.
+fn or_empty(members: Vec<String>) -> String {
+    if members.is_empty() { "nothing: u32".into() } else { members.join(", ") }
+}
+
+impl Lowered<'_> {
+    const fn real(&self) -> &'static str {
+        if self.wide { "vec4<f32>" } else { "f32" }
+    }
+
+    /// The type of what a step makes.
+    fn made(&self, i: usize) -> &'static str {
+        match (self.program.steps()[i].makes(), self.wide) {
+            (Some(Makes::Bit), true) => "vec4<bool>",
+            (Some(Makes::Bit), false) => "bool",
+            _ => self.real(),
+        }
+    }
+
+    /// What each value depends on. What writes, and what is loaded by element, depends on both.
+    fn varies(&self) -> Vec<u8> {
+        let mut varies: Vec<u8> = Vec::with_capacity(self.program.steps().len());
+        for step in self.program.steps() {
+            let own = match step {
+                Step::Parameter(_) | Step::Load(_, By::Whole) => 0,
+                Step::Load(_, By::Column | By::Plane(_)) => COLUMN,
+                Step::Load(_, By::Row) => ROW,
+                Step::Sum(_) | Step::Load(_, By::Element) | Step::LoadBit(_) => COLUMN | ROW,
+                Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => COLUMN | ROW,
+                _ => 0,
+            };
+            varies.push(step.takes().fold(own, |all, v| all | varies[usize::from(v.0)]));
+        }
+        varies
+    }
+
+    /// Those steps and all that they need, in order.
+    fn behind(&self, wanted: &[usize]) -> Vec<usize> {
+        let mut needed = vec![false; self.program.steps().len()];
+        wanted.iter().for_each(|&i| needed[i] = true);
+        for i in (0..needed.len()).rev() {
+            if needed[i] {
+                self.program.steps()[i].takes().for_each(|v| needed[usize::from(v.0)] = true);
+            }
+        }
+        (0..needed.len()).filter(|&i| needed[i]).collect()
+    }
+
+    /// `NAME_at(index)`, one number or four neighbours.
+    fn at(&self, name: impl std::fmt::Display, index: &str) -> String {
+        format!("{name}_at{}({index})", if self.wide { "4" } else { "" })
+    }
+
+    fn index(&self, by: By) -> String {
+        match by {
+            By::Element => self.element.into(),
+            By::Row => self.row.into(),
+            By::Column => self.col.into(),
+            By::Whole => "0u".into(),
+            By::Plane(plane) => format!("{plane}u * {} + {}", self.cols, self.col),
+        }
+    }
+
+    /// The word and the place of the element's bit in a mask.
+    fn word(&self) -> String {
+        let Lowered { row, col, cols, .. } = self;
+        format!("{row} * (({cols} + 31u) / 32u) + {col} / 32u")
+    }
+
+    /// A step as a line.
+    fn line(&self, i: usize, text: &mut String) {
+        let real = self.real();
+        let made = match self.program.steps()[i] {
+            Step::Sum(plane) => format!("sum{plane}"),
+            Step::Parameter(place) => format!("{real}(P.p.{})", LANES[usize::from(place) % 4]),
+            Step::Load(operand, by @ (By::Row | By::Whole)) => format!("{real}({operand}_at({}))", self.index(by)),
+            Step::Load(operand, by) => self.at(operand, &self.index(by)),
+            Step::LoadBit(operand) if self.wide => {
+                let (word, col) = (self.word(), self.col);
+                format!(
+                    "((vec4<u32>({operand}_at({word})) >> (vec4<u32>({col} % 32u) + vec4<u32>(0u, 1u, 2u, 3u))) & vec4<u32>(1u)) != vec4<u32>()"
+                )
+            }
+            Step::LoadBit(operand) => format!("(({operand}_at({}) >> ({} % 32u)) & 1u) != 0u", self.word(), self.col),
+            Step::Add(v, w) => format!("{v} + {w}"),
+            Step::Subtract(v, w) => format!("{v} - {w}"),
+            Step::Multiply(v, w) => format!("{v} * {w}"),
+            Step::Pass(v, w) => format!("passed{}({v}, {w})", if self.wide { "4" } else { "" }),
+            Step::PassBoth(v, u, w) => format!("passed_both{}({v}, {u}, {w})", if self.wide { "4" } else { "" }),
+            Step::NotPositive(v) => format!("select({real}(), {real}(1.0), {v} <= {real}())"),
+            Step::Act(stage, function, v, alpha) => self.act(stage, function, v, alpha),
+            Step::Store(operand, by, write, v) => {
+                let index = self.index(by);
+                let put = if self.wide { "put4" } else { "put" };
+                let sum = match write {
+                    Write::Overwrite => v.to_string(),
+                    Write::Accumulate => format!("{} + {v}", self.at(operand, &index)),
+                };
+                let _ = writeln!(text, "    {operand}_{put}({index}, {sum});");
+                return;
+            }
+            Step::StoreBit(_, v) => {
+                // The file gathers the words of its tile, and stores each whole.
+                let bits = match self.wide {
+                    true => format!("dot(select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), {v}), vec4<u32>(1u))"),
+                    false => format!("u32({v})"),
+                };
+                let _ = writeln!(text, "    atomicOr(&tile_bits[lr * (BN / 32u) + lc / 32u], {bits} << (lc % 32u));");
+                return;
+            }
+            Step::Reduce(..) => return,
+        };
+        let _ = writeln!(text, "    let v{i} = {made};");
+    }
+
+    /// A call of a function of an activation, lane by lane.
+    fn act(&self, stage: u8, function: Function, v: Value, alpha: Option<Value>) -> String {
+        let stage = usize::from(stage);
+        let [first, second] = [2 * stage, 2 * stage + 1].map(|place| LANES[place % 4]);
+        let call = |lane: &str| {
+            let parameters = match alpha {
+                Some(alpha) => format!("vec2<f32>({alpha}{lane}, P.p.{second})"),
+                None => format!("P.p.{first}{second}"),
+            };
+            format!("{}({v}{lane}, {parameters})", staged(function.wgsl_name(), stage))
+        };
+        match (self.wide, function) {
+            (false, _) => call(""),
+            (true, function) => {
+                let lanes = LANES.map(|lane| call(&format!(".{lane}"))).join(", ");
+                format!("vec4<{}>({lanes})", if function == Function::Bit { "bool" } else { "f32" })
+            }
+        }
+    }
+}
+
+/// A name of an activation's file, with the number of its stage: `act_dz` is `act0_dz`. Two activations can be in one kernel.
+fn staged(word: &str, stage: usize) -> String {
+    for prefix in ["act", "ACT", "Act"] {
+        match word.strip_prefix(prefix) {
+            Some(rest) if !rest.starts_with(|c: char| c.is_lowercase() || c.is_numeric()) => {
+                return format!("{prefix}{stage}{rest}");
+            }
+            _ => {}
+        }
+    }
+    word.into()
+}
+
+/// An activation's file with all its names [`staged`].
+pub(super) fn stage(file: &str, stage: usize) -> String {
+    let mut out = String::with_capacity(file.len() * 5 / 4);
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = file;
+    while let Some(start) = rest.find(in_word) {
+        let (before, word) = rest.split_at(start);
+        let (word, behind) = word.split_at(word.find(|c| !in_word(c)).unwrap_or(word.len()));
+        out.push_str(before);
+        out.push_str(&staged(word, stage));
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
