@@ -75,6 +75,8 @@ pub mod error;
 pub mod gpu;
 pub mod kernel;
 pub mod mlp;
+#[cfg(not(target_family = "wasm"))]
+pub mod native;
 mod operands;
 pub mod plan;
 pub mod request;

@@ -1,5 +1,6 @@
 //! The rooms of the house and the doors between them: data flows one way. Facts (tables and arithmetic), decisions
-//! (kernel, plan, shader), the device, the operations; the CPU road sees only facts. Read from the text of `src/`.
+//! (kernel, plan, shader), the device, the operations, and what may wait for them; the CPU road sees only facts. Read from the
+//! text of `src/`.
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ const DECIDE: &[&str] = &["kernel", "plan", "shader"];
 const GPU: &[&str] = &["gpu"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train", "tune"];
 const CPU: &[&str] = &["cpu"];
+const NATIVE: &[&str] = &["native"];
 
 /// No file longer than this: a file is one idea.
 const LONGEST: usize = 500;
@@ -30,7 +32,8 @@ fn may_use(room: &str) -> Option<Vec<&'static str>> {
         Layer::Gpu => &[FACTS, DECIDE, GPU],
         Layer::Operations => &[FACTS, DECIDE, GPU, OPERATIONS],
         Layer::Cpu => &[FACTS, CPU],
-        Layer::Root => &[FACTS, DECIDE, GPU, OPERATIONS, CPU],
+        Layer::Native => &[FACTS, DECIDE, GPU, OPERATIONS, NATIVE],
+        Layer::Root => &[FACTS, DECIDE, GPU, OPERATIONS, CPU, NATIVE],
     };
     Some(layers.concat())
 }
@@ -42,6 +45,7 @@ enum Layer {
     Gpu,
     Operations,
     Cpu,
+    Native,
     Root,
 }
 
@@ -52,6 +56,7 @@ fn layer(room: &str) -> Option<Layer> {
         (GPU, Layer::Gpu),
         (OPERATIONS, Layer::Operations),
         (CPU, Layer::Cpu),
+        (NATIVE, Layer::Native),
         (&["lib"], Layer::Root),
     ];
     // `train_digits` would be a part of the room `train`.
@@ -218,7 +223,7 @@ fn wrong_doors(path: &str, text: &str, exports: &BTreeMap<String, String>) -> Ve
             wrong.push(format!("{path}: {room} may not use {used}"));
         }
     }
-    let may_name_wgpu = matches!(layer(room), Some(Layer::Gpu | Layer::Operations | Layer::Root));
+    let may_name_wgpu = matches!(layer(room), Some(Layer::Gpu | Layer::Operations | Layer::Native | Layer::Root));
     if !may_name_wgpu && tokens.iter().any(|t| t == "wgpu") {
         wrong.push(format!("{path}: {room} may not name wgpu"));
     }
@@ -397,6 +402,8 @@ fn planted_violations_are_found() {
         ("cpu/reference.rs", "use crate::wgpu;"),
         ("gpu/record.rs", "use crate::affine::Forward;"),
         ("affine.rs", "use crate::cpu::reference;"),
+        ("gpu/poll.rs", "use crate::native;"),
+        ("mlp.rs", "use crate::native::adapters;"),
         ("novelty.rs", "fn f() {}"),
     ] {
         assert_eq!(wrong(path, text).len(), 1, "{path}: {text} gives {:?}", wrong(path, text));
@@ -411,6 +418,7 @@ fn planted_violations_are_found() {
         ("gpu/record.rs", "use super::Gpu; use crate::{plan::Plan, shape}; fn f(d: &wgpu::Device) {}"),
         ("mlp.rs", "use crate::{Gpu, affine, wgpu};"),
         ("train/step.rs", "use crate::{Gpu, mlp::Mlp};"),
+        ("native/tune.rs", "use crate::{Gpu, affine::Forward, native::wait};"),
         (
             "cpu/baseline.rs",
             "use crate::{activation::Activation, request::Saved}; fn f<'a>(c: char) -> bool { c == '\"' }",
@@ -432,7 +440,7 @@ fn table_of_tests(name: &str) -> (Vec<Vec<String>>, String) {
         assert_eq!(cells.len(), 4, "{line}");
         cells
     };
-    let code = ["tests", "src/gpu"].into_iter().flat_map(|folder| files(&root().join(folder), "rs"));
+    let code = ["tests", "src/gpu", "src/native"].into_iter().flat_map(|folder| files(&root().join(folder), "rs"));
     (rows.map(cells).collect(), code.map(|path| fs::read_to_string(path).expect("a source file")).collect())
 }
 

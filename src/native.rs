@@ -1,0 +1,9 @@
+//! What may wait: the blocking conveniences of a native program, and all that needs a clock, files or the environment.
+//!
+//! Everything else in this crate returns at once, or is a future. This room is not there in a browser.
+
+mod open;
+mod transfer;
+mod wait;
+
+pub use open::adapters;
