@@ -83,7 +83,6 @@ pub mod request;
 pub mod shader;
 pub mod shape;
 pub mod train;
-pub mod tune;
 
 pub use activation::Activation;
 pub use dtype::{Dtype, Float};

@@ -4,6 +4,7 @@
 
 mod open;
 mod transfer;
+pub mod tune;
 mod wait;
 
 pub use open::adapters;

@@ -11,7 +11,7 @@ use std::{
 const FACTS: &[&str] = &["activation", "dtype", "error", "request", "shape"];
 const DECIDE: &[&str] = &["kernel", "plan", "shader"];
 const GPU: &[&str] = &["gpu"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train", "tune"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
 const CPU: &[&str] = &["cpu"];
 const NATIVE: &[&str] = &["native"];
 
@@ -20,6 +20,31 @@ const LONGEST: usize = 500;
 
 /// The files that may have unsafe code, each with the argument why it is sound.
 const UNSAFE: &[&str] = &["src/cpu/baseline/packed.rs", "src/gpu/trusted.rs"];
+
+/// What waits, or needs a thread, a file, the environment or a clock: a browser has none of it, and a host's loop no time.
+const BLOCKING: &[&str] = &[
+    "block_on",
+    "pollster",
+    "rayon",
+    "thread",
+    "park",
+    "sleep",
+    "mpsc",
+    "recv",
+    "Condvar",
+    "Barrier",
+    "Instant",
+    "SystemTime",
+    "Wait",
+    "fs",
+    "env",
+    "process",
+    "net",
+    "stdin",
+];
+
+/// Who may: the room that is not there in a browser, and the CPU baseline, which has threads.
+const MAY_BLOCK: &[&str] = &["native.rs", "native/", "cpu/baseline.rs", "cpu/baseline/"];
 
 /// One block for each activation: it grows by a row, not by an idea.
 const GROW_BY_ROWS: &[&str] = &["cpu/baseline/activation/functions.rs"];
@@ -290,6 +315,43 @@ fn data_flows_one_way() {
     assert_eq!(exports.get("Gpu").map(String::as_str), Some("gpu"), "lib.rs is not read right: {exports:?}");
     let wrong: Vec<_> = sources.iter().flat_map(|(path, text)| wrong_doors(path, text, &exports)).collect();
     assert!(wrong.is_empty(), "wrong doors:\n{}", wrong.join("\n"));
+}
+
+/// What a file names of [`BLOCKING`], its tests left out.
+fn blocks(path: &str, text: &str) -> Vec<String> {
+    let tests = path.ends_with("tests.rs");
+    if tests || MAY_BLOCK.iter().any(|room| path == *room || room.ends_with('/') && path.starts_with(room)) {
+        return Vec::new();
+    }
+    let before = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let named = tokens(&code(before)).into_iter().filter(|token| BLOCKING.contains(&token.as_str()));
+    named.map(|token| format!("{path}: {token} belongs to src/native")).collect()
+}
+
+#[test]
+fn only_the_native_room_waits() {
+    let wrong: Vec<_> = sources().iter().flat_map(|(path, text)| blocks(path, text)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for text in [
+        "pollster::block_on(f)",
+        "use std::{fs, io};",
+        "let t = std::time::Instant::now();",
+        "std::thread::yield_now()",
+    ] {
+        assert!(!blocks("gpu/record.rs", text).is_empty(), "{text}");
+        assert!(
+            blocks("native/wait.rs", text).is_empty() && blocks("cpu/baseline/threads.rs", text).is_empty(),
+            "{text}"
+        );
+        assert!(!blocks("cpu/reference.rs", text).is_empty() && !blocks("nativeness.rs", text).is_empty(), "{text}");
+    }
+    for text in [
+        "// block_on",
+        "fn f() {}\n#[cfg(test)]\nmod tests { fn f() { std::fs::read(\"x\"); } }",
+        "fn block_on_it() {}",
+    ] {
+        assert!(blocks("gpu/record.rs", text).is_empty(), "{text}");
+    }
 }
 
 #[test]
