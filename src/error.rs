@@ -149,7 +149,7 @@ pub enum Error {
         /// wgpu's words.
         message: String,
     },
-    /// What a tuner has measured could not be kept.
+    /// What a tuner has measured could not be kept (feature `tune`).
     #[error("tuning cache {path}: {message}")]
     Cache {
         /// The file.

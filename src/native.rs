@@ -4,6 +4,8 @@
 
 mod open;
 mod transfer;
+#[cfg(feature = "tune")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tune")))]
 pub mod tune;
 mod wait;
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FACTS: &[&str] = &["activation", "dtype", "error", "request", "shape"];
+const FACTS: &[&str] = &["activation", "dtype", "error", "request", "shape", "text"];
 const DECIDE: &[&str] = &["kernel", "plan", "shader"];
 const GPU: &[&str] = &["gpu"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];

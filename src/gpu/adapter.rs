@@ -53,6 +53,10 @@ impl AdapterChoice {
 /// Every adapter of this machine that runs compute shaders; those of the GL backend where there is no other, or where the
 /// choice asks for them. A browser has one, or none.
 pub async fn adapters(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
+    // wgpu panics where it was built without a backend for this platform.
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Vec::new();
+    }
     // GL is asked last: looking for it wakes drivers that print to stderr, and what it finds is mostly there twice.
     let wants_gl = choice.backend.is_some() && choice.backends().contains(wgpu::Backends::GL);
     let mut adapters = of_backends(if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY }).await;
@@ -73,6 +77,11 @@ async fn of_backends(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
 
 /// The best adapter that fits, or the list of those that are there.
 pub(super) async fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        let wanted =
+            "one of this platform's backends among elbow's features (vulkan, metal, dx12, gles, webgpu)".into();
+        return Err(Error::NoAdapter { wanted, found: Vec::new() });
+    }
     let adapters = adapters(choice).await;
     let found = adapters.iter().map(|a| describe(&a.get_info())).collect();
     adapters
