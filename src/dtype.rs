@@ -172,6 +172,21 @@ impl FromStr for Float {
     }
 }
 
+impl FromStr for Dtype {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.parse() {
+            Ok(float) => Ok(Dtype::Float(float)),
+            Err(_) if text == Dtype::U32.name() => Ok(Dtype::U32),
+            Err(_) => Err(Error::Unsupported {
+                what: format!("dtype {text:?}"),
+                why: "there are f32, f16, bf16 and u32".into(),
+            }),
+        }
+    }
+}
+
 /// Which operand is stored in which type: f32, unless said otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Storage {

@@ -2,7 +2,11 @@
 
 use crate::request::Operand;
 
-/// What went wrong. After an error nothing was recorded, submitted or written: the caller's encoder is as it was.
+/// What went wrong. After an error nothing was recorded, submitted or written by the call that returns it: the caller's encoder
+/// is as it was.
+///
+/// Natively that is all. In a browser elbow's own checks are as early, but wgpu's answers come after a call has returned:
+/// what they say is [`Error::Late`], of an earlier call, which may have recorded into an encoder that will now be refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -136,7 +140,16 @@ pub enum Error {
         /// wgpu's words.
         message: String,
     },
-    /// What a tuner has measured could not be kept.
+    /// wgpu has refused something of an earlier call, and has said so only now; the call that returns this did nothing. Only where
+    /// wgpu answers late, in a browser: there this is how any refusal of wgpu's is learnt ([`crate::Gpu::settled`]).
+    #[error("{operation}, in an earlier call: {message}")]
+    Late {
+        /// What the earlier call was doing: compiling a kernel, creating a buffer, binding operands, submitting.
+        operation: String,
+        /// wgpu's words.
+        message: String,
+    },
+    /// What a tuner has measured could not be kept (feature `tune`).
     #[error("tuning cache {path}: {message}")]
     Cache {
         /// The file.

@@ -3,15 +3,16 @@
 mod adapter;
 mod budget;
 mod check;
+mod late;
 mod loss;
 mod memory;
 mod pipeline;
+mod poll;
 pub mod record;
 mod self_test;
 mod subnormals;
 pub mod transfer;
 mod trusted;
-mod wait;
 
 use std::{
     fmt,
@@ -47,7 +48,7 @@ pub struct Options {
     pub checks: Checks,
     /// Ask for `wgpu::Limits::defaults()` and no features, whatever the device has: what a host may hand us.
     pub default_limits: bool,
-    /// Run [`Gpu::self_test`] before the device is handed out; on, unless set.
+    /// Run [`Gpu::self_test_async`] before the device is handed out; on, unless set.
     pub self_test: bool,
     /// Plan as for this class of device, whatever the adapter says of itself: a software adapter then runs the kernels of a
     /// GPU, which are other texts. For tests.
@@ -76,6 +77,8 @@ struct Inner {
     checks: Checks,
     pipelines: pipeline::Pipelines,
     memory: memory::Memory,
+    /// What wgpu has yet to say of earlier calls.
+    late: late::Late,
     patience_ms: AtomicU64,
     /// Why the device is lost, once it is known. The callback of a device of our own sets it; a host's is not touched.
     lost: Arc<OnceLock<String>>,
@@ -86,23 +89,13 @@ struct Inner {
 }
 
 impl Gpu {
-    /// Opens the best adapter of this machine: a real GPU before a software one.
+    /// Opens the best adapter that fits the choice: a real GPU before a software one; where nothing fits,
+    /// [`Error::NoAdapter`] lists the adapters that are there. `AdapterChoice::default()` takes any.
     ///
-    /// `WGPU_BACKEND` (a list such as `vulkan,metal`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low`,
-    /// `high`) narrow the choice; where nothing fits, [`Error::NoAdapter`] lists the adapters that are there.
-    pub fn new() -> Result<Self> {
-        Self::with_options(Options::default())
-    }
-
-    /// [`Gpu::new`] with options.
-    pub fn with_options(options: Options) -> Result<Self> {
-        pollster::block_on(Self::open(options))
-    }
-
-    /// [`Gpu::with_options`] without blocking.
-    pub async fn open(options: Options) -> Result<Self> {
-        let choice = AdapterChoice::from_env();
-        let adapter = adapter::select(&choice).await?;
+    /// It only awaits: any executor can drive it, a browser's too. It asks to be polled again while the self-test runs,
+    /// because nobody else has the device yet.
+    pub async fn open(choice: &AdapterChoice, options: Options) -> Result<Self> {
+        let adapter = adapter::select(choice).await?;
         let (features, limits) = if options.default_limits {
             (wgpu::Features::empty(), wgpu::Limits::defaults())
         } else {
@@ -126,14 +119,14 @@ impl Gpu {
         });
         device.on_uncaptured_error(Arc::new(|error: wgpu::Error| log::error!("uncaptured wgpu error: {error}")));
         if options.self_test {
-            gpu.self_test()?;
+            gpu.looking(gpu.self_test_async()).await?;
             gpu.trim();
         }
         Ok(gpu)
     }
 
-    /// A guest on a host's device: no handler is installed, and nothing is submitted or polled unless one of the blocking
-    /// conveniences is called. Works at `wgpu::Limits::defaults()` with no features.
+    /// A guest on a host's device: no handler is installed, and nothing is submitted or polled unless a call says that it
+    /// does. Works at `wgpu::Limits::defaults()` with no features.
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::from_wgpu_with(device, queue, Checks::default())
     }
@@ -148,6 +141,8 @@ impl Gpu {
         let class = class.unwrap_or(match info.device_type {
             wgpu::DeviceType::Cpu => DeviceClass::Software,
             wgpu::DeviceType::IntegratedGpu => DeviceClass::Integrated,
+            // A browser does not say which GPU it is; most are integrated, and their tiles run on any.
+            wgpu::DeviceType::Other if info.backend == wgpu::Backend::BrowserWebGpu => DeviceClass::Integrated,
             _ => DeviceClass::Discrete,
         });
         let inner = Inner {
@@ -155,7 +150,8 @@ impl Gpu {
             limits: device.limits(),
             pipelines: pipeline::Pipelines::default(),
             memory: memory::Memory::new(),
-            patience_ms: AtomicU64::new(300_000),
+            late: late::Late::default(),
+            patience_ms: AtomicU64::new(PATIENCE.as_millis() as u64),
             lost: Arc::default(),
             device: device.clone(),
             queue: queue.clone(),
@@ -259,6 +255,9 @@ impl Gpu {
         self.inner.pipelines.len()
     }
 }
+
+/// How long a blocking call waits, unless [`Gpu::set_patience`] says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Features that are used where they are there; none is needed.
 const WANTED: wgpu::Features =

@@ -55,16 +55,28 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 //!
+//! # Features, and what waits
+//!
+//! On by default: wgpu's backends `vulkan`, `metal`, `dx12`, `gles` and `webgpu`; `cpu` (the fast `cpu::baseline`; the f64
+//! reference is always there); `tune` (`native::tune` and its files). Not by default: `serde` ([`Activation`], [`Float`] and
+//! [`Dtype`] as text). A guest on a host's device takes `default-features = false` and the backends that its host has.
+//!
+//! Recording, preparing, submitting and uploading never wait. [`Gpu::open`], [`Gpu::download_async`] and what else is a future only
+//! await, and are woken while somebody polls the device. What waits lives in `native`, and is not there in a browser;
+//! what wgpu refuses is learnt late there ([`Gpu::settled`]).
+//!
 //! # The contract
 //!
 //! - NaN in, NaN out; ±inf gives the limit; the slope at a kink is PyTorch's, declared in the activation's row.
 //! - What forward saves is a choice ([`Saved`]); one that is not enough is an error, never a wrong gradient.
 //! - A layer is stated once: its backward is made from its forward call.
 //! - Same device, same plan: same bits. Reductions have two stages and no float atomics.
-//! - Errors are values ([`Error`]) that name operand, expected and got; after one nothing was recorded.
+//! - Errors are values ([`Error`]) that name operand, expected and got; after one nothing was recorded (late in a browser: [`Error::Late`]).
 //!
 //! The accuracy of each function, in ulp over all finite inputs, is in its row ([`activation::Row::ulp`]) and measured in
 //! `docs/numerics.md`.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod activation;
 pub mod affine;
@@ -75,6 +87,8 @@ pub mod error;
 pub mod gpu;
 pub mod kernel;
 pub mod mlp;
+#[cfg(not(target_family = "wasm"))]
+pub mod native;
 mod operand;
 mod operands;
 pub mod plan;
@@ -82,8 +96,9 @@ pub mod program;
 pub mod request;
 pub mod shader;
 pub mod shape;
+#[cfg(feature = "serde")]
+mod text;
 pub mod train;
-pub mod tune;
 
 pub use activation::Activation;
 pub use dtype::{Dtype, Float};

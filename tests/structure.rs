@@ -1,5 +1,6 @@
 //! The rooms of the house and the doors between them: data flows one way. Facts (tables and arithmetic), decisions
-//! (kernel, plan, shader), the device, the operations; the CPU road sees only facts. Read from the text of `src/`.
+//! (kernel, plan, shader), the device, the operations, and what may wait for them; the CPU road sees only facts. Read from the
+//! text of `src/`.
 
 use std::{
     collections::BTreeMap,
@@ -7,17 +8,43 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FACTS: &[&str] = &["activation", "dtype", "error", "operand", "request", "shape"];
+const FACTS: &[&str] = &["activation", "dtype", "error", "operand", "request", "shape", "text"];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train", "tune"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
 const CPU: &[&str] = &["cpu"];
+const NATIVE: &[&str] = &["native"];
 
 /// No file longer than this: a file is one idea.
 const LONGEST: usize = 500;
 
 /// The files that may have unsafe code, each with the argument why it is sound.
 const UNSAFE: &[&str] = &["src/cpu/baseline/packed.rs", "src/gpu/trusted.rs"];
+
+/// What waits, or needs a thread, a file, the environment or a clock: a browser has none of it, and a host's loop no time.
+const BLOCKING: &[&str] = &[
+    "block_on",
+    "pollster",
+    "rayon",
+    "thread",
+    "park",
+    "sleep",
+    "mpsc",
+    "recv",
+    "Condvar",
+    "Barrier",
+    "Instant",
+    "SystemTime",
+    "Wait",
+    "fs",
+    "env",
+    "process",
+    "net",
+    "stdin",
+];
+
+/// Who may: the room that is not there in a browser, and the CPU baseline, which has threads.
+const MAY_BLOCK: &[&str] = &["native.rs", "native/", "cpu/baseline.rs", "cpu/baseline/"];
 
 /// One block for each activation: it grows by a row, not by an idea.
 const GROW_BY_ROWS: &[&str] = &["cpu/baseline/activation/functions.rs"];
@@ -30,7 +57,8 @@ fn may_use(room: &str) -> Option<Vec<&'static str>> {
         Layer::Gpu => &[FACTS, DECIDE, GPU],
         Layer::Operations => &[FACTS, DECIDE, GPU, OPERATIONS],
         Layer::Cpu => &[FACTS, CPU],
-        Layer::Root => &[FACTS, DECIDE, GPU, OPERATIONS, CPU],
+        Layer::Native => &[FACTS, DECIDE, GPU, OPERATIONS, NATIVE],
+        Layer::Root => &[FACTS, DECIDE, GPU, OPERATIONS, CPU, NATIVE],
     };
     Some(layers.concat())
 }
@@ -42,6 +70,7 @@ enum Layer {
     Gpu,
     Operations,
     Cpu,
+    Native,
     Root,
 }
 
@@ -52,6 +81,7 @@ fn layer(room: &str) -> Option<Layer> {
         (GPU, Layer::Gpu),
         (OPERATIONS, Layer::Operations),
         (CPU, Layer::Cpu),
+        (NATIVE, Layer::Native),
         (&["lib"], Layer::Root),
     ];
     // `train_digits` would be a part of the room `train`.
@@ -218,7 +248,7 @@ fn wrong_doors(path: &str, text: &str, exports: &BTreeMap<String, String>) -> Ve
             wrong.push(format!("{path}: {room} may not use {used}"));
         }
     }
-    let may_name_wgpu = matches!(layer(room), Some(Layer::Gpu | Layer::Operations | Layer::Root));
+    let may_name_wgpu = matches!(layer(room), Some(Layer::Gpu | Layer::Operations | Layer::Native | Layer::Root));
     if !may_name_wgpu && tokens.iter().any(|t| t == "wgpu") {
         wrong.push(format!("{path}: {room} may not name wgpu"));
     }
@@ -285,6 +315,43 @@ fn data_flows_one_way() {
     assert_eq!(exports.get("Gpu").map(String::as_str), Some("gpu"), "lib.rs is not read right: {exports:?}");
     let wrong: Vec<_> = sources.iter().flat_map(|(path, text)| wrong_doors(path, text, &exports)).collect();
     assert!(wrong.is_empty(), "wrong doors:\n{}", wrong.join("\n"));
+}
+
+/// What a file names of [`BLOCKING`], its tests left out.
+fn blocks(path: &str, text: &str) -> Vec<String> {
+    let tests = path.ends_with("tests.rs");
+    if tests || MAY_BLOCK.iter().any(|room| path == *room || room.ends_with('/') && path.starts_with(room)) {
+        return Vec::new();
+    }
+    let before = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let named = tokens(&code(before)).into_iter().filter(|token| BLOCKING.contains(&token.as_str()));
+    named.map(|token| format!("{path}: {token} belongs to src/native")).collect()
+}
+
+#[test]
+fn only_the_native_room_waits() {
+    let wrong: Vec<_> = sources().iter().flat_map(|(path, text)| blocks(path, text)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for text in [
+        "pollster::block_on(f)",
+        "use std::{fs, io};",
+        "let t = std::time::Instant::now();",
+        "std::thread::yield_now()",
+    ] {
+        assert!(!blocks("gpu/record.rs", text).is_empty(), "{text}");
+        assert!(
+            blocks("native/wait.rs", text).is_empty() && blocks("cpu/baseline/threads.rs", text).is_empty(),
+            "{text}"
+        );
+        assert!(!blocks("cpu/reference.rs", text).is_empty() && !blocks("nativeness.rs", text).is_empty(), "{text}");
+    }
+    for text in [
+        "// block_on",
+        "fn f() {}\n#[cfg(test)]\nmod tests { fn f() { std::fs::read(\"x\"); } }",
+        "fn block_on_it() {}",
+    ] {
+        assert!(blocks("gpu/record.rs", text).is_empty(), "{text}");
+    }
 }
 
 #[test]
@@ -397,6 +464,8 @@ fn planted_violations_are_found() {
         ("cpu/reference.rs", "use crate::wgpu;"),
         ("gpu/record.rs", "use crate::affine::Forward;"),
         ("affine.rs", "use crate::cpu::reference;"),
+        ("gpu/poll.rs", "use crate::native;"),
+        ("mlp.rs", "use crate::native::adapters;"),
         ("novelty.rs", "fn f() {}"),
     ] {
         assert_eq!(wrong(path, text).len(), 1, "{path}: {text} gives {:?}", wrong(path, text));
@@ -411,6 +480,7 @@ fn planted_violations_are_found() {
         ("gpu/record.rs", "use super::Gpu; use crate::{plan::Plan, shape}; fn f(d: &wgpu::Device) {}"),
         ("mlp.rs", "use crate::{Gpu, affine, wgpu};"),
         ("train/step.rs", "use crate::{Gpu, mlp::Mlp};"),
+        ("native/tune.rs", "use crate::{Gpu, affine::Forward, native::wait};"),
         (
             "cpu/baseline.rs",
             "use crate::{activation::Activation, request::Saved}; fn f<'a>(c: char) -> bool { c == '\"' }",
@@ -432,7 +502,7 @@ fn table_of_tests(name: &str) -> (Vec<Vec<String>>, String) {
         assert_eq!(cells.len(), 4, "{line}");
         cells
     };
-    let code = ["tests", "src/gpu"].into_iter().flat_map(|folder| files(&root().join(folder), "rs"));
+    let code = ["tests", "src/gpu", "src/native"].into_iter().flat_map(|folder| files(&root().join(folder), "rs"));
     (rows.map(cells).collect(), code.map(|path| fs::read_to_string(path).expect("a source file")).collect())
 }
 

@@ -9,7 +9,7 @@ use crate::{failure::Failure, out};
 /// Prints the adapters; an error if none can be used.
 pub(crate) fn run() -> Result<(), Failure> {
     let mut text = String::from("adapters that run compute shaders:\n");
-    let adapters = elbow::gpu::adapters();
+    let adapters = elbow::native::adapters()?;
     if adapters.is_empty() {
         text.push_str("  none\n");
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use elbow::{Gpu, plan::Choices, tune::Timing};
+use elbow::{Gpu, native::tune::Timing, plan::Choices};
 
 use crate::{args::Tune, destination::Destination, failure::Failure, interrupt, out, verify::bar};
 

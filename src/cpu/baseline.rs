@@ -9,6 +9,7 @@ mod activation;
 mod affine;
 pub mod elementwise;
 mod mask;
+mod outputs;
 mod packed;
 mod pass;
 mod product;

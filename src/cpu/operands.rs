@@ -65,25 +65,6 @@ impl Elementwise {
         }
         alpha(Operand::Alpha, given, self.alpha, self.channels)
     }
-
-    /// Room for the gradient of α, if it is wanted.
-    pub(super) fn checked_dalpha<'a>(
-        &self,
-        operand: Operand,
-        given: Option<&'a mut [f32]>,
-    ) -> Result<Option<&'a mut [f32]>> {
-        match given {
-            Some(_) if self.alpha == AlphaSource::Constant => Err(constant_alpha(operand)),
-            Some(given) => slice_mut(operand, given, &[alpha_length(self.alpha, self.channels)]).map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-/// A gradient asked of a constant α.
-pub(super) fn constant_alpha(operand: Operand) -> Error {
-    let expected = "alpha per layer or per channel: a constant has no gradient".into();
-    Error::Operand { operand, expected, got: "a constant alpha".into() }
 }
 
 /// The elements of `shape`; sizes are below 2³² after `check_sizes`, a product of two fits u64 and usize of 64 bits.
@@ -96,7 +77,8 @@ pub(super) fn length(operand: Operand, shape: &[usize]) -> Result<usize> {
     })
 }
 
-fn too_short(operand: Operand, shape: &[usize], length: usize, got: usize) -> Error {
+/// An error: a slice that does not hold the shape.
+pub(super) fn too_short(operand: Operand, shape: &[usize], length: usize, got: usize) -> Error {
     Error::Shape { operand, expected: format!("{length} elements, {shape:?}"), got: format!("{got} elements") }
 }
 
@@ -104,13 +86,6 @@ fn too_short(operand: Operand, shape: &[usize], length: usize, got: usize) -> Er
 pub(super) fn slice<'a, T>(operand: Operand, given: &'a [T], shape: &[usize]) -> Result<&'a [T]> {
     let length = length(operand, shape)?;
     given.get(..length).ok_or_else(|| too_short(operand, shape, length, given.len()))
-}
-
-/// [`slice`], to be written.
-pub(super) fn slice_mut<'a, T>(operand: Operand, given: &'a mut [T], shape: &[usize]) -> Result<&'a mut [T]> {
-    let length = length(operand, shape)?;
-    let got = given.len();
-    given.get_mut(..length).ok_or_else(|| too_short(operand, shape, length, got))
 }
 
 /// An operand that must be there if `wanted`, and must not if not.

@@ -1,10 +1,8 @@
 //! Which adapter: our own selection, so that a failure is a value that lists what is there.
 
-use std::env;
-
 use crate::error::{Error, Result};
 
-/// What narrows the choice, as the environment says it.
+/// What narrows the choice. Each part has the name of the environment variable that [`Gpu::new`](super::Gpu::new) reads it from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AdapterChoice {
     /// `WGPU_BACKEND`: a list of backends (`vulkan`, `metal`, `dx12`, `gl`).
@@ -16,12 +14,6 @@ pub struct AdapterChoice {
 }
 
 impl AdapterChoice {
-    /// Reads the three variables; an empty one counts as unset.
-    pub fn from_env() -> Self {
-        let read = |name| env::var(name).ok().map(|v: String| v.trim().to_lowercase()).filter(|v| !v.is_empty());
-        AdapterChoice { backend: read("WGPU_BACKEND"), name: read("WGPU_ADAPTER_NAME"), power: read("WGPU_POWER_PREF") }
-    }
-
     fn wanted(&self) -> String {
         let parts =
             [("WGPU_BACKEND", &self.backend), ("WGPU_ADAPTER_NAME", &self.name), ("WGPU_POWER_PREF", &self.power)];
@@ -58,13 +50,13 @@ impl AdapterChoice {
     }
 }
 
-/// Every adapter of this machine that runs compute shaders; those of the GL backend where there is no other, or where
-/// `WGPU_BACKEND` asks for them.
-pub fn adapters() -> Vec<wgpu::Adapter> {
-    pollster::block_on(enumerate(&AdapterChoice::from_env()))
-}
-
-async fn enumerate(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
+/// Every adapter of this machine that runs compute shaders; those of the GL backend where there is no other, or where the
+/// choice asks for them. A browser has one, or none.
+pub async fn adapters(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
+    // wgpu panics where it was built without a backend for this platform.
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Vec::new();
+    }
     // GL is asked last: looking for it wakes drivers that print to stderr, and what it finds is mostly there twice.
     let wants_gl = choice.backend.is_some() && choice.backends().contains(wgpu::Backends::GL);
     let mut adapters = of_backends(if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY }).await;
@@ -85,7 +77,12 @@ async fn of_backends(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
 
 /// The best adapter that fits, or the list of those that are there.
 pub(super) async fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
-    let adapters = enumerate(choice).await;
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        let wanted =
+            "one of this platform's backends among elbow's features (vulkan, metal, dx12, gles, webgpu)".into();
+        return Err(Error::NoAdapter { wanted, found: Vec::new() });
+    }
+    let adapters = adapters(choice).await;
     let found = adapters.iter().map(|a| describe(&a.get_info())).collect();
     adapters
         .into_iter()
@@ -114,7 +111,7 @@ mod tests {
     fn no_adapter_is_an_error_that_lists_those_that_are_there() {
         let choice = AdapterChoice { name: Some("no such adapter".into()), ..AdapterChoice::default() };
         let there: Vec<String> =
-            pollster::block_on(enumerate(&choice)).iter().map(|a| describe(&a.get_info())).collect();
+            pollster::block_on(adapters(&choice)).iter().map(|a| describe(&a.get_info())).collect();
         let error = pollster::block_on(select(&choice)).expect_err("no adapter is called that");
         assert_eq!(error, Error::NoAdapter { wanted: "WGPU_ADAPTER_NAME=no such adapter".into(), found: there });
         let choice = AdapterChoice { backend: Some("no such backend".into()), ..AdapterChoice::default() };

@@ -147,7 +147,7 @@ pub(super) fn culprit<'b>(
             layout: &layout,
             entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }],
         });
-        if let Some(error) = pollster::block_on(scope.pop()) {
+        if let Some(error) = gpu.caught(scope, || format!("binding {operand}")) {
             return Some(unfit(gpu, operand, &error));
         }
     }

@@ -163,14 +163,15 @@ fn allocate(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped
     let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
     let descriptor = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: mapped };
     let buffer = device.create_buffer(&descriptor);
-    let validation = pollster::block_on(validation.pop());
-    let scarce = pollster::block_on(scarce.pop());
+    let creating = || format!("creating {label}, {size} bytes");
+    let validation = gpu.caught(validation, creating);
+    let scarce = gpu.caught(scarce, creating);
     if scarce.is_some() {
         let asked = memory.budget.used();
         return Err(Error::OutOfMemory { asked, limit: asked.saturating_sub(size) });
     }
     match validation {
-        Some(error) => Err(gpu.refused(format!("creating {label}"), &error)),
+        Some(error) => Err(gpu.refused(creating(), &error)),
         None => Ok(Owned { buffer, _share: share }),
     }
 }

@@ -35,6 +35,11 @@ impl Pipelines {
         self.cache().len()
     }
 
+    /// They are compiled anew when they are asked for again.
+    pub(super) fn clear(&self) {
+        self.cache().clear();
+    }
+
     pub(super) fn get(&self, gpu: &Gpu, kernel: &Kernel, binding: Binding) -> Result<Arc<Compiled>> {
         let key = (kernel.clone(), binding);
         if let Some(compiled) = self.cache().get(&key) {
@@ -74,7 +79,8 @@ fn compile(gpu: &Gpu, kernel: &Kernel, binding: Binding, text: &str) -> Result<C
         },
         cache: None,
     });
-    let errors = [pollster::block_on(validation.pop()), pollster::block_on(internal.pop())];
+    let compiling = || format!("compiling {label}");
+    let errors = [gpu.caught(validation, compiling), gpu.caught(internal, compiling)];
     gpu.check_alive()?;
     match errors.into_iter().flatten().next() {
         Some(error) => Err(Error::ShaderCompile { kernel: label, message: super::loss::one_line(&error) }),

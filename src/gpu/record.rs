@@ -182,7 +182,7 @@ pub struct Prepared {
 impl Prepared {
     /// Records the call.
     pub fn record<'t, 'p: 't>(&self, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        self.gpu.check_alive()?;
+        self.gpu.check()?;
         let encode = |pass: &mut wgpu::ComputePass<'_>| {
             for (compiled, group, grid) in &self.ready {
                 pass.set_pipeline(&compiled.pipeline);
@@ -215,7 +215,7 @@ impl std::fmt::Debug for Prepared {
 
 /// Checks everything, then binds every dispatch of the plan. Nothing is recorded.
 pub(crate) fn prepare(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result<Prepared> {
-    gpu.check_alive()?;
+    gpu.check()?;
     check::operands(plan, operands)?;
     let mut scratch = Vec::new();
     for operand in SCRATCH {
@@ -267,10 +267,11 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
         layout: &compiled.layout,
         entries: &entries,
     });
-    if let Some(error) = pollster::block_on(scope.pop()) {
+    let binding = || format!("binding the operands of {kernel}");
+    if let Some(error) = gpu.caught(scope, binding) {
         let own = kernel.slots.iter().zip(bound).filter(|(slot, _)| slot.within.is_none());
         let named = check::culprit(gpu, own.map(|(_, b)| (b.operand, b.binding())));
-        return Err(named.unwrap_or_else(|| gpu.refused(format!("binding the operands of {kernel}"), &error)));
+        return Err(named.unwrap_or_else(|| gpu.refused(binding(), &error)));
     }
     Ok((compiled, group, grid))
 }

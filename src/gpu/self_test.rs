@@ -25,9 +25,9 @@ impl Gpu {
     /// activation, NaN, and that nothing is written behind y. Then the longest loop that a plan may have: some drivers cut
     /// loops short without a word. An adapter that fails gives [`Error::SelfTest`].
     ///
-    /// [`Gpu::new`] does this before it returns ([`super::Options::self_test`]). On a host's device nothing is submitted
-    /// unasked: the host calls this once, where it suits.
-    pub fn self_test(&self) -> Result<()> {
+    /// Opening a device does this ([`super::Options::self_test`]). On a host's device nothing is submitted unasked: the host
+    /// awaits this once, where it suits, as it does [`Gpu::download_async`].
+    pub async fn self_test_async(&self) -> Result<()> {
         let (x, w, b) = operands();
         let behind = 64;
         let y = vec![CANARY; M * N + behind];
@@ -51,7 +51,7 @@ impl Gpu {
             layer.record(&mut *encoder)?;
             long.record(encoder)
         })?;
-        let (got, counted) = (self.download(&y_)?, self.download(&count)?);
+        let (got, counted) = (self.download_async(&y_).await?, self.download_async(&count).await?);
         judge(&x, &w, &b, &got)
             .and_then(|()| whole_loop(&counted))
             .map_err(|message| Error::SelfTest { adapter: self.to_string(), message })

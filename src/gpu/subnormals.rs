@@ -76,8 +76,8 @@ impl fmt::Display for Subnormals {
 impl Gpu {
     /// What this device makes of subnormal numbers: measured when it is asked for the first time, then remembered.
     ///
-    /// The first call compiles a kernel of one invocation, submits it and waits for it.
-    pub fn subnormals(&self) -> Result<Subnormals> {
+    /// The first call compiles a kernel of one invocation, submits it and awaits it as [`Gpu::download_async`] does.
+    pub async fn subnormals_async(&self) -> Result<Subnormals> {
         if let Some(known) = self.inner.subnormals.get() {
             return Ok(*known);
         }
@@ -87,7 +87,7 @@ impl Gpu {
         operands.add(Operand::X, numbers.view()).add(Operand::Y, answers.view());
         let prepared = prepare(self, &plan::subnormals(), &operands)?;
         self.submit(|encoder| prepared.record(encoder))?;
-        let measured = Subnormals::of(&self.download_words(&answers)?);
+        let measured = Subnormals::of(&self.download_words_async(&answers).await?);
         Ok(*self.inner.subnormals.get_or_init(|| measured))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_intrusive::channel::shared::{OneshotReceiver, oneshot_channel};
+use futures_channel::oneshot;
 
 use super::{
     Gpu, check,
@@ -70,7 +70,7 @@ struct Download {
     staging: Owned,
     bytes: u64,
     elements: usize,
-    mapped: OneshotReceiver<Mapped>,
+    mapped: oneshot::Receiver<Mapped>,
 }
 
 /// Copied, wherever the bytes lie.
@@ -98,7 +98,7 @@ impl Gpu {
 
     /// A tensor of zeros of any type, words among them: `gpu.zeros_of(Dtype::U32, &[m, n.div_ceil(32)])` is a mask.
     pub fn zeros_of(&self, dtype: impl Into<Dtype>, shape: &[usize]) -> Result<Tensor> {
-        self.check_alive()?;
+        self.check()?;
         let dtype = dtype.into();
         let bytes = (shape::elements(Operand::Tensor, shape)? * dtype.bytes()).next_multiple_of(4);
         // A buffer may not be empty; a tensor may.
@@ -151,7 +151,7 @@ impl Gpu {
     }
 
     fn write_bytes(&self, tensor: &Tensor, bytes: &[u8], len: usize) -> Result<()> {
-        self.check_alive()?;
+        self.check()?;
         if len > tensor.elements() || bytes.len() as u64 > tensor.buffer().size() {
             return Err(Error::Shape {
                 operand: Operand::Tensor,
@@ -165,45 +165,43 @@ impl Gpu {
     fn write_checked(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         self.queue().write_buffer(tensor.buffer(), 0, bytes);
-        match pollster::block_on(scope.pop()) {
+        match self.caught(scope, || "writing a tensor".into()) {
             Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
             None => Ok(()),
         }
     }
 
-    /// Copies a tensor back, and waits for it.
-    pub fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        self.download_view(tensor.view())
-    }
-
-    /// Copies a tensor back as the words that lie in its memory, whatever they stand for, and waits for them.
-    pub fn download_words(&self, tensor: &Tensor) -> Result<Vec<u32>> {
-        self.download_and_wait(tensor.view(), |bytes, _| words(bytes))
-    }
-
-    /// Copies any operand back, and waits; its buffer needs `COPY_SRC`.
-    pub fn download_view(&self, view: View<'_>) -> Result<Vec<f32>> {
-        let dtype = view.floats(Operand::Tensor)?;
-        self.download_and_wait(view, |bytes, count| values(dtype, bytes, count))
-    }
-
-    /// Copies a tensor back without blocking: the host polls its device, or a later call does.
+    /// Copies a tensor back without blocking: submits the copy, and awaits the callback that says it is there.
+    ///
+    /// wgpu calls back while the device is polled. A browser does that by itself; natively the host does, with
+    /// `device.poll(PollType::Poll)` in its loop or a thread that waits, or [`Gpu::block_on`] does: this future never
+    /// polls, and is never ready where nobody does. With a host's errors that came late it ends with [`Error::Late`], as
+    /// [`Gpu::settled`] does: numbers that follow from a call that failed are not handed out.
     pub async fn download_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        let dtype = tensor.view().floats(Operand::Tensor)?;
-        let Some(download) = self.start_download(tensor.view())? else { return Ok(Vec::new()) };
-        let mapped = download.mapped.receive().await;
-        self.finish_download(download, mapped, |bytes, count| values(dtype, bytes, count))
+        self.download_view_async(tensor.view()).await
     }
 
-    fn download_and_wait<T>(&self, view: View<'_>, read: impl FnOnce(&[u8], usize) -> Vec<T>) -> Result<Vec<T>> {
-        let Some(download) = self.start_download(view)? else { return Ok(Vec::new()) };
-        let mapped = self.drive(download.mapped.receive())?;
+    /// [`Gpu::download_async`] of any operand; its buffer needs `COPY_SRC`.
+    pub async fn download_view_async(&self, view: View<'_>) -> Result<Vec<f32>> {
+        let dtype = view.floats(Operand::Tensor)?;
+        self.fetch(view, |bytes, count| values(dtype, bytes, count)).await
+    }
+
+    /// [`Gpu::download_async`] of the words that lie in a tensor's memory, whatever they stand for.
+    pub async fn download_words_async(&self, tensor: &Tensor) -> Result<Vec<u32>> {
+        self.fetch(tensor.view(), |bytes, _| words(bytes)).await
+    }
+
+    async fn fetch<T>(&self, view: View<'_>, read: impl FnOnce(&[u8], usize) -> Vec<T>) -> Result<Vec<T>> {
+        let Some(mut download) = self.start_download(view)? else { return Ok(Vec::new()) };
+        let mapped = (&mut download.mapped).await.ok();
+        self.settled().await?;
         self.finish_download(download, mapped, read)
     }
 
     /// Submits the copy; None if there is nothing to copy.
     fn start_download(&self, view: View<'_>) -> Result<Option<Download>> {
-        self.check_alive()?;
+        self.check()?;
         let elements = shape::elements(Operand::Tensor, view.shape)?;
         let bytes = (elements * view.dtype.bytes()).next_multiple_of(4);
         if bytes == 0 {
@@ -227,13 +225,13 @@ impl Gpu {
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow download") });
         encoder.copy_buffer_to_buffer(buffer, view.offset, &staging.buffer, 0, bytes);
-        let (sender, mapped) = oneshot_channel();
+        let (sender, mapped) = oneshot::channel();
         encoder.map_buffer_on_submit(&staging.buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
             // The receiver may be gone: the caller gave up.
             let _ = sender.send(result);
         });
         self.queue().submit([encoder.finish()]);
-        match pollster::block_on(scope.pop()) {
+        match self.caught(scope, || "copying a tensor to the host".into()) {
             Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
             None => Ok(Some(Download { staging, bytes, elements: elements as usize, mapped })),
         }
@@ -267,13 +265,13 @@ impl Gpu {
 
     /// Records with `f` into a new encoder and submits it. If `f` fails nothing is submitted.
     pub fn submit<T>(&self, f: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<T>) -> Result<T> {
-        self.check_alive()?;
+        self.check()?;
         let mut encoder =
             self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow") });
         let value = f(&mut encoder)?;
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
         self.queue().submit([encoder.finish()]);
-        match pollster::block_on(scope.pop()) {
+        match self.caught(scope, || "submitting".into()) {
             Some(error) => Err(self.refused("submitting", &error)),
             // What a lost device is given is dropped without a word.
             None => self.check_alive().map(|()| value),

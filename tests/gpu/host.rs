@@ -11,7 +11,8 @@ use crate::common::{checks, gpu};
 
 /// A device as a host would open it.
 fn host() -> (wgpu::Device, wgpu::Queue) {
-    let adapter = elbow::gpu::adapters()
+    let adapter = elbow::native::adapters()
+        .unwrap()
         .into_iter()
         .find(|a| {
             let info = a.get_info();

@@ -10,7 +10,7 @@ use crate::common::{checks, gpu, passes};
 /// The adapter under test, with bindings of at most this many bytes: wgpu refuses any that is longer.
 pub fn narrow(bytes: u64) -> Gpu {
     let info = gpu().info();
-    let adapters = elbow::gpu::adapters();
+    let adapters = elbow::native::adapters().unwrap();
     let adapter = adapters.into_iter().find(|a| a.get_info().name == info.name && a.get_info().backend == info.backend);
     let descriptor = wgpu::DeviceDescriptor {
         required_limits: wgpu::Limits { max_storage_buffer_binding_size: bytes, ..wgpu::Limits::defaults() },

@@ -2,7 +2,7 @@
 
 pub use super::pass::{SavedIn, SavedOut};
 use super::{
-    Workspace, mask,
+    Workspace, mask, outputs,
     packed::{self, View},
     pass::{Channels, Descend, Finish, Slopes},
     product, threads, vectors,
@@ -90,13 +90,13 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         });
     }
     let (m, n, k) = (request.m, request.n, request.k);
-    let y = operands::slice_mut(Operand::Y, outputs.y, &[m, n])?;
+    let y = outputs::slice_mut(Operand::Y, outputs.y, &[m, n])?;
     let saved = match outputs.saved {
         SavedOut::None => SavedOut::None,
-        SavedOut::Z(z) => SavedOut::Z(operands::slice_mut(Operand::Saved, z, &[m, n])?),
+        SavedOut::Z(z) => SavedOut::Z(outputs::slice_mut(Operand::Saved, z, &[m, n])?),
         SavedOut::Mask(mask) => {
             request.activation.saved_is_enough(Saved::Mask, false, false, request.y_has_more(), Float::F32)?;
-            SavedOut::Mask(operands::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
+            SavedOut::Mask(outputs::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
         }
     };
     let agrees = match request.saved {
@@ -427,7 +427,7 @@ fn checked<'a>(operand: Operand, saved: SavedIn<'a>, m: usize, n: usize) -> Resu
 
 fn learnable(operand: Operand, source: AlphaSource) -> Result<()> {
     if source == AlphaSource::Constant {
-        return Err(operands::constant_alpha(operand));
+        return Err(outputs::constant_alpha(operand));
     }
     Ok(())
 }
@@ -440,7 +440,7 @@ fn output<'a>(
     shape: &[usize],
 ) -> Result<Option<(&'a mut [f32], Want)>> {
     match (given, want.wanted()) {
-        (Some(given), true) => Ok(Some((operands::slice_mut(operand, given, shape)?, want))),
+        (Some(given), true) => Ok(Some((outputs::slice_mut(operand, given, shape)?, want))),
         (None, true) => Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() }),
         (_, false) => Ok(None),
     }

@@ -2,6 +2,7 @@
 
 use super::{
     activation::{Alpha, evaluate},
+    outputs,
     pass::{self, Channels, Descend, SavedIn, Slopes},
     threads, vectors,
 };
@@ -22,7 +23,7 @@ pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, y: &mut 
     let shape = [request.rows, request.channels];
     let x = operands::slice(Operand::X, x, &shape)?;
     let alpha = request.checked_alpha(alpha)?;
-    let y = operands::slice_mut(Operand::Y, y, &shape)?;
+    let y = outputs::slice_mut(Operand::Y, y, &shape)?;
     map(request, Quantity::Value, x, alpha, y);
     Ok(())
 }
@@ -63,7 +64,7 @@ pub fn backward(
     let x = operands::slice(Operand::X, x, &shape)?;
     let alpha = request.checked_alpha(alpha)?;
     let dy = operands::slice(Operand::Dy, dy, &shape)?;
-    let dx = operands::slice_mut(Operand::Dx, dx, &shape)?;
+    let dx = outputs::slice_mut(Operand::Dx, dx, &shape)?;
     let dalpha = request.checked_dalpha(Operand::Dalpha, dalpha)?;
     let descend = Descend {
         channels: Channels::new(request.activation, request.alpha, alpha, request.channels),
@@ -106,8 +107,8 @@ pub fn double_backward(
     let dy = operands::slice(Operand::Dy, dy, &shape)?;
     let ddx = operands::slice(Operand::Ddx, ddx, &shape)?;
     let DoubleBackwardOutputs { ddy, dx2, dalpha2 } = outputs;
-    let ddy = ddy.map(|out| operands::slice_mut(Operand::Ddy, out, &shape)).transpose()?;
-    let dx2 = dx2.map(|out| operands::slice_mut(Operand::Dx2, out, &shape)).transpose()?;
+    let ddy = ddy.map(|out| outputs::slice_mut(Operand::Ddy, out, &shape)).transpose()?;
+    let dx2 = dx2.map(|out| outputs::slice_mut(Operand::Dx2, out, &shape)).transpose()?;
     let dalpha2 = request.checked_dalpha(Operand::Dalpha2, dalpha2)?;
     let stops = request.activation.is_piecewise();
     if let Some(ddy) = ddy {

@@ -1,4 +1,4 @@
-//! Products through the `gemm` crate, which packs: the large ones, and those whose operands lie the other way. Each thread
+//! Products through the kernels of the `gemm` crate (its f32 part alone), which packs: the large ones, and those whose operands lie the other way. Each thread
 //! makes one block of C, with no waiting in between. gemm takes pointers, so this is one of the two files with unsafe code;
 //! [`call_gemm`] says why it is sound.
 
@@ -90,30 +90,31 @@ fn call_gemm(
     accumulate: bool,
 ) {
     let scale = if accumulate { 1.0 } else { 0.0 };
+    // gemm wants the second stride of C to be the smaller one: it is asked for Cᵀ = Bᵀ·Aᵀ.
     // SAFETY: `product` has checked that every element of the m×n, m×k and k×n matrices lies within its slice, and the
     // block lies within m×n; no other block has its elements; C is borrowed mutably, so it overlaps neither A nor B; a
     // stride that is used at all, for a second row or column, is below isize::MAX because it indexes a slice of f32.
     unsafe {
-        gemm::gemm(
-            rows.len(),
+        gemm_f32::gemm::f32::get_gemm_fn()(
             columns.len(),
+            rows.len(),
             k,
             target.c.add(rows.start * target.columns + columns.start),
-            1,
             target.columns as isize,
+            1,
             accumulate,
-            a.data.as_ptr().add(rows.start * a.row),
-            a.column as isize,
-            a.row as isize,
             b.data.as_ptr().add(columns.start * b.column),
-            b.column as isize,
             b.row as isize,
+            b.column as isize,
+            a.data.as_ptr().add(rows.start * a.row),
+            a.row as isize,
+            a.column as isize,
             scale,
             1.0,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }

@@ -211,7 +211,7 @@ fn n52_one_arena() {
 /// 53: a buffer of another device of the same instance is named, whichever operand it is.
 #[test]
 fn n53_another_device() {
-    let adapter = elbow::gpu::adapters().into_iter().next().unwrap();
+    let adapter = elbow::native::adapters().unwrap().into_iter().next().unwrap();
     let open = || pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
     let [(device, queue), (other, other_queue)] = [open(), open()];
     let gpu = elbow::Gpu::from_wgpu_with(&device, &queue, checks());
@@ -234,7 +234,7 @@ fn n53_another_device() {
 fn n54_another_instance() {
     let gpu = gpu();
     let o = Layer::new(gpu).unwrap();
-    let adapter = elbow::gpu::adapters().into_iter().next().unwrap();
+    let adapter = elbow::native::adapters().unwrap().into_iter().next().unwrap();
     let (device, _queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
     let foreign = buffer_of(&device, 256, wgpu::BufferUsages::STORAGE);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

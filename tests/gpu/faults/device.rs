@@ -7,7 +7,7 @@ use super::{Layer, good};
 use crate::common::{checks, gpu, options};
 
 fn open(limits: wgpu::Limits) -> (wgpu::Device, wgpu::Queue) {
-    let adapter = elbow::gpu::adapters().into_iter().next().expect("an adapter");
+    let adapter = elbow::native::adapters().unwrap().into_iter().next().expect("an adapter");
     let descriptor = wgpu::DeviceDescriptor { required_limits: limits, ..Default::default() };
     pollster::block_on(adapter.request_device(&descriptor)).expect("a device")
 }

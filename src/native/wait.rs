@@ -4,17 +4,18 @@
 //! 30 panics, and callbacks of others go down with it.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
-use futures_intrusive::channel::shared::oneshot_channel;
+use futures_channel::oneshot;
 
-use super::Gpu;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    gpu::Gpu,
+};
 
 /// So long a core is kept busy, for the sake of short work; after that it sleeps between two looks.
 const BUSY: Duration = Duration::from_millis(1);
@@ -23,44 +24,43 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(10);
 impl Gpu {
     /// Waits until everything submitted so far is done.
     pub fn wait(&self) -> Result<()> {
-        self.check_alive()?;
-        let (sender, receiver) = oneshot_channel();
-        self.queue().on_submitted_work_done(move || {
-            // The receiver may be gone: the caller gave up.
-            let _ = sender.send(());
-        });
-        self.drive(receiver.receive())?;
-        self.check_alive()
+        self.block_on(async {
+            self.settled().await?;
+            self.check_alive()?;
+            let (sender, receiver) = oneshot::channel();
+            self.queue().on_submitted_work_done(move || {
+                // The receiver may be gone: the caller gave up.
+                let _ = sender.send(());
+            });
+            // A callback that was dropped with its device: the device is asked.
+            let _ = receiver.await;
+            self.check_alive()
+        })
     }
 
-    /// Polls the device until a callback has brought the answer.
-    pub(super) fn drive<T>(&self, answer: impl Future<Output = T>) -> Result<T> {
-        let mut answer = pin!(answer);
-        let mut context = Context::from_waker(Waker::noop());
-        let ask = || {
+    /// Waits for a future of this device's ([`Gpu::download_async`] and the like): polls the device until the future is
+    /// ready, the device is lost, or [`Gpu::patience`] ends with [`Error::Timeout`].
+    pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut future = pin!(future);
+        let looking = std::future::poll_fn(|context| {
             self.poll();
-            match answer.as_mut().poll(&mut context) {
-                Poll::Ready(answer) => Some(answer),
-                Poll::Pending => None,
-            }
-        };
-        until(self.patience(), || self.check_alive(), ask)
-    }
-
-    /// wgpu panics where the driver says that the device is lost. A panic out of a host's callback is the host's.
-    fn poll(&self) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.device().poll(wgpu::PollType::Poll)))
-            && self.check_alive().is_ok()
-        {
-            resume_unwind(panic);
-        }
+            future.as_mut().poll(context)
+        });
+        until(self.patience(), || self.check_alive(), looking)?
     }
 }
 
-fn until<T>(patience: Duration, alive: impl Fn() -> Result<()>, mut ask: impl FnMut() -> Option<T>) -> Result<T> {
+/// Until the future is ready, or the error that ends the wait.
+pub(super) fn until<T>(
+    patience: Duration,
+    alive: impl Fn() -> Result<()>,
+    future: impl Future<Output = T>,
+) -> Result<T> {
     let start = Instant::now();
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
     loop {
-        if let Some(answer) = ask() {
+        if let Poll::Ready(answer) = future.as_mut().poll(&mut context) {
             return Ok(answer);
         }
         let waited = start.elapsed();
@@ -82,16 +82,16 @@ mod tests {
     use super::*;
 
     /// A device that never answers. (A real one can't be asked to be slow: some drivers run the work inside submit.)
-    fn never() -> Option<()> {
-        None
+    fn never() -> impl Future<Output = ()> {
+        std::future::pending()
     }
 
     #[test]
     fn a_wait_gives_up_when_its_patience_ends() {
         for patience in [0, 20].map(Duration::from_millis) {
-            assert_eq!(until(patience, || Ok(()), never), Err(Error::Timeout { waited: patience }));
+            assert_eq!(until(patience, || Ok(()), never()), Err(Error::Timeout { waited: patience }));
         }
-        assert_eq!(until(Duration::ZERO, || Ok(()), || Some(())), Ok(()));
+        assert_eq!(until(Duration::ZERO, || Ok(()), std::future::ready(())), Ok(()));
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         let lost = Error::DeviceLost { reason: "gone".into() };
         let start = Instant::now();
         let alive = || if start.elapsed() < Duration::from_millis(150) { Ok(()) } else { Err(lost.clone()) };
-        assert_eq!(until(Duration::from_secs(600), alive, never), Err(lost.clone()));
+        assert_eq!(until(Duration::from_secs(600), alive, never()), Err(lost.clone()));
         assert!(start.elapsed() < Duration::from_secs(1));
     }
 
@@ -107,7 +107,8 @@ mod tests {
     fn a_wait_is_not_much_longer_than_the_work() {
         let start = Instant::now();
         let work = Duration::from_millis(100);
-        let answer = until(Duration::from_secs(600), || Ok(()), || (start.elapsed() >= work).then_some(7));
+        let done = std::future::poll_fn(|_| if start.elapsed() >= work { Poll::Ready(7) } else { Poll::Pending });
+        let answer = until(Duration::from_secs(600), || Ok(()), done);
         assert_eq!(answer, Ok(7));
         assert!(start.elapsed() < 5 * work, "{:?}", start.elapsed());
     }
