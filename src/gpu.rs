@@ -250,7 +250,7 @@ impl Gpu {
         self.inner.memory.trim();
     }
 
-    /// Number of pipelines compiled so far.
+    /// Number of pipelines that are kept: of those compiled so far, the 512 that were asked for last at most.
     pub fn pipelines(&self) -> usize {
         self.inner.pipelines.len()
     }

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Tune(Tune),
     /// How fast your adapter is beside your CPU: forward, backward and a training step, each verified before it is timed.
     Bench(crate::bench::Options),
+    /// What would run for a layer: its dispatches, the program of each kernel, its WGSL.
+    Plan(crate::plan::Options),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
     Eval(Eval),
 }
@@ -36,6 +38,7 @@ impl Command {
     pub(crate) fn opens_device(&self) -> bool {
         match self {
             Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Tune(_) | Command::Bench(_) => true,
+            Command::Plan(options) => options.opens_device(),
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
     }
@@ -193,10 +196,10 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(),
         },
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Failure::new("expected a command: info, verify, sweep, tune, bench or eval (see elbow --help), got none")
-                .report()
-        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::new(
+            "expected a command: info, verify, sweep, tune, bench, plan or eval (see elbow --help), got none",
+        )
+        .report(),
         _ => {
             let text = error.render().to_string();
             let useful =

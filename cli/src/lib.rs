@@ -1,6 +1,6 @@
 //! What the `elbow` command does, as a library for its own tests and fuzz targets: there is no promise of stability here.
 //! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow tune` and `elbow bench` time it,
-//! `elbow eval` runs a layer.
+//! `elbow plan` shows what would run, `elbow eval` runs a layer.
 //!
 //! Whatever goes wrong is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
@@ -19,6 +19,7 @@ mod info;
 mod interrupt;
 mod job;
 mod out;
+mod plan;
 mod quiet;
 mod sweep;
 mod tune;
@@ -45,6 +46,7 @@ pub fn run() -> ExitCode {
         args::Command::Sweep(sweep) => sweep::run(sweep),
         args::Command::Tune(tune) => tune::run(tune).map(|()| ExitCode::SUCCESS),
         args::Command::Bench(options) => bench::run(options).map(|()| ExitCode::SUCCESS),
+        args::Command::Plan(options) => plan::run(options).map(|()| ExitCode::SUCCESS),
         args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
     };
     match result {

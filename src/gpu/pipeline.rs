@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,37 +19,79 @@ pub(super) struct Compiled {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-/// Every pipeline compiled so far.
+/// The pipelines that were compiled, or asked for, last.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    cache: Mutex<HashMap<Variant, Arc<Compiled>>>,
+    cache: Mutex<Cache<Variant, Compiled>>,
+}
+
+struct Cache<K, T> {
+    compiled: HashMap<K, Used<T>>,
+    /// Counts the calls.
+    now: u64,
+}
+
+impl<K, T> Default for Cache<K, T> {
+    fn default() -> Self {
+        Cache { compiled: HashMap::new(), now: 0 }
+    }
+}
+
+/// What was compiled, and the call that asked for it last.
+struct Used<T> {
+    compiled: Arc<T>,
+    last: u64,
 }
 
 type Variant = (Kernel, Binding);
 
+/// A network has dozens. Drivers keep megabytes for each: a program that walks thousands of variants had 9 GB of them.
+const MOST: usize = 512;
+
+impl<K: Eq + Hash, T> Cache<K, T> {
+    fn get(&mut self, key: &K) -> Option<Arc<T>> {
+        self.now += 1;
+        let used = self.compiled.get_mut(key)?;
+        used.last = self.now;
+        Some(Arc::clone(&used.compiled))
+    }
+
+    /// What another thread has compiled meanwhile, or this. Where there are too many, the half that was asked for longest ago goes;
+    /// prepared calls keep theirs.
+    fn put(&mut self, key: K, compiled: Arc<T>) -> Arc<T> {
+        if self.compiled.len() >= MOST {
+            let mut last: Vec<u64> = self.compiled.values().map(|used| used.last).collect();
+            let (_, &mut middle, _) = last.select_nth_unstable(MOST / 2);
+            self.compiled.retain(|_, used| used.last > middle);
+        }
+        let last = self.now;
+        Arc::clone(&self.compiled.entry(key).or_insert(Used { compiled, last }).compiled)
+    }
+}
+
 impl Pipelines {
-    fn cache(&self) -> MutexGuard<'_, HashMap<Variant, Arc<Compiled>>> {
+    fn cache(&self) -> MutexGuard<'_, Cache<Variant, Compiled>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.cache().len()
+        self.cache().compiled.len()
     }
 
     /// They are compiled anew when they are asked for again.
     pub(super) fn clear(&self) {
-        self.cache().clear();
+        self.cache().compiled.clear();
     }
 
     pub(super) fn get(&self, gpu: &Gpu, kernel: &Kernel, binding: Binding) -> Result<Arc<Compiled>> {
         let key = (kernel.clone(), binding);
         if let Some(compiled) = self.cache().get(&key) {
-            return Ok(Arc::clone(compiled));
+            return Ok(compiled);
         }
         // Compiled outside the lock: other threads go on with what they have. If two compile the same, one is dropped.
         let text = shader::assemble(kernel, binding)?;
         let compiled = Arc::new(compile(gpu, kernel, binding, &text)?);
-        Ok(Arc::clone(self.cache().entry(key).or_insert(compiled)))
+        Ok(self.cache().put(key, compiled))
     }
 }
 
@@ -102,4 +145,25 @@ fn layout_entries(kernel: &Kernel, binding: Binding) -> Vec<wgpu::BindGroupLayou
         entries.push(entry(index as u32 + 1, wgpu::BufferBindingType::Storage { read_only }, None));
     }
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_longest_ago_is_forgotten() {
+        let mut cache = Cache::default();
+        for i in 0..10 * MOST {
+            assert!(cache.get(&i).is_none(), "{i} was never put there");
+            assert_eq!(*cache.put(i, Arc::new(i)), i);
+            // What is asked for all the time stays.
+            assert!(cache.get(&0).is_some(), "after {i}");
+            assert!(cache.get(&i).is_some() && cache.compiled.len() <= MOST, "after {i}");
+        }
+        assert!(cache.get(&1).is_none());
+        // Two threads that compile the same get the same.
+        let first = cache.put(usize::MAX, Arc::new(1));
+        assert!(Arc::ptr_eq(&first, &cache.put(usize::MAX, Arc::new(2))));
+    }
 }

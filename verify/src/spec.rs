@@ -96,7 +96,23 @@ impl Spec {
     fn is_legal(&self) -> bool {
         // Numbers of other kinds are beyond f16, or cancel to nothing but its rounding.
         let fits = self.dtype == Float::F32 || matches!(self.data, Data::Integers | Data::Normal);
-        fits && self.keeps_enough()
+        fits && self.keeps_enough() && self.bindings() <= 8
+    }
+
+    /// Storage bindings of forward. WebGPU promises eight, which the plan refuses to exceed.
+    fn bindings(&self) -> usize {
+        let AffineRequest { bias, alpha, residual, row_weight, statistics, .. } = self.forward;
+        let optional = [
+            bias,
+            alpha != AlphaSource::Constant,
+            residual.is_some(),
+            row_weight,
+            matches!(self.saved(), Saved::Z | Saved::Mask),
+            statistics.channels,
+            statistics.rows,
+            statistics.around,
+        ];
+        3 + optional.into_iter().filter(|&there| there).count()
     }
 
     /// Whether what forward keeps is enough for the gradients.

@@ -8,5 +8,6 @@ mod mistakes;
 mod narrow;
 mod output;
 mod paths;
+mod plan;
 mod results;
 mod verify;

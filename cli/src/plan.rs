@@ -1,0 +1,175 @@
+//! `elbow plan`: what would run for a layer, down to the text of its kernels. The way to see why, and to report a bug.
+
+use std::fmt::Write as _;
+
+use clap::ValueEnum;
+use elbow::{
+    Activation, AlphaSource, Float, Gpu, ResidualAt, Want,
+    dtype::Storage,
+    kernel::Kernel,
+    plan::{self, Caps, DeviceClass, Pin, Plan},
+    request::{AffineRequest, BackwardRequest, Gradients, Statistics},
+    shader::{self, Binding},
+};
+
+use crate::{
+    args::{Layout, RoadArg, Save},
+    failure::Failure,
+    out,
+};
+
+/// The dispatches of forward, and of backward if asked for: kernel, tiles, loops, operands, scratch; the program of each kernel, one line
+/// a step; with --wgsl its text as well. Every operand starts at a multiple of 16 bytes here.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The activation: relu, leaky_relu(0.01), gelu, ...
+    #[arg(long, value_name = "SPEC")]
+    activation: String,
+    /// Rows of x.
+    m: usize,
+    /// Columns of x: in features.
+    k: usize,
+    /// Columns of y: out features.
+    n: usize,
+    /// Backward too: dx, dW, db, and the gradients of the other operands that there are.
+    #[arg(long)]
+    backward: bool,
+    /// Where α comes from.
+    #[arg(long, value_enum, default_value_t)]
+    alpha: Alpha,
+    /// No bias.
+    #[arg(long)]
+    no_bias: bool,
+    /// A residual, and where it joins.
+    #[arg(long, value_enum)]
+    residual: Option<Joins>,
+    /// A factor for each row of act(z).
+    #[arg(long)]
+    row_weight: bool,
+    /// Statistics of channels and of rows.
+    #[arg(long)]
+    statistics: bool,
+    /// How w lies: [N, K] or [K, N].
+    #[arg(long, value_enum, default_value_t)]
+    weight_layout: Layout,
+    /// What forward keeps for backward.
+    #[arg(long, value_enum, default_value_t)]
+    save: Save,
+    /// How dz reaches the products of backward.
+    #[arg(long, value_enum, default_value_t)]
+    road: RoadArg,
+    /// In which type data and weights are stored: f32, f16 or bf16.
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    dtype: String,
+    /// Plans for a device of this class at WebGPU's default limits, and opens none. Otherwise for the adapter that `elbow info` names.
+    #[arg(long, value_enum)]
+    class: Option<Class>,
+    /// The WGSL of each kernel.
+    #[arg(long)]
+    wgsl: bool,
+}
+
+impl Options {
+    pub(crate) const fn opens_device(&self) -> bool {
+        self.class.is_none()
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Alpha {
+    #[default]
+    Constant,
+    Layer,
+    Channel,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Joins {
+    After,
+    Before,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Class {
+    Software,
+    Integrated,
+    Discrete,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let activation: Activation = options.activation.parse()?;
+    let dtype: Float = options.dtype.parse()?;
+    let caps = match options.class {
+        None => Gpu::new()?.caps(),
+        Some(Class::Software) => Caps::defaults(DeviceClass::Software),
+        Some(Class::Integrated) => Caps::defaults(DeviceClass::Integrated),
+        Some(Class::Discrete) => Caps::defaults(DeviceClass::Discrete),
+    };
+    let (alpha, learnable) = match options.alpha {
+        Alpha::Constant => (AlphaSource::Constant, false),
+        Alpha::Layer => (AlphaSource::PerLayer, true),
+        Alpha::Channel => (AlphaSource::PerChannel, true),
+    };
+    let request = AffineRequest {
+        layout: options.weight_layout.into(),
+        alpha,
+        bias: !options.no_bias,
+        residual: options.residual.map(|joins| match joins {
+            Joins::After => ResidualAt::AfterActivation,
+            Joins::Before => ResidualAt::BeforeActivation,
+        }),
+        row_weight: options.row_weight,
+        statistics: Statistics { channels: options.statistics, rows: options.statistics, around: false },
+        saved: options.save.into(),
+        storage: Storage::all(dtype),
+        ..AffineRequest::new(options.m, options.n, options.k, activation)
+    };
+    let forward = plan::forward(&request, true, false, &caps, &Pin::default())?;
+    let mut text = String::new();
+    describe("forward", &forward, options.wgsl, &mut text)?;
+    if options.backward {
+        let want = |there: bool| if there { Want::Overwrite } else { Want::No };
+        let gradients = Gradients {
+            x: Want::Overwrite,
+            w: Want::Overwrite,
+            b: want(request.bias),
+            alpha: want(learnable),
+            residual: want(request.residual.is_some()),
+            row_weight: want(request.row_weight),
+        };
+        let affine = AffineRequest { saved: forward.saved, ..request };
+        let road = options.road.into();
+        let request = BackwardRequest { affine, gradients, road, upstream_is_dz: false, below: None };
+        let backward = plan::backward(&request, true, &caps, &Pin::default())?;
+        text.push('\n');
+        describe("backward", &backward, options.wgsl, &mut text)?;
+    }
+    out::print(&text)
+}
+
+fn describe(what: &str, plan: &Plan, wgsl: bool, text: &mut String) -> Result<(), Failure> {
+    let _ = writeln!(text, "{what}, saved {}:\n{plan}", plan.saved);
+    let mut seen: Vec<&Kernel> = Vec::new();
+    for dispatch in &plan.dispatches {
+        let kernel = &dispatch.kernel;
+        if seen.contains(&kernel) {
+            continue;
+        }
+        seen.push(kernel);
+        let _ = writeln!(text, "\n{kernel}");
+        for (name, program) in
+            [("element of A", &kernel.a), ("element of B", &kernel.b), ("each result", &kernel.finish)]
+        {
+            if !program.is_empty() {
+                let _ = writeln!(text, "  {name}:");
+                program.to_string().lines().for_each(|line| {
+                    let _ = writeln!(text, "    {line}");
+                });
+            }
+        }
+        if wgsl {
+            let _ = write!(text, "\n{}", shader::assemble(kernel, Binding::Exclusive)?);
+        }
+    }
+    Ok(())
+}

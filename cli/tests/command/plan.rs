@@ -1,0 +1,83 @@
+//! `elbow plan`.
+
+use std::process::Output;
+
+use crate::harness::Folder;
+
+fn run(arguments: &[&str]) -> Output {
+    // A folder of its own for each list of arguments.
+    let name: String = arguments.concat().chars().filter(|c| c.is_alphanumeric()).collect();
+    Folder::new(&format!("plan-{name}")).elbow(&[&["plan"], arguments].concat())
+}
+
+fn plan(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn a_plan_shows_dispatches_programs_and_text() {
+    let text = plan(&["--activation", "gelu", "64", "256", "128", "--backward", "--class", "discrete", "--wgsl"]);
+    has(
+        &text,
+        &[
+            "forward, saved z:",
+            "backward, saved z:",
+            "rows 64 cols 128",
+            "loops of at most",
+            "scratch:",
+            "= act#0(",
+            "= act_dz#0(",
+            "y[m,n] = ",
+            "sum over m of ",
+            "@compute",
+            "fn act0(",
+        ],
+    );
+    let short = plan(&["--activation", "gelu", "64", "256", "128", "--class", "discrete"]);
+    assert!(!short.contains("@compute") && !short.contains("backward"), "{short}");
+}
+
+#[test]
+fn everything_that_a_layer_may_have_is_in_its_programs() {
+    let layer = ["--activation", "prelu", "--alpha", "channel", "--residual", "before", "--row-weight", "--no-bias"];
+    let sizes = ["5", "7", "33", "--backward", "--class", "software"];
+    let text = plan(&[&layer[..], &sizes].concat());
+    has(&text, &["alpha[n]", "residual[m,n]", "row_weight[m]", "drow_weight", "dalpha", "dresidual"]);
+    assert!(!text.contains("b[n]"), "{text}");
+    let text = plan(&["--activation", "relu", "--statistics", "5", "7", "33", "--class", "software"]);
+    has(&text, &["b[n]", "channel_statistics[4,n]", "row_statistics[0,n]"]);
+    // Nine bindings, where WebGPU promises eight.
+    let output = run(&[&["--statistics"], &layer[..], &sizes].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && stderr.contains("row_partials") && stderr.contains('8'), "{stderr}");
+}
+
+#[test]
+fn a_plan_for_this_machine_is_that_of_its_adapter() {
+    let text = plan(&["--activation", "relu", "8", "64", "64", "--dtype", "f16"]);
+    has(&text, &["forward, saved y", "x:f16"]);
+}
+
+#[test]
+fn what_cannot_be_planned_is_refused() {
+    for (arguments, part) in [
+        (&["--activation", "gelu", "--save", "mask", "2", "3", "4", "--backward"][..], "gelu_erf"),
+        (&["--activation", "tanh", "--alpha", "layer", "2", "3", "4"], "no learnable parameter"),
+        (&["--activation", "relu", "--dtype", "f64", "2", "3", "4"], "f64"),
+        (&["--activation", "rellu", "2", "3", "4"], "rellu"),
+        (&["--activation", "relu", "2", "3"], "<N>"),
+    ] {
+        let output = run(&[&["--class", "integrated"], arguments].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(part) && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
+    }
+}
