@@ -21,6 +21,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{Hash, Hasher};
+
 pub use gain::Gain;
 pub use kink::Kink;
 pub use math::Quantity;
@@ -34,10 +36,31 @@ use crate::error::{Error, Result};
 ///
 /// It parses and prints (`"leaky_relu(0.01)"`), evaluates in f64, and knows its kinks, its Lipschitz constant, its
 /// moments under a normal distribution, and what forward must keep for backward.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Activation {
     kind: Kind,
     params: [f32; 2],
+}
+
+impl Activation {
+    fn bits(&self) -> (Kind, [u32; 2]) {
+        (self.kind, self.params.map(f32::to_bits))
+    }
+}
+
+/// By the bits of the parameters: a NaN that became an α is equal to itself, and 0 is not -0.
+impl PartialEq for Activation {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
+}
+
+impl Eq for Activation {}
+
+impl Hash for Activation {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits().hash(state);
+    }
 }
 
 /// Which row of the table. The formulas are in [`Row::formula`].

@@ -159,7 +159,7 @@ pub enum Road {
 /// ```text
 /// z = x·Wᵀ + b (+ residual)        y = row_weight ⊙ act(z; α) (+ residual)
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AffineRequest {
     /// Rows of x and y: the batch.
     pub m: usize,
@@ -287,7 +287,7 @@ impl Gradients {
 
 /// The layer below in a chain: its activation slope is applied in the epilogue of this layer's dx product, so that the
 /// dx operand receives dz of the layer below.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Below {
     /// Its activation.
     pub activation: Activation,
@@ -338,7 +338,7 @@ impl Below {
 }
 
 /// The backward request: the forward's facts, which gradients, and how.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BackwardRequest {
     /// The forward it belongs to.
     pub affine: AffineRequest,

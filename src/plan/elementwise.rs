@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// y = act(x; α).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseForward {
     /// Leading dimensions, flattened.
     pub rows: usize,
@@ -35,7 +35,7 @@ pub struct ElementwiseForward {
 }
 
 /// dx = dy ⊙ act'(x) and dα = Σ dy ⊙ ∂act/∂α.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseBackward {
     /// The forward's facts; `in_place` says that dx is the memory of dy.
     pub forward: ElementwiseForward,
@@ -46,7 +46,7 @@ pub struct ElementwiseBackward {
 }
 
 /// Given the cotangent ddx of dx: gradients for dy, x and α.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseDouble {
     /// The forward's facts (never in place).
     pub forward: ElementwiseForward,

@@ -219,7 +219,7 @@ impl Loaded {
 
     /// upstream ⊙ act'(z), where z or what else was kept gives the slope.
     fn dz(&self, p: &mut Program, upstream: Value) -> Value {
-        let Some(kept) = self.kept.filter(|_| !self.local.activation.needs_nothing()) else { return upstream };
+        let Some(kept) = self.kept else { return upstream };
         let function = match self.local.saved {
             Saved::Mask => Function::SlopeOfBit,
             Saved::Y => Function::SlopeOfY,
