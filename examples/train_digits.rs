@@ -317,7 +317,7 @@ fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<cpu_road::Ne
     let mut layers = Vec::new();
     for (index, (p, activation)) in layers_of(mlp).enumerate() {
         let request = AffineRequest {
-            alpha: match p.alpha.map(|alpha| alpha.shape()) {
+            alpha: match p.alpha.as_ref().map(|alpha| alpha.shape()) {
                 None => AlphaSource::Constant,
                 Some([1]) => AlphaSource::PerLayer,
                 Some(_) => AlphaSource::PerChannel,

@@ -158,7 +158,7 @@ impl<'a> Forward<'a> {
 
     /// Of one layer: everything but where the kept goes.
     fn facts(&self) -> Result<AffineRequest> {
-        let (m, k) = shape::rows_and_columns(Operand::X, self.x.shape)?;
+        let (m, k) = shape::rows_and_columns(Operand::X, &self.x.shape)?;
         let n = weight_n(self.w, self.layout, k)?;
         expect_rows(Operand::Y, self.y, m, n)?;
         expect_vector(Operand::B, self.b, n)?;

@@ -73,10 +73,10 @@ impl<'a> Forward<'a> {
     }
 
     fn facts(&self, in_place: bool, storage: Storage) -> Result<ElementwiseForward> {
-        shape::elements(Operand::X, self.x.shape)?;
+        shape::elements(Operand::X, &self.x.shape)?;
         // A tensor of no dimensions is one number.
         let (rows, channels) =
-            if self.x.shape.is_empty() { (1, 1) } else { shape::rows_and_columns(Operand::X, self.x.shape)? };
+            if self.x.shape.is_empty() { (1, 1) } else { shape::rows_and_columns(Operand::X, &self.x.shape)? };
         let alpha = alpha_source(Operand::Alpha, self.alpha, channels)?;
         expect_shape(Operand::Y, Some(self.y), self.x)?;
         Ok(ElementwiseForward { rows, channels, activation: self.activation, alpha, in_place, storage })

@@ -296,7 +296,7 @@ impl Mlp {
         labels: View<'_>,
         loss: View<'_>,
     ) -> Result<()> {
-        let rows = shape::elements(Operand::Saved, labels.shape)? as usize;
+        let rows = shape::elements(Operand::Saved, &labels.shape)? as usize;
         if rows > self.max_batch {
             return Err(Error::Shape {
                 operand: Operand::Saved,
@@ -435,7 +435,7 @@ impl Mlp {
 
     /// M, if x fits the first layer and the memory of a batch.
     fn rows(&self, x: View<'_>) -> Result<usize> {
-        let (rows, columns) = shape::rows_and_columns(Operand::X, x.shape)?;
+        let (rows, columns) = shape::rows_and_columns(Operand::X, &x.shape)?;
         let k = self.layers.first().map_or(0, |layer| layer.w.shape[1]);
         if columns != k || rows > self.max_batch {
             return Err(Error::Shape {

@@ -92,7 +92,7 @@ pub(crate) fn layout_name(layout: WeightLayout) -> &'static str {
 }
 
 pub(crate) fn weight_n(w: View<'_>, layout: WeightLayout, k: usize) -> Result<usize> {
-    match (layout, w.shape) {
+    match (layout, &*w.shape) {
         (WeightLayout::OutIn, &[n, in_features]) if in_features == k => Ok(n),
         (WeightLayout::InOut, &[in_features, n]) if in_features == k => Ok(n),
         (layout, _) => {
@@ -118,7 +118,7 @@ pub(crate) fn wrong_shape(operand: Operand, expected: String, got: View<'_>) -> 
 
 /// `[.., n]` with m rows.
 pub(crate) fn expect_rows(operand: Operand, view: View<'_>, m: usize, n: usize) -> Result<()> {
-    if shape::rows_and_columns(operand, view.shape)? == (m, n) {
+    if shape::rows_and_columns(operand, &view.shape)? == (m, n) {
         Ok(())
     } else {
         Err(wrong_shape(operand, format!("[.., {n}] with {m} rows"), view))
@@ -135,7 +135,7 @@ pub(crate) fn expect_vector(operand: Operand, view: Option<View<'_>>, n: usize) 
 /// One number for each of m rows, whatever their dimensions.
 pub(crate) fn expect_row_numbers(operand: Operand, view: Option<View<'_>>, m: usize) -> Result<()> {
     match view {
-        Some(view) if shape::elements(operand, view.shape)? != m as u64 => {
+        Some(view) if shape::elements(operand, &view.shape)? != m as u64 => {
             Err(wrong_shape(operand, format!("[..], {m} elements: one for each row"), view))
         }
         _ => Ok(()),
@@ -144,7 +144,7 @@ pub(crate) fn expect_row_numbers(operand: Operand, view: Option<View<'_>>, m: us
 
 pub(crate) fn expect_shape(operand: Operand, view: Option<View<'_>>, shape: &[usize]) -> Result<()> {
     match view {
-        Some(view) if view.shape != shape => Err(wrong_shape(operand, format!("{shape:?}"), view)),
+        Some(view) if view.shape != *shape => Err(wrong_shape(operand, format!("{shape:?}"), view)),
         _ => Ok(()),
     }
 }
@@ -165,11 +165,11 @@ pub(crate) fn expect_like(operand: Operand, gradient: Option<View<'_>>, of: Opti
 }
 
 pub(crate) fn alpha_source(operand: Operand, alpha: Option<View<'_>>, n: usize) -> Result<AlphaSource> {
-    match alpha {
-        None => Ok(AlphaSource::Constant),
-        Some(View { shape: &[1], .. }) => Ok(AlphaSource::PerLayer),
-        Some(View { shape: &[len], .. }) if len == n => Ok(AlphaSource::PerChannel),
-        Some(view) => Err(wrong_shape(operand, format!("[1] or [{n}]"), view)),
+    let Some(view) = alpha else { return Ok(AlphaSource::Constant) };
+    match *view.shape {
+        [1] => Ok(AlphaSource::PerLayer),
+        [len] if len == n => Ok(AlphaSource::PerChannel),
+        _ => Err(wrong_shape(operand, format!("[1] or [{n}]"), view)),
     }
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn expect_saved(given: Option<View<'_>>, saved: Saved, m: usize, n: u
         _ => (format!("{saved}, [.., {n}] with {m} rows"), n),
     };
     match (given, matches!(saved, Saved::Z | Saved::Mask)) {
-        (Some(view), true) => match shape::rows_and_columns(operand, view.shape)? == (m, columns) {
+        (Some(view), true) => match shape::rows_and_columns(operand, &view.shape)? == (m, columns) {
             true => Ok(()),
             false => Err(wrong_shape(operand, what, view)),
         },

@@ -64,11 +64,11 @@ impl<'a> SoftmaxCrossEntropy<'a> {
 
     /// What will run. Errors name the logits x, the labels saved, the loss y and the gradient dx.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let (m, classes) = shape::rows_and_columns(Operand::X, self.logits.shape)?;
+        let (m, classes) = shape::rows_and_columns(Operand::X, &self.logits.shape)?;
         let operands = self.operands();
         expect(Operand::Saved, self.labels, &[m], "labels")?;
         expect(Operand::Y, self.loss, &[m], "losses")?;
-        if shape::rows_and_columns(Operand::Dx, self.dlogits.shape)? != (m, classes) {
+        if shape::rows_and_columns(Operand::Dx, &self.dlogits.shape)? != (m, classes) {
             return Err(wrong(Operand::Dx, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));
         }
         in_f32(Operand::Y, self.loss)?;
@@ -128,11 +128,11 @@ impl<'a> Sgd<'a> {
 
     /// What will run. Errors name the parameter w, the gradient dw and the velocity y.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let elements = shape::elements(Operand::W, self.parameter.shape)?;
-        expect(Operand::Dw, self.gradient, self.parameter.shape, "the gradient of the parameter")?;
-        expect(Operand::Y, self.velocity, self.parameter.shape, "the velocity of the parameter")?;
+        let elements = shape::elements(Operand::W, &self.parameter.shape)?;
+        expect(Operand::Dw, self.gradient, &self.parameter.shape, "the gradient of the parameter")?;
+        expect(Operand::Y, self.velocity, &self.parameter.shape, "the velocity of the parameter")?;
         if let Some(copy) = self.copy {
-            expect(Operand::Copy, copy, self.parameter.shape, "the parameter in another type")?;
+            expect(Operand::Copy, copy, &self.parameter.shape, "the parameter in another type")?;
         }
         in_f32(Operand::W, self.parameter)?;
         in_f32(Operand::Y, self.velocity)?;
@@ -188,7 +188,7 @@ impl<'a> LossScale<'a> {
 
     /// What will run. Errors name the gradient dw and the state loss_scale.
     pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let elements = shape::elements(Operand::Dw, self.gradient.shape)? as usize;
+        let elements = shape::elements(Operand::Dw, &self.gradient.shape)? as usize;
         in_f32(Operand::Dw, self.gradient)?;
         expect_state(Some(self.state))?;
         let LossScale { growth, backoff, interval, .. } = *self;
@@ -212,7 +212,7 @@ fn in_f32(operand: Operand, view: View<'_>) -> Result<()> {
 }
 
 fn expect(operand: Operand, view: View<'_>, shape: &[usize], what: &str) -> Result<()> {
-    if view.shape == shape { Ok(()) } else { Err(wrong(operand, format!("{shape:?}, {what}"), view)) }
+    if view.shape == *shape { Ok(()) } else { Err(wrong(operand, format!("{shape:?}, {what}"), view)) }
 }
 
 fn wrong(operand: Operand, expected: String, got: View<'_>) -> Error {

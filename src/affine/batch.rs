@@ -16,8 +16,8 @@ pub(super) struct Batch(pub(super) usize);
 impl Batch {
     /// w has a dimension more than one layer's.
     fn of(w: View<'_>) -> Option<Self> {
-        match w.shape {
-            &[layers, _, _] => Some(Batch(layers)),
+        match *w.shape {
+            [layers, _, _] => Some(Batch(layers)),
             _ => None,
         }
     }

@@ -84,7 +84,7 @@ pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::B
 fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
     // Whole words: the odd half of the last one is bound with it, and left as it is.
-    let bytes = (shape::elements(operand, shape)? * dtype.bytes()).next_multiple_of(4);
+    let bytes = (shape::elements(operand, &shape)? * dtype.bytes()).next_multiple_of(4);
     if bytes == 0 && view.buffer.is_none() {
         return Ok(0..0);
     }

@@ -11,6 +11,7 @@ use crate::{
     plan::{Plan, SCRATCH, Use},
     request::Operand,
     shader::Binding,
+    shape::Shape,
 };
 
 /// An operand: a range of a buffer, seen as a row-major tensor of floats or of words. Of f16 and bf16 two lie in a word, the
@@ -20,31 +21,32 @@ pub struct View<'a> {
     /// None: shape and type alone.
     pub(crate) buffer: Option<&'a wgpu::Buffer>,
     pub(crate) offset: u64,
-    pub(crate) shape: &'a [usize],
+    pub(crate) shape: Shape,
     pub(crate) dtype: Dtype,
     pub(crate) read_only: bool,
 }
 
 impl<'a> View<'a> {
-    /// The elements of a buffer from a byte offset on, any multiple of 4. A buffer does not say what it holds: the type is
+    /// The elements of a buffer from a byte offset on, any multiple of 4; the shape is copied, and more than six dimensions are six
+    /// ([`Shape`]). A buffer does not say what it holds: the type is
     /// always named, and a call that reads another refuses it.
     ///
     /// The buffer is one of the same device as the [`Gpu`] and needs `BufferUsages::STORAGE`. A call refuses it while it is
     /// mapped, and nobody may unmap it just then. A buffer of another `wgpu::Instance` can't be told from one of this device's.
-    pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &'a [usize], dtype: impl Into<Dtype>) -> Self {
-        View { buffer: Some(buffer), offset, shape, dtype: dtype.into(), read_only: false }
+    pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &[usize], dtype: impl Into<Dtype>) -> Self {
+        View { buffer: Some(buffer), offset, shape: Shape::new(shape), dtype: dtype.into(), read_only: false }
     }
 
     /// An operand that is known by its shape and type alone, because its memory is no longer at hand: a host that runs
     /// backward later states the layer as forward had it, and has kept only what backward reads. A call that reads or writes
     /// such an operand is an [`Error::Operand`].
-    pub fn absent(shape: &'a [usize], dtype: impl Into<Dtype>) -> Self {
-        View { buffer: None, offset: 0, shape, dtype: dtype.into(), read_only: false }
+    pub fn absent(shape: &[usize], dtype: impl Into<Dtype>) -> Self {
+        View { buffer: None, offset: 0, shape: Shape::new(shape), dtype: dtype.into(), read_only: false }
     }
 
     /// The same memory under another shape.
-    pub const fn reshaped(self, shape: &'a [usize]) -> Self {
-        View { shape, ..self }
+    pub fn reshaped(self, shape: &[usize]) -> Self {
+        View { shape: Shape::new(shape), ..self }
     }
 
     /// The same memory, to be read only: a call that writes it is an [`Error::Operand`].
@@ -53,8 +55,8 @@ impl<'a> View<'a> {
     }
 
     /// Its dimensions.
-    pub const fn shape(&self) -> &'a [usize] {
-        self.shape
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     /// What its elements are.

@@ -51,7 +51,7 @@ impl Tensor {
     }
 
     /// The same memory under another shape of as many elements or fewer.
-    pub fn view_as<'a>(&'a self, shape: &'a [usize]) -> View<'a> {
+    pub fn view_as(&self, shape: &[usize]) -> View<'_> {
         View::new(self.buffer(), 0, shape, self.dtype)
     }
 }
@@ -100,7 +100,7 @@ impl Gpu {
     pub fn zeros_of(&self, dtype: impl Into<Dtype>, shape: &[usize]) -> Result<Tensor> {
         self.check()?;
         let dtype = dtype.into();
-        let bytes = (shape::elements(Operand::Tensor, shape)? * dtype.bytes()).next_multiple_of(4);
+        let bytes = (shape::elements(Operand::Tensor, &shape)? * dtype.bytes()).next_multiple_of(4);
         // A buffer may not be empty; a tensor may.
         let memory = Arc::new(memory::create(self, "elbow tensor", bytes.max(16), USAGE)?);
         Ok(Tensor { memory, shape: shape.to_vec(), dtype })
@@ -122,7 +122,7 @@ impl Gpu {
     }
 
     fn upload_bytes(&self, dtype: Dtype, bytes: &[u8], len: usize, shape: &[usize]) -> Result<Tensor> {
-        let expected = shape::elements(Operand::Tensor, shape)?;
+        let expected = shape::elements(Operand::Tensor, &shape)?;
         if expected != len as u64 {
             return Err(Error::Shape {
                 operand: Operand::Tensor,
@@ -202,7 +202,7 @@ impl Gpu {
     /// Submits the copy; None if there is nothing to copy.
     fn start_download(&self, view: View<'_>) -> Result<Option<Download>> {
         self.check()?;
-        let elements = shape::elements(Operand::Tensor, view.shape)?;
+        let elements = shape::elements(Operand::Tensor, &view.shape)?;
         let bytes = (elements * view.dtype.bytes()).next_multiple_of(4);
         if bytes == 0 {
             return Ok(None);
