@@ -1,7 +1,7 @@
 //! The fused layer on the device: y = act(x·Wᵀ + b; α), and its gradients; a residual after or before the activation, a factor for each
 //! row, statistics on the way.
 //!
-//! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]`,
+//! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]` (`[1, N]` is as good),
 //! residual and y `[.., N]`. Everything is recorded into the caller's encoder or pass; nothing is submitted.
 //!
 //! Many layers of one shape are one call: w `[E, N, K]` (or `[E, K, N]`) says that there are E of them, each with operands of

@@ -125,9 +125,17 @@ pub(crate) fn expect_rows(operand: Operand, view: View<'_>, m: usize, n: usize) 
     }
 }
 
+/// `[N]`, or `[1, N]` and the like, as frameworks broadcast it.
+fn vector(shape: &[usize]) -> Option<usize> {
+    match shape.split_last() {
+        Some((&last, leading)) if leading.iter().all(|&dim| dim == 1) => Some(last),
+        _ => None,
+    }
+}
+
 pub(crate) fn expect_vector(operand: Operand, view: Option<View<'_>>, n: usize) -> Result<()> {
     match view {
-        Some(view) if view.shape != [n] => Err(wrong_shape(operand, format!("[{n}]"), view)),
+        Some(view) if vector(&view.shape) != Some(n) => Err(wrong_shape(operand, format!("[{n}]"), view)),
         _ => Ok(()),
     }
 }
@@ -166,9 +174,9 @@ pub(crate) fn expect_like(operand: Operand, gradient: Option<View<'_>>, of: Opti
 
 pub(crate) fn alpha_source(operand: Operand, alpha: Option<View<'_>>, n: usize) -> Result<AlphaSource> {
     let Some(view) = alpha else { return Ok(AlphaSource::Constant) };
-    match *view.shape {
-        [1] => Ok(AlphaSource::PerLayer),
-        [len] if len == n => Ok(AlphaSource::PerChannel),
+    match vector(&view.shape) {
+        Some(1) => Ok(AlphaSource::PerLayer),
+        Some(len) if len == n => Ok(AlphaSource::PerChannel),
         _ => Err(wrong_shape(operand, format!("[1] or [{n}]"), view)),
     }
 }

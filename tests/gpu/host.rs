@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use elbow::{Activation, Error, Float, Gpu, Options, View, affine::Forward, wgpu};
+use elbow::{Activation, Error, Float, Gpu, Options, Saved, View, affine::Forward, wgpu};
 
 use crate::common::{checks, gpu};
 
@@ -146,4 +146,41 @@ fn pipelines_are_compiled_once_and_pools_do_not_grow() {
     assert_eq!(seen[0], seen[2]);
     gpu.trim();
     assert_eq!(gpu.memory_bytes(), tensors);
+}
+
+/// Frameworks keep a bias as [1, N], and their gradients with it.
+#[test]
+fn vectors_may_have_leading_ones() {
+    let gpu = gpu();
+    let tensor = |values: &[f32], shape: &[usize]| gpu.upload(values, shape).unwrap();
+    let x = tensor(&[1.0, -2.0, 3.0, 0.5, -1.5, 2.5], &[2, 3]);
+    let w = tensor(&[0.5, -1.0, 0.25, 2.0, 1.0, -0.5], &[2, 3]);
+    let (b, alpha, dy) = ([-4.0, -8.0], [0.25, -0.5], tensor(&[1.0, 2.0, -3.0, 4.0], &[2, 2]));
+    let run = |leading: &[usize]| {
+        let shape = [leading, &[2]].concat();
+        let (b, alpha) = (tensor(&b, &shape), tensor(&alpha, &shape));
+        let [y, z] = [(); 2].map(|()| gpu.zeros(&[2, 2]).unwrap());
+        let [db, dalpha] = [(); 2].map(|()| gpu.zeros(&shape).unwrap());
+        let layer = Forward {
+            b: Some(b.view()),
+            alpha: Some(alpha.view()),
+            saved: Saved::Z,
+            save_to: Some(z.view()),
+            ..Forward::new("prelu".parse().unwrap(), &x, &w, &y)
+        };
+        gpu.submit_pass(|pass| {
+            layer.record(gpu, &mut *pass)?;
+            layer.backward(&dy).db(&db).dalpha(&dalpha).record(gpu, &mut *pass)
+        })
+        .unwrap();
+        [&y, &db, &dalpha].map(|tensor| gpu.download(tensor).unwrap())
+    };
+    let plain = run(&[]);
+    assert!(plain.iter().flatten().all(|v| *v != 0.0), "{plain:?}");
+    assert_eq!(run(&[1]), plain);
+    assert_eq!(run(&[1, 1]), plain);
+    let b = tensor(&[0.5, -8.0], &[2, 1]);
+    let y = gpu.zeros(&[2, 2]).unwrap();
+    let refused = Forward { b: Some(b.view()), ..Forward::new(Activation::RELU, &x, &w, &y) }.plan(gpu).unwrap_err();
+    assert!(matches!(refused, Error::Shape { operand: elbow::Operand::B, .. }), "{refused}");
 }
