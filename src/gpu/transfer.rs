@@ -100,7 +100,7 @@ impl Gpu {
     pub fn zeros_of(&self, dtype: impl Into<Dtype>, shape: &[usize]) -> Result<Tensor> {
         self.check()?;
         let dtype = dtype.into();
-        let bytes = (shape::elements(Operand::Tensor, &shape)? * dtype.bytes()).next_multiple_of(4);
+        let bytes = (shape::elements(Operand::Tensor, shape)? * dtype.bytes()).next_multiple_of(4);
         // A buffer may not be empty; a tensor may.
         let memory = Arc::new(memory::create(self, "elbow tensor", bytes.max(16), USAGE)?);
         Ok(Tensor { memory, shape: shape.to_vec(), dtype })
@@ -122,7 +122,7 @@ impl Gpu {
     }
 
     fn upload_bytes(&self, dtype: Dtype, bytes: &[u8], len: usize, shape: &[usize]) -> Result<Tensor> {
-        let expected = shape::elements(Operand::Tensor, &shape)?;
+        let expected = shape::elements(Operand::Tensor, shape)?;
         if expected != len as u64 {
             return Err(Error::Shape {
                 operand: Operand::Tensor,

@@ -260,7 +260,7 @@ impl Case {
             let layer = Layer::new(activation, source, k);
             let [db, dalpha, drow_weight] = given.gradients_below;
             let dalpha = only_if(layer.learnable(), dalpha);
-            let row_weight = given.seed % 2 == 0;
+            let row_weight = given.seed.is_multiple_of(2);
             let drow_weight = only_if(row_weight, drow_weight);
             let mut enough = layer.enough(dalpha.wanted() || drow_weight.wanted(), row_weight);
             // The layer below is not computed again.

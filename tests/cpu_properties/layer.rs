@@ -141,7 +141,6 @@ impl Operands {
             alpha: operand(request.alpha, &self.alpha),
             residual: request.residual.map(|_| &self.residual[..]),
             row_weight: request.row_weight.then_some(&self.row_weight),
-            ..ForwardInputs::default()
         };
         reference::forward(request, inputs).unwrap()
     }
