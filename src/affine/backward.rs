@@ -20,7 +20,7 @@ use crate::{
 /// dz = dy ⊙ act'(z; α)    dx = dz·W    dW = dzᵀ·x    db = Σ_rows dz    dα = Σ dy ⊙ ∂act/∂α    dresidual = dy
 /// ```
 ///
-/// With a row weight s, s[m]·dy stands for dy in dz and dα, and ds = Σ_columns dy ⊙ act(z). Of a residual that joins before the
+/// With a row weight s, `s[m]`·dy stands for dy in dz and dα, and ds = Σ_columns dy ⊙ act(z). Of a residual that joins before the
 /// activation the gradient is dz.
 ///
 /// Only the gradients that are named are computed; each is overwritten, or added to ([`Gradient::accumulate`]):
