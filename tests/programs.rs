@@ -1,0 +1,296 @@
+//! Plans run in f64, without a device: the programs of every kernel by [`Program::run`], the schedule by plain loops. What they give
+//! is what the hand-written reference gives.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+
+use elbow::{
+    Activation, AlphaSource, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
+    cpu::{
+        ForwardInputs,
+        reference::{self, BackwardInputs, Gradient},
+    },
+    kernel::KernelFile,
+    plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan},
+    program::{By, Memory, Over},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
+};
+use proptest::prelude::*;
+
+/// Numbers by operand and place; those that were never written are NaN.
+#[derive(Default)]
+struct Numbers(HashMap<Operand, HashMap<usize, f64>>);
+
+impl Numbers {
+    fn put(&mut self, operand: Operand, values: &[f32]) {
+        let values = values.iter().enumerate().map(|(i, &v)| (i, f64::from(v)));
+        self.0.insert(operand, values.collect());
+    }
+
+    fn get(&self, operand: Operand, place: usize) -> f64 {
+        self.0.get(&operand).and_then(|values| values.get(&place)).copied().unwrap_or(f64::NAN)
+    }
+
+    fn all(&self, operand: Operand, length: usize) -> Vec<f64> {
+        (0..length).map(|i| self.get(operand, i)).collect()
+    }
+}
+
+/// What a program sees from one dispatch: rows of `cols` numbers, and operands that begin where the plan says.
+struct Seen<'a> {
+    numbers: &'a mut Numbers,
+    dispatch: &'a Dispatch,
+    cols: usize,
+    /// Of a flat pass: the length of the last dimension.
+    channels: Option<usize>,
+    /// Sums over rows by number and column, and over columns by number and row.
+    sums: HashMap<(bool, usize, usize), f64>,
+}
+
+impl Seen<'_> {
+    fn place(&self, operand: Operand, by: By, m: usize, n: usize) -> usize {
+        let slots = self.dispatch.kernel.slots.iter().zip(&self.dispatch.uses);
+        let mut origins = slots.filter(|(slot, _)| slot.role == operand.name()).map(|(_, part)| part.origin as usize);
+        let n_channel = self.channels.map_or(n, |channels| n % channels);
+        origins.next().unwrap()
+            + match by {
+                By::Element => m * self.cols + n,
+                By::Row => m,
+                By::Column => n_channel,
+                By::Whole => 0,
+                By::Plane(plane) => usize::from(plane) * self.cols + n,
+            }
+    }
+}
+
+impl Memory for Seen<'_> {
+    fn load(&self, operand: Operand, by: By, m: usize, n: usize) -> f64 {
+        self.numbers.get(operand, self.place(operand, by, m, n))
+    }
+
+    fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64) {
+        let place = self.place(operand, by, m, n);
+        self.numbers.0.entry(operand).or_default().insert(place, value);
+    }
+
+    fn bit(&self, operand: Operand, m: usize, n: usize) -> bool {
+        self.numbers.get(operand, m * self.cols + n) != 0.0
+    }
+
+    fn store_bit(&mut self, operand: Operand, m: usize, n: usize, bit: bool) {
+        self.numbers.0.entry(operand).or_default().insert(m * self.cols + n, f64::from(u8::from(bit)));
+    }
+
+    fn reduce(&mut self, over: Over, number: usize, m: usize, n: usize, term: f64) {
+        let of_rows = over == Over::Columns;
+        *self.sums.entry((of_rows, number, if of_rows { m } else { n })).or_default() += term;
+    }
+}
+
+/// One dispatch: each element once, its sum in f64, its partial sums all in the first part.
+fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
+    let (kernel, p) = (&dispatch.kernel, &dispatch.params);
+    let [rows, cols, red] = [p.rows, p.cols, p.red].map(|size| size as usize);
+    let parameters = p.p.map(f64::from);
+    let origin = |role: &str| {
+        let mut found = kernel.slots.iter().zip(&dispatch.uses).filter(|(slot, _)| slot.role == role);
+        found.next().map_or(0, |(_, part)| part.origin as usize)
+    };
+    let (rows, cols, channels) = match kernel.file {
+        KernelFile::Flat => (1, rows, Some(p.channels as usize)),
+        KernelFile::ColumnSum => (1, cols, None),
+        _ => (rows, cols, None),
+    };
+    let element = |numbers: &mut Numbers, program: &elbow::program::Program, along: bool, across: usize, r: usize| {
+        let (place, inner) =
+            if along { ([across, r], red) } else { ([r, across], if program == &kernel.a { rows } else { cols }) };
+        let mut seen = Seen { numbers, dispatch, cols: inner, channels: None, sums: HashMap::new() };
+        program.run(place, &[], &parameters, activations, &mut seen)
+    };
+    let mut all = HashMap::new();
+    for m in 0..rows {
+        for n in 0..cols {
+            let mut sums = Vec::new();
+            if !kernel.a.is_empty() {
+                let term = |r| {
+                    let a = element(numbers, &kernel.a, kernel.flag("A_RED") == 1, m, r);
+                    a * element(numbers, &kernel.b, kernel.flag("B_RED") == 1, n, r)
+                };
+                sums.push((0..red).map(term).sum());
+            } else if kernel.file == KernelFile::ColumnSum {
+                let terms = p.rows as usize;
+                let sum = |k| {
+                    (0..terms)
+                        .map(|row| numbers.get(Operand::Partials, origin("terms") + (k * terms + row) * cols + n))
+                        .sum()
+                };
+                sums.extend((0..kernel.finish.finished_sums() as usize).map(sum).collect::<Vec<f64>>());
+            }
+            let mut seen = Seen { numbers, dispatch, cols, channels, sums: std::mem::take(&mut all) };
+            kernel.finish.run([m, n], &sums, &parameters, activations, &mut seen);
+            all = seen.sums;
+        }
+    }
+    // A pass counts its parts, a product its tiles.
+    let parts = if kernel.file == KernelFile::Rows { p.plane } else { p.plane / p.tiles_cols.max(1) } as usize;
+    let partials = numbers.0.entry(Operand::Partials).or_default();
+    for ((of_rows, number, at), sum) in all {
+        let (first, each, count) = match of_rows {
+            true => (origin("row_partials"), rows, p.tiles_cols as usize),
+            false => (origin("partials"), cols, parts),
+        };
+        for part in 0..count {
+            partials.insert(first + (number * count + part) * each + at, if part == 0 { sum } else { 0.0 });
+        }
+    }
+}
+
+fn run_all(plan: &Plan, activations: &[Activation], numbers: &mut Numbers) {
+    for dispatch in &plan.dispatches {
+        run(dispatch, activations, numbers);
+    }
+}
+
+fn close(what: &str, got: &[f64], want: &[f64], terms: &[f64]) -> Result<(), TestCaseError> {
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        // Sums in another order; α and the parameters are f32.
+        let allowed = 1e-6 * (terms.get(i).copied().unwrap_or(0.0) + want.abs() + 1.0);
+        prop_assert!((got - want).abs() <= allowed, "{what}[{i}] is {got}, the reference has {want}");
+    }
+    Ok(())
+}
+
+fn values(seed: &mut u32, length: usize) -> Vec<f32> {
+    let mut next = || {
+        *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (*seed >> 16) as f32 / 16384.0 - 2.0
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+fn want() -> impl Strategy<Value = Want> {
+    prop_oneof![Just(Want::No), Just(Want::Overwrite)]
+}
+
+prop_compose! {
+    fn any_request()(
+        sizes in [1..6usize, 1..6, 0..6], which in 0..4usize, saved in 0..4usize, alpha in 0..3usize, residual in 0..3usize,
+        [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
+        [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
+        below in prop::option::of((0..2usize, want(), any::<bool>())),
+    ) -> BackwardRequest {
+        let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
+        let alpha = if activation.has_alpha() {
+            [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][alpha]
+        } else {
+            AlphaSource::Constant
+        };
+        let affine = AffineRequest {
+            layout: if in_out { WeightLayout::InOut } else { WeightLayout::OutIn },
+            alpha,
+            bias,
+            residual: [None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual],
+            row_weight: weight,
+            statistics: Statistics { channels: statistics, rows: statistics, around: false },
+            saved: [Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved],
+            ..AffineRequest::new(sizes[0], sizes[1], sizes[2], activation)
+        };
+        let only = |there: bool, want| if there { want } else { Want::No };
+        let gradients = Gradients {
+            x: if below.is_some() { Want::Overwrite } else { x },
+            w,
+            b,
+            alpha: only(alpha != AlphaSource::Constant, dalpha),
+            residual: only(affine.residual.is_some(), dresidual),
+            row_weight: only(weight, dweight),
+        };
+        let below = below.map(|(which, db, row_weight)| Below {
+            row_weight,
+            db,
+            drow_weight: only(row_weight, db),
+            ..Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z)
+        });
+        let road = if prologue { Road::Prologue } else { Road::TwoPass };
+        BackwardRequest { affine, gradients, road, upstream_is_dz: false, below }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn programs_compute_what_the_reference_computes(request in any_request(), seed: u32) {
+        let caps = Caps { max_bindings: 12, ..Caps::defaults(DeviceClass::Discrete) };
+        let pin = Pin { tile: Some(0), splits: Some(1), road: request.road };
+        let affine = request.affine;
+        let AffineRequest { m, n, k, .. } = affine;
+        // A saved choice that is not enough is refused, here as everywhere.
+        let Ok(backward) = plan::backward(&request, true, &caps, &pin) else { return Ok(()) };
+        let forward = plan::forward(&affine, true, false, &caps, &pin).unwrap();
+        let mut seed = seed;
+        let mut numbers = Numbers::default();
+        let [x, w, b, residual, weight, dy] =
+            [m * k, n * k, n, m * n, m, m * n].map(|length| values(&mut seed, length));
+        let [z_below, weight_below] = [m * k, m].map(|length| values(&mut seed, length));
+        let alpha: Vec<f32> = values(&mut seed, n).iter().map(|v| v.abs() / 4.0 + 0.25).collect();
+        for (operand, values) in [
+            (Operand::X, &x), (Operand::W, &w), (Operand::B, &b), (Operand::Residual, &residual), (Operand::RowWeight, &weight),
+            (Operand::Dy, &dy), (Operand::Alpha, &alpha), (Operand::SavedBelow, &z_below), (Operand::RowWeightBelow, &weight_below),
+        ] {
+            numbers.put(operand, values);
+        }
+        let alpha = match affine.alpha {
+            AlphaSource::Constant => None,
+            AlphaSource::PerLayer => Some(&alpha[..1]),
+            AlphaSource::PerChannel => Some(&alpha[..]),
+        };
+        let weight = affine.row_weight.then_some(&weight[..]);
+        let inputs = ForwardInputs {
+            x: &x, w: &w, b: affine.bias.then_some(&b), alpha, residual: affine.residual.map(|_| &residual[..]), row_weight: weight,
+        };
+        let judge = reference::forward(&affine, inputs).unwrap();
+        run_all(&forward, &[affine.activation], &mut numbers);
+        close("y", &numbers.all(Operand::Y, m * n), &judge.y, &judge.z_terms)?;
+        if affine.statistics.any() {
+            let of = |operand, rows, length| {
+                close("statistics", &numbers.all(operand, 5 * length), &reference::statistics(&affine, &judge, rows), &[1e3; 30])
+            };
+            of(Operand::ChannelStatistics, false, n)?;
+            of(Operand::RowStatistics, true, m)?;
+        }
+        if affine.saved == Saved::Y {
+            let y = numbers.0.get(&Operand::Y).cloned().unwrap_or_default();
+            numbers.0.insert(Operand::Saved, y);
+        }
+        let inputs = BackwardInputs {
+            x: &x, w: &w, b: affine.bias.then_some(&b), alpha, dy: &dy, residual: affine.residual.map(|_| &residual[..]), row_weight: weight,
+            z_below: request.below.map(|_| &z_below[..]),
+            row_weight_below: request.below.filter(|below| below.row_weight).map(|_| &weight_below[..]),
+            ..BackwardInputs::default()
+        };
+        let judge = reference::backward(&request, inputs).unwrap();
+        // The activation of a chain's product is that of the layer below, and its only one.
+        for dispatch in &backward.dispatches {
+            let chained = dispatch.kernel.finish.uses(Operand::SavedBelow);
+            let activation = request.below.filter(|_| chained).map_or(affine.activation, |below| below.activation);
+            run(dispatch, &[activation], &mut numbers);
+        }
+        let below = request.below;
+        let (db, dweight) = below.map_or((Want::No, Want::No), |below| (below.db, below.drow_weight));
+        let wants = request.gradients;
+        let list: [(Operand, Want, &Gradient); 8] = [
+            (Operand::Dx, wants.x, if below.is_some() { &judge.dz_below } else { &judge.dx }),
+            (Operand::Dw, wants.w, &judge.dw),
+            (Operand::Db, wants.b, &judge.db),
+            (Operand::Dalpha, wants.alpha, &judge.dalpha),
+            (Operand::Dresidual, wants.residual, &judge.dresidual),
+            (Operand::DrowWeight, wants.row_weight, &judge.drow_weight),
+            (Operand::DbBelow, db, &judge.db_below),
+            (Operand::DrowWeightBelow, dweight, &judge.drow_weight_below),
+        ];
+        for (operand, _, judge) in list.into_iter().filter(|(_, want, _)| want.wanted()) {
+            close(operand.name(), &numbers.all(operand, judge.value.len()), &judge.value, &judge.terms)?;
+        }
+    }
+}
