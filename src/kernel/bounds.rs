@@ -39,18 +39,18 @@ impl Kernel {
         match self.file {
             KernelFile::ProductDirect | KernelFile::ProductBroadcast => {
                 let along = if flag("A_RED") == 1 { fours } else { steps };
-                along + self.store_tile()
+                along + self.store_tile(u64::from(p.cols))
             }
             KernelFile::ProductStaged => {
                 // Looped, a block is filled in four turns and multiplied in one for each of its steps; unrolled, only what is
                 // left at the end of the reduction is filled in turns.
                 let (turns, tail) = if flag("LOOPED") == 1 { (4 + flag("BK"), 0) } else { (0, 4) };
-                steps.div_ceil(flag("BK")) * (1 + turns) + tail + self.store_tile()
+                steps.div_ceil(flag("BK")) * (1 + turns) + tail + self.store_tile(u64::from(p.cols))
             }
             KernelFile::ProductAcross => {
                 let span = flag("SPAN");
                 let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * halvings(span) };
-                steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile()
+                steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile(u64::from(p.cols))
             }
             KernelFile::SplitSum => {
                 flag("BM") * (1 + chunk + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
@@ -75,12 +75,23 @@ impl Kernel {
         }
     }
 
-    /// The end of a product: the register tile, the words of the mask, the sums of a chain.
-    fn store_tile(&self) -> u64 {
-        let sums = self.column_sums() * self.of("WY");
-        let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * halvings(self.of("WX")) } else { 0 };
-        let tile = self.of("TN").div_ceil(self.width()) * (1 + self.of("TM") + sums);
-        tile + self.of("TM") * of_rows + self.mask_words()
+    /// The end of a product: the register tile, the words of the mask, the sums. Columns past the edge have neither rows nor sums;
+    /// the first lane has the fewest of them.
+    fn store_tile(&self, cols: u64) -> u64 {
+        let [tm, wx, wy] = ["TM", "WX", "WY"].map(|flag| self.of(flag));
+        let interleaved = self.flag("INTERLEAVED") == 1;
+        let column = |j: u64| if interleaved { j / 4 * wx * 4 + j % 4 } else { j };
+        let groups = (0..self.of("TN")).step_by(self.width() as usize);
+        let inside = groups.clone().filter(|&j| column(j) < cols).count() as u64;
+        let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * halvings(wx) } else { 0 };
+        groups.count() as u64 + inside * (tm + self.column_sums() * wy) + tm * of_rows + self.mask_words()
+    }
+
+    /// The largest index of a partial sum, where the output has a plane of so many tiles.
+    fn sums(&self, p: &Params, plane: u64) -> u64 {
+        let across = u64::from(p.tiles_cols.max(1));
+        let columns = self.column_sums() * plane.max(plane / across * u64::from(p.cols));
+        columns.max(self.row_sums() * across * u64::from(p.rows))
     }
 
     /// They are cleared, and stored.
@@ -132,15 +143,6 @@ impl Kernel {
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };
         number.max(kernel).max(channels + 31)
-    }
-}
-
-impl Kernel {
-    /// The largest index of a partial sum, where the output has a plane of so many tiles.
-    fn sums(&self, p: &Params, plane: u64) -> u64 {
-        let across = u64::from(p.tiles_cols.max(1));
-        let columns = self.column_sums() * plane.max(plane / across * u64::from(p.cols));
-        columns.max(self.row_sums() * across * u64::from(p.rows))
     }
 }
 

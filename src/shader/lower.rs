@@ -17,8 +17,6 @@ const LANES: [&str; 4] = ["x", "y", "z", "w"];
 struct Lowered<'a> {
     program: &'a Program,
     wide: bool,
-    /// Index of the element in an operand `[rows, cols]`.
-    element: &'static str,
     row: &'static str,
     col: &'static str,
     /// Length of a row.
@@ -28,7 +26,7 @@ struct Lowered<'a> {
 /// An operand of a product: `inner` is the length of its rows in memory.
 pub(super) fn load(program: &Program, name: &str, inner: &'static str, text: &mut String) {
     for wide in [false, true] {
-        let lowered = Lowered { program, wide, element: "i", row: "outer", col: "inner", cols: inner };
+        let lowered = Lowered { program, wide, row: "outer", col: "inner", cols: inner };
         let (what, real) = if wide { ("vec", "vec4<f32>") } else { ("one", "f32") };
         let _ = writeln!(text, "fn {name}_{what}(outer: u32, inner: u32) -> {real} {{");
         let _ = writeln!(text, "    let i = outer * {inner} + inner;");
@@ -45,7 +43,7 @@ const ROW: u8 = 2;
 
 /// What is done with an element.
 pub(super) fn finish(program: &Program, wide: bool, text: &mut String) {
-    let lowered = Lowered { program, wide, element: "i", row: "row", col: "col", cols: "P.cols" };
+    let lowered = Lowered { program, wide, row: "row", col: "col", cols: "P.cols" };
     let real = lowered.real();
     let steps = program.steps();
     let varies = lowered.varies();
@@ -73,9 +71,6 @@ pub(super) fn finish(program: &Program, wide: bool, text: &mut String) {
     let terms: Vec<String> = sums(Over::Rows, "m").chain(sums(Over::Columns, "n")).collect();
     let _ =
         writeln!(text, "struct Terms {{ {} }}", or_empty(terms.iter().map(|term| format!("{term}: {real}")).collect()));
-    let added: Vec<String> = terms.iter().map(|term| format!("a.{term} + b.{term}")).collect();
-    let added = if added.is_empty() { "0u".into() } else { added.join(", ") };
-    let _ = writeln!(text, "fn plus(a: Terms, b: Terms) -> Terms {{ return Terms({added}); }}");
     let finished: String = (0..program.finished_sums()).map(|k| format!(", sum{k}: {real}")).collect();
     let _ = writeln!(
         text,
@@ -151,7 +146,7 @@ impl Lowered<'_> {
 
     fn index(&self, by: By) -> String {
         match by {
-            By::Element => self.element.into(),
+            By::Element => "i".into(),
             By::Row => self.row.into(),
             By::Column => self.col.into(),
             By::Whole => "0u".into(),
