@@ -38,12 +38,22 @@ pub struct Architecture<'a> {
     /// is of mixed precision: parameters, their gradients and velocities stay f32, and so do the sums of the products;
     /// with f16 the loss is scaled ([`LossScale`]).
     pub storage: Float,
+    /// Rows with this label have no loss and no gradient, and are not counted in the mean
+    /// ([`SoftmaxCrossEntropy::ignore_index`]); a token of padding, for instance.
+    pub ignore_index: Option<u32>,
 }
 
 impl<'a> Architecture<'a> {
     /// A constant α, everything in f32.
     pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
-        Architecture { sizes, activation, alpha: AlphaSource::Constant, max_batch, storage: Float::F32 }
+        Architecture {
+            sizes,
+            activation,
+            alpha: AlphaSource::Constant,
+            max_batch,
+            storage: Float::F32,
+            ignore_index: None,
+        }
     }
 }
 
@@ -67,6 +77,7 @@ pub struct Step<'a> {
 pub struct Mlp {
     layers: Vec<Layer>,
     max_batch: usize,
+    ignore_index: Option<u32>,
     /// All parameters side by side, so that one dispatch updates them; gradients and velocities lie the same way.
     parameters: Tensor,
     gradients: Tensor,
@@ -133,7 +144,7 @@ impl Mlp {
     ///
     /// `normal` gives standard normal numbers; layer by layer, in the order of W `[N, K]`.
     pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
-        let Architecture { sizes, activation, alpha, max_batch, storage } = *architecture;
+        let Architecture { sizes, activation, alpha, max_batch, storage, ignore_index } = *architecture;
         if sizes.len() < 2 {
             return Err(Error::Shape {
                 operand: Operand::W,
@@ -180,7 +191,7 @@ impl Mlp {
             _ => None,
         };
         let (gradients, velocity) = (gpu.zeros(&shape)?, gpu.zeros(&shape)?);
-        Ok(Mlp { layers, max_batch, parameters, gradients, velocity, copy, loss_scale })
+        Ok(Mlp { layers, max_batch, ignore_index, parameters, gradients, velocity, copy, loss_scale })
     }
 
     /// Number of layers.
@@ -308,7 +319,9 @@ impl Mlp {
         let logits = [rows, top.b.shape[0]];
         let (x, dx) = (top.y.view_as(&logits), top.dz.view_as(&logits));
         let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
-        SoftmaxCrossEntropy { loss_scale, ..SoftmaxCrossEntropy::new(x, labels, loss, dx) }.record(gpu, target)
+        let ignore_index = self.ignore_index;
+        SoftmaxCrossEntropy { loss_scale, ignore_index, ..SoftmaxCrossEntropy::new(x, labels, loss, dx) }
+            .record(gpu, target)
     }
 
     /// All gradients, from the dz of the last layer and from what forward of this very batch left.

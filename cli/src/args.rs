@@ -51,11 +51,14 @@ pub(crate) struct Verify {
     /// A sample of the kernels: seconds.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// One of N parts: for machines beside each other, and for drivers that keep the memory of all that they compiled.
+    #[arg(long, value_name = "I/N", default_value_t = elbow_verify::Part::ALL)]
+    pub(crate) part: elbow_verify::Part,
     /// JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
     /// Runs one case again, as a failed run has named it.
-    #[arg(long, value_name = "CASE", conflicts_with = "quick")]
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["quick", "part"])]
     pub(crate) case: Option<String>,
 }
 

@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use elbow::Gpu;
-use elbow_verify::suite::{self, Broken, Group, Report, Size};
+use elbow_verify::{
+    Part,
+    suite::{self, Broken, Group, Report, Size},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -14,7 +17,7 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     let gpu = Gpu::with_options(elbow::Options { self_test: false, ..Default::default() })?;
     let reports = match &args.case {
         Some(case) => vec![suite::replay(&gpu, case)?],
-        None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }),
+        None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }, args.part),
     };
     let right = reports.iter().all(|report| report.failed == 0);
     let subnormals = gpu.subnormals()?.to_string();
@@ -26,11 +29,11 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn groups(gpu: &Gpu, size: Size) -> Vec<Report> {
+fn groups(gpu: &Gpu, size: Size, part: Part) -> Vec<Report> {
     let bar = bar("{spinner} {msg:<16} [{bar:30}] {pos}/{len} {elapsed}");
     let run = |group: Group| {
         bar.set_message(group.name());
-        suite::run_group(gpu, group, size, &mut |done, total| {
+        suite::run_group(gpu, group, size, part, &mut |done, total| {
             bar.set_length(total as u64);
             bar.set_position(done as u64);
         })

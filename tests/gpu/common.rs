@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use elbow::{Checks, Gpu, Options};
-use elbow_verify::{Judge, Spec};
+use elbow_verify::{Judge, Part, Spec};
 pub use elbow_verify::{Numbers, ulp_of};
 
 /// `ELBOW_TEST_CHECKS=checked`: kernels with all of wgpu's checks.
@@ -14,6 +14,11 @@ pub fn checks() -> Checks {
 /// `ELBOW_TEST_FULL=1`: the exhaustive sweeps too.
 pub fn full() -> bool {
     flag("ELBOW_TEST_FULL")
+}
+
+/// `ELBOW_TEST_PART=1/4`: a part of what [`crate::exact`] compiles, for drivers that keep the memory of all that they compiled.
+pub fn part() -> Part {
+    std::env::var("ELBOW_TEST_PART").map_or(Part::ALL, |part| part.parse().expect("ELBOW_TEST_PART"))
 }
 
 /// `ELBOW_TEST_LIMITS=default`: WebGPU's default limits and no features, as a host may have them.

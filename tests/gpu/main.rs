@@ -1,7 +1,8 @@
 //! Everything that needs an adapter. One binary, one device: a missing adapter fails every test here.
 //!
 //! `ELBOW_TEST_CHECKS=checked` runs with wgpu's shader checks on; `ELBOW_TEST_LIMITS=default` at WebGPU's default limits
-//! without features; `WGPU_BACKEND=gl` on another backend; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps.
+//! without features; `WGPU_BACKEND=gl` on another backend; `ELBOW_TEST_FULL=1` runs the exhaustive sweeps;
+//! `ELBOW_TEST_PART=1/4` compiles a part of what `exact` compiles.
 
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]

@@ -13,6 +13,7 @@ mod bound;
 mod case;
 mod judge;
 mod numbers;
+mod part;
 pub mod points;
 mod run;
 mod shrink;
@@ -25,6 +26,7 @@ mod ulp;
 
 pub use judge::Judge;
 pub use numbers::Numbers;
+pub use part::Part;
 pub use run::{Failure, Outcome, Worst, run};
 pub use shrink::smallest;
 pub use spec::{Data, EXACT, Spec, any_exact, any_real};

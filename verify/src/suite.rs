@@ -9,7 +9,7 @@ use elbow::{
 };
 
 use crate::{
-    Numbers,
+    Numbers, Part,
     judge::Judge,
     points::{self, Kernels, Points, WorstPoint},
     run::{Failure, Outcome, Worst, run},
@@ -99,16 +99,16 @@ const LISTED: usize = 3;
 /// Cases between two steps of the progress.
 const STEP: usize = 24;
 
-/// Runs a group. `progress` hears of checks done and of their number.
-pub fn run_group(gpu: &Gpu, group: Group, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+/// Runs a part of a group. `progress` hears of checks done and of their number.
+pub fn run_group(gpu: &Gpu, group: Group, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
     let start = Instant::now();
     let mut report = match group {
         Group::SelfTest => self_test(gpu),
-        Group::Exact => layers(gpu, group, &exact_specs(gpu, size), progress),
-        Group::Real => layers(gpu, group, &real_specs(gpu, size), progress),
-        Group::Activations => activations(gpu, size, progress),
-        Group::Special => special_values(gpu, size, progress),
-        Group::SameBits => same_bits(gpu, size, progress),
+        Group::Exact => layers(gpu, group, part.of_list(&exact_specs(gpu, size)), progress),
+        Group::Real => layers(gpu, group, part.of_list(&real_specs(gpu, size)), progress),
+        Group::Activations => activations(gpu, size, part, progress),
+        Group::Special => special_values(gpu, size, part, progress),
+        Group::SameBits => same_bits(gpu, size, part, progress),
     };
     report.seconds = start.elapsed().as_secs_f64();
     report
@@ -268,7 +268,7 @@ fn of_outcome(gpu: &Gpu, group: Group, outcome: Outcome) -> Report {
     report
 }
 
-fn activations(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+fn activations(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
     let mut report = Report::new(Group::Activations);
     let chosen: Vec<Activation> = match size {
         Size::Quick => points::defaults().into_iter().filter(|a| QUICK.contains(&a.name())).collect(),
@@ -276,6 +276,7 @@ fn activations(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) ->
     };
     let kernels = if size == Size::Quick { Kernels::Few } else { Kernels::All };
     let mut worst = None;
+    let chosen = part.of_list(&chosen);
     for (i, &activation) in chosen.iter().enumerate() {
         progress(i, chosen.len());
         check_points(gpu, activation, kernels, &mut report, &mut worst);
@@ -313,13 +314,14 @@ fn check_points(gpu: &Gpu, activation: Activation, kernels: Kernels, report: &mu
     }
 }
 
-fn special_values(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+fn special_values(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
     let mut report = Report { worst: "none".into(), ..Report::new(Group::Special) };
     let names: Vec<&str> = match size {
         Size::Quick => vec!["relu", "gelu_erf"],
         Size::Full => rows().iter().map(|row| row.name).collect(),
     };
     let defaults: Vec<Activation> = points::defaults().into_iter().filter(|a| names.contains(&a.name())).collect();
+    let defaults = part.of_list(&defaults);
     for (i, &activation) in defaults.iter().enumerate() {
         progress(i, defaults.len());
         special_case(gpu, activation, &mut report);
@@ -337,13 +339,14 @@ fn special_case(gpu: &Gpu, activation: Activation, report: &mut Report) {
     report.check("special", &activation, special::nan_and_inf(gpu, activation, Saved::Z, Road::Prologue));
 }
 
-fn same_bits(gpu: &Gpu, size: Size, progress: &mut dyn FnMut(usize, usize)) -> Report {
+fn same_bits(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
     let mut report = Report { worst: "none".into(), ..Report::new(Group::SameBits) };
     let (names, times): (&[&str], usize) = match size {
         Size::Quick => (&["gelu_erf"], 20),
         Size::Full => (&QUICK, 100),
     };
     let chosen: Vec<Activation> = points::defaults().into_iter().filter(|a| names.contains(&a.name())).collect();
+    let chosen = part.of_list(&chosen);
     for (i, &activation) in chosen.iter().enumerate() {
         progress(i, chosen.len());
         report.check("bits", &activation, special::same_bits(gpu, activation, times));
