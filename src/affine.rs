@@ -21,16 +21,15 @@ use crate::{
     activation::Activation,
     dtype::Dtype,
     error::{Error, Result},
-    gpu::{
-        Gpu,
-        record::{Operands, View},
-    },
+    gpu::{Gpu, record::Operands},
     operands::{
         alpha_source, expect_row_numbers, expect_rows, expect_saved, expect_shape, expect_vector, recorded, weight_n,
     },
     plan::{self, Pin, Plan},
     request::{self, AffineRequest, Operand, ResidualAt, Saved, Statistic, WeightLayout},
     shape,
+    storage::Storage,
+    view::View,
 };
 
 /// Statistics of z and y that forward leaves on its way, without another pass over memory: the five of [`Statistic`], for each channel
@@ -121,7 +120,7 @@ impl<'a> Forward<'a> {
     /// The request that the operands' shapes make, in a batch that of one layer, with `Saved::Auto` resolved: what backward
     /// will read. An error names the operand that does not fit.
     pub fn request(&self) -> Result<AffineRequest> {
-        self.resolve().map(|(_, request)| request)
+        self.resolve(&self.operands()).map(|(_, request)| request)
     }
 
     /// What `save_to` must be, for `gpu.zeros_of(dtype, &shape)`: z in the type of y, or the mask. None if nothing is kept
@@ -138,7 +137,8 @@ impl<'a> Forward<'a> {
     /// ```
     pub fn saved_shape(&self) -> Result<Option<(Vec<usize>, Dtype)>> {
         let (batch, one) = self.one()?;
-        let request = one.facts().map_err(|error| batch::said_of_each(batch, error))?;
+        let storage = self.operands().storage(batch.is_some())?;
+        let request = one.facts(storage).map_err(|error| batch::said_of_each(batch, error))?;
         let (columns, dtype) = match request.saved {
             Saved::Z => (request.n, self.y.dtype),
             Saved::Mask => (request.n.div_ceil(32), Dtype::U32),
@@ -151,13 +151,14 @@ impl<'a> Forward<'a> {
     }
 
     /// The number of layers and the request of each.
-    fn resolve(&self) -> Result<(Option<Batch>, AffineRequest)> {
+    fn resolve(&self, operands: &Operands<'a>) -> Result<(Option<Batch>, AffineRequest)> {
         let (batch, one) = self.one()?;
-        Ok((batch, one.checked().map_err(|error| batch::said_of_each(batch, error))?))
+        let storage = operands.storage(batch.is_some())?;
+        Ok((batch, one.checked(storage).map_err(|error| batch::said_of_each(batch, error))?))
     }
 
     /// Of one layer: everything but where the kept goes.
-    fn facts(&self) -> Result<AffineRequest> {
+    fn facts(&self, storage: Storage) -> Result<AffineRequest> {
         let (m, k) = shape::rows_and_columns(Operand::X, &self.x.shape)?;
         let n = weight_n(self.w, self.layout, k)?;
         expect_rows(Operand::Y, self.y, m, n)?;
@@ -195,7 +196,7 @@ impl<'a> Forward<'a> {
                 around: around.is_some(),
             },
             saved: self.saved,
-            storage: self.operands().storage(),
+            storage,
         };
         request.check_sizes()?;
         request.saved = request.resolve_saved(false)?;
@@ -203,8 +204,8 @@ impl<'a> Forward<'a> {
     }
 
     /// Of one layer: all of it.
-    fn checked(&self) -> Result<AffineRequest> {
-        let request = self.facts()?;
+    fn checked(&self, storage: Storage) -> Result<AffineRequest> {
+        let request = self.facts(storage)?;
         expect_saved(self.save_to, request.saved, request.m, request.n)?;
         Ok(request)
     }
@@ -227,12 +228,12 @@ impl<'a> Forward<'a> {
         operands
     }
 
-    /// What will run.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let operands = self.operands();
+        let (batch, request) = self.resolve(&operands)?;
         let in_place = self.residual.is_some_and(|r| r.same_memory(&self.y));
-        let (batch, request) = self.resolve()?;
-        let aligned = self.operands().aligned();
-        plan::forward_batch(batch::layers(batch), &request, aligned, in_place, &gpu.caps(), &self.pin)
+        let (layers, aligned) = (batch::layers(batch), operands.aligned());
+        Ok((plan::forward_batch(layers, &request, aligned, in_place, &gpu.caps(), &self.pin)?, operands))
     }
 }
 

@@ -1,13 +1,10 @@
-//! Types of elements: floats, one row and one WGSL prelude each, and words of bits. And which operand is stored in which.
+//! Types of elements: floats, one row and one WGSL prelude each, and words of bits.
 
 use std::{fmt, str::FromStr};
 
 use half::{bf16, f16};
 
-use crate::{
-    error::{Error, Result},
-    request::Operand,
-};
+use crate::error::{Error, Result};
 
 /// What the elements of a view or a tensor are: floats, or words of bits (masks, labels). A call refuses one where it reads
 /// or writes the other.
@@ -187,81 +184,6 @@ impl FromStr for Dtype {
     }
 }
 
-/// Which operand is stored in which type: f32, unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Storage {
-    dtypes: [Float; Operand::COUNT],
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Storage { dtypes: [Float::F32; Operand::COUNT] }
-    }
-}
-
-impl Storage {
-    /// Every operand that may be is stored in this type.
-    pub fn all(dtype: Float) -> Self {
-        let mut storage = Storage::default();
-        for operand in Operand::ALL {
-            if may_be_narrow(operand) {
-                storage = storage.with(operand, dtype);
-            }
-        }
-        storage
-    }
-
-    /// The same, with this operand in this type.
-    pub const fn with(mut self, operand: Operand, dtype: Float) -> Self {
-        self.dtypes[operand as usize] = dtype;
-        self
-    }
-
-    /// The type of an operand.
-    pub const fn of(&self, operand: Operand) -> Float {
-        self.dtypes[operand as usize]
-    }
-
-    /// An error if an operand is narrow that must not be.
-    pub fn check(&self) -> Result<()> {
-        for operand in Operand::ALL {
-            let dtype = self.of(operand);
-            if dtype != Float::F32 && !may_be_narrow(operand) {
-                return Err(Error::Operand {
-                    operand,
-                    expected: "f32: learnable parameters of activations, gradients of parameters and statistics are"
-                        .into(),
-                    got: dtype.name().into(),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Data and weights may be; α, the gradients of parameters and elbow's own scratch stay in f32.
-const fn may_be_narrow(operand: Operand) -> bool {
-    matches!(
-        operand,
-        Operand::X
-            | Operand::W
-            | Operand::B
-            | Operand::Residual
-            | Operand::RowWeight
-            | Operand::RowWeightBelow
-            | Operand::Y
-            | Operand::Saved
-            | Operand::Dy
-            | Operand::Dx
-            | Operand::Dresidual
-            | Operand::SavedBelow
-            | Operand::Ddx
-            | Operand::Ddy
-            | Operand::Dx2
-            | Operand::Copy
-    )
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -283,12 +205,5 @@ mod tests {
             assert_eq!(dtype.encode(&values).len() % 4, 0);
         }
         assert!("f64".parse::<Float>().is_err());
-    }
-
-    #[test]
-    fn gradients_of_parameters_stay_f32() {
-        assert!(Storage::all(Float::F16).check().is_ok());
-        let error = Storage::default().with(Operand::Dw, Float::Bf16).check().unwrap_err().to_string();
-        assert!(error.contains("dw") && error.contains("bf16") && error.contains("f32"), "{error}");
     }
 }

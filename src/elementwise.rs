@@ -1,20 +1,36 @@
-//! The activations alone, on a tensor: value, backward, double backward.
+//! The activations alone, on a tensor: value, backward, double backward. And copies that bring elements into order.
+//!
+//! ```no_run
+//! # use elbow::{Activation, Gpu, elementwise::{self, Forward}};
+//! # let gpu = Gpu::new()?;
+//! // PReLU of an image [batch, channels, height, width], one slope for each channel.
+//! let (x, y) = (gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[8, 16, 28, 28])?);
+//! let (dy, dx, dalpha) = (gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[16, 1, 1])?);
+//! let slopes = gpu.upload(&[0.25; 16], &[16, 1, 1])?;
+//! let layer = Forward { alpha: Some(slopes.view()), ..Forward::new("prelu".parse()?, &x, &y) };
+//! gpu.submit_pass(|pass| {
+//!     layer.record(&gpu, &mut *pass)?;
+//!     layer.backward(&dy).dx(&dx).dalpha(&dalpha).record(&gpu, &mut *pass)
+//! })?;
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 use crate::{
     activation::Activation,
-    dtype::Storage,
+    dtype::Dtype,
     error::{Error, Result},
-    gpu::{
-        Gpu,
-        record::{Operands, View},
-    },
+    gpu::{Gpu, record::Operands},
+    operand::Operand,
     operands::{Gradient, alpha_source, expect_like, recorded, view, want},
-    plan::{self, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
-    request::Operand,
+    plan::{self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
+    request::AlphaSource,
     shape,
+    storage::Storage,
+    view::View,
 };
 
-/// y = act(x; α), x `[..]`, alpha `[1]` or as long as x's last dimension. y may be the memory of x.
+/// y = act(x; α), x `[..]`. α is one number, `[1]`, or runs along one dimension of x, shaped as it broadcasts: `[N]` along the last one,
+/// `[C, 1, 1]` along the channels of `[B, C, H, W]`. y may be the memory of x.
 #[derive(Debug, Clone, Copy)]
 pub struct Forward<'a> {
     /// The activation.
@@ -74,12 +90,9 @@ impl<'a> Forward<'a> {
 
     fn facts(&self, in_place: bool, storage: Storage) -> Result<ElementwiseForward> {
         shape::elements(Operand::X, &self.x.shape)?;
-        // A tensor of no dimensions is one number.
-        let (rows, channels) =
-            if self.x.shape.is_empty() { (1, 1) } else { shape::rows_and_columns(Operand::X, &self.x.shape)? };
-        let alpha = alpha_source(Operand::Alpha, self.alpha, channels)?;
+        let (alpha, [rows, channels], inner) = along(self.x, self.alpha)?;
         expect_shape(Operand::Y, Some(self.y), self.x)?;
-        Ok(ElementwiseForward { rows, channels, activation: self.activation, alpha, in_place, storage })
+        Ok(ElementwiseForward { rows, channels, inner, activation: self.activation, alpha, in_place, storage })
     }
 
     /// What backward asks of it: that x is still there.
@@ -102,10 +115,11 @@ impl<'a> Forward<'a> {
         operands
     }
 
-    /// What will run.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let request = self.facts(self.x.same_memory(&self.y), self.operands().storage())?;
-        plan::elementwise_forward(&request, self.operands().aligned(), &gpu.caps())
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let operands = self.operands();
+        let request = self.facts(self.x.same_memory(&self.y), operands.storage(false)?)?;
+        in_rows(&request, &operands)?;
+        Ok((plan::elementwise_forward(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 
@@ -134,15 +148,16 @@ impl<'a> Backward<'a> {
         operands
     }
 
-    /// What will run.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let operands = self.operands();
         let in_place = self.dx.is_some_and(|dx| dx.view.same_memory(&self.dy));
-        let forward = self.forward.facts_behind(in_place, self.operands().storage())?;
+        let forward = self.forward.facts_behind(in_place, operands.storage(false)?)?;
         expect_shape(Operand::Dy, Some(self.dy), self.forward.x)?;
         expect_shape(Operand::Dx, view(&self.dx), self.forward.x)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.forward.alpha)?;
+        in_rows(&forward, &operands)?;
         let request = ElementwiseBackward { forward, dx: want(&self.dx), dalpha: want(&self.dalpha) };
-        plan::elementwise_backward(&request, self.operands().aligned(), &gpu.caps())
+        Ok((plan::elementwise_backward(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 
@@ -172,10 +187,10 @@ impl<'a> DoubleBackward<'a> {
         operands
     }
 
-    /// What will run.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let operands = self.operands();
         let Backward { forward: call, dy, .. } = self.backward;
-        let forward = call.facts_behind(false, self.operands().storage())?;
+        let forward = call.facts_behind(false, operands.storage(false)?)?;
         for (operand, view) in [
             (Operand::Dy, Some(dy)),
             (Operand::Ddx, Some(self.ddx)),
@@ -185,10 +200,107 @@ impl<'a> DoubleBackward<'a> {
             expect_shape(operand, view, call.x)?;
         }
         expect_like(Operand::Dalpha2, view(&self.dalpha2), call.alpha)?;
+        in_rows(&forward, &operands)?;
         let request =
             ElementwiseDouble { forward, ddy: want(&self.ddy), dx2: want(&self.dx2), dalpha2: want(&self.dalpha2) };
-        plan::elementwise_double(&request, self.operands().aligned(), &gpu.caps())
+        Ok((plan::elementwise_double(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 
-recorded!(Forward, Backward, DoubleBackward);
+/// Copies the elements of one view to another of the same shape ([`copy`]).
+#[derive(Debug, Clone, Copy)]
+#[must_use = "nothing is recorded yet"]
+pub struct Copy<'a> {
+    from: View<'a>,
+    to: View<'a>,
+}
+
+/// `to[i, j, ..] = from[i, j, ..]`, whatever strides the two have: a transposition, a slice brought together, a broadcast written out.
+/// Numbers are converted from any type to any, rounded to the nearest; words go to words. The two may not overlap.
+///
+/// ```no_run
+/// # use elbow::{Float, Gpu, elementwise};
+/// # let gpu = Gpu::new()?;
+/// # let (w, w_turned) = (gpu.zeros(&[64, 32])?, gpu.zeros_of(Float::F16, &[32, 64])?);
+/// // W [N, K] in f32 as [K, N] in f16.
+/// gpu.submit(|encoder| elementwise::copy(w.view().transposed(0, 1)?, &w_turned).record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn copy<'a>(from: impl Into<View<'a>>, to: impl Into<View<'a>>) -> Copy<'a> {
+    Copy { from: from.into(), to: to.into() }
+}
+
+impl<'a> Copy<'a> {
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let Copy { from, to } = *self;
+        if from.shape != *to.shape {
+            let expected = format!("{:?}, the shape of what is copied", from.shape);
+            return Err(Error::Shape { operand: Operand::To, expected, got: format!("{:?}", to.shape) });
+        }
+        shape::elements(Operand::From, &from.shape)?;
+        let mut operands = Operands::default();
+        operands.add(Operand::From, from).add(Operand::To, to);
+        let storage = match (from.dtype, to.dtype) {
+            (Dtype::Float(from), Dtype::Float(to)) => {
+                Some(Storage::default().with(Operand::From, from).with(Operand::To, to))
+            }
+            (Dtype::U32, Dtype::U32) => None,
+            (from, to) => {
+                let expected =
+                    format!("{}, as what is copied", if from == Dtype::U32 { "u32 words" } else { "numbers" });
+                return Err(Error::Operand { operand: Operand::To, expected, got: to.name().into() });
+            }
+        };
+        let request = CopyRequest {
+            shape: from.shape,
+            strides: [from.all_strides(), to.all_strides()],
+            extents: [from.extent(), to.extent()],
+            storage,
+        };
+        Ok((plan::copy(&request, operands.aligned(), &gpu.caps())?, operands))
+    }
+}
+
+recorded!(Forward, Backward, DoubleBackward, Copy);
+
+/// Where α comes from, and x as `[rows, channels]` and what is behind them: the channels are the dimension of x along which α runs, else the last one.
+fn along(x: View<'_>, alpha: Option<View<'_>>) -> Result<(AlphaSource, [usize; 2], Option<usize>)> {
+    let dims: &[usize] = &x.shape;
+    // A tensor of no dimensions is one number.
+    let Some((&last, leading)) = dims.split_last() else { return Ok((alpha_of(alpha, 1, &[1])?, [1, 1], None)) };
+    let whole = [leading.iter().product(), last];
+    let Some(given) = alpha else { return Ok((AlphaSource::Constant, whole, None)) };
+    // The only dimension of α that is not 1, counted from behind.
+    let mut long = given.shape.iter().rev().enumerate().filter(|(_, dim)| **dim != 1);
+    match (long.next(), long.next()) {
+        (Some((behind, &channels)), None) if dims.iter().rev().nth(behind) == Some(&channels) => {
+            let at = dims.len() - 1 - behind;
+            let inner = (behind > 0).then(|| dims[at + 1..].iter().product());
+            Ok((AlphaSource::PerChannel, [dims[..at].iter().product(), channels], inner))
+        }
+        _ => Ok((alpha_of(alpha, last, dims)?, whole, None)),
+    }
+}
+
+/// One number, or an error that says what it could be.
+fn alpha_of(alpha: Option<View<'_>>, last: usize, x: &[usize]) -> Result<AlphaSource> {
+    match alpha_source(Operand::Alpha, alpha, 1) {
+        Ok(AlphaSource::PerChannel) => Ok(AlphaSource::PerLayer),
+        Ok(source) => Ok(source),
+        Err(_) => {
+            let expected =
+                format!("[1], [{last}], or one dimension of {x:?} with ones in the place of those behind it");
+            let got = alpha.map_or("none".into(), |alpha| format!("{:?}", alpha.shape));
+            Err(Error::Shape { operand: Operand::Alpha, expected, got })
+        }
+    }
+}
+
+/// Where α runs along another dimension than the last, rows with gaps must be as long as all that lies behind it.
+fn in_rows(request: &ElementwiseForward, operands: &Operands<'_>) -> Result<()> {
+    let last = operands.list().first().and_then(|(_, x)| x.shape.last().copied());
+    match request.inner.is_none() || last == request.inner {
+        true => Ok(()),
+        false => operands.contiguous().map(drop),
+    }
+}

@@ -34,6 +34,8 @@ pub enum KernelFile {
     ColumnSum,
     /// One pass over the elements of a tensor.
     Flat,
+    /// Elements from one place to another.
+    Copy,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// How many labels are not the one to be ignored, block by block.
@@ -50,7 +52,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 14] = [
+    pub const ALL: [KernelFile; 15] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -59,6 +61,7 @@ impl KernelFile {
         KernelFile::Rows,
         KernelFile::ColumnSum,
         KernelFile::Flat,
+        KernelFile::Copy,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::CountLabels,
         KernelFile::Sgd,
@@ -92,6 +95,7 @@ impl KernelFile {
             KernelFile::Rows => row!("rows"),
             KernelFile::ColumnSum => row!("column_sum"),
             KernelFile::Flat => row!("flat"),
+            KernelFile::Copy => row!("copy"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::CountLabels => row!("count_labels"),
             KernelFile::Sgd => row!("sgd"),
@@ -126,6 +130,8 @@ pub struct Slot {
     pub dtype: Float,
     /// In place: this input is the same memory as that output and is read through its binding.
     pub within: Option<&'static str>,
+    /// Its rows lie `Params::row_stride` apart; else one directly after the other.
+    pub strided: bool,
 }
 
 impl Slot {
@@ -206,7 +212,7 @@ impl fmt::Display for Kernel {
 /// Slots of a kernel.
 pub const MOST_SLOTS: usize = 12;
 
-/// The parameter block of every kernel, binding 0: 176 bytes, the same layout as `struct Params` in
+/// The parameter block of every kernel, binding 0: 224 bytes, the same layout as `struct Params` in
 /// `shaders/shared/params.wgsl` (compared by reflection in a test).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -242,6 +248,8 @@ pub struct Params {
     pub at: [u32; MOST_SLOTS],
     /// Elements of each slot from one layer to the next.
     pub step: [u32; MOST_SLOTS],
+    /// Elements of each strided slot from one row to the next.
+    pub row_stride: [u32; MOST_SLOTS],
     /// The label whose rows are left out.
     pub ignored: u32,
     /// To the next multiple of 16 bytes.

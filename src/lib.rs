@@ -96,21 +96,24 @@ pub mod program;
 pub mod request;
 pub mod shader;
 pub mod shape;
+pub mod storage;
 #[cfg(feature = "serde")]
 mod text;
 pub mod train;
+mod view;
 
 pub use activation::Activation;
 pub use dtype::{Dtype, Float};
 pub use error::{Error, Result};
 pub use gpu::{
     Checks, Gpu, Options,
-    record::{Prepared, Target, View},
+    record::{Prepared, Target},
     transfer::Tensor,
 };
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;
 pub use request::{AlphaSource, ResidualAt, Road, Saved, Statistic, Want, WeightLayout};
+pub use view::View;
 /// The wgpu that this version is built on: use it, so that the types match.
 pub use wgpu;

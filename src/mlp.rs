@@ -8,19 +8,21 @@
 use crate::{
     activation::Activation,
     affine::{Backward, Forward, Gradient},
-    dtype::{Dtype, Float, Storage},
+    dtype::{Dtype, Float},
     elementwise,
     error::{Error, Result},
     gpu::{
         Gpu,
-        record::{Prepared, Target, View},
+        record::{Prepared, Target},
         transfer::Tensor,
     },
     operands::wrong_shape,
     plan::{Plan, SgdRequest},
     request::{AffineRequest, AlphaSource, Operand, Saved},
     shape,
+    storage::Storage,
     train::{LossScale, Sgd, SoftmaxCrossEntropy},
+    view::View,
 };
 
 /// What an [`Mlp`] is made of.
@@ -307,10 +309,10 @@ impl Mlp {
         labels: View<'_>,
         loss: View<'_>,
     ) -> Result<()> {
-        let rows = shape::elements(Operand::Saved, &labels.shape)? as usize;
+        let rows = shape::elements(Operand::Labels, &labels.shape)? as usize;
         if rows > self.max_batch {
             return Err(Error::Shape {
-                operand: Operand::Saved,
+                operand: Operand::Labels,
                 expected: format!("at most {} labels, the largest batch", self.max_batch),
                 got: format!("{rows}"),
             });
@@ -374,12 +376,12 @@ impl Mlp {
         let rows = self.rows(step.x)?;
         if step.labels.shape != [rows] {
             return Err(Error::Shape {
-                operand: Operand::Saved,
+                operand: Operand::Labels,
                 expected: format!("[{rows}], a label for each row of x"),
                 got: format!("{:?}", step.labels.shape),
             });
         }
-        step.labels.words(Operand::Saved)?;
+        step.labels.words(Operand::Labels)?;
         SgdRequest::check_rates(step.rate, step.momentum)?;
         in_one_pass(target.into(), |pass| {
             self.record_forward(gpu, pass, step.x, rows)?;

@@ -88,6 +88,24 @@ operands! {
     Dx2 = "dx2",
     /// Gradient for alpha (double backward).
     Dalpha2 = "dalpha2",
+    /// What is copied.
+    From = "from",
+    /// Where a copy goes.
+    To = "to",
+    /// Scores of each class, `[.., C]` (softmax cross-entropy).
+    Logits = "logits",
+    /// A class for each row, u32 words (softmax cross-entropy).
+    Labels = "labels",
+    /// The loss of each row (softmax cross-entropy).
+    Loss = "loss",
+    /// Gradient of the logits (softmax cross-entropy).
+    Dlogits = "dlogits",
+    /// Parameters that are updated (training).
+    Parameter = "parameter",
+    /// Their gradient (training).
+    ParameterGradient = "gradient",
+    /// The velocity of the parameters (training).
+    Velocity = "velocity",
     /// Partial results in elbow's own scratch memory.
     Partials = "partials",
     /// A tensor that belongs to no operator (upload, download, loss, update).

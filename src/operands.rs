@@ -3,15 +3,21 @@
 
 use crate::{
     error::{Error, Result},
-    gpu::{record::View, transfer::Tensor},
+    gpu::transfer::Tensor,
     request::{AlphaSource, Operand, Saved, Want, WeightLayout},
     shape,
+    view::View,
 };
 
-/// What every call can do with its plan and its operands: be recorded, or be prepared to be recorded often.
+/// What every call can do that has a plan for its operands (`planned`): show it, be recorded, be prepared to be recorded often.
 macro_rules! recorded {
     ($($call:ident),+) => {$(
         impl $call<'_> {
+            /// What will run.
+            pub fn plan(&self, gpu: &$crate::Gpu) -> $crate::Result<$crate::plan::Plan> {
+                self.planned(gpu).map(|(plan, _)| plan)
+            }
+
             /// Records the call. After an error nothing is recorded.
             pub fn record<'t, 'p: 't>(
                 &self,
@@ -23,7 +29,8 @@ macro_rules! recorded {
 
             /// Checks, plans and binds the call once, to record it often.
             pub fn prepare(&self, gpu: &$crate::Gpu) -> $crate::Result<$crate::gpu::record::Prepared> {
-                $crate::gpu::record::prepare(gpu, &self.plan(gpu)?, &self.operands())
+                let (plan, operands) = self.planned(gpu)?;
+                $crate::gpu::record::prepare(gpu, &plan, &operands)
             }
         }
     )+};

@@ -5,6 +5,7 @@ mod affine;
 mod batch;
 mod builder;
 mod choices;
+mod copy;
 mod elementwise;
 mod pieces;
 mod product;
@@ -18,6 +19,7 @@ use std::fmt;
 
 pub use batch::{backward, backward_batch, forward, forward_batch};
 pub use choices::{Choices, Form, Size};
+pub use copy::{CopyRequest, copy};
 pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
     elementwise_forward,

@@ -6,9 +6,9 @@ use std::fmt;
 pub use crate::operand::Operand;
 use crate::{
     activation::Activation,
-    dtype::Storage,
     error::{Error, Result},
     shape,
+    storage::Storage,
 };
 
 /// How the weight matrix lies in memory.

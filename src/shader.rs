@@ -74,11 +74,17 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     for (name, program, along) in [("a", &kernel.a, "A_RED"), ("b", &kernel.b, "B_RED")] {
         if !program.is_empty() {
             let across = if name == "a" { "P.rows" } else { "P.cols" };
-            lower::load(program, name, if kernel.flag(along) == 1 { "P.red" } else { across }, &mut text);
+            lower::load(
+                program,
+                &kernel.slots,
+                name,
+                if kernel.flag(along) == 1 { "P.red" } else { across },
+                &mut text,
+            );
         }
     }
     if !kernel.finish.is_empty() {
-        lower::finish(&kernel.finish, kernel.flag("WIDE") == 1, &mut text);
+        lower::finish(&kernel.finish, &kernel.slots, kernel.flag("WIDE") == 1, &mut text);
     }
     text.push_str(&template::expand(&source, &flags).map_err(fail)?);
     Ok(text)

@@ -3,14 +3,12 @@
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
-    gpu::{
-        Gpu,
-        record::{Operands, View},
-    },
+    gpu::{Gpu, record::Operands},
     operands::recorded,
     plan::{self, LOSS_SCALE, LossScaleRequest, Plan, SgdRequest, SoftmaxRequest},
     request::Operand,
     shape,
+    view::View,
 };
 
 /// Softmax cross-entropy over the rows of a batch:
@@ -56,31 +54,30 @@ impl<'a> SoftmaxCrossEntropy<'a> {
 
     fn operands(&self) -> Operands<'a> {
         let mut operands = Operands::default();
-        operands.add(Operand::X, self.logits).add(Operand::Saved, self.labels);
-        operands.add(Operand::Y, self.loss).add(Operand::Dx, self.dlogits);
+        operands.add(Operand::Logits, self.logits).add(Operand::Labels, self.labels);
+        operands.add(Operand::Loss, self.loss).add(Operand::Dlogits, self.dlogits);
         operands.add(Operand::LossScale, self.loss_scale);
         operands
     }
 
-    /// What will run. Errors name the logits x, the labels saved, the loss y and the gradient dx.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let (m, classes) = shape::rows_and_columns(Operand::X, &self.logits.shape)?;
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
         let operands = self.operands();
-        expect(Operand::Saved, self.labels, &[m], "labels")?;
-        expect(Operand::Y, self.loss, &[m], "losses")?;
-        if shape::rows_and_columns(Operand::Dx, &self.dlogits.shape)? != (m, classes) {
-            return Err(wrong(Operand::Dx, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));
+        let (m, classes) = shape::rows_and_columns(Operand::Logits, &self.logits.shape)?;
+        expect(Operand::Labels, self.labels, &[m], "labels")?;
+        expect(Operand::Loss, self.loss, &[m], "losses")?;
+        if shape::rows_and_columns(Operand::Dlogits, &self.dlogits.shape)? != (m, classes) {
+            return Err(wrong(Operand::Dlogits, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));
         }
-        in_f32(Operand::Y, self.loss)?;
+        in_f32(Operand::Loss, self.loss)?;
         expect_state(self.loss_scale)?;
         let request = SoftmaxRequest {
             rows: m,
             classes,
             ignore_index: self.ignore_index,
             scaled: self.loss_scale.is_some(),
-            storage: operands.storage(),
+            storage: operands.contiguous()?,
         };
-        plan::softmax_cross_entropy(&request, operands.aligned(), &gpu.caps())
+        Ok((plan::softmax_cross_entropy(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 
@@ -121,21 +118,24 @@ impl<'a> Sgd<'a> {
 
     fn operands(&self) -> Operands<'a> {
         let mut operands = Operands::default();
-        operands.add(Operand::W, self.parameter).add(Operand::Dw, self.gradient).add(Operand::Y, self.velocity);
+        operands
+            .add(Operand::Parameter, self.parameter)
+            .add(Operand::ParameterGradient, self.gradient)
+            .add(Operand::Velocity, self.velocity);
         operands.add(Operand::Copy, self.copy).add(Operand::LossScale, self.loss_scale);
         operands
     }
 
-    /// What will run. Errors name the parameter w, the gradient dw and the velocity y.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let elements = shape::elements(Operand::W, &self.parameter.shape)?;
-        expect(Operand::Dw, self.gradient, &self.parameter.shape, "the gradient of the parameter")?;
-        expect(Operand::Y, self.velocity, &self.parameter.shape, "the velocity of the parameter")?;
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let operands = self.operands();
+        let elements = shape::elements(Operand::Parameter, &self.parameter.shape)?;
+        expect(Operand::ParameterGradient, self.gradient, &self.parameter.shape, "the gradient of the parameter")?;
+        expect(Operand::Velocity, self.velocity, &self.parameter.shape, "the velocity of the parameter")?;
         if let Some(copy) = self.copy {
             expect(Operand::Copy, copy, &self.parameter.shape, "the parameter in another type")?;
         }
-        in_f32(Operand::W, self.parameter)?;
-        in_f32(Operand::Y, self.velocity)?;
+        in_f32(Operand::Parameter, self.parameter)?;
+        in_f32(Operand::Velocity, self.velocity)?;
         expect_state(self.loss_scale)?;
         let request = SgdRequest {
             elements: elements as usize,
@@ -143,9 +143,9 @@ impl<'a> Sgd<'a> {
             momentum: self.momentum,
             scaled: self.loss_scale.is_some(),
             copy: self.copy.is_some(),
-            storage: self.operands().storage(),
+            storage: operands.contiguous()?,
         };
-        plan::sgd(&request, self.operands().aligned(), &gpu.caps())
+        Ok((plan::sgd(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 
@@ -182,17 +182,18 @@ impl<'a> LossScale<'a> {
 
     fn operands(&self) -> Operands<'a> {
         let mut operands = Operands::default();
-        operands.add(Operand::Dw, self.gradient).add(Operand::LossScale, self.state);
+        operands.add(Operand::ParameterGradient, self.gradient).add(Operand::LossScale, self.state);
         operands
     }
 
-    /// What will run. Errors name the gradient dw and the state loss_scale.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        let elements = shape::elements(Operand::Dw, &self.gradient.shape)? as usize;
-        in_f32(Operand::Dw, self.gradient)?;
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let operands = self.operands();
+        let elements = shape::elements(Operand::ParameterGradient, &self.gradient.shape)? as usize;
+        in_f32(Operand::ParameterGradient, self.gradient)?;
         expect_state(Some(self.state))?;
         let LossScale { growth, backoff, interval, .. } = *self;
-        plan::loss_scale(&LossScaleRequest { elements, growth, backoff, interval }, &gpu.caps())
+        operands.contiguous()?;
+        Ok((plan::loss_scale(&LossScaleRequest { elements, growth, backoff, interval }, &gpu.caps())?, operands))
     }
 }
 

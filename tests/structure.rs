@@ -8,9 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FACTS: &[&str] = &["activation", "dtype", "error", "operand", "request", "shape", "text"];
+const FACTS: &[&str] = &["activation", "dtype", "error", "operand", "request", "shape", "storage", "text"];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
-const GPU: &[&str] = &["gpu"];
+const GPU: &[&str] = &["gpu", "view"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
 const CPU: &[&str] = &["cpu"];
 const NATIVE: &[&str] = &["native"];

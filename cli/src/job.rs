@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, WeightLayout, dtype::Storage,
-    request::AffineRequest, shape,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, WeightLayout, request::AffineRequest, shape,
+    storage::Storage,
 };
 
 use crate::{args::Eval, failure::Failure, file::Tensor};

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use clap::ValueEnum;
 use elbow::{
     Activation, AlphaSource, Float, Gpu, ResidualAt, Want,
-    dtype::Storage,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},
     shader::{self, Binding},
+    storage::Storage,
 };
 
 use crate::{

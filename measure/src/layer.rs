@@ -11,10 +11,10 @@ use std::{
 use elbow::{
     Activation, Dtype, Float, Gpu, Operand, Saved, Tensor, Want,
     affine::{Backward, Forward},
-    dtype::Storage,
     elementwise,
     plan::Pin,
     request::{AffineRequest, BackwardRequest, Gradients, Road},
+    storage::Storage,
     train::Sgd,
     wgpu,
 };

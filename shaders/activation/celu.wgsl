@@ -23,9 +23,9 @@ fn act_quotient(z: f32, alpha: f32) -> ActQuotient {
     let far = abs(q) > ACT_FAR;
     let small = lower > -ACT_SMALL;
     let flat = is_infinite(alpha);
-    let none = is_zero(alpha) || is_nan(alpha);
+    let none = is_zero(alpha) | is_nan(alpha);
     let quotient = select(select(select(h, q, small), with_sign(ACT_FAR, q), far), nan_of(alpha), none);
-    return ActQuotient(select(quotient, 0.0, flat), select(rest / alpha, 0.0, far || small || flat || none));
+    return ActQuotient(select(quotient, 0.0, flat), select(rest / alpha, 0.0, far | small | flat | none));
 }
 
 // Near 0, where u may be subnormal although z is not, it is z itself. Above 1 (a negative alpha) both parts of u count, and
@@ -36,7 +36,7 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
     let s = exp_scaled(u.h, u.l);
     let far = select(p.x * expm1(min(sum, 1.0)), scale2(p.x * s.m, s.n) - p.x, sum > 1.0);
     let lower = keep_nan(select(far, z + 0.5 * z * sum, abs(sum) < 1e-4), sum);
-    return keep_nan(select(lower, z, z > 0.0 || is_infinite(p.x)), z);
+    return keep_nan(select(lower, z, (z > 0.0) | is_infinite(p.x)), z);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
@@ -48,7 +48,7 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
     let s = exp_scaled(u.h, u.l);
-    return keep_nan(select(keep_nan(scale2(s.m / p.x, s.n), u.h), 0.0, z > 0.0 || is_infinite(p.x)), z);
+    return keep_nan(select(keep_nan(scale2(s.m / p.x, s.n), u.h), 0.0, (z > 0.0) | is_infinite(p.x)), z);
 }
 
 // (1 - u) exp(u) - 1 = -u^2 (1/2 + u/3 + u^2/8 + ...): the difference cancels near 0, the series (own fit) does not.
@@ -69,7 +69,7 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let s = exp_scaled(u.h, u.l);
     let far = scale2(-((u.h + u.l) / p.x) * s.m, s.n);
     let lower = keep_nan(select(far, -z / (p.x * p.x), z > -ACT_SMALL), u.h);
-    return keep_nan(select(lower, 0.0, z > 0.0 || is_infinite(p.x)), z);
+    return keep_nan(select(lower, 0.0, (z > 0.0) | is_infinite(p.x)), z);
 }
 
 // Right for alpha > 0 only. Cancels where y comes near -alpha: absolute accuracy, not relative.

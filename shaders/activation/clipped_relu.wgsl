@@ -8,7 +8,7 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
-    return keep_nans(select(0.0, 1.0, z > 0.0 && z < p.x), z, p.x);
+    return keep_nans(select(0.0, 1.0, (z > 0.0) & (z < p.x)), z, p.x);
 }
 
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
@@ -16,7 +16,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
-    return keep_nans(select(0.0, 1.0, p.x < 0.0 || (z > 0.0 && z >= p.x)), z, p.x);
+    return keep_nans(select(0.0, 1.0, (p.x < 0.0) | ((z > 0.0) & (z >= p.x))), z, p.x);
 }
 
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
@@ -24,11 +24,11 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
-    return keep_nan(select(0.0, 1.0, y > 0.0 && y < p.x), y);
+    return keep_nan(select(0.0, 1.0, (y > 0.0) & (y < p.x)), y);
 }
 
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
-    return (z > 0.0 && z < p.x) || is_nan(z);
+    return ((z > 0.0) & (z < p.x)) | is_nan(z);
 }
 
 fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {

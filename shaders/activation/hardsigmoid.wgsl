@@ -8,7 +8,7 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
-    return keep_nan(select(0.0, 0.16666667, z > -3.0 && z < 3.0), z);
+    return keep_nan(select(0.0, 0.16666667, (z > -3.0) & (z < 3.0)), z);
 }
 
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
@@ -16,7 +16,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
-    return (z > -3.0 && z < 3.0) || is_nan(z);
+    return ((z > -3.0) & (z < 3.0)) | is_nan(z);
 }
 
 fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {

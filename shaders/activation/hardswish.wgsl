@@ -14,5 +14,5 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
-    return keep_nan(select(0.0, 0.33333334, z > -3.0 && z < 3.0), z);
+    return keep_nan(select(0.0, 0.33333334, (z > -3.0) & (z < 3.0)), z);
 }

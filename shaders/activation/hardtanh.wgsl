@@ -8,7 +8,7 @@ fn act(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {
-    return keep_nan(select(0.0, 1.0, z > p.x && z < p.y), z);
+    return keep_nan(select(0.0, 1.0, (z > p.x) & (z < p.y)), z);
 }
 
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
@@ -16,11 +16,11 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
-    return keep_nan(select(0.0, 1.0, y > p.x && y < p.y), y);
+    return keep_nan(select(0.0, 1.0, (y > p.x) & (y < p.y)), y);
 }
 
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
-    return (z > p.x && z < p.y) || is_nan(z);
+    return ((z > p.x) & (z < p.y)) | is_nan(z);
 }
 
 fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {

@@ -29,7 +29,7 @@ fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
-    return z > 0.0 || is_nan(z);
+    return (z > 0.0) | is_nan(z);
 }
 
 fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {

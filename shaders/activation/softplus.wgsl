@@ -36,7 +36,7 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let c = scale2(p.x * q.m / (q.d * q.d), q.n);
-    return keep_nans(select(c, 0.0, act_above(q, z, p) || (q.far && is_infinite(p.x))), z, p.x);
+    return keep_nans(select(c, 0.0, act_above(q, z, p) | (q.far & is_infinite(p.x))), z, p.x);
 }
 
 // -(|u| e / (1 + e) + log(1 + e)) / beta^2, u = beta z: two terms of one sign on either side of 0.
@@ -44,14 +44,14 @@ fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let sum = q.t * q.m / q.d + log1p_decay_scaled(act_decay(q));
     let a = scale2(opaque(-sum / p.x) / p.x, q.n);
-    return keep_nans(select(a, 0.0, act_above(q, z, p) || is_corner(p.x, z)), z, p.x);
+    return keep_nans(select(a, 0.0, act_above(q, z, p) | is_corner(p.x, z)), z, p.x);
 }
 
 // z e / (1 + e)^2
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let c = scale2(z * (q.m / (q.d * q.d)), q.n);
-    return keep_nans(select(c, 0.0, q.far || act_above(q, z, p) || is_corner(p.x, z)), z, p.x);
+    return keep_nans(select(c, 0.0, q.far | act_above(q, z, p) | is_corner(p.x, z)), z, p.x);
 }
 
 // 1 - exp(-beta y), without a threshold.

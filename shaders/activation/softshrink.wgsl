@@ -25,7 +25,7 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
-    return abs(z) > p.x || is_nan(z);
+    return (abs(z) > p.x) | is_nan(z);
 }
 
 fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {

@@ -9,7 +9,7 @@ fn act_root(z: f32, b: f32) -> f32 {
     let z_is_longer = a > leg;
     let long = select(leg, a, z_is_longer);
     let short = select(a, leg, z_is_longer);
-    let ratio = select(short / long, 0.0, is_zero(long) || is_infinite(long));
+    let ratio = select(short / long, 0.0, is_zero(long) | is_infinite(long));
     let hypotenuse = long * sqrt(1.0 + ratio * ratio);
     return select(hypotenuse, act_root_below(a, b), b < 0.0);
 }
@@ -33,12 +33,12 @@ fn act_half_sum(z: f32, r: f32) -> f32 {
 }
 
 fn act_is_endless(b: f32) -> bool {
-    return is_infinite(b) && b > 0.0;
+    return is_infinite(b) & (b > 0.0);
 }
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let sum = act_half_sum(z, act_root(z, p.x));
-    return keep_nans(select(over(0.25 * p.x, sum), sum, z >= 0.0 || act_is_endless(p.x)), z, p.x);
+    return keep_nans(select(over(0.25 * p.x, sum), sum, (z >= 0.0) | act_is_endless(p.x)), z, p.x);
 }
 
 // (1 + z / r) / 2; the smaller of slope(z) and slope(-z) is b / (2 r (r + |z|)), and they sum to 1.

@@ -21,19 +21,19 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let k = q.m * (2.0 * q.d - q.t * (1.0 - q.e)) / (q.d * q.d * q.d);
-    return keep_nans(select(scale2(p.x * k, q.n), 0.0, q.far && is_infinite(p.x)), z, p.x);
+    return keep_nans(select(scale2(p.x * k, q.n), 0.0, q.far & is_infinite(p.x)), z, p.x);
 }
 
 // z^2 e / d^2
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let k = z * opaque(z * (q.m / (q.d * q.d))); // z^2 may overflow
-    return keep_nans(select(scale2(k, q.n), 0.0, q.far || is_corner(p.x, z)), z, p.x);
+    return keep_nans(select(scale2(k, q.n), 0.0, q.far | is_corner(p.x, z)), z, p.x);
 }
 
 // z e (2 d - t (1 - e)) / d^3
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let k = q.m * (2.0 * q.d - q.t * (1.0 - q.e)) / (q.d * q.d * q.d);
-    return keep_nans(select(scale2(z * k, q.n), 0.0, q.far || is_corner(p.x, z)), z, p.x);
+    return keep_nans(select(scale2(z * k, q.n), 0.0, q.far | is_corner(p.x, z)), z, p.x);
 }

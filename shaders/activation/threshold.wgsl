@@ -15,7 +15,7 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
 }
 
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
-    return z > p.x || is_nan(z);
+    return (z > p.x) | is_nan(z);
 }
 
 fn act_dz_of_bit(bit: bool, p: vec2<f32>) -> f32 {

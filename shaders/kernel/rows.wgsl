@@ -8,6 +8,15 @@ const ROW_LANES = LX;
 #if COLUMN_SUMS
 #use column_lanes
 #end
+// The row of an operand by row: again from the first after the last.
+fn in_turn(row: u32) -> u32 {
+#if ROWS_REPEAT
+    return row % P.channels;
+#else
+    return row;
+#end
+}
+
 @compute @workgroup_size(LX, LY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let tile = workgroup_number(wid);
@@ -28,7 +37,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
         let row = row0 + lid.y;
         var terms = Terms();
         if (col < P.cols && row < end) {
-            terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(row), of_column);
+            terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(in_turn(row)), of_column);
 #for k in COLUMN_SUMS
             add_to(&sum_{k}, terms.m{k});
 #end
@@ -44,7 +53,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     if (col < P.cols) {
         let of_column = at_column(col);
         for (var row = first + lid.y; row < end; row += LY) {
-            let terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(row), of_column);
+            let terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(in_turn(row)), of_column);
 #for k in COLUMN_SUMS
             add_to(&sum_{k}, terms.m{k});
 #end

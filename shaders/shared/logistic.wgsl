@@ -19,7 +19,7 @@ struct Logistic {
 
 // beta = +-inf at z = 0, where beta z is anything: what has a factor z is 0 there, the rest is NaN.
 fn is_corner(beta: f32, z: f32) -> bool {
-    return is_infinite(beta) && is_zero(z);
+    return is_infinite(beta) & is_zero(z);
 }
 
 fn logistic(beta: f32, z: f32) -> Logistic {

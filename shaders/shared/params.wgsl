@@ -15,6 +15,7 @@ struct Params {
     p: vec4<f32>,
     at: array<vec4<u32>, 3>,
     step: array<vec4<u32>, 3>,
+    row_stride: array<vec4<u32>, 3>,
     ignored: u32,
 }
 @group(0) @binding(0) var<uniform> P: Params;

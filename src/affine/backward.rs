@@ -3,15 +3,15 @@
 use super::{Forward, batch};
 use crate::{
     error::{Error, Result},
-    gpu::{
-        Gpu,
-        record::{Operands, Prepared, Target, View, prepare},
-    },
+    gpu::{Gpu, record::Operands},
     operands::{
-        Gradient, expect_like, expect_row_numbers, expect_rows, expect_vector, view, want, weight_shape, wrong_shape,
+        Gradient, expect_like, expect_row_numbers, expect_rows, expect_vector, recorded, view, want, weight_shape,
+        wrong_shape,
     },
     plan::{self, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road},
+    storage::Storage,
+    view::View,
 };
 
 /// One backward call: the gradients of a [`Forward`], of which it has the layer and what was kept.
@@ -167,43 +167,28 @@ impl<'a> Backward<'a> {
 impl<'a> Backward<'a> {
     /// The request that the operands' shapes make, in a batch that of one layer.
     pub fn request(&self) -> Result<BackwardRequest> {
-        self.resolve().map(|(_, request)| request)
-    }
-
-    /// What will run.
-    pub fn plan(&self, gpu: &Gpu) -> Result<Plan> {
-        self.planned(gpu).map(|(plan, _)| plan)
-    }
-
-    /// Records the call. After an error nothing is recorded.
-    pub fn record<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        self.prepare(gpu)?.record(target)
-    }
-
-    /// Checks, plans and binds the call once, to record it often.
-    pub fn prepare(&self, gpu: &Gpu) -> Result<Prepared> {
-        let (plan, operands) = self.planned(gpu)?;
-        prepare(gpu, &plan, &operands)
+        self.resolve().map(|(_, request, _)| request)
     }
 
     fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
-        let (batch, request) = self.resolve()?;
-        let operands = self.operands(&request);
-        let plan =
-            plan::backward_batch(batch::layers(batch), &request, operands.aligned(), &gpu.caps(), &self.layer.pin)?;
-        Ok((plan, operands))
+        let (batch, request, operands) = self.resolve()?;
+        let (layers, aligned) = (batch::layers(batch), operands.aligned());
+        Ok((plan::backward_batch(layers, &request, aligned, &gpu.caps(), &self.layer.pin)?, operands))
     }
 
-    fn resolve(&self) -> Result<(Option<batch::Batch>, BackwardRequest)> {
+    fn resolve(&self) -> Result<(Option<batch::Batch>, BackwardRequest, Operands<'a>)> {
         let (batch, one) = self.one()?;
-        let mut request = one.checked().map_err(|error| batch::said_of_each(batch, error))?;
-        request.affine.storage = self.operands(&request).storage_beside(request.affine.storage);
-        Ok((batch, request))
+        let batched = batch.is_some();
+        let storage = self.layer.operands().storage(batched)?;
+        let mut request = one.checked(storage).map_err(|error| batch::said_of_each(batch, error))?;
+        let operands = self.operands(&request);
+        request.affine.storage = operands.storage_beside(request.affine.storage, batched)?;
+        Ok((batch, request, operands))
     }
 
     /// Of one layer.
-    fn checked(&self) -> Result<BackwardRequest> {
-        let affine = self.layer.checked()?;
+    fn checked(&self, storage: Storage) -> Result<BackwardRequest> {
+        let affine = self.layer.checked(storage)?;
         let AffineRequest { m, n, k, layout, .. } = affine;
         expect_rows(Operand::Dy, self.dy, m, n)?;
         if let Some(dx) = view(&self.dx) {
@@ -248,7 +233,8 @@ impl<'a> Backward<'a> {
             }
             return Ok(None);
         };
-        let request = below.checked().map_err(said_of_below)?;
+        let request =
+            below.operands().storage(false).and_then(|storage| below.checked(storage)).map_err(said_of_below)?;
         let (x, y) = (self.layer.x, below.y);
         if (request.m, request.n, y.dtype) != (m, k, x.dtype) {
             let expected = format!("y of the layer below, {:?} of {}", y.shape, y.dtype);
@@ -300,6 +286,8 @@ impl<'a> Backward<'a> {
         operands
     }
 }
+
+recorded!(Backward);
 
 /// This call has another name for what it reads of the layer below.
 pub(super) fn said_of_below(mut error: Error) -> Error {

@@ -4,9 +4,9 @@
 use super::{Backward, Forward, Statistics, backward::said_of_below};
 use crate::{
     error::{Error, Result},
-    gpu::record::View,
     operands::{Gradient, view, wrong_shape},
     request::Operand,
+    view::View,
 };
 
 /// How many layers a call is for.
@@ -25,7 +25,7 @@ impl Batch {
     /// The part of one layer.
     fn one<'a>(self, operand: Operand, view: View<'a>) -> Result<View<'a>> {
         match view.shape.split_first() {
-            Some((&layers, rest)) if layers == self.0 && !rest.is_empty() => Ok(view.reshaped(rest)),
+            Some((&layers, rest)) if layers == self.0 && !rest.is_empty() => Ok(view.first_layer()),
             _ => Err(wrong_shape(operand, format!("[{}, ..]: w is that of {} layers", self.0, self.0), view)),
         }
     }
@@ -41,7 +41,7 @@ impl Batch {
     /// α of a whole layer is `[E]`: one number each.
     fn alpha<'a>(self, operand: Operand, alpha: Option<View<'a>>) -> Result<Option<View<'a>>> {
         match alpha {
-            Some(alpha) if alpha.shape == [self.0] => Ok(Some(alpha.reshaped(&[1]))),
+            Some(alpha) if alpha.shape == [self.0] => Ok(Some(alpha.first_layer().reshaped(&[1])?)),
             alpha => self.optional(operand, alpha),
         }
     }

@@ -3,16 +3,14 @@
 
 use std::ops::Range;
 
-use super::{
-    Gpu,
-    record::{Operands, View},
-};
+use super::{Gpu, record::Operands};
 use crate::{
     error::{Error, Result},
     kernel::Elem,
     plan::Plan,
     request::Operand,
     shape,
+    view::View,
 };
 
 /// An operand, the bytes it spans, and whether the plan writes them.
@@ -24,7 +22,9 @@ struct Span<'a> {
 }
 
 /// Type, usage, alignment, length and overlap of every operand of the call; and that none is mapped.
-pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
+pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result<()> {
+    // A browser looks at the ranges of bindings alone, and refuses two that overlap where one is written.
+    let by_columns = gpu.info().backend != wgpu::Backend::BrowserWebGpu;
     let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
     let mut spans: Vec<Span<'_>> = Vec::with_capacity(operands.list.len());
     for &(operand, view) in &operands.list {
@@ -46,6 +46,11 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
             let expected = "an operand that may be written".into();
             return Err(Error::Operand { operand, expected, got: "a view that may only be read".into() });
         }
+        if written && !view.is_injective() {
+            let expected = "an operand of which every element is one of its own: it is written".into();
+            let got = format!("{:?} at strides {:?}", view.shape, view.strides());
+            return Err(Error::Operand { operand, expected, got });
+        }
         spans.push(Span { operand, view, bytes, written });
     }
     for (i, one) in spans.iter().enumerate() {
@@ -56,8 +61,10 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
                 || output.bytes.is_empty()
                 || other.bytes.is_empty()
                 || output.bytes.end <= other.bytes.start
-                || other.bytes.end <= output.bytes.start;
-            let in_place = operands.in_place == Some((output.operand, other.operand)) && output.bytes == other.bytes;
+                || other.bytes.end <= output.bytes.start
+                || (by_columns && side_by_side(output, other));
+            let in_place =
+                operands.in_place == Some((output.operand, other.operand)) && output.view.same_memory(&other.view);
             if output.written && !apart && !in_place {
                 return Err(Error::Alias {
                     operand: output.operand,
@@ -69,6 +76,16 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether two operands that are parts of the same rows have no byte in common: [q | k | v].
+fn side_by_side(one: &Span<'_>, other: &Span<'_>) -> bool {
+    let Some(((period, width), (same, other_width))) = one.view.columns().zip(other.view.columns()) else {
+        return false;
+    };
+    // From the columns of one on to those of the other, around the period.
+    let way = (other.view.offset % same + same - one.view.offset % same) % same;
+    period == same && width <= way && way.saturating_add(other_width) <= period
 }
 
 /// The buffer, if there is one.
@@ -83,19 +100,31 @@ pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::B
 /// The bytes of an operand, if its buffer can serve.
 fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
-    // Whole words: the odd half of the last one is bound with it, and left as it is.
-    let bytes = (shape::elements(operand, &shape)? * dtype.bytes()).next_multiple_of(4);
+    shape::elements(operand, &shape)?;
+    let bytes = view.extent().saturating_mul(dtype.bytes());
     if bytes == 0 && view.buffer.is_none() {
         return Ok(0..0);
     }
     let buffer = buffer(operand, view)?;
-    if !offset.is_multiple_of(4) {
-        return Err(Error::Misaligned { operand, alignment: 4, offset });
+    if !offset.is_multiple_of(dtype.bytes()) {
+        return Err(Error::Misaligned { operand, alignment: dtype.bytes(), offset });
     }
-    let Some(end) = offset.checked_add(bytes).filter(|end| *end <= buffer.size()) else {
+    let end = offset.checked_add(bytes);
+    // Whole words are bound: the odd half of the last one with them, and left as it is.
+    let bound = end.and_then(|end| end.checked_next_multiple_of(4)).filter(|bound| *bound <= buffer.size());
+    let (Some(end), Some(_)) = (end, bound) else {
         return Err(Error::Buffer {
             operand,
-            expected: format!("{bytes} bytes from offset {offset} on, for shape {shape:?} of {dtype}"),
+            expected: match view.is_contiguous() {
+                true => format!(
+                    "{} bytes from offset {offset} on, for shape {shape:?} of {dtype}",
+                    bytes.next_multiple_of(4)
+                ),
+                false => format!(
+                    "{bytes} bytes from offset {offset} on, for shape {shape:?} of {dtype} at strides {:?}",
+                    view.strides()
+                ),
+            },
             got: format!("a buffer of {} bytes", buffer.size()),
         });
     };

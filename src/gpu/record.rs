@@ -5,85 +5,15 @@ use std::sync::Arc;
 
 use super::{Gpu, check, memory};
 use crate::{
-    dtype::{Dtype, Float, Storage},
+    dtype::Dtype,
     error::{Error, Result},
     kernel::{GRID_X, Kernel, Slot},
     plan::{Plan, SCRATCH, Use},
     request::Operand,
     shader::Binding,
-    shape::Shape,
+    storage::Storage,
+    view::{Strides, View},
 };
-
-/// An operand: a range of a buffer, seen as a row-major tensor of floats or of words. Of f16 and bf16 two lie in a word, the
-/// first in its lower half.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a> {
-    /// None: shape and type alone.
-    pub(crate) buffer: Option<&'a wgpu::Buffer>,
-    pub(crate) offset: u64,
-    pub(crate) shape: Shape,
-    pub(crate) dtype: Dtype,
-    pub(crate) read_only: bool,
-}
-
-impl<'a> View<'a> {
-    /// The elements of a buffer from a byte offset on, any multiple of 4; the shape is copied, and more than six dimensions are six
-    /// ([`Shape`]). A buffer does not say what it holds: the type is
-    /// always named, and a call that reads another refuses it.
-    ///
-    /// The buffer is one of the same device as the [`Gpu`] and needs `BufferUsages::STORAGE`. A call refuses it while it is
-    /// mapped, and nobody may unmap it just then. A buffer of another `wgpu::Instance` can't be told from one of this device's.
-    pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &[usize], dtype: impl Into<Dtype>) -> Self {
-        View { buffer: Some(buffer), offset, shape: Shape::new(shape), dtype: dtype.into(), read_only: false }
-    }
-
-    /// An operand that is known by its shape and type alone, because its memory is no longer at hand: a host that runs
-    /// backward later states the layer as forward had it, and has kept only what backward reads. A call that reads or writes
-    /// such an operand is an [`Error::Operand`].
-    pub fn absent(shape: &[usize], dtype: impl Into<Dtype>) -> Self {
-        View { buffer: None, offset: 0, shape: Shape::new(shape), dtype: dtype.into(), read_only: false }
-    }
-
-    /// The same memory under another shape.
-    pub fn reshaped(self, shape: &[usize]) -> Self {
-        View { shape: Shape::new(shape), ..self }
-    }
-
-    /// The same memory, to be read only: a call that writes it is an [`Error::Operand`].
-    pub const fn read_only(self) -> Self {
-        View { read_only: true, ..self }
-    }
-
-    /// Its dimensions.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// What its elements are.
-    pub const fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    pub(crate) fn same_memory(&self, other: &View<'_>) -> bool {
-        self.buffer.is_some() && self.buffer == other.buffer && self.offset == other.offset && self.dtype == other.dtype
-    }
-
-    /// In which type its numbers are stored; an error by this name if it holds words.
-    pub(crate) fn floats(&self, operand: Operand) -> Result<Float> {
-        match self.dtype {
-            Dtype::Float(float) => Ok(float),
-            dtype => Err(Error::Operand { operand, expected: "f32, f16 or bf16".into(), got: dtype.name().into() }),
-        }
-    }
-
-    /// An error by this name if it holds numbers.
-    pub(crate) fn words(&self, operand: Operand) -> Result<()> {
-        match self.dtype {
-            Dtype::U32 => Ok(()),
-            dtype => Err(Error::Operand { operand, expected: "u32 words".into(), got: dtype.name().into() }),
-        }
-    }
-}
 
 /// Where to record: the host's encoder (a compute pass is opened and closed in it) or the host's open pass.
 #[derive(Debug)]
@@ -120,6 +50,10 @@ impl<'a> Operands<'a> {
         self
     }
 
+    pub(crate) fn list(&self) -> &[(Operand, View<'a>)] {
+        &self.list
+    }
+
     /// Allows `output` to be the memory of `input`, exactly.
     pub(crate) fn in_place(&mut self, output: Operand, input: Operand) -> &mut Self {
         self.in_place = Some((output, input));
@@ -134,17 +68,31 @@ impl<'a> Operands<'a> {
         })
     }
 
-    /// In which types the numbers among them are stored.
-    pub(crate) fn storage(&self) -> Storage {
-        self.storage_beside(Storage::default())
+    /// How they lie in memory, in a batch each begins with.
+    pub(crate) fn storage(&self, batched: bool) -> Result<Storage> {
+        self.storage_beside(Storage::default(), batched)
     }
 
     /// The same, beside operands that are stored so.
-    pub(crate) fn storage_beside(&self, others: Storage) -> Storage {
-        self.list.iter().fold(others, |storage, (operand, view)| match view.dtype {
-            Dtype::Float(float) => storage.with(*operand, float),
-            Dtype::U32 => storage,
-        })
+    pub(crate) fn storage_beside(&self, others: Storage, batched: bool) -> Result<Storage> {
+        let mut storage = others;
+        for &(operand, view) in &self.list {
+            let Strides { row, batch } = view.rows_apart(operand, batched)?;
+            storage = storage.with_row_stride(operand, row).with_batch_stride(operand, batch);
+            match view.dtype {
+                Dtype::Float(float) => storage = storage.with(operand, float),
+                // Rows of words end where they are full.
+                Dtype::U32 if row.is_some() => return Err(view.out_of_order(operand)),
+                Dtype::U32 => {}
+            }
+        }
+        Ok(storage)
+    }
+
+    /// The same of operands that must not have gaps.
+    pub(crate) fn contiguous(&self) -> Result<Storage> {
+        self.list.iter().try_for_each(|(operand, view)| view.contiguous(*operand))?;
+        self.storage(false)
     }
 
     /// Whether every operand starts at a multiple of 16 bytes, so that rows of vec4 can be read as such.
@@ -218,7 +166,7 @@ impl std::fmt::Debug for Prepared {
 /// Checks everything, then binds every dispatch of the plan. Nothing is recorded.
 pub(crate) fn prepare(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result<Prepared> {
     gpu.check()?;
-    check::operands(plan, operands)?;
+    check::operands(gpu, plan, operands)?;
     let mut scratch = Vec::new();
     for operand in SCRATCH {
         let bytes = plan.scratch(operand) * 4;

@@ -7,13 +7,13 @@ use futures_channel::oneshot;
 use super::{
     Gpu, check,
     memory::{self, Owned},
-    record::View,
 };
 use crate::{
     dtype::{Dtype, Float},
     error::{Error, Result},
     request::Operand,
     shape,
+    view::View,
 };
 
 /// A row-major tensor on the device, of floats or of u32 words. A cheap handle: clones share the memory.

@@ -69,7 +69,7 @@ impl Kernel {
                 2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
             }
             KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
-            KernelFile::Sgd | KernelFile::Subnormals => 0,
+            KernelFile::Copy | KernelFile::Sgd | KernelFile::Subnormals => 0,
             KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
             KernelFile::LossScale => rows.div_ceil(flag("LANES")),
         }
@@ -139,6 +139,8 @@ impl Kernel {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }
             KernelFile::Subnormals => 0,
+            // The elements are where the operands' uses say.
+            KernelFile::Copy => tiles * flag("LANES"),
             KernelFile::Sgd => tiles * flag("LANES") * self.width(),
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };

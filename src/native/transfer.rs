@@ -2,7 +2,8 @@
 
 use crate::{
     error::Result,
-    gpu::{Gpu, Subnormals, record::View, transfer::Tensor},
+    gpu::{Gpu, Subnormals, transfer::Tensor},
+    view::View,
 };
 
 impl Gpu {

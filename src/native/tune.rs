@@ -10,13 +10,10 @@ use crate::{
     activation::Activation,
     affine::Forward,
     error::{Error, Result},
-    gpu::{
-        Gpu,
-        record::{Prepared, View},
-        transfer::Tensor,
-    },
+    gpu::{Gpu, record::Prepared, transfer::Tensor},
     plan::{Choices, Form, Pin, Size, TILES},
     request::WeightLayout,
+    view::View,
 };
 
 /// One tile on one kind of product.

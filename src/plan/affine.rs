@@ -9,13 +9,13 @@ use super::{
 };
 use crate::{
     activation::Activation,
-    dtype::Storage,
     error::{Error, Result},
-    program::Program,
+    program::{By, Program},
     request::{
         AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Road, Saved, Statistics, Want,
         WeightLayout,
     },
+    storage::Storage,
 };
 
 /// [`super::forward`], before it is cut.
@@ -115,9 +115,10 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
         db: (Operand::Db, wants.b),
         dalpha: (Operand::Dalpha, wants.alpha),
         alpha: affine.alpha,
+        row_channels: None,
         drow_weight: (Operand::DrowWeight, wants.row_weight),
     };
-    let pass = ColumnPass { m, n, storage: affine.storage, in_place: None };
+    let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place: None };
     reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
 
     let dz = match (linear, write_dz) {
@@ -146,6 +147,7 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
             db: (Operand::DbBelow, below.db),
             dalpha: (Operand::DalphaBelow, below.dalpha),
             alpha: below.alpha,
+            row_channels: None,
             drow_weight: (Operand::DrowWeightBelow, below.drow_weight),
         };
         sums.finish(&mut plan, &below_sums)?;
@@ -231,6 +233,7 @@ fn check_wants(request: &BackwardRequest) -> Result<()> {
 fn chain(below: &Below, m: u64, k: u64, storage: &Storage) -> Result<Gradient> {
     let Below { activation, alpha, db, dalpha, drow_weight, .. } = *below;
     let local = Local {
+        channel: By::Column,
         activation,
         alpha,
         alpha_operand: Operand::AlphaBelow,

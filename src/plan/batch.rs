@@ -9,6 +9,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     request::{AffineRequest, BackwardRequest},
+    storage::Storage,
 };
 
 /// The plan of y = act(x·Wᵀ + b; α) (+ residual). `aligned` says that every operand starts at a multiple of 16 bytes;
@@ -33,8 +34,9 @@ pub fn forward_batch(
     caps: &Caps,
     pin: &Pin,
 ) -> Result<Plan> {
+    let aligned = aligned && request.storage.keeps_fours();
     let one = affine::forward(request, aligned, residual_in_place, caps, pin)?;
-    finished(one, layers as u64, caps)
+    finished(one, layers as u64, &request.storage, caps)
 }
 
 /// The plan of every wanted gradient; `aligned` as for [`forward`].
@@ -44,15 +46,16 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
 
 /// [`backward`] for so many layers, as [`forward_batch`].
 pub fn backward_batch(layers: usize, request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
-    let one = affine::backward(request, aligned, caps, pin)?;
-    finished(one, layers as u64, caps)
+    let storage = &request.affine.storage;
+    let one = affine::backward(request, aligned && storage.keeps_fours(), caps, pin)?;
+    finished(one, layers as u64, storage, caps)
 }
 
 /// As many layers in each dispatch as bindings, scratch and the time of a dispatch allow; a layer that is too large for
 /// that alone is cut into pieces, one layer after the other. Scratch is used again by the next dispatches.
-fn finished(one: Plan, layers: u64, caps: &Caps) -> Result<Plan> {
+fn finished(one: Plan, layers: u64, storage: &Storage, caps: &Caps) -> Result<Plan> {
     let strides: Vec<Vec<u64>> =
-        one.dispatches.iter().map(|d| d.uses.iter().map(|u| stride(&one, u)).collect()).collect();
+        one.dispatches.iter().map(|d| d.uses.iter().map(|u| stride(&one, u, storage)).collect()).collect();
     let together = one
         .dispatches
         .iter()
@@ -81,9 +84,13 @@ fn finished(one: Plan, layers: u64, caps: &Caps) -> Result<Plan> {
 }
 
 /// Elements from a layer's part of an operand to that of the next.
-fn stride(one: &Plan, part: &Use) -> u64 {
-    // Groups of four stay whole.
-    if SCRATCH.contains(&part.operand) { one.scratch(part.operand).next_multiple_of(4) } else { part.len }
+fn stride(one: &Plan, part: &Use, storage: &Storage) -> u64 {
+    match storage.batch_stride(part.operand) {
+        // Groups of four stay whole.
+        _ if SCRATCH.contains(&part.operand) => one.scratch(part.operand).next_multiple_of(4),
+        Some(stride) => stride.into(),
+        None => part.len,
+    }
 }
 
 /// How many layers each bound lets into one dispatch; 0 where one alone is too large.
@@ -95,7 +102,9 @@ fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
         let scratch = if SCRATCH.contains(&part.operand) { caps.max_scratch } else { u64::MAX };
         // Indices are u32, and every layer's part begins at one.
         let elements = (caps.max_binding.min(scratch) / slot.bytes()).min(u64::from(u32::MAX));
-        most.push(elements / stride.max(part.origin + part.len).max(1));
+        // The last layer may reach beyond its stride.
+        let last = part.origin + part.len;
+        most.push(if stride == 0 { u64::MAX } else { elements.saturating_sub(last) / stride + 1 });
     }
     most
 }

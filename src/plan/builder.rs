@@ -3,11 +3,12 @@
 use super::{Along, Caps, Cut, Dispatch, Use};
 use crate::{
     activation::Activation,
-    dtype::{Float, Storage},
-    kernel::{Elem, Kernel, KernelFile, Params, Slot},
+    dtype::Float,
+    kernel::{Elem, Kernel, KernelFile, MOST_SLOTS, Params, Slot},
     program::{By, Over, Program},
     request::Operand,
     shader::{Flags, NATIVE_F16},
+    storage::Storage,
 };
 
 /// A dispatch that is being written.
@@ -26,8 +27,9 @@ pub(super) struct Grid {
     /// Rows and columns of the operands by element.
     pub(super) rows: u64,
     pub(super) cols: u64,
-    /// How many numbers an operand by column has.
+    /// How many numbers an operand by column has, and one by row.
     pub(super) channels: u64,
+    pub(super) row_numbers: u64,
     /// How rows and columns run along the tiles.
     pub(super) by_row: fn(u64) -> Along,
     pub(super) by_column: fn(u64) -> Along,
@@ -38,18 +40,28 @@ pub(super) struct Grid {
 impl Grid {
     /// The output of a kernel.
     pub(super) fn output(rows: u64, cols: u64, wide: bool) -> Self {
-        Grid { rows, cols, channels: cols, by_row: Along::Rows, by_column: Along::Cols, wide }
+        Grid { rows, cols, channels: cols, row_numbers: rows, by_row: Along::Rows, by_column: Along::Cols, wide }
     }
 
     pub(super) fn elem(&self) -> Elem {
         if self.wide { Elem::Four } else { Elem::Scalar }
     }
 
-    /// What a binding is made of, its length, and how it runs.
-    fn binding(&self, by: Option<By>) -> (Elem, u64, Along) {
-        let Grid { rows, cols, channels, .. } = *self;
+    /// What a binding is made of, its length, and how it runs, where an operand by element has rows so far apart.
+    fn binding(&self, by: Option<By>, row_stride: Option<u32>) -> (Elem, u64, Along) {
+        let Grid { rows, cols, channels, row_numbers, .. } = *self;
+        match (by, row_stride) {
+            (Some(By::Element), Some(stride)) if rows * cols > 0 => {
+                let stride = u64::from(stride);
+                // Rows that are all the same are no window.
+                let along = if stride == 0 { Along::All } else { (self.by_row)(stride) };
+                return (self.elem(), (rows - 1) * stride + cols, along);
+            }
+            _ => {}
+        }
         match by {
             Some(By::Element) => (self.elem(), rows * cols, (self.by_row)(cols)),
+            Some(By::Row) if row_numbers != rows => (Elem::Scalar, row_numbers, Along::All),
             Some(By::Row) => (Elem::Scalar, rows, (self.by_row)(1)),
             Some(By::Column) => (self.elem(), channels, (self.by_column)(1)),
             Some(By::Whole) => (Elem::Scalar, 1, Along::All),
@@ -165,7 +177,8 @@ impl Builder {
 
     fn bind(&mut self, program: &Program, grid: &Grid, in_place: Option<(Operand, Operand)>) {
         for access in program.accesses() {
-            let (elem, len, along) = grid.binding(access.by);
+            let row_stride = self.storage.row_stride(access.operand).filter(|_| access.by == Some(By::Element));
+            let (elem, len, along) = grid.binding(access.by, row_stride);
             let within = in_place.filter(|(_, input)| *input == access.operand).map(|(output, _)| output.name());
             let (role, operand) = (access.operand.name(), access.operand);
             match access.written {
@@ -173,6 +186,10 @@ impl Builder {
                 false => self.read_within(role, elem, operand, len, within),
             };
             self.along(along);
+            if let (Some(stride), Some(slot)) = (row_stride, self.kernel.slots.last_mut()) {
+                slot.strided = true;
+                self.params.row_stride[(self.uses.len() - 1) % MOST_SLOTS] = stride;
+            }
         }
     }
 
@@ -190,12 +207,12 @@ impl Builder {
         within: Option<&'static str>,
     ) -> &mut Self {
         let dtype = self.storage.of(operand);
-        self.slot(Slot { role, written: false, elem, dtype, within }, Use::whole(operand, len))
+        self.slot(Slot { role, written: false, elem, dtype, within, strided: false }, Use::whole(operand, len))
     }
 
     pub(super) fn write(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
         let dtype = self.storage.of(operand);
-        self.slot(Slot { role, written: true, elem, dtype, within: None }, Use::whole(operand, len))
+        self.slot(Slot { role, written: true, elem, dtype, within: None, strided: false }, Use::whole(operand, len))
     }
 
     /// How the operand that was added last runs along the tiles.

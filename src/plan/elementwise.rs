@@ -1,4 +1,4 @@
-//! The activations alone: value, backward, double backward of a tensor `[.., channels]`.
+//! The activations alone: value, backward, double backward of a tensor `[.., channels, inner]`.
 
 use super::{
     Along, Builder, Caps, DeviceClass, Grid, Plan,
@@ -9,28 +9,30 @@ use super::{
 };
 use crate::{
     activation::Activation,
-    dtype::Storage,
     error::{Error, Result},
     kernel::KernelFile,
-    program::Program,
+    program::{By, Program},
     request::{AlphaSource, Operand, Saved, Want},
     shape,
+    storage::Storage,
 };
 
 /// y = act(x; α).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseForward {
-    /// Leading dimensions, flattened.
+    /// Dimensions before the channels, flattened.
     pub rows: usize,
-    /// The last dimension.
+    /// The dimension along which α runs, if it does; else the last one.
     pub channels: usize,
+    /// Dimensions behind the channels, flattened; None where the channels are the last one.
+    pub inner: Option<usize>,
     /// The activation.
     pub activation: Activation,
     /// Where its α comes from.
     pub alpha: AlphaSource,
     /// y is the memory of x.
     pub in_place: bool,
-    /// In which types the operands are stored, those of backward among them.
+    /// How the operands lie in memory, those of backward among them; strides are those of rows of the last dimension.
     pub storage: Storage,
 }
 
@@ -63,12 +65,14 @@ pub struct ElementwiseDouble {
 struct Matrix {
     rows: u64,
     cols: u64,
+    /// Channels that are rows, again from the first after the last.
+    row_channels: Option<u64>,
 }
 
 impl ElementwiseForward {
     fn elements(&self) -> Result<u64> {
         self.storage.check()?;
-        let total = shape::elements(Operand::X, &[self.rows, self.channels])?;
+        let total = shape::elements(Operand::X, &[self.rows, self.channels, self.inner.unwrap_or(1)])?;
         if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
             return Err(Error::Operand {
                 operand: Operand::Alpha,
@@ -79,24 +83,77 @@ impl ElementwiseForward {
         Ok(total)
     }
 
-    /// Only a per-channel α cares where the rows end; without one the tensor is four columns, or one.
+    /// Only a per-channel α and rows with gaps care where rows end; without them the tensor is four columns, or one.
     fn view(&self) -> Result<Matrix> {
         let total = self.elements()?;
+        let [rows, channels, inner] = [self.rows, self.channels, self.inner.unwrap_or(1)].map(|dim| dim as u64);
+        let matrix = |rows, cols| Matrix { rows, cols, row_channels: None };
         Ok(match self.alpha {
-            AlphaSource::PerChannel => Matrix { rows: self.rows as u64, cols: self.channels as u64 },
-            _ if total.is_multiple_of(4) => Matrix { rows: total / 4, cols: 4 },
-            _ => Matrix { rows: total, cols: 1 },
+            AlphaSource::PerChannel if self.channel() == By::Row => {
+                Matrix { row_channels: Some(channels), ..matrix(rows * channels, inner) }
+            }
+            AlphaSource::PerChannel => matrix(rows, channels),
+            _ if self.has_gaps() => matrix(rows, channels),
+            _ if total.is_multiple_of(4) => matrix(total / 4, 4),
+            _ => matrix(total, 1),
         })
     }
 
+    /// Whether groups of four are aligned in every row.
+    fn keeps(&self, aligned: bool) -> bool {
+        aligned && self.storage.keeps_fours()
+    }
+
+    fn has_gaps(&self) -> bool {
+        Operand::ALL.iter().any(|&operand| self.storage.row_stride(operand).is_some())
+    }
+
+    /// What a channel is.
+    fn channel(&self) -> By {
+        if self.alpha == AlphaSource::PerChannel && self.inner.is_some() { By::Row } else { By::Column }
+    }
+
     /// x is z, and always there.
-    const fn local(&self) -> Local {
+    fn local(&self) -> Local {
         let ElementwiseForward { activation, alpha, .. } = *self;
-        Local { activation, alpha, alpha_operand: Operand::Alpha, saved: Saved::Z, from: Operand::X, row_weight: None }
+        let (alpha_operand, channel) = (Operand::Alpha, self.channel());
+        Local { activation, alpha, alpha_operand, channel, saved: Saved::Z, from: Operand::X, row_weight: None }
+    }
+
+    fn pass(&self, in_place: Option<(Operand, Operand)>) -> Result<ColumnPass> {
+        let Matrix { rows, cols, row_channels } = self.view()?;
+        let row_numbers = row_channels.unwrap_or(rows);
+        Ok(ColumnPass { m: rows, n: cols, row_numbers, storage: self.storage, in_place })
+    }
+
+    /// The gradient of α is the only sum here.
+    fn sums(&self, operand: Operand, want: Want) -> Result<Sums> {
+        let Matrix { row_channels, .. } = self.view()?;
+        let no = |operand| (operand, Want::No);
+        let (db, drow_weight) = (no(Operand::Db), no(Operand::DrowWeight));
+        Ok(Sums { db, dalpha: (operand, want), alpha: self.alpha, row_channels, drow_weight })
     }
 }
 
 /// A program on every element, nothing of which is summed.
+fn each(
+    request: &ElementwiseForward,
+    program: &Program,
+    in_place: Option<(Operand, Operand)>,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<Plan> {
+    if !request.has_gaps() && request.channel() != By::Row {
+        return flat(request, program, in_place, aligned, caps);
+    }
+    let mut plan = Plan::default();
+    let pass = request.pass(in_place.filter(|_| request.in_place))?;
+    reduce::pass(&mut plan, &pass, program, &request.activation, aligned, caps)?;
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
+}
+
+/// The same, of a tensor without gaps whose channels are its last dimension.
 fn flat(
     request: &ElementwiseForward,
     program: &Program,
@@ -130,13 +187,14 @@ fn flat(
 
 /// The plan of y = act(x; α).
 pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
-    flat(request, &programs::activation(request.alpha), Some((Operand::Y, Operand::X)), aligned, caps)
+    let (program, aligned) = (programs::activation(request.alpha, request.channel()), request.keeps(aligned));
+    each(request, &program, Some((Operand::Y, Operand::X)), aligned, caps)
 }
 
 /// The plan of dx and dα. With dα it is the local gradient pass of the fused layer, with x for z.
 pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: &Caps) -> Result<Plan> {
     let forward = &request.forward;
-    let view = forward.view()?;
+    let aligned = forward.keeps(aligned);
     check_alpha(forward, Operand::Dalpha, request.dalpha)?;
     if forward.in_place && request.dx == Want::Accumulate {
         return Err(Error::Unsupported {
@@ -149,13 +207,12 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
     let gradient = Gradient { dalpha, ..Gradient::of(forward.local(), dx) };
     let in_place = Some((Operand::Dx, Operand::Dy));
     if !dalpha && request.dx.wanted() {
-        return flat(forward, &gradient.program(false), in_place, aligned, caps);
+        return each(forward, &gradient.program(false), in_place, aligned, caps);
     }
     let mut plan = Plan::default();
     let in_place = in_place.filter(|_| forward.in_place);
-    let pass = ColumnPass { m: view.rows, n: view.cols, storage: forward.storage, in_place };
-    let sums = sums(Operand::Dalpha, request.dalpha, forward.alpha);
-    reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
+    let sums = forward.sums(Operand::Dalpha, request.dalpha)?;
+    reduce::gradient_pass(&mut plan, &forward.pass(in_place)?, &gradient, &sums, aligned, caps)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
@@ -163,7 +220,7 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
 /// The plan of the double backward.
 pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Caps) -> Result<Plan> {
     let forward = &request.forward;
-    let view = forward.view()?;
+    let aligned = forward.keeps(aligned);
     check_alpha(forward, Operand::Dalpha2, request.dalpha2)?;
     let ElementwiseDouble { ddy, dx2, dalpha2, .. } = *request;
     let mut plan = Plan::default();
@@ -171,16 +228,10 @@ pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Cap
         return Ok(plan);
     }
     let program = programs::double_backward(forward.local(), ddy, dx2, dalpha2.wanted());
-    let pass = ColumnPass { m: view.rows, n: view.cols, storage: forward.storage, in_place: None };
-    let partial = reduce::pass(&mut plan, &pass, &program, &forward.activation, aligned, caps)?;
-    sums(Operand::Dalpha2, dalpha2, forward.alpha).finish(&mut plan, &partial)?;
+    let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &forward.activation, aligned, caps)?;
+    forward.sums(Operand::Dalpha2, dalpha2)?.finish(&mut plan, &partial)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
-}
-
-/// The gradient of α is the only sum here.
-const fn sums(operand: Operand, want: Want, alpha: AlphaSource) -> Sums {
-    Sums { db: (Operand::Db, Want::No), dalpha: (operand, want), alpha, drow_weight: (Operand::DrowWeight, Want::No) }
 }
 
 fn check_alpha(forward: &ElementwiseForward, operand: Operand, want: Want) -> Result<()> {

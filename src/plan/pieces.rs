@@ -153,7 +153,7 @@ fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
         Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.red), step),
         Along::Splits(step) => (u64::from(split)..u64::from(last_split) + 1, step),
     };
-    // Groups of four stay whole.
+    // Groups of four stay whole; behind the last of rows that lie apart there may be nothing.
     let start = range.start * step / 4 * 4;
-    Use { first: start, len: range.end * step - start, ..*part }
+    Use { first: start, len: (range.end * step).min(part.len) - start, ..*part }
 }

@@ -7,11 +7,12 @@ use super::{
 };
 use crate::{
     activation::Activation,
-    dtype::{Float, Storage},
+    dtype::Float,
     error::{Error, Result},
     kernel::{GRID_X, KernelFile, MOST_TRIPS, Params},
     program::{By, Over, Program, Step, Write},
     request::{Operand, Want},
+    storage::Storage,
 };
 
 /// C[rows, cols] = Σ_red A·B, finished.
@@ -43,14 +44,17 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    /// The result's memory, where sums can lie in it before they are finished: it is f32, overwritten, and nothing else is
-    /// read from it.
+    /// The result's memory, where sums can lie in it before they are finished: it is f32, without gaps, overwritten, and nothing else
+    /// is read from it.
     fn own_memory(&self) -> Option<Operand> {
         let mut stores = self.program.steps().iter().filter_map(|step| match step {
             Step::Store(operand, By::Element, ..) => Some(*operand),
             _ => None,
         });
-        stores.rfind(|&operand| self.in_place.is_none() && self.storage.of(operand) == Float::F32)
+        stores.rfind(|&operand| {
+            let plain = self.storage.of(operand) == Float::F32 && self.storage.row_stride(operand).is_none();
+            self.in_place.is_none() && plain
+        })
     }
 
     /// Whether the sum is stored as it is, and how.
@@ -179,9 +183,15 @@ fn longest_chunk(whole: &Dispatch) -> u64 {
 fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
     let chunk = |matrix: &Matrix, across: u64| match matrix.along {
         true => u64::MAX,
-        false => (caps.max_binding / 16 / across.max(1) * 4).max(4),
+        false => (caps.max_binding / 16 / farthest(&product.finish.storage, &matrix.program, across).max(1) * 4).max(4),
     };
     chunk(&product.a, product.rows).min(chunk(&product.b, product.cols))
+}
+
+/// The largest distance of rows among the operands that a program reads and writes by element, where the usual one is this.
+pub(super) fn farthest(storage: &Storage, program: &Program, usual: u64) -> u64 {
+    let by_element = program.accesses().into_iter().filter(|access| access.by == Some(By::Element));
+    by_element.filter_map(|access| storage.row_stride(access.operand)).map(u64::from).fold(usual, u64::max)
 }
 
 /// Whether every row of both operands is a whole number of vec4.
@@ -243,7 +253,7 @@ fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(Dispatch, P
     for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
         // As it lies: its rows run along the output or along the reduction.
         let (rows, cols, by_row) = if matrix.along { (across, red, by) } else { (red, across, Along::Reduction as _) };
-        let grid = Grid { rows, cols, channels: cols, by_row, by_column: |_| Along::All, wide: vec };
+        let grid = Grid { by_row, by_column: |_| Along::All, ..Grid::output(rows, cols, vec) };
         k.load(role, matrix.program.clone(), &grid);
     }
     let plane = tile.tiles(rows, cols);

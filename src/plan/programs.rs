@@ -9,12 +9,12 @@ use crate::{
 /// The number of the only activation in a kernel.
 const ONLY: u8 = 0;
 
-/// α as a value, where it is an operand.
-fn alpha(p: &mut Program, source: AlphaSource, operand: Operand) -> Option<Value> {
+/// α as a value, where it is an operand; channels are columns, or rows.
+fn alpha(p: &mut Program, source: AlphaSource, operand: Operand, channel: By) -> Option<Value> {
     match source {
         AlphaSource::Constant => None,
         AlphaSource::PerLayer => Some(p.load(operand, By::Whole)),
-        AlphaSource::PerChannel => Some(p.load(operand, By::Column)),
+        AlphaSource::PerChannel => Some(p.load(operand, channel)),
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn forward(request: &AffineRequest, saved: Saved) -> Program {
     if saved == Saved::Z {
         p.store(Operand::Saved, By::Element, Write::Overwrite, z);
     }
-    let alpha = alpha(&mut p, request.alpha, Operand::Alpha);
+    let alpha = alpha(&mut p, request.alpha, Operand::Alpha, By::Column);
     if saved == Saved::Mask {
         let bit = p.act(ONLY, Function::Bit, z, alpha);
         p.store_bit(Operand::Saved, bit);
@@ -151,6 +151,8 @@ pub(super) struct Local {
     pub(super) alpha: AlphaSource,
     /// Which operand α is.
     pub(super) alpha_operand: Operand,
+    /// What a channel is: a column, or a row.
+    pub(super) channel: By,
     /// From what the slope comes: z, y or the mask; from nothing where it is 1.
     pub(super) saved: Saved,
     /// Which operand that is.
@@ -172,7 +174,7 @@ impl Local {
     pub(super) const fn of(request: &AffineRequest, saved: Saved, from: Operand) -> Self {
         let AffineRequest { activation, alpha, .. } = *request;
         let row_weight = if request.row_weight { Some(Operand::RowWeight) } else { None };
-        Local { activation, alpha, alpha_operand: Operand::Alpha, saved, from, row_weight }
+        Local { activation, alpha, alpha_operand: Operand::Alpha, channel: By::Column, saved, from, row_weight }
     }
 
     /// Whether the slope is 1 everywhere.
@@ -185,12 +187,17 @@ impl Local {
         if self.is_one() {
             return Loaded { local: self, alpha: None, kept: None, row_weight };
         }
-        let alpha = alpha(p, self.alpha, self.alpha_operand);
+        let alpha = alpha(p, self.alpha, self.alpha_operand, self.channel);
         let kept = match self.saved {
             Saved::Mask => p.load_bit(self.from),
             _ => p.load(self.from, By::Element),
         };
         Loaded { local: self, alpha, kept: Some(kept), row_weight }
+    }
+
+    /// Over what the terms of dα are summed first.
+    const fn over(&self) -> Over {
+        if matches!(self.channel, By::Row) { Over::Columns } else { Over::Rows }
     }
 
     /// `upstream` times a derivative.
@@ -301,7 +308,7 @@ impl Gradient {
         }
         if dalpha && let Some(slope) = loaded.quantity(&mut p, Quantity::AlphaSlope) {
             let term = local.times(&mut p, upstream, slope);
-            p.reduce(Over::Rows, term);
+            p.reduce(local.over(), term);
         }
         if drow_weight && let Some(value) = loaded.quantity(&mut p, Quantity::Value) {
             let term = p.multiply(dy, value);
@@ -313,10 +320,10 @@ impl Gradient {
 }
 
 /// y = act(x; α)
-pub(super) fn activation(source: AlphaSource) -> Program {
+pub(super) fn activation(source: AlphaSource, channel: By) -> Program {
     let mut p = Program::default();
     let x = p.load(Operand::X, By::Element);
-    let alpha = alpha(&mut p, source, Operand::Alpha);
+    let alpha = alpha(&mut p, source, Operand::Alpha, channel);
     let y = p.act(ONLY, Function::Of(Quantity::Value), x, alpha);
     store(&mut p, Operand::Y, Want::Overwrite, y);
     p
@@ -343,7 +350,7 @@ pub(super) fn double_backward(local: Local, ddy: Want, dx2: Want, dalpha2: bool)
     }
     if dalpha2 && let Some(slope) = loaded.quantity(&mut p, Quantity::AlphaCurvature) {
         let term = local.times_both(&mut p, [ddx, dy], slope);
-        p.reduce(Over::Rows, term);
+        p.reduce(local.over(), term);
     }
     p
 }

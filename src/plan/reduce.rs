@@ -5,22 +5,24 @@ use super::{
     Along, Builder, Caps, Cut, DeviceClass, Grid, Plan,
     builder::{PartialSums, Stack},
     pieces::ELEMENT,
-    product::workgroups,
+    product::{farthest, workgroups},
     programs::{self, Gradient},
 };
 use crate::{
     activation::Activation,
-    dtype::Storage,
     error::Result,
     kernel::{Elem, KernelFile, MOST_TRIPS},
     program::Program,
     request::{AlphaSource, Operand, Want},
+    storage::Storage,
 };
 
 /// One pass over the elements of `[m, n]`.
 pub(super) struct ColumnPass {
     pub(super) m: u64,
     pub(super) n: u64,
+    /// Numbers that an operand by row has, again from the first after the last: fewer than m where channels are rows.
+    pub(super) row_numbers: u64,
     pub(super) storage: Storage,
     /// An output that is the memory of an input.
     pub(super) in_place: Option<(Operand, Operand)>,
@@ -31,6 +33,8 @@ pub(super) struct Sums {
     pub(super) db: (Operand, Want),
     pub(super) dalpha: (Operand, Want),
     pub(super) alpha: AlphaSource,
+    /// Channels of α, where they are rows, again from the first after the last.
+    pub(super) row_channels: Option<u64>,
     pub(super) drow_weight: (Operand, Want),
 }
 
@@ -72,10 +76,11 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(rows: u64, cols: u64, aligned: bool, caps: &Caps) -> Self {
+    /// `apart` is the largest distance of rows.
+    fn new(rows: u64, cols: u64, apart: u64, aligned: bool, caps: &Caps) -> Self {
         let width = if aligned && cols.is_multiple_of(4) { 4 } else { 1 };
         let (lx, ly) = lanes(caps, cols / width);
-        let bindable = (caps.max_binding / 4 / cols.max(1)).max(1);
+        let bindable = (caps.max_binding / 4 / apart.max(1)).max(1);
         let chunk = rows_per_part(caps, rows, cols / width, lx, ly).min(bindable);
         Columns { width, lx, ly, chunk, parts: rows.div_ceil(chunk), across: (cols / width).div_ceil(u64::from(lx)) }
     }
@@ -104,16 +109,17 @@ pub(super) fn pass(
     aligned: bool,
     caps: &Caps,
 ) -> Result<PartialSums> {
-    let ColumnPass { m, n, storage, in_place } = *pass;
+    let ColumnPass { m, n, row_numbers, storage, in_place } = *pass;
     if m == 0 || n == 0 {
         return Ok(PartialSums::empty(m, n));
     }
-    let columns = Columns::new(m, n, aligned, caps);
+    let columns = Columns::new(m, n, farthest(&storage, program, n), aligned, caps);
     let mut k = Builder::storing(KernelFile::Rows, storage, caps);
     columns.apply(&mut k, m, n)?;
     let grid = Grid::output(m, n, columns.width == 4);
     // A pass reads a matrix: its columns are bound whole.
-    let grid = Grid { by_column: |_| Along::All, ..grid };
+    let grid = Grid { by_column: |_| Along::All, row_numbers, ..grid };
+    k.on("ROWS_REPEAT", row_numbers != m).params.channels = row_numbers as u32;
     let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.across], 0);
     k.stages(&[*activation]);
     plan.dispatches.push(k.build());
@@ -149,7 +155,16 @@ impl Sums {
         if want.wanted() {
             // One number for the layer: the partials are one long column.
             let one = Stack { rows: columns.rows * columns.cols, cols: 1, ..columns };
-            added_up(plan, if self.alpha == AlphaSource::PerChannel { columns } else { one }, dalpha, want)?;
+            let of_rows = partial.rows;
+            let stack = match (self.alpha, self.row_channels) {
+                (AlphaSource::PerChannel, None) => columns,
+                // Rows that are one channel lie a round of channels apart.
+                (AlphaSource::PerChannel, Some(channels)) => {
+                    Stack { rows: of_rows.rows * of_rows.cols / channels.max(1), cols: channels, ..of_rows }
+                }
+                _ => one,
+            };
+            added_up(plan, stack, dalpha, want)?;
         }
         let (drow_weight, want) = self.drow_weight;
         if want.wanted() {

@@ -8,11 +8,11 @@ use super::{
     reduce,
 };
 use crate::{
-    dtype::Storage,
     error::{Error, Result},
     kernel::{Elem, KernelFile},
     request::Operand,
     shape,
+    storage::Storage,
 };
 
 const LANES: u32 = 64;
@@ -35,12 +35,12 @@ pub struct SoftmaxRequest {
     pub storage: Storage,
 }
 
-/// Softmax cross-entropy of logits `[rows, classes]` (operand x) against labels `[rows]` (operand saved): the loss of each row
-/// (operand y) and the gradient of the mean loss (operand dx), times the loss scale if it is `scaled`.
+/// Softmax cross-entropy of logits `[rows, classes]` against labels `[rows]`: the loss of each row
+/// and the gradient of the mean loss, times the loss scale if it is `scaled`.
 pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     let SoftmaxRequest { rows, classes, ignore_index, scaled, storage } = *request;
     storage.check()?;
-    let total = shape::elements(Operand::X, &[rows, classes])?;
+    let total = shape::elements(Operand::Logits, &[rows, classes])?;
     let mut plan = Plan::default();
     if total == 0 {
         return Ok(plan);
@@ -56,8 +56,8 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
     let mut k = Builder::storing(KernelFile::SoftmaxCrossEntropy, storage, caps);
     k.flag("LANES", lanes).flag("SPAN", span).on("SHARED_ROWS", span > 1).on("WIDE", wide);
     let row = Along::Rows(classes);
-    k.read("logits", elem, Operand::X, total).along(row);
-    k.read("labels", Elem::Word, Operand::Saved, rows).along(Along::Rows(1));
+    k.read("logits", elem, Operand::Logits, total).along(row);
+    k.read("labels", Elem::Word, Operand::Labels, rows).along(Along::Rows(1));
     if scaled {
         k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
     }
@@ -65,8 +65,8 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
         k.flag("IGNORE", 1).read("counted", Elem::Scalar, Operand::Partials, 1).from(first);
         k.params.ignored = label;
     }
-    k.write("loss", Elem::Scalar, Operand::Y, rows).along(Along::Rows(1));
-    k.write("dlogits", elem, Operand::Dx, total).along(row);
+    k.write("loss", Elem::Scalar, Operand::Loss, rows).along(Along::Rows(1));
+    k.write("dlogits", elem, Operand::Dlogits, total).along(row);
     k.cut.rows = u64::from(lanes / span);
     k.cut.work = k.cut.rows * classes * ELEMENT;
     k.params.rows = rows as u32;
@@ -95,7 +95,7 @@ fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
     let (chunk, parts) = blocks(rows);
     let mut k = Builder::new(KernelFile::CountLabels);
     k.flag("LANES", LANES);
-    k.read("labels", Elem::Word, Operand::Saved, rows).along(Along::Rows(1));
+    k.read("labels", Elem::Word, Operand::Labels, rows).along(Along::Rows(1));
     k.write("partials", Elem::Scalar, Operand::Partials, parts);
     k.cut.rows = chunk;
     k.cut.work = chunk * ELEMENT;
@@ -150,11 +150,11 @@ fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: 
     }
 }
 
-/// velocity (operand y) = momentum · velocity + gradient (operand dw); parameter (operand w) −= rate · velocity.
+/// velocity = momentum · velocity + gradient; parameter −= rate · velocity.
 pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     request.storage.check()?;
     SgdRequest::check_rates(request.rate, request.momentum)?;
-    let total = shape::elements(Operand::W, &[request.elements])?;
+    let total = shape::elements(Operand::Parameter, &[request.elements])?;
     let mut plan = Plan::default();
     if total == 0 {
         return Ok(plan);
@@ -162,12 +162,12 @@ pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     let (width, elem) = if aligned && total.is_multiple_of(4) { (4, Elem::Four) } else { (1, Elem::Scalar) };
     let mut k = Builder::storing(KernelFile::Sgd, request.storage, caps);
     k.flag("LANES", LANES).on("WIDE", width == 4);
-    k.read("gradient", elem, Operand::Dw, total).along(Along::Rows(1));
+    k.read("gradient", elem, Operand::ParameterGradient, total).along(Along::Rows(1));
     if request.scaled {
         k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
     }
-    k.write("parameter", elem, Operand::W, total).along(Along::Rows(1));
-    k.write("velocity", elem, Operand::Y, total).along(Along::Rows(1));
+    k.write("parameter", elem, Operand::Parameter, total).along(Along::Rows(1));
+    k.write("velocity", elem, Operand::Velocity, total).along(Along::Rows(1));
     if request.copy {
         k.flag("COPY", 1).write("copy", elem, Operand::Copy, total).along(Along::Rows(1));
     }
@@ -194,19 +194,19 @@ pub struct LossScaleRequest {
     pub interval: u32,
 }
 
-/// The state of the loss scale (operand loss_scale) after a backward that gave the gradient (operand dw).
+/// The state of the loss scale after a backward that gave the gradient.
 pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
     let LossScaleRequest { growth, backoff, interval, .. } = *request;
     expect("loss_scale", "growth", growth, "a finite number > 1", growth.is_finite() && growth > 1.0)?;
     expect("loss_scale", "backoff", backoff, "a number > 0 and < 1", backoff > 0.0 && backoff < 1.0)?;
     expect("loss_scale", "interval", interval, "1 or more", interval > 0)?;
-    let total = shape::elements(Operand::Dw, &[request.elements])?;
+    let total = shape::elements(Operand::ParameterGradient, &[request.elements])?;
     let mut plan = Plan::default();
     let (chunk, parts) = blocks(total);
     if parts > 0 {
         let mut k = Builder::new(KernelFile::NonFinite);
         k.flag("LANES", LANES);
-        k.read("gradient", Elem::Scalar, Operand::Dw, total).along(Along::Rows(1));
+        k.read("gradient", Elem::Scalar, Operand::ParameterGradient, total).along(Along::Rows(1));
         k.write("partials", Elem::Scalar, Operand::Partials, parts);
         k.cut.rows = chunk;
         k.cut.work = chunk * ELEMENT;

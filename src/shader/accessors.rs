@@ -4,6 +4,7 @@
 //!
 //! - `NAME_at(i)`, `NAME_put(i, v)`: element i.
 //! - `NAME_at4(i)`, `NAME_put4(i, v)`: elements i to i + 3; where the binding is in groups of four, i is a multiple of 4.
+//! - `NAME_of(row, col)`: the index i of an element, where rows have a stride of their own.
 //! - `NAME_item(i)`, `NAME_set(i, v)`: what the binding is made of, an element or a group of four.
 
 use std::fmt::Write as _;
@@ -78,6 +79,10 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
     let slot_at = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
     let layer = if batched { format!(" + entry * P.step{slot_at}") } else { String::new() };
     let place = format!("let j = P.at{slot_at}{layer} + i;");
+    if slot.strided {
+        let _ =
+            writeln!(text, "fn {role}_of(row: u32, col: u32) -> u32 {{ return row * P.row_stride{slot_at} + col; }}");
+    }
     let word = |word: &str| match atomic {
         true => format!("atomicLoad(&{word})"),
         false => word.to_owned(),

@@ -9,13 +9,18 @@
 
 use std::fmt::Write as _;
 
-use crate::program::{By, Function, Makes, Over, Program, Step, Value, Write};
+use crate::{
+    kernel::Slot,
+    operand::Operand,
+    program::{By, Function, Makes, Over, Program, Step, Value, Write},
+};
 
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
 /// What one function handles at a time, and its names for the element's place.
 struct Lowered<'a> {
     program: &'a Program,
+    slots: &'a [Slot],
     wide: bool,
     row: &'static str,
     col: &'static str,
@@ -24,9 +29,9 @@ struct Lowered<'a> {
 }
 
 /// An operand of a product: `inner` is the length of its rows in memory.
-pub(super) fn load(program: &Program, name: &str, inner: &'static str, text: &mut String) {
+pub(super) fn load(program: &Program, slots: &[Slot], name: &str, inner: &'static str, text: &mut String) {
     for wide in [false, true] {
-        let lowered = Lowered { program, wide, row: "outer", col: "inner", cols: inner };
+        let lowered = Lowered { program, slots, wide, row: "outer", col: "inner", cols: inner };
         let (what, real) = if wide { ("vec", "vec4<f32>") } else { ("one", "f32") };
         let _ = writeln!(text, "fn {name}_{what}(outer: u32, inner: u32) -> {real} {{");
         let _ = writeln!(text, "    let i = outer * {inner} + inner;");
@@ -42,8 +47,8 @@ const COLUMN: u8 = 1;
 const ROW: u8 = 2;
 
 /// What is done with an element.
-pub(super) fn finish(program: &Program, wide: bool, text: &mut String) {
-    let lowered = Lowered { program, wide, row: "row", col: "col", cols: "P.cols" };
+pub(super) fn finish(program: &Program, slots: &[Slot], wide: bool, text: &mut String) {
+    let lowered = Lowered { program, slots, wide, row: "row", col: "col", cols: "P.cols" };
     let real = lowered.real();
     let steps = program.steps();
     let varies = lowered.varies();
@@ -144,8 +149,10 @@ impl Lowered<'_> {
         format!("{name}_at{}({index})", if self.wide { "4" } else { "" })
     }
 
-    fn index(&self, by: By) -> String {
+    fn index(&self, operand: Operand, by: By) -> String {
+        let strided = || self.slots.iter().any(|slot| slot.strided && slot.role == operand.name());
         match by {
+            By::Element if strided() => format!("{operand}_of({}, {})", self.row, self.col),
             By::Element => "i".into(),
             By::Row => self.row.into(),
             By::Column => self.col.into(),
@@ -166,8 +173,10 @@ impl Lowered<'_> {
         let made = match self.program.steps()[i] {
             Step::Sum(plane) => format!("sum{plane}"),
             Step::Parameter(place) => format!("{real}(P.p.{})", LANES[usize::from(place) % 4]),
-            Step::Load(operand, by @ (By::Row | By::Whole)) => format!("{real}({operand}_at({}))", self.index(by)),
-            Step::Load(operand, by) => self.at(operand, &self.index(by)),
+            Step::Load(operand, by @ (By::Row | By::Whole)) => {
+                format!("{real}({operand}_at({}))", self.index(operand, by))
+            }
+            Step::Load(operand, by) => self.at(operand, &self.index(operand, by)),
             Step::LoadBit(operand) if self.wide => {
                 let (word, col) = (self.word(), self.col);
                 format!(
@@ -183,7 +192,7 @@ impl Lowered<'_> {
             Step::NotPositive(v) => format!("select({real}(), {real}(1.0), {v} <= {real}())"),
             Step::Act(stage, function, v, alpha) => self.act(stage, function, v, alpha),
             Step::Store(operand, by, write, v) => {
-                let index = self.index(by);
+                let index = self.index(operand, by);
                 let put = if self.wide { "put4" } else { "put" };
                 let sum = match write {
                     Write::Overwrite => v.to_string(),

@@ -9,12 +9,13 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Road, Saved, Want, WeightLayout,
-    dtype::Storage,
+    Activation, AlphaSource, Error, Operand, Road, Saved, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
     shader::{Binding, assemble},
+    shape::Shape,
+    storage::Storage,
 };
 use interpret::{Machine, V};
 use proptest::prelude::*;
@@ -46,7 +47,7 @@ fn params(p: &Params, uses: &[plan::Use]) -> V {
     block.push(V::Many(vec![V::F; 4]));
     let fours = |all: [u32; 12]| V::Many(all.chunks(4).map(|c| V::Many(c.iter().map(|&v| u(v)).collect())).collect());
     assert!(uses.len() <= 12);
-    block.extend([fours([0; 12]), fours(p.step), u(p.ignored)]);
+    block.extend([fours([0; 12]), fours(p.step), fours(p.row_stride), u(p.ignored)]);
     V::Many(block)
 }
 
@@ -158,17 +159,26 @@ prop_compose! {
     fn any_plan(small: bool)(
         [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
-        chain in prop::option::of((want(), want())), kind in 0..9u8, scaled: bool, prologue: bool, label in any::<u32>(),
+        chain in prop::option::of((want(), want())), kind in 0..10u8, scaled: bool, prologue: bool, label in any::<u32>(),
+        gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
     ) -> elbow::Result<Plan> {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
         let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
         let statistics = Statistics { channels: scaled, rows: prologue, around: false };
         let usual = AffineRequest::new(m, n, k, activation);
-        let affine = AffineRequest { layout, alpha, saved, row_weight: scaled, statistics, ..usual };
+        let mut affine = AffineRequest { layout, alpha, saved, row_weight: scaled, statistics, ..usual };
+        affine.storage = elbow_verify::with_gaps(&affine, gap);
+        if shared {
+            affine.storage = affine.storage.with_batch_stride(Operand::X, Some(0)).with_batch_stride(Operand::B, Some(0));
+        }
         let [x, w, b, dalpha] = gradients;
         let storage = Storage::default();
-        let forward = plan::ElementwiseForward { rows: m, channels: n, activation, alpha, in_place: false, storage };
+        let inner = (shared && alpha == AlphaSource::PerChannel).then(|| k.max(1));
+        let last = inner.unwrap_or(n);
+        let lie = elbow_verify::with_gaps(&AffineRequest::new(0, last, last, activation), gap);
+        let forward =
+            plan::ElementwiseForward { rows: m, channels: n, inner, activation, alpha, in_place: false, storage: lie };
         match kind {
             0 | 1 => plan::forward_batch(layers, &affine, aligned, false, caps, &pin),
             2..=4 => {
@@ -199,6 +209,17 @@ prop_compose! {
                 let ignore_index = in_out.then_some(label);
                 let request = plan::SoftmaxRequest { rows: m, classes: n, ignore_index, scaled, storage };
                 plan::softmax_cross_entropy(&request, aligned, caps)
+            }
+            8 => {
+                let shape = Shape::new(&[m, n, k]);
+                let (turned, rows) = ([1, m, m.saturating_mul(n), 0, 0, 0], [n.saturating_mul(k), k + gap, 1, 0, 0, 0]);
+                let extent = |strides: [usize; 6]| {
+                    let last = [m, n, k].into_iter().zip(strides).map(|(d, s): (usize, usize)| (d.saturating_sub(1) as u64).saturating_mul(s as u64));
+                    last.fold(1, u64::saturating_add)
+                };
+                let storage = (!scaled).then_some(storage);
+                let request = plan::CopyRequest { shape, strides: [turned, rows], extents: [extent(turned), extent(rows)], storage };
+                plan::copy(&request, aligned, caps)
             }
             _ if scaled => {
                 let request = plan::SgdRequest {
@@ -305,7 +326,8 @@ fn the_largest_tensors() {
     for caps in [&DEVICES[0], &DEVICES[2], &DEVICES[5]] {
         for (rows, channels) in [(most, 1), (1, most), (1 << 16, (1 << 16) - 1), (most / 3, 3)] {
             let storage = Storage::default();
-            let forward = plan::ElementwiseForward { rows, channels, activation, alpha, in_place: false, storage };
+            let forward =
+                plan::ElementwiseForward { rows, channels, inner: None, activation, alpha, in_place: false, storage };
             let want = Want::Overwrite;
             let plans = [
                 plan::elementwise_forward(&forward, true, caps),

@@ -124,7 +124,7 @@ impl Operands {
             Some(layer) => Held::of(held, layer),
         };
         let alpha_view = |held| match (alone, layer.alpha) {
-            (Some(_), AlphaSource::PerLayer) => view(held).reshaped(&[1]),
+            (Some(_), AlphaSource::PerLayer) => view(held).reshaped(&[1]).unwrap(),
             _ => view(held),
         };
         let gradient = |held| if spec.accumulate { Gradient::accumulate(held) } else { Gradient::overwrite(held) };

@@ -27,5 +27,6 @@ mod rounded;
 mod softmax;
 mod stated_once;
 mod stops;
+mod strided;
 mod sweep;
 mod tune;

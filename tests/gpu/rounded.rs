@@ -126,7 +126,7 @@ fn a_chain_refuses_a_narrow_y_too() {
     }
     // Of the facts alone, as a plan without a device sees them.
     assert_eq!(AffineRequest::new(1, 1, 1, activation).resolve_saved(false).unwrap(), Saved::Y);
-    let storage = elbow::dtype::Storage::default().with(Operand::Y, Float::Bf16);
+    let storage = elbow::storage::Storage::default().with(Operand::Y, Float::Bf16);
     let request = AffineRequest { saved: Saved::Y, storage, ..AffineRequest::new(1, 1, 1, activation) };
     assert!(matches!(request.resolve_saved(false), Err(Error::Unsupported { .. })));
     let auto = AffineRequest { saved: Saved::Auto, ..request };

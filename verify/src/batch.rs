@@ -22,14 +22,32 @@ pub(crate) enum Arena {
     Out,
 }
 
+/// How many elements a row has, and how many behind it are nobody's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub(crate) length: usize,
+    pub(crate) gap: usize,
+}
+
+impl Rows {
+    /// No gaps.
+    pub(crate) const ONE: Rows = Rows { length: usize::MAX, gap: 0 };
+
+    /// The place of an element.
+    fn place(self, element: usize) -> usize {
+        element + element.checked_div(self.length).unwrap_or(0) * self.gap
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     arena: Arena,
+    /// In words, as is the length.
     first: usize,
-    /// In words.
     len: usize,
     dtype: Dtype,
     elements: usize,
+    rows: Rows,
 }
 
 impl Span {
@@ -41,9 +59,29 @@ impl Span {
         }
     }
 
-    /// Whether half of the last word is nobody's.
-    fn ends_in_half(&self) -> bool {
-        self.dtype.bytes() == 2 && self.elements % 2 == 1
+    /// The bits of the element that lies here, or of none, of a word.
+    fn bits(&self, words: &[u32], place: usize) -> u32 {
+        match self.dtype.bytes() {
+            4 => words[place],
+            _ => words[place / 2] >> (place % 2 * 16) & 0xffff,
+        }
+    }
+
+    /// What no operand holds.
+    fn canary(&self) -> u32 {
+        if self.dtype.bytes() == 4 { CANARY } else { u32::from(CANARY_HALF) }
+    }
+
+    /// Elements and what lies between them.
+    fn places(&self) -> usize {
+        self.len * 4 / self.dtype.bytes() as usize
+    }
+
+    /// The first place between the elements that is not as it was.
+    fn spoilt(&self, words: &[u32]) -> Option<usize> {
+        let mut held = vec![false; self.places()];
+        (0..self.elements).for_each(|element| held[self.rows.place(element)] = true);
+        (0..held.len()).find(|&place| !held[place] && self.bits(words, place) != self.canary())
     }
 }
 
@@ -67,42 +105,60 @@ impl Batch {
         Batch { words: Default::default(), spans: Vec::new(), shared }
     }
 
-    fn place(&mut self, arena: Arena, words: &[u32], misalign: usize, dtype: Dtype, elements: usize) -> Span {
+    /// Bits of elements, with what lies between them.
+    fn place(&mut self, arena: Arena, bits: &[u32], misalign: usize, dtype: Dtype, rows: Rows) -> Span {
         let arena = if self.shared { Arena::In } else { arena };
         let store = &mut self.words[arena as usize];
         store.extend([CANARY; 16]);
         while store.len() % 4 != misalign % 4 {
             store.push(CANARY);
         }
-        let span = Span { arena, first: store.len(), len: words.len(), dtype, elements };
-        store.extend_from_slice(words);
-        if let (Some(last), true) = (store.last_mut(), span.ends_in_half()) {
-            *last = (*last & 0xffff) | u32::from(CANARY_HALF) << 16;
+        let first = store.len();
+        let places = bits.len().checked_sub(1).map_or(0, |last| rows.place(last) + 1);
+        let narrow = dtype.bytes() == 2;
+        let (len, empty) = match narrow {
+            true => (places.div_ceil(2), u32::from(CANARY_HALF) * 0x1_0001),
+            false => (places, CANARY),
+        };
+        store.resize(first + len, empty);
+        for (element, &bits) in bits.iter().enumerate() {
+            let place = rows.place(element);
+            match narrow {
+                true => {
+                    let (word, shift) = (&mut store[first + place / 2], place % 2 * 16);
+                    *word = *word & !(0xffff << shift) | bits << shift;
+                }
+                false => store[first + place] = bits,
+            }
         }
+        let span = Span { arena, first, len, dtype, elements: bits.len(), rows };
         self.spans.push(span);
         span
     }
 
-    pub(crate) fn input(&mut self, values: &[f32], misalign: usize, dtype: Float) -> Span {
-        self.place(Arena::In, &words(dtype, values), misalign, dtype.into(), values.len())
+    pub(crate) fn input(&mut self, values: &[f32], misalign: usize, dtype: Float, rows: Rows) -> Span {
+        self.place(Arena::In, &bits(dtype, values), misalign, dtype.into(), rows)
     }
 
     pub(crate) fn input_words(&mut self, words: &[u32], misalign: usize) -> Span {
-        self.place(Arena::In, words, misalign, Dtype::U32, words.len())
+        self.place(Arena::In, words, misalign, Dtype::U32, Rows::ONE)
     }
 
-    pub(crate) fn output(&mut self, arena: Arena, len: usize, misalign: usize, dtype: impl Into<Dtype>) -> Span {
+    pub(crate) fn output(
+        &mut self,
+        arena: Arena,
+        len: usize,
+        misalign: usize,
+        dtype: impl Into<Dtype>,
+        rows: Rows,
+    ) -> Span {
         let dtype = dtype.into();
-        let words = match dtype.bytes() {
-            4 => vec![UNWRITTEN; len],
-            _ => vec![u32::from(UNWRITTEN_HALF) * 0x1_0001; len.div_ceil(2)],
-        };
-        self.place(arena, &words, misalign, dtype, len)
+        self.place(arena, &vec![unwritten(dtype); len], misalign, dtype, rows)
     }
 
     /// An output that is added to.
-    pub(crate) fn accumulated(&mut self, values: &[f32], misalign: usize, dtype: Float) -> Span {
-        self.place(Arena::Out, &words(dtype, values), misalign, dtype.into(), values.len())
+    pub(crate) fn accumulated(&mut self, values: &[f32], misalign: usize, dtype: Float, rows: Rows) -> Span {
+        self.place(Arena::Out, &bits(dtype, values), misalign, dtype.into(), rows)
     }
 
     pub(crate) fn buffers(&self, gpu: &Gpu) -> Result<Buffers> {
@@ -123,11 +179,12 @@ impl Batch {
         for (arena, words) in words.iter().enumerate() {
             let mut inside = vec![false; words.len()];
             for span in self.spans.iter().filter(|s| s.arena as usize == arena) {
-                inside[span.first..span.first + span.len].fill(true);
-                if span.ends_in_half() && words[span.first + span.len - 1] >> 16 != u32::from(CANARY_HALF) {
-                    dead =
-                        dead.or(Some(format!("the half behind an operand of {} elements was written", span.elements)));
-                }
+                let held = span.first..span.first + span.len;
+                inside[held.clone()].fill(true);
+                let spoilt = span.spoilt(&words[held]);
+                dead = dead.or(spoilt.map(|place| {
+                    format!("place {place} of an operand of {} elements was written, which is in a gap", span.elements)
+                }));
             }
             let found = words.iter().zip(&inside).position(|(word, inside)| !inside && *word != CANARY);
             dead = dead.or(found.map(|at| format!("word {at} of arena {arena}, which no operand holds, was written")));
@@ -137,8 +194,14 @@ impl Batch {
 }
 
 impl Buffers {
-    pub(crate) fn view<'a>(&'a self, span: Span, shape: &'a [usize]) -> View<'a> {
-        View::new(self.tensors[span.arena as usize].buffer(), span.first as u64 * 4, shape, span.dtype)
+    pub(crate) fn view(&self, span: Span, shape: &[usize]) -> View<'_> {
+        let Rows { length, gap } = span.rows;
+        let view = View::new(self.tensors[span.arena as usize].buffer(), span.first as u64 * 4, shape, span.dtype);
+        match gap {
+            0 => view,
+            // Two strides for the two dimensions of a matrix.
+            gap => view.with_strides(&[length + gap, 1]).unwrap_or(view),
+        }
     }
 }
 
@@ -148,18 +211,28 @@ impl Results {
     }
 
     pub(crate) fn values(&self, span: Span) -> Vec<f32> {
-        span.dtype().decode(bytemuck::cast_slice(self.words(span)), span.elements)
+        let words = self.words(span);
+        let bits = (0..span.elements).map(|element| span.bits(words, span.rows.place(element)));
+        let bytes: Vec<u8> = match span.dtype.bytes() {
+            4 => bits.flat_map(u32::to_ne_bytes).collect(),
+            _ => bits.flat_map(|bits| (bits as u16).to_ne_bytes()).collect(),
+        };
+        span.dtype().decode(&bytes, span.elements)
     }
 
     pub(crate) fn is_unwritten(&self, span: Span, element: usize) -> bool {
-        let words = self.words(span);
-        match span.dtype.bytes() {
-            4 => words[element] == UNWRITTEN,
-            _ => words[element / 2] >> (element % 2 * 16) & 0xffff == u32::from(UNWRITTEN_HALF),
-        }
+        span.bits(self.words(span), span.rows.place(element)) == unwritten(span.dtype)
     }
 }
 
-fn words(dtype: Float, values: &[f32]) -> Vec<u32> {
-    dtype.encode(values).chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect()
+fn unwritten(dtype: Dtype) -> u32 {
+    if dtype.bytes() == 4 { UNWRITTEN } else { u32::from(UNWRITTEN_HALF) }
+}
+
+/// The bits of each number.
+fn bits(dtype: Float, values: &[f32]) -> Vec<u32> {
+    let bytes = dtype.encode(values);
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte));
+    let all = bytes.chunks_exact(dtype.bytes() as usize).map(number);
+    all.take(values.len()).collect()
 }

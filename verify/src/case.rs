@@ -10,7 +10,7 @@ use elbow::{
 
 use crate::{
     Numbers,
-    batch::{Arena, Batch, Buffers, Results, Span},
+    batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
     spec::{Data, Spec},
     ulp::ulp_of,
@@ -184,9 +184,13 @@ impl Case {
         let operands = Operands::new(&spec);
         let s = spec.misalign;
         let dtype = spec.dtype;
+        let rows = |length| Rows { length, gap: spec.gap };
+        let (of_x, of_y, of_w) = (rows(k), rows(n), rows(weight_shape(&spec.forward)[1]));
+        let none = Rows::ONE;
+        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none];
         let saved_below = match spec.below {
-            None => batch.input(&[], s, dtype),
-            Some(below) => saved_of(&operands, k, &below, s, dtype, batch),
+            None => batch.input(&[], s, dtype, none),
+            Some(below) => saved_of(&operands, of_x, &below, s, dtype, batch),
         };
         let saved_len = match spec.saved() {
             Saved::Z => m * n,
@@ -194,31 +198,33 @@ impl Case {
             _ => 0,
         };
         let spans = Spans {
-            x: batch.input(&operands.x, s, dtype),
-            w: batch.input(&operands.w, s, dtype),
-            b: batch.input(&operands.b, s, dtype),
-            alpha: batch.input(&operands.alpha, s, Float::F32),
-            residual: batch.input(&operands.residual, s, dtype),
-            row_weight: batch.input(&operands.row_weight, s, dtype),
-            around: batch.input(&operands.around, s, Float::F32),
-            dy: batch.input(&operands.dy, s, dtype),
+            x: batch.input(&operands.x, s, dtype, of_x),
+            w: batch.input(&operands.w, s, dtype, of_w),
+            b: batch.input(&operands.b, s, dtype, none),
+            alpha: batch.input(&operands.alpha, s, Float::F32, none),
+            residual: batch.input(&operands.residual, s, dtype, of_y),
+            row_weight: batch.input(&operands.row_weight, s, dtype, none),
+            around: batch.input(&operands.around, s, Float::F32, none),
+            dy: batch.input(&operands.dy, s, dtype, of_y),
             saved_below,
-            alpha_below: batch.input(&operands.alpha_below, s, Float::F32),
-            row_weight_below: batch.input(&operands.row_weight_below, s, dtype),
-            y: batch.output(Arena::Mid, m * n, s, dtype),
+            alpha_below: batch.input(&operands.alpha_below, s, Float::F32, none),
+            row_weight_below: batch.input(&operands.row_weight_below, s, dtype, none),
+            y: batch.output(Arena::Mid, m * n, s, dtype, of_y),
             saved: match spec.saved() {
-                Saved::Mask => batch.output(Arena::Mid, saved_len, s, Dtype::U32),
-                _ => batch.output(Arena::Mid, saved_len, s, dtype),
+                Saved::Mask => batch.output(Arena::Mid, saved_len, s, Dtype::U32, none),
+                _ => batch.output(Arena::Mid, saved_len, s, dtype, of_y),
             },
             statistics: {
                 let Statistics { channels, rows, .. } = spec.forward.statistics;
                 let lengths = [if channels { 5 * n } else { 0 }, if rows { 5 * m } else { 0 }];
-                lengths.map(|length| batch.output(Arena::Out, length, s, Float::F32))
+                lengths.map(|length| batch.output(Arena::Out, length, s, Float::F32, none))
             },
             gradients: std::array::from_fn(|i| match spec.wants()[i] {
-                Want::No => batch.output(Arena::Out, 0, s, Float::F32),
-                Want::Overwrite => batch.output(Arena::Out, operands.before[i].len(), s, spec.stored(OUTPUTS[i])),
-                Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i])),
+                Want::No => batch.output(Arena::Out, 0, s, Float::F32, none),
+                Want::Overwrite => {
+                    batch.output(Arena::Out, operands.before[i].len(), s, spec.stored(OUTPUTS[i]), of_output[i])
+                }
+                Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i]), of_output[i]),
             }),
         };
         Case { spec, operands, spans }
@@ -383,8 +389,8 @@ fn larger(a: Fraction, b: Fraction) -> Fraction {
 }
 
 /// What the layer below would have saved beside y.
-fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, dtype: Float, batch: &mut Batch) -> Span {
-    let z = &operands.z_below;
+fn saved_of(operands: &Operands, rows: Rows, below: &Below, misalign: usize, dtype: Float, batch: &mut Batch) -> Span {
+    let (z, k) = (&operands.z_below, rows.length);
     let at = |i: usize| at_channel(below.activation, below.alpha, &operands.alpha_below, i % k);
     match below.saved {
         Saved::Mask => {
@@ -395,6 +401,6 @@ fn saved_of(operands: &Operands, k: usize, below: &Below, misalign: usize, dtype
             }
             batch.input_words(&mask, misalign)
         }
-        _ => batch.input(z, misalign, dtype),
+        _ => batch.input(z, misalign, dtype, rows),
     }
 }

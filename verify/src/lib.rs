@@ -29,5 +29,5 @@ pub use numbers::Numbers;
 pub use part::Part;
 pub use run::{Failure, Outcome, Worst, run};
 pub use shrink::smallest;
-pub use spec::{Data, EXACT, Spec, any_exact, any_real};
+pub use spec::{Data, EXACT, Spec, any_exact, any_real, with_gaps};
 pub use ulp::ulp_of;

@@ -56,7 +56,7 @@ impl Outcome {
 }
 
 /// Cases in one submission.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// Runs the cases. An error of the device is the failure of all cases of its submission; a plan's refusal, of one.
 pub fn run(gpu: &Gpu, specs: &[Spec]) -> Outcome {

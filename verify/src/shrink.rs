@@ -64,6 +64,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| s.forward.saved = Saved::Z);
     add(&|s| s.misalign = 0);
     add(&|s| s.dtype = Float::F32);
+    add(&|s| s.gap = 0);
     add(&|s| s.shared = false);
     add(&|s| s.pin = Pin::default());
     add(&|s| s.pin.splits = s.pin.splits.map(|_| 1));

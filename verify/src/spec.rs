@@ -3,9 +3,9 @@
 use elbow::{
     Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
     activation::rows,
-    dtype::Storage,
     plan::Pin,
     request::{AffineRequest, Below, Gradients, Statistics},
+    storage::Storage,
 };
 
 use crate::Numbers;
@@ -47,6 +47,8 @@ pub struct Spec {
     pub data: Data,
     /// In which type x, w, b, the residual, y, z, dy, dx and the gradient of the residual are stored.
     pub dtype: Float,
+    /// Elements behind each row of x, w, the residual, y, z, dy and their gradients that are nobody's.
+    pub gap: usize,
     /// All operands in one buffer.
     pub shared: bool,
     /// Of the random numbers.
@@ -65,6 +67,7 @@ impl Spec {
             misalign: 0,
             data: Data::Normal,
             dtype: Float::F32,
+            gap: 0,
             shared: false,
             seed: 0,
         }
@@ -123,6 +126,23 @@ impl Spec {
     fn stored_forward(&self) -> AffineRequest {
         AffineRequest { storage: Storage::all(self.dtype), ..self.forward }
     }
+}
+
+/// A layer whose matrices have so many elements behind each row that are nobody's.
+pub fn with_gaps(layer: &AffineRequest, gap: usize) -> Storage {
+    let AffineRequest { n, k, layout, storage, .. } = *layer;
+    let in_row = if layout == WeightLayout::OutIn { k } else { n };
+    let matrices = [
+        (k, &[Operand::X, Operand::Dx, Operand::SavedBelow][..]),
+        (n, &[Operand::Y, Operand::Saved, Operand::Dy, Operand::Residual, Operand::Dresidual]),
+        (in_row, &[Operand::W, Operand::Dw]),
+    ];
+    let strides =
+        matrices.iter().flat_map(|(length, operands)| operands.iter().map(move |operand| (*operand, *length)));
+    strides.fold(storage, |storage, (operand, length)| match gap {
+        0 => storage,
+        gap => storage.with_row_stride(operand, u32::try_from(length.saturating_add(gap)).ok()),
+    })
 }
 
 /// Activations whose values, slopes and α-slopes are exact for small integers.
@@ -224,6 +244,7 @@ fn any(
             misalign: 0,
             data,
             dtype: numbers.pick(&[Float::F32, Float::F32, Float::F16, Float::Bf16]),
+            gap: numbers.pick(&[0, 0, 0, 1, 4]),
             shared: false,
             seed: numbers.seed(),
         };

@@ -86,6 +86,7 @@ impl fmt::Display for Spec {
         say("misalign", &self.misalign.to_string(), "0")?;
         say("data", self.data.word(), "normal")?;
         say("dtype", self.dtype.name(), "f32")?;
+        say("gap", &self.gap.to_string(), "0")?;
         say("shared", self.shared.word(), "no")?;
         say("seed", &self.seed.to_string(), "0")
     }
@@ -125,6 +126,7 @@ impl FromStr for Spec {
                 "misalign" => spec.misalign = number(value)?,
                 "data" => spec.data = Data::read(value)?,
                 "dtype" => spec.dtype = value.parse()?,
+                "gap" => spec.gap = number(value)?,
                 "shared" => spec.shared = bool::read(value)?,
                 "seed" => spec.seed = number(value)?,
                 _ => return Err(bad("a key such as m, n, k, activation, saved, dx, tile, data, dtype, seed", key)),

@@ -1,0 +1,129 @@
+//! Elements from one place to another, at any strides.
+
+use super::{
+    Builder, Caps, Plan,
+    pieces::{self, ELEMENT},
+    product::workgroups,
+};
+use crate::{
+    error::Result,
+    kernel::{Elem, KernelFile, MOST_SLOTS},
+    operand::Operand,
+    shape::{self, MOST_DIMENSIONS, Shape},
+    storage::Storage,
+};
+
+/// What is copied, from the operand `from` to the operand `to`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CopyRequest {
+    /// Of both.
+    pub shape: Shape,
+    /// Elements from one index of each dimension to the next: of `from`, and of `to`.
+    pub strides: [[usize; MOST_DIMENSIONS]; 2],
+    /// Elements from the first to behind the last, of either.
+    pub extents: [u64; 2],
+    /// In which types numbers are stored; None: words.
+    pub storage: Option<Storage>,
+}
+
+/// A dimension, and what it is to one element to go a step along it: in `from`, and in `to`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Dimension {
+    length: u32,
+    strides: [u32; 2],
+}
+
+impl CopyRequest {
+    /// The dimensions, the last one first, without those of one index; neighbours that both sides run through at one stride are one.
+    fn dimensions(&self) -> Result<Vec<Dimension>> {
+        let mut all: Vec<Dimension> = Vec::with_capacity(MOST_DIMENSIONS);
+        for (dim, &length) in self.shape.iter().enumerate().rev().filter(|(_, length)| **length != 1) {
+            let stride = |operand, side: usize| shape::elements(operand, &[self.strides[side][dim]]).map(|s| s as u32);
+            let strides = [stride(Operand::From, 0)?, stride(Operand::To, 1)?];
+            match all.last_mut() {
+                Some(last)
+                    if [0, 1]
+                        .iter()
+                        .all(|&i| u64::from(last.strides[i]) * u64::from(last.length) == u64::from(strides[i])) =>
+                {
+                    last.length *= length as u32;
+                }
+                _ => all.push(Dimension { length: length as u32, strides }),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The plan of a copy; `aligned` says that both start at a multiple of 16 bytes.
+pub fn copy(request: &CopyRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
+    const LANES: u32 = 64;
+    let total = shape::elements(Operand::From, &request.shape)?;
+    let mut plan = Plan::default();
+    if total == 0 {
+        return Ok(plan);
+    }
+    let mut dimensions = request.dimensions()?;
+    let words = request.storage.is_none();
+    // Four neighbours together, where both sides have them side by side and aligned.
+    let wide = aligned
+        && !words
+        && dimensions.split_first().is_some_and(|(first, others)| {
+            let fours = |dimension: &Dimension| dimension.strides.iter().all(|stride| stride.is_multiple_of(4));
+            first.strides == [1, 1] && first.length.is_multiple_of(4) && others.iter().all(fours)
+        });
+    if let (true, Some(first)) = (wide, dimensions.first_mut()) {
+        *first = Dimension { length: first.length / 4, strides: [4, 4] };
+    }
+    let groups = if wide { total / 4 } else { total };
+    let elem = if words {
+        Elem::Word
+    } else if wide {
+        Elem::Four
+    } else {
+        Elem::Scalar
+    };
+    let mut k = Builder::storing(KernelFile::Copy, request.storage.unwrap_or_default(), caps);
+    k.flag("LANES", LANES).flag("DIMENSIONS", dimensions.len() as u32).on("WIDE", wide).on("WORDS", words);
+    k.read("source", elem, Operand::From, request.extents[0]);
+    k.write("destination", elem, Operand::To, request.extents[1]);
+    for (i, Dimension { length, strides }) in dimensions.into_iter().enumerate() {
+        k.params.step[i] = length;
+        k.params.row_stride[i] = strides[0];
+        k.params.row_stride[MOST_SLOTS / 2 + i] = strides[1];
+    }
+    k.params.rows = groups as u32;
+    k.cut.rows = u64::from(LANES);
+    k.cut.work = u64::from(LANES) * ELEMENT;
+    k.params.tiles = workgroups(groups.div_ceil(u64::from(LANES)))?;
+    plan.dispatches.push(k.build());
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn dimensions(shape: &[usize], from: &[usize], to: &[usize]) -> Vec<(u32, [u32; 2])> {
+        let six = |strides: &[usize]| {
+            let mut all = [0; MOST_DIMENSIONS];
+            all[..strides.len()].copy_from_slice(strides);
+            all
+        };
+        let request =
+            CopyRequest { shape: Shape::new(shape), strides: [six(from), six(to)], extents: [0, 0], storage: None };
+        request.dimensions().unwrap().into_iter().map(|d| (d.length, d.strides)).collect()
+    }
+
+    #[test]
+    fn neighbours_that_run_on_are_one_dimension() {
+        assert_eq!(dimensions(&[2, 3, 4], &[12, 4, 1], &[12, 4, 1]), [(24, [1, 1])]);
+        assert_eq!(dimensions(&[2, 1, 4], &[9, 7, 1], &[4, 4, 1]), [(4, [1, 1]), (2, [9, 4])]);
+        assert_eq!(dimensions(&[3, 4], &[1, 3], &[4, 1]), [(4, [3, 1]), (3, [1, 4])]);
+        assert_eq!(dimensions(&[5, 3, 4], &[0, 4, 1], &[12, 4, 1]), [(12, [1, 1]), (5, [0, 12])]);
+        assert_eq!(dimensions(&[1, 1], &[5, 5], &[1, 1]), []);
+    }
+}
