@@ -27,6 +27,7 @@ use crate::{
     },
     plan::{self, Pin, Plan},
     request::{self, AffineRequest, Operand, ResidualAt, Saved, Statistic, WeightLayout},
+    rules::Resolved,
     shape,
     storage::Storage,
     view::View,
@@ -120,7 +121,7 @@ impl<'a> Forward<'a> {
     /// The request that the operands' shapes make, in a batch that of one layer, with `Saved::Auto` resolved: what backward
     /// will read. An error names the operand that does not fit.
     pub fn request(&self) -> Result<AffineRequest> {
-        self.resolve(&self.operands()).map(|(_, request)| request)
+        self.resolve(&self.operands()).map(|(_, request)| *request)
     }
 
     /// What `save_to` must be, for `gpu.zeros_of(dtype, &shape)`: z in the type of y, or the mask. None if nothing is kept
@@ -138,7 +139,8 @@ impl<'a> Forward<'a> {
     pub fn saved_shape(&self) -> Result<Option<(Vec<usize>, Dtype)>> {
         let (batch, one) = self.one()?;
         let storage = self.operands().storage(batch.is_some())?;
-        let request = one.facts(storage).map_err(|error| batch::said_of_each(batch, error))?;
+        let resolve = || one.facts(storage)?.resolve();
+        let request = resolve().map_err(|error| batch::said_of_each(batch, error))?;
         let (columns, dtype) = match request.saved {
             Saved::Z => (request.n, self.y.dtype),
             Saved::Mask => (request.n.div_ceil(32), Dtype::U32),
@@ -151,13 +153,18 @@ impl<'a> Forward<'a> {
     }
 
     /// The number of layers and the request of each.
-    fn resolve(&self, operands: &Operands<'a>) -> Result<(Option<Batch>, AffineRequest)> {
+    fn resolve(&self, operands: &Operands<'a>) -> Result<(Option<Batch>, Resolved<AffineRequest>)> {
         let (batch, one) = self.one()?;
         let storage = operands.storage(batch.is_some())?;
-        Ok((batch, one.checked(storage).map_err(|error| batch::said_of_each(batch, error))?))
+        let resolve = || {
+            let request = one.facts(storage)?.resolve()?;
+            expect_saved(one.save_to, request.saved, request.m, request.n)?;
+            Ok(request)
+        };
+        Ok((batch, resolve().map_err(|error| batch::said_of_each(batch, error))?))
     }
 
-    /// Of one layer: everything but where the kept goes.
+    /// Of one layer: what the shapes of its operands make; everything but where the kept goes.
     fn facts(&self, storage: Storage) -> Result<AffineRequest> {
         let (m, k) = shape::rows_and_columns(Operand::X, &self.x.shape)?;
         let n = weight_n(self.w, self.layout, k)?;
@@ -180,7 +187,7 @@ impl<'a> Forward<'a> {
             let expected = "statistics of channels: these are numbers that their variances are summed around".into();
             return Err(Error::Operand { operand: Operand::Around, expected, got: "none".into() });
         }
-        let mut request = AffineRequest {
+        Ok(AffineRequest {
             m,
             n,
             k,
@@ -197,15 +204,13 @@ impl<'a> Forward<'a> {
             },
             saved: self.saved,
             storage,
-        };
-        request.check_sizes()?;
-        request.saved = request.resolve_saved(false)?;
-        Ok(request)
+        })
     }
 
-    /// Of one layer: all of it.
-    fn checked(&self, storage: Storage) -> Result<AffineRequest> {
-        let request = self.facts(storage)?;
+    /// Of one layer whose forward has run: it is settled what it kept, and where.
+    fn facts_behind(&self, storage: Storage) -> Result<AffineRequest> {
+        let mut request = self.facts(storage)?;
+        request.saved = request.resolve_saved(false)?;
         expect_saved(self.save_to, request.saved, request.m, request.n)?;
         Ok(request)
     }

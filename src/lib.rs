@@ -94,6 +94,7 @@ mod operands;
 pub mod plan;
 pub mod program;
 pub mod request;
+pub mod rules;
 pub mod shader;
 pub mod shape;
 pub mod storage;

@@ -4,12 +4,7 @@
 use std::fmt;
 
 pub use crate::operand::Operand;
-use crate::{
-    activation::Activation,
-    error::{Error, Result},
-    shape,
-    storage::Storage,
-};
+use crate::{activation::Activation, storage::Storage};
 
 /// How the weight matrix lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -206,31 +201,6 @@ impl AffineRequest {
         }
     }
 
-    /// Which choice `Saved::Auto` stands for; or an error if the choice is not enough for a right gradient.
-    /// `needs_z` says whether a gradient will be wanted that needs z itself ([`Gradients::need_z`]).
-    pub fn resolve_saved(&self, needs_z: bool) -> Result<Saved> {
-        let learnable = self.alpha != AlphaSource::Constant;
-        let (more, y) = (self.y_has_more(), self.storage.of(Operand::Y));
-        let enough = |saved, needs_z| self.activation.saved_is_enough(saved, learnable, needs_z, more, y);
-        match self.saved {
-            Saved::Auto => {
-                // Forward does not know which gradients will be asked for; what is learnable will want its own, from z.
-                let needs_z = needs_z || learnable || self.row_weight;
-                let cheapest = if self.activation.needs_nothing() && !needs_z {
-                    Saved::None
-                } else if enough(Saved::Y, needs_z).is_ok() && self.activation.slope_of_y_is_accurate() {
-                    Saved::Y
-                } else if enough(Saved::Mask, needs_z).is_ok() {
-                    Saved::Mask
-                } else {
-                    Saved::Z
-                };
-                Ok(cheapest)
-            }
-            saved => enough(saved, needs_z).map(|()| saved),
-        }
-    }
-
     /// Whether y is more than act(z).
     pub fn y_has_more(&self) -> bool {
         self.row_weight || self.residual == Some(ResidualAt::AfterActivation)
@@ -239,25 +209,6 @@ impl AffineRequest {
     /// Whether dz is dy: the slope is 1, and no row has a factor.
     pub fn is_linear(&self) -> bool {
         self.activation.needs_nothing() && !self.row_weight
-    }
-
-    /// Elements of each operand below 2³², and K·N, M·N, M·K too; and no operand stored in a type that it can't be.
-    pub fn check_sizes(&self) -> Result<()> {
-        self.storage.check()?;
-        shape::elements(Operand::X, &[self.m, self.k])?;
-        shape::elements(Operand::W, &[self.n, self.k])?;
-        shape::elements(Operand::Y, &[self.m, self.n])?;
-        for (operand, dim) in [(Operand::X, self.m), (Operand::Y, self.n), (Operand::W, self.k)] {
-            shape::elements(operand, &[dim])?;
-        }
-        if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
-            return Err(Error::Operand {
-                operand: Operand::Alpha,
-                expected: format!("no alpha: {} has no learnable parameter", self.activation),
-                got: "an alpha operand".into(),
-            });
-        }
-        Ok(())
     }
 }
 
@@ -318,23 +269,6 @@ impl Below {
             drow_weight: Want::No,
         }
     }
-
-    /// What it kept, by name; an error if that is not enough.
-    pub(crate) fn resolve_saved(&self, m: usize, k: usize, storage: &Storage) -> Result<Saved> {
-        self.layer(m, k, storage).resolve_saved(self.dalpha.wanted() || self.drow_weight.wanted())
-    }
-
-    /// The layer below as a request of its own: N is the K of this one, M the same; of `storage`, that of this layer, counts how
-    /// what it kept is stored.
-    pub(crate) fn layer(&self, m: usize, k: usize, storage: &Storage) -> AffineRequest {
-        AffineRequest {
-            alpha: self.alpha,
-            saved: self.saved,
-            row_weight: self.row_weight,
-            storage: Storage::default().with(Operand::Y, storage.of(Operand::SavedBelow)),
-            ..AffineRequest::new(m, k, 0, self.activation)
-        }
-    }
 }
 
 /// The backward request: the forward's facts, which gradients, and how.
@@ -350,38 +284,4 @@ pub struct BackwardRequest {
     pub upstream_is_dz: bool,
     /// Chain: apply the slope of the layer below to dx.
     pub below: Option<Below>,
-}
-
-impl BackwardRequest {
-    /// Whether these gradients read an operand of forward: x for dW, w for dx, what was kept, α and the row weight for the slope, and
-    /// x, w, b and a residual before the activation where nothing was kept and z is computed again.
-    pub fn reads(&self, operand: Operand) -> bool {
-        let (affine, wants) = (&self.affine, &self.gradients);
-        let slope = !(self.upstream_is_dz || affine.is_linear()) && self.needs_dz();
-        let kept = (slope && !affine.activation.needs_nothing()) || wants.need_z();
-        let again = kept && matches!(affine.resolve_saved(wants.need_z()), Ok(Saved::None));
-        match operand {
-            Operand::X => again || wants.w.wanted(),
-            Operand::W => again || wants.x.wanted(),
-            Operand::B => again && affine.bias,
-            Operand::Residual => again && affine.residual == Some(ResidualAt::BeforeActivation),
-            Operand::Alpha => kept && affine.alpha != AlphaSource::Constant,
-            Operand::RowWeight => slope && affine.row_weight,
-            Operand::Saved => kept && !again,
-            Operand::SavedBelow => self
-                .below
-                .is_some_and(|below| below.resolve_saved(affine.m, affine.k, &affine.storage) != Ok(Saved::None)),
-            Operand::AlphaBelow => self.below.is_some_and(|below| below.alpha != AlphaSource::Constant),
-            Operand::RowWeightBelow => self.below.is_some_and(|below| below.row_weight),
-            Operand::Dy => true,
-            _ => false,
-        }
-    }
-
-    /// Whether a gradient is wanted that is made from dz.
-    pub(crate) fn needs_dz(&self) -> bool {
-        let Gradients { x, w, b, alpha, residual, .. } = self.gradients;
-        let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);
-        residual || [x, w, b, alpha].iter().any(|want| want.wanted())
-    }
 }

@@ -301,8 +301,8 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
         [
             "x: expected [.., 4] with at most 8 rows, the largest batch, got [8, 5]",
             "x: expected [.., 4] with at most 8 rows, the largest batch, got [9, 4]",
-            "saved: expected [8], a label for each row of x, got [7]",
-            "saved: expected u32 words, got f32",
+            "labels: expected [8], a label for each row of x, got [7]",
+            "labels: expected u32 words, got f32",
             "sgd: rate: expected a finite number, got NaN",
             "sgd: rate: expected a finite number, got inf",
             "sgd: momentum: expected a finite number >= 0, got NaN",

@@ -215,7 +215,8 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
     let request = backward(Activation::GELU_ERF, 8, 40, 24);
     let pin = Pin::default();
     let one = planned(&request, &LAPTOP);
-    let batch = |layers, caps: &Caps| plan::backward_batch(layers, &request, true, caps, &pin).unwrap();
+    let batch =
+        |layers, caps: &Caps| plan::backward_batch(layers, &request.resolve().unwrap(), true, caps, &pin).unwrap();
     assert_eq!(batch(1, &LAPTOP), one);
     assert!(batch(0, &LAPTOP).dispatches.is_empty());
     let many = batch(65, &LAPTOP);
@@ -242,8 +243,14 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
         let of = |file| plan.dispatches.iter().filter(move |d| d.kernel.file == file);
         assert_eq!(of(KernelFile::Rows).map(|d| d.params.entries).sum::<u32>(), 65, "{plan}");
     }
-    let error =
-        plan::backward_batch(1 << 20, &request, true, &Caps { max_binding: 1 << 13, ..LAPTOP }, &pin).unwrap_err();
+    let error = plan::backward_batch(
+        1 << 20,
+        &request.resolve().unwrap(),
+        true,
+        &Caps { max_binding: 1 << 13, ..LAPTOP },
+        &pin,
+    )
+    .unwrap_err();
     assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
 }
 
@@ -348,7 +355,7 @@ mod any_request {
         #[test]
         fn forward_is_planned_or_refused(request in affine(), aligned: bool, software: bool, pin in pin(), layers in layers()) {
             let caps = if software { SOFTWARE } else { LAPTOP };
-            if let Ok(plan) = plan::forward_batch(layers, &request, aligned, false, &caps, &pin) {
+            if let Ok(plan) = request.resolve().and_then(|request| plan::forward_batch(layers, &request, aligned, false, &caps, &pin)) {
                 within_bounds(&plan, &caps);
             }
         }
@@ -356,7 +363,7 @@ mod any_request {
         #[test]
         fn backward_is_planned_or_refused(request in any_backward(), aligned: bool, software: bool, pin in pin(), layers in layers()) {
             let caps = if software { SOFTWARE } else { LAPTOP };
-            if let Ok(plan) = plan::backward_batch(layers, &request, aligned, &caps, &pin) {
+            if let Ok(plan) = request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, &caps, &pin)) {
                 within_bounds(&plan, &caps);
             }
         }
@@ -398,7 +405,7 @@ fn a_plan_binds_what_its_request_reads() {
                     for (i, operand) in operands.into_iter().enumerate() {
                         // A slope from a bit or from y may do without α; dy is always an operand.
                         let may_do_without = matches!(operand, Operand::Alpha | Operand::Dy);
-                        let reads = request.reads(operand);
+                        let reads = request.resolve().unwrap().reads(operand);
                         assert!(
                             bound(operand) == reads || (may_do_without && reads),
                             "{operand} of {request:?}\n{plan}"

@@ -1,6 +1,9 @@
 //! The gradients of a layer, made from its forward call: what both must agree on is stated once.
 
-use super::{Forward, batch};
+use super::{
+    Forward,
+    batch::{self, Batch},
+};
 use crate::{
     error::{Error, Result},
     gpu::{Gpu, record::Operands},
@@ -10,6 +13,7 @@ use crate::{
     },
     plan::{self, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road},
+    rules::Resolved,
     storage::Storage,
     view::View,
 };
@@ -167,7 +171,7 @@ impl<'a> Backward<'a> {
 impl<'a> Backward<'a> {
     /// The request that the operands' shapes make, in a batch that of one layer.
     pub fn request(&self) -> Result<BackwardRequest> {
-        self.resolve().map(|(_, request, _)| request)
+        self.facts().map(|(_, request, _)| request)
     }
 
     fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
@@ -176,19 +180,28 @@ impl<'a> Backward<'a> {
         Ok((plan::backward_batch(layers, &request, aligned, &gpu.caps(), &self.layer.pin)?, operands))
     }
 
-    fn resolve(&self) -> Result<(Option<batch::Batch>, BackwardRequest, Operands<'a>)> {
+    /// The number of layers, what is left to compute of each, and on what.
+    fn resolve(&self) -> Result<(Option<Batch>, Resolved<BackwardRequest>, Operands<'a>)> {
+        let (batch, request, mut operands) = self.facts()?;
+        let request = request.resolve().map_err(|error| batch::said_of_each(batch, error))?;
+        operands.retain(|operand| self.writes(operand) || request.reads(operand));
+        Ok((batch, request, operands))
+    }
+
+    /// What the shapes of the operands make, and all operands that there are.
+    fn facts(&self) -> Result<(Option<Batch>, BackwardRequest, Operands<'a>)> {
         let (batch, one) = self.one()?;
-        let batched = batch.is_some();
-        let storage = self.layer.operands().storage(batched)?;
-        let mut request = one.checked(storage).map_err(|error| batch::said_of_each(batch, error))?;
+        let of_each = |error| batch::said_of_each(batch, error);
+        let storage = self.layer.operands().storage(batch.is_some())?;
+        let mut request = one.facts_of_one(storage).map_err(of_each)?;
         let operands = self.operands(&request);
-        request.affine.storage = operands.storage_beside(request.affine.storage, batched)?;
+        request.affine.storage = operands.storage_beside(storage, batch.is_some())?;
         Ok((batch, request, operands))
     }
 
     /// Of one layer.
-    fn checked(&self, storage: Storage) -> Result<BackwardRequest> {
-        let affine = self.layer.checked(storage)?;
+    fn facts_of_one(&self, storage: Storage) -> Result<BackwardRequest> {
+        let affine = self.layer.facts_behind(storage)?;
         let AffineRequest { m, n, k, layout, .. } = affine;
         expect_rows(Operand::Dy, self.dy, m, n)?;
         if let Some(dx) = view(&self.dx) {
@@ -234,7 +247,7 @@ impl<'a> Backward<'a> {
             return Ok(None);
         };
         let request =
-            below.operands().storage(false).and_then(|storage| below.checked(storage)).map_err(said_of_below)?;
+            below.operands().storage(false).and_then(|storage| below.facts_behind(storage)).map_err(said_of_below)?;
         let (x, y) = (self.layer.x, below.y);
         if (request.m, request.n, y.dtype) != (m, k, x.dtype) {
             let expected = format!("y of the layer below, {:?} of {}", y.shape, y.dtype);
@@ -258,31 +271,40 @@ impl<'a> Backward<'a> {
         }))
     }
 
-    /// What is read and written: of the layer only what these gradients need.
+    /// The gradients, where they go.
+    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 9] {
+        [
+            (Operand::Dx, &self.dx),
+            (Operand::Dw, &self.dw),
+            (Operand::Db, &self.db),
+            (Operand::Dalpha, &self.dalpha),
+            (Operand::Dresidual, &self.dresidual),
+            (Operand::DrowWeight, &self.drow_weight),
+            (Operand::DbBelow, &self.db_below),
+            (Operand::DalphaBelow, &self.dalpha_below),
+            (Operand::DrowWeightBelow, &self.drow_weight_below),
+        ]
+    }
+
+    fn writes(&self, operand: Operand) -> bool {
+        self.outputs().iter().any(|(output, _)| *output == operand)
+    }
+
+    /// All that there are, by the names that this call has for them.
     fn operands(&self, request: &BackwardRequest) -> Operands<'a> {
         let layer = &self.layer;
         let mut operands = Operands::default();
-        let mut read = |operand, view: Option<View<'a>>| {
-            operands.add(operand, view.filter(|_| request.reads(operand)));
-        };
-        read(Operand::X, Some(layer.x));
-        read(Operand::W, Some(layer.w));
-        read(Operand::B, layer.b);
-        read(Operand::Alpha, layer.alpha);
-        read(Operand::Residual, layer.residual);
-        read(Operand::RowWeight, layer.row_weight);
-        read(Operand::Saved, layer.kept(request.affine.saved));
+        operands.add(Operand::X, layer.x).add(Operand::W, layer.w).add(Operand::B, layer.b);
+        operands.add(Operand::Alpha, layer.alpha).add(Operand::Residual, layer.residual);
+        operands.add(Operand::RowWeight, layer.row_weight).add(Operand::Saved, layer.kept(request.affine.saved));
         if let (Some(layer), Some(below)) = (&self.below, &request.below) {
-            read(Operand::SavedBelow, layer.kept(below.saved));
-            read(Operand::AlphaBelow, layer.alpha);
-            read(Operand::RowWeightBelow, layer.row_weight);
+            operands.add(Operand::SavedBelow, layer.kept(below.saved)).add(Operand::AlphaBelow, layer.alpha);
+            operands.add(Operand::RowWeightBelow, layer.row_weight);
         }
         operands.add(Operand::Dy, self.dy);
-        operands.add(Operand::Dx, view(&self.dx)).add(Operand::Dw, view(&self.dw)).add(Operand::Db, view(&self.db));
-        operands.add(Operand::Dalpha, view(&self.dalpha)).add(Operand::Dresidual, view(&self.dresidual));
-        operands.add(Operand::DrowWeight, view(&self.drow_weight));
-        operands.add(Operand::DbBelow, view(&self.db_below)).add(Operand::DalphaBelow, view(&self.dalpha_below));
-        operands.add(Operand::DrowWeightBelow, view(&self.drow_weight_below));
+        for (operand, gradient) in self.outputs() {
+            operands.add(operand, view(gradient));
+        }
         operands
     }
 }

@@ -50,6 +50,11 @@ impl<'a> Operands<'a> {
         self
     }
 
+    /// Leaves out what the call has no use for.
+    pub(crate) fn retain(&mut self, used: impl Fn(Operand) -> bool) {
+        self.list.retain(|(operand, _)| used(*operand));
+    }
+
     pub(crate) fn list(&self) -> &[(Operand, View<'a>)] {
         &self.list
     }

@@ -8,29 +8,24 @@ use super::{
     reduce::{self, ColumnPass, Sums},
 };
 use crate::{
-    activation::Activation,
-    error::{Error, Result},
+    error::Result,
+    operand::Operand,
     program::{By, Program},
-    request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Road, Saved, Statistics, Want,
-        WeightLayout,
-    },
-    storage::Storage,
+    request::{AffineRequest, BackwardRequest, Below, ResidualAt, Road, Saved, Statistics, Want, WeightLayout},
+    rules::Resolved,
 };
 
 /// [`super::forward`], before it is cut.
 pub(super) fn forward(
-    request: &AffineRequest,
+    request: &Resolved<AffineRequest>,
     aligned: bool,
     residual_in_place: bool,
     caps: &Caps,
     pin: &Pin,
 ) -> Result<Plan> {
-    request.check_sizes()?;
-    let saved = request.resolve_saved(false)?;
-    let mut plan = Plan { saved, ..Plan::default() };
+    let mut plan = Plan { saved: request.saved, ..Plan::default() };
     let in_place = residual_in_place.then_some((Operand::Y, Operand::Residual));
-    let layer = forward_product(request, programs::forward(request, saved), in_place);
+    let layer = forward_product(request, programs::forward(request), in_place);
     let PartialSums { columns, rows: of_rows } = match layer.rows == 0 || layer.cols == 0 {
         true => PartialSums::empty(layer.rows, layer.cols),
         false => product(&mut plan, &layer, aligned, caps, pin)?,
@@ -60,29 +55,15 @@ fn forward_product(request: &AffineRequest, program: Program, in_place: Option<(
 }
 
 /// [`super::backward`], before it is cut.
-pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
+pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
     let wants = &request.gradients;
-    request.affine.check_sizes()?;
-    check_wants(request)?;
-    // With dz given the layer is as good as linear: its own activation has been applied.
-    let affine = &match request.upstream_is_dz {
-        true => AffineRequest {
-            activation: Activation::IDENTITY,
-            alpha: AlphaSource::Constant,
-            row_weight: false,
-            saved: Saved::None,
-            ..request.affine
-        },
-        false => request.affine,
-    };
+    let affine = &request.affine;
     let (m, n, k) = (affine.m as u64, affine.n as u64, affine.k as u64);
-    let (linear, need_z) = (affine.is_linear(), wants.need_z());
-    let saved = if linear && !need_z { Saved::None } else { affine.resolve_saved(need_z)? };
-    let mut plan = Plan { saved, ..Plan::default() };
+    let linear = affine.is_linear();
+    let mut plan = Plan { saved: affine.saved, ..Plan::default() };
 
-    let kept = need_z || (request.needs_dz() && !affine.activation.needs_nothing());
-    let (from, slope) = match saved {
-        _ if !kept => (Operand::Saved, Saved::None),
+    let (from, slope) = match affine.saved {
+        _ if !request.reads_kept() => (Operand::Saved, Saved::None),
         Saved::None => {
             if m > 0 && n > 0 {
                 let again = forward_product(affine, programs::forward_z(affine), None);
@@ -129,7 +110,7 @@ pub(super) fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pi
     let mut below_sums = PartialSums::empty(m, k);
     if wants.x.wanted() && m > 0 && k > 0 {
         let (program, stage) = match &request.below {
-            Some(below) => (chain(below, m, k, &affine.storage)?.program(true), below.activation),
+            Some(below) => (chain(below).program(true), below.activation),
             None => (programs::sum(Operand::Dx, wants.x), affine.activation),
         };
         let dx = Product {
@@ -178,74 +159,18 @@ fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Road {
     if products == 0 || cheap { Road::Prologue } else { Road::TwoPass }
 }
 
-fn check_wants(request: &BackwardRequest) -> Result<()> {
-    let affine = &request.affine;
-    let wants = &request.gradients;
-    let needless = |operand: Operand, of: Operand| {
-        Err(Error::Operand {
-            operand,
-            expected: format!("no gradient: the layer has no {of}"),
-            got: format!("{operand} wanted"),
-        })
-    };
-    if wants.alpha.wanted() && affine.alpha == AlphaSource::Constant {
-        return needless(Operand::Dalpha, Operand::Alpha);
-    }
-    if wants.row_weight.wanted() && !affine.row_weight {
-        return needless(Operand::DrowWeight, Operand::RowWeight);
-    }
-    let of_dy =
-        [(wants.alpha, Operand::Dalpha), (wants.row_weight, Operand::DrowWeight), (wants.residual, Operand::Dresidual)];
-    for (want, operand) in of_dy.into_iter().filter(|_| request.upstream_is_dz) {
-        let of_dz = operand == Operand::Dresidual && affine.residual == Some(ResidualAt::BeforeActivation);
-        if want.wanted() && !of_dz {
-            return Err(Error::Unsupported {
-                what: format!("{operand} from an upstream gradient that is dz already"),
-                why: "it is made from dy, which the call that wrote dz had".into(),
-            });
-        }
-    }
-    let Some(below) = &request.below else { return Ok(()) };
-    if wants.x != Want::Overwrite {
-        return Err(Error::Unsupported {
-            what: "a chain without dx, or one that accumulates into it".into(),
-            why: "the dx operand receives dz of the layer below and is overwritten: ask for x: Want::Overwrite".into(),
-        });
-    }
-    if below.dalpha.wanted() && below.alpha == AlphaSource::Constant {
-        return needless(Operand::DalphaBelow, Operand::AlphaBelow);
-    }
-    if below.drow_weight.wanted() && !below.row_weight {
-        return needless(Operand::DrowWeightBelow, Operand::RowWeightBelow);
-    }
-    below.layer(affine.m, affine.k, &affine.storage).check_sizes()?;
-    let saved = below.resolve_saved(affine.m, affine.k, &affine.storage)?;
-    if saved == Saved::None && (!below.activation.needs_nothing() || below.drow_weight.wanted()) {
-        return Err(Error::Unsupported {
-            what: "a chain over a layer that saved nothing".into(),
-            why: "this call has no x, w and b of the layer below to compute its z again: save z, y or the mask".into(),
-        });
-    }
-    Ok(())
-}
-
 /// What becomes of dx in a chain: it is dy of the layer below.
-fn chain(below: &Below, m: u64, k: u64, storage: &Storage) -> Result<Gradient> {
+fn chain(below: &Below) -> Gradient {
     let Below { activation, alpha, db, dalpha, drow_weight, .. } = *below;
     let local = Local {
         channel: By::Column,
         activation,
         alpha,
         alpha_operand: Operand::AlphaBelow,
-        saved: below.resolve_saved(m as usize, k as usize, storage)?,
+        saved: below.saved,
         from: Operand::SavedBelow,
         row_weight: below.row_weight.then_some(Operand::RowWeightBelow),
     };
     let dz = Some((Operand::Dx, Want::Overwrite));
-    Ok(Gradient {
-        db: db.wanted(),
-        dalpha: dalpha.wanted(),
-        drow_weight: drow_weight.wanted(),
-        ..Gradient::of(local, dz)
-    })
+    Gradient { db: db.wanted(), dalpha: dalpha.wanted(), drow_weight: drow_weight.wanted(), ..Gradient::of(local, dz) }
 }

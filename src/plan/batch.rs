@@ -9,6 +9,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     request::{AffineRequest, BackwardRequest},
+    rules::Resolved,
     storage::Storage,
 };
 
@@ -21,14 +22,14 @@ pub fn forward(
     caps: &Caps,
     pin: &Pin,
 ) -> Result<Plan> {
-    forward_batch(1, request, aligned, residual_in_place, caps, pin)
+    forward_batch(1, &request.resolve()?, aligned, residual_in_place, caps, pin)
 }
 
 /// [`forward`] for so many layers that the request describes one of, each with operands of its own: x `[E, .., K]`, w
 /// `[E, N, K]`, and so on.
 pub fn forward_batch(
     layers: usize,
-    request: &AffineRequest,
+    request: &Resolved<AffineRequest>,
     aligned: bool,
     residual_in_place: bool,
     caps: &Caps,
@@ -41,11 +42,17 @@ pub fn forward_batch(
 
 /// The plan of every wanted gradient; `aligned` as for [`forward`].
 pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
-    backward_batch(1, request, aligned, caps, pin)
+    backward_batch(1, &request.resolve()?, aligned, caps, pin)
 }
 
 /// [`backward`] for so many layers, as [`forward_batch`].
-pub fn backward_batch(layers: usize, request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
+pub fn backward_batch(
+    layers: usize,
+    request: &Resolved<BackwardRequest>,
+    aligned: bool,
+    caps: &Caps,
+    pin: &Pin,
+) -> Result<Plan> {
     let storage = &request.affine.storage;
     let one = affine::backward(request, aligned && storage.keeps_fours(), caps, pin)?;
     finished(one, layers as u64, storage, caps)

@@ -41,8 +41,9 @@ fn pre_activation(p: &mut Program, request: &AffineRequest) -> Value {
 }
 
 /// z = sum + b (+ residual), saved as asked; y = row_weight[m] · act(z; α) (+ residual); the terms of the statistics.
-pub(super) fn forward(request: &AffineRequest, saved: Saved) -> Program {
+pub(super) fn forward(request: &AffineRequest) -> Program {
     let mut p = Program::default();
+    let saved = request.saved;
     let z = pre_activation(&mut p, request);
     if saved == Saved::Z {
         p.store(Operand::Saved, By::Element, Write::Overwrite, z);

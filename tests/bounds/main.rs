@@ -180,7 +180,7 @@ prop_compose! {
         let forward =
             plan::ElementwiseForward { rows: m, channels: n, inner, activation, alpha, in_place: false, storage: lie };
         match kind {
-            0 | 1 => plan::forward_batch(layers, &affine, aligned, false, caps, &pin),
+            0 | 1 => affine.resolve().and_then(|affine| plan::forward_batch(layers, &affine, aligned, false, caps, &pin)),
             2..=4 => {
                 let below = chain.map(|(db, dalpha)| {
                     let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
@@ -192,7 +192,7 @@ prop_compose! {
                 let gradients = Gradients { x, w, b, alpha: dalpha, residual: Want::No, row_weight: if scaled { w } else { Want::No } };
                 let road = if prologue { Road::Prologue } else { Road::Auto };
                 let request = BackwardRequest { affine, gradients, road, upstream_is_dz: false, below };
-                plan::backward_batch(layers, &request, aligned, caps, &pin)
+                request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))
             }
             5 => match scaled {
                 true => plan::elementwise_forward(&forward, aligned, caps),
