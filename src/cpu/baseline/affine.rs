@@ -8,7 +8,7 @@ use super::{
     product, threads, vectors,
 };
 use crate::{
-    cpu::operands::{self, ForwardInputs},
+    cpu::{ForwardInputs, operands},
     dtype::Float,
     error::{Error, Result},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Saved, Want, WeightLayout},
@@ -324,7 +324,7 @@ pub fn backward(
             below.descend(dx, partials);
         }
         (Some(below), dx) => {
-            let scratch = super::scratch(dx_memory, operands::length(Operand::Dx, &[m, k])?);
+            let scratch = super::scratch(dx_memory, m * k);
             dx_product(scratch, false);
             below.descend(scratch, partials);
             if let Some((dx, _)) = dx {
