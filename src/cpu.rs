@@ -1,8 +1,6 @@
-//! The CPU road: [`reference`](mod@reference) judges the results, `baseline` (feature `cpu`) is the fair opponent in benchmarks.
+//! Layers on the CPU: what is asked for and its operands, and [`reference`](mod@reference), the judge of every result. The fast
+//! road, the fair opponent in benchmarks, is a crate of its own, `elbow-cpu`: it takes the same and checks it with [`operands`].
 
-#[cfg(feature = "cpu")]
-#[cfg_attr(docsrs, doc(cfg(feature = "cpu")))]
-pub mod baseline;
 pub mod operands;
 pub mod reference;
 

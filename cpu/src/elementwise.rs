@@ -1,16 +1,17 @@
 //! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
 
-use super::{
-    activation::{Alpha, evaluate},
-    outputs,
-    pass::{self, Channels, Descend, SavedIn, Slopes},
-    threads, vectors,
-};
-use crate::{
+use elbow::{
     activation::{Activation, Quantity},
     cpu::{Elementwise, operands},
     error::Result,
     request::Operand,
+};
+
+use crate::{
+    activation::{Alpha, evaluate},
+    outputs,
+    pass::{self, Channels, Descend, SavedIn, Slopes},
+    threads, vectors,
 };
 
 /// Elements that one thread takes at a time.
