@@ -9,7 +9,7 @@
 //!     cargo run --release --example train_digits -- --epochs 8 --rate 0.15 --compare 0 --activation relu
 //!     cargo run --release --example train_digits -- --epochs 8 --rate 0.15 --compare 0 --activation 'leaky_relu(0.01)'
 //!
-//! During the first epochs the same steps also run on the CPU road (`elbow::cpu::baseline`), and the losses of both are
+//! During the first epochs the same steps also run on the CPU road (`elbow_cpu`), and the losses of both are
 //! compared step by step; a difference above the bound ends the run with an error.
 
 #![forbid(unsafe_code)]
@@ -258,7 +258,7 @@ impl<'a> Trainer<'a> {
     /// The first epochs on both roads, from the same parameters, over the same minibatches.
     fn compare(&mut self, rng: &mut ChaCha8Rng) -> Result<(), Box<dyn Error>> {
         let mut network = cpu_network(self.gpu, &self.mlp, self.batch)?;
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build()?;
+        let threads = elbow_cpu::rayon::ThreadPoolBuilder::new().num_threads(THREADS).build()?;
         for _ in 0..self.cli.compare.min(self.cli.epochs) {
             let rate = self.rate();
             let shuffled = self.shuffle(rng)?;
@@ -308,7 +308,7 @@ impl<'a> Trainer<'a> {
         let note = if self.gpu.is_software() { " (SOFTWARE adapter)" } else { "" };
         println!("time of a step of {} images, forward, backward and update:", self.batch);
         println!("  GPU  {}   {}{note}", per_step(self.gpu_time, self.gpu_steps), self.gpu.info().name);
-        println!("  CPU  {}   elbow::cpu::baseline, {THREADS} threads", per_step(self.cpu_time, self.cpu_steps));
+        println!("  CPU  {}   elbow_cpu, {THREADS} threads", per_step(self.cpu_time, self.cpu_steps));
     }
 }
 

@@ -57,9 +57,9 @@
 //!
 //! # Features, and what waits
 //!
-//! On by default: wgpu's backends `vulkan`, `metal`, `dx12`, `gles` and `webgpu`; `cpu` (the fast `cpu::baseline`; the f64
-//! reference is always there); `tune` (`native::tune` and its files). Not by default: `serde` ([`Activation`], [`Float`] and
-//! [`Dtype`] as text). A guest on a host's device takes `default-features = false` and the backends that its host has.
+//! On by default: wgpu's backends `vulkan`, `metal`, `dx12`, `gles` and `webgpu`; `tune` (`native::tune` and its files). Not by
+//! default: `serde` ([`Activation`], [`Float`] and [`Dtype`] as text). A guest on a host's device takes `default-features = false`
+//! and the backends that its host has.
 //!
 //! Recording, preparing, submitting and uploading never wait. [`Gpu::open`], [`Gpu::download_async`] and what else is a future only
 //! await, and are woken while somebody polls the device. What waits lives in `native`, and is not there in a browser;

@@ -1,6 +1,6 @@
 //! The rooms of the house and the doors between them: data flows one way. Facts (tables and arithmetic), decisions
-//! (kernel, plan, shader), the device, the operations, and what may wait for them; the CPU road sees only facts. Read from the
-//! text of `src/`.
+//! (kernel, plan, shader), the device, the operations, and what may wait for them; the CPU road, the crate elbow-cpu included,
+//! sees only facts. Read from the text of `src/`.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ const NATIVE: &[&str] = &["native"];
 const LONGEST: usize = 500;
 
 /// The files that may have unsafe code, each with the argument why it is sound.
-const UNSAFE: &[&str] = &["src/cpu/baseline/packed.rs", "src/gpu/trusted.rs"];
+const UNSAFE: &[&str] = &["cpu/src/packed.rs", "src/gpu/trusted.rs"];
 
 /// What waits, or needs a thread, a file, the environment or a clock: a browser has none of it, and a host's loop no time.
 const BLOCKING: &[&str] = &[
@@ -43,11 +43,11 @@ const BLOCKING: &[&str] = &[
     "stdin",
 ];
 
-/// Who may: the room that is not there in a browser, and the CPU baseline, which has threads.
-const MAY_BLOCK: &[&str] = &["native.rs", "native/", "cpu/baseline.rs", "cpu/baseline/"];
+/// Who may: the room that is not there in a browser.
+const MAY_BLOCK: &[&str] = &["native.rs", "native/"];
 
 /// One block for each activation: it grows by a row, not by an idea.
-const GROW_BY_ROWS: &[&str] = &["cpu/baseline/activation/functions.rs"];
+const GROW_BY_ROWS: &[&str] = &["cpu/src/activation/functions.rs"];
 
 /// The rooms that a room may use, itself included; None if nobody has said what the room is.
 fn may_use(room: &str) -> Option<Vec<&'static str>> {
@@ -288,6 +288,11 @@ fn sources() -> Vec<(String, String)> {
     rust(&src, &src)
 }
 
+/// A file of the crate elbow-cpu as one of the room `cpu`: of elbow it sees what that room may.
+fn in_the_room_of_the_cpu(path: &str, text: &str) -> (String, String) {
+    (format!("cpu/{path}"), text.replace("crate::", "self::").replace("elbow::", "crate::"))
+}
+
 /// The folders of all packages, those outside of the workspace too: where a Cargo.toml lies.
 fn packages(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -313,7 +318,10 @@ fn data_flows_one_way() {
     let lib = sources.iter().find(|(path, _)| path == "lib.rs").map(|(_, text)| text.as_str()).unwrap_or_default();
     let exports = exports(lib);
     assert_eq!(exports.get("Gpu").map(String::as_str), Some("gpu"), "lib.rs is not read right: {exports:?}");
-    let wrong: Vec<_> = sources.iter().flat_map(|(path, text)| wrong_doors(path, text, &exports)).collect();
+    let fast = root().join("cpu/src");
+    let fast = rust(&fast, &fast).into_iter().map(|(path, text)| in_the_room_of_the_cpu(&path, &text));
+    let wrong: Vec<_> =
+        sources.into_iter().chain(fast).flat_map(|(path, text)| wrong_doors(&path, &text, &exports)).collect();
     assert!(wrong.is_empty(), "wrong doors:\n{}", wrong.join("\n"));
 }
 
@@ -339,10 +347,7 @@ fn only_the_native_room_waits() {
         "std::thread::yield_now()",
     ] {
         assert!(!blocks("gpu/record.rs", text).is_empty(), "{text}");
-        assert!(
-            blocks("native/wait.rs", text).is_empty() && blocks("cpu/baseline/threads.rs", text).is_empty(),
-            "{text}"
-        );
+        assert!(blocks("native/wait.rs", text).is_empty(), "{text}");
         assert!(!blocks("cpu/reference.rs", text).is_empty() && !blocks("nativeness.rs", text).is_empty(), "{text}");
     }
     for text in [
@@ -357,13 +362,14 @@ fn only_the_native_room_waits() {
 #[test]
 fn files_are_short_and_none_is_called_mod() {
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
+    let folders = packages(root()).into_iter().map(|package| package.join("src")).filter(|folder| folder.is_dir());
+    for (path, text) in folders.flat_map(|folder| rust(root(), &folder)) {
         let lines = text.lines().count();
         if lines >= LONGEST && !GROW_BY_ROWS.contains(&path.as_str()) {
-            wrong.push(format!("src/{path}: {lines} lines, {LONGEST} is too many"));
+            wrong.push(format!("{path}: {lines} lines, {LONGEST} is too many"));
         }
         if path.ends_with("mod.rs") {
-            wrong.push(format!("src/{path}: call it by its folder's name, beside the folder"));
+            wrong.push(format!("{path}: call it by its folder's name, beside the folder"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -460,7 +466,7 @@ fn planted_violations_are_found() {
         ("request.rs", "use crate::plan::Plan;"),
         ("shape.rs", "fn limits() -> wgpu::Limits { todo() }"),
         ("cpu.rs", "use crate::plan::Tile;"),
-        ("cpu/baseline/product.rs", "use crate::gpu;"),
+        ("cpu/operands.rs", "use crate::gpu;"),
         ("cpu/reference.rs", "use crate::wgpu;"),
         ("gpu/record.rs", "use crate::affine::Forward;"),
         ("affine.rs", "use crate::cpu::reference;"),
@@ -482,12 +488,20 @@ fn planted_violations_are_found() {
         ("train/step.rs", "use crate::{Gpu, mlp::Mlp};"),
         ("native/tune.rs", "use crate::{Gpu, affine::Forward, native::wait};"),
         (
-            "cpu/baseline.rs",
+            "cpu/reference.rs",
             "use crate::{activation::Activation, request::Saved}; fn f<'a>(c: char) -> bool { c == '\"' }",
         ),
         ("lib.rs", "pub mod gpu; pub use wgpu; use crate::cpu;"),
     ] {
         assert!(wrong(path, text).is_empty(), "{path}: {text} gives {:?}", wrong(path, text));
+    }
+    for (text, count) in [
+        ("use elbow::{error::Error, gpu};", 1),
+        ("fn f(d: &elbow::wgpu::Device) {}", 1),
+        ("use elbow::cpu::operands; use crate::affine::forward; use elbow_cpu::gpu;", 0),
+    ] {
+        let (path, text) = in_the_room_of_the_cpu("affine.rs", text);
+        assert_eq!(wrong(&path, &text).len(), count, "{text} gives {:?}", wrong(&path, &text));
     }
 }
 

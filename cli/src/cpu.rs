@@ -3,9 +3,10 @@
 
 use elbow::{
     Float, Operand, Saved, Want,
-    cpu::{self, ForwardInputs, baseline, reference},
+    cpu::{self, ForwardInputs, reference},
     request::{BackwardRequest, Gradients},
 };
+use elbow_cpu::{BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace, elementwise};
 
 use crate::{
     failure::Failure,
@@ -96,31 +97,31 @@ fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
     let mut z = vec![0.0; if request.saved == Saved::Z { y.values.len() } else { 0 }];
     let mut mask = vec![0; if request.saved == Saved::Mask { request.m * request.n.div_ceil(32) } else { 0 }];
     let saved = match request.saved {
-        Saved::Z => baseline::SavedOut::Z(&mut z),
-        Saved::Mask => baseline::SavedOut::Mask(&mut mask),
-        _ => baseline::SavedOut::None,
+        Saved::Z => SavedOut::Z(&mut z),
+        Saved::Mask => SavedOut::Mask(&mut mask),
+        _ => SavedOut::None,
     };
-    let outputs = baseline::ForwardOutputs { y: &mut y.values, saved };
-    baseline::forward(request, job.forward_inputs(), outputs)?;
+    let outputs = ForwardOutputs { y: &mut y.values, saved };
+    elbow_cpu::forward(request, job.forward_inputs(), outputs)?;
     let Some(dy) = &job.dy else { return Ok(vec![(Operand::Y, y)]) };
 
     let (mut dx, mut dw) = (Tensor::zeros(&job.x.shape), Tensor::zeros(&job.w.shape));
     let (mut db, mut dalpha, mut dresidual) = (like(&job.b), like(&job.alpha), like(&job.residual));
-    let inputs = baseline::BackwardInputs {
+    let inputs = BackwardInputs {
         x: &job.x.values,
         w: &job.w.values,
         b: values(&job.b),
         alpha: values(&job.alpha),
         dy: &dy.values,
         saved: match request.saved {
-            Saved::Z => baseline::SavedIn::Z(&z),
-            Saved::Y => baseline::SavedIn::Y(&y.values),
-            Saved::Mask => baseline::SavedIn::Mask(&mask),
-            _ => baseline::SavedIn::None,
+            Saved::Z => SavedIn::Z(&z),
+            Saved::Y => SavedIn::Y(&y.values),
+            Saved::Mask => SavedIn::Mask(&mask),
+            _ => SavedIn::None,
         },
         ..Default::default()
     };
-    let outputs = baseline::BackwardOutputs {
+    let outputs = BackwardOutputs {
         dx: Some(&mut dx.values),
         dw: Some(&mut dw.values),
         db: room(&mut db),
@@ -128,7 +129,7 @@ fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
         dresidual: room(&mut dresidual),
         ..Default::default()
     };
-    baseline::backward(&job.backward_request(), inputs, outputs, &mut baseline::Workspace::new())?;
+    elbow_cpu::backward(&job.backward_request(), inputs, outputs, &mut Workspace::new())?;
     let mut outputs = vec![(Operand::Y, y), (Operand::Dx, dx), (Operand::Dw, dw)];
     for (operand, tensor) in [(Operand::Db, db), (Operand::Dalpha, dalpha), (Operand::Dresidual, dresidual)] {
         outputs.extend(tensor.map(|tensor| (operand, tensor)));
@@ -171,22 +172,22 @@ impl Elementwise {
 fn alone_baseline(job: &Elementwise) -> elbow::Result<Outputs> {
     let (request, x, alpha) = (job.request(), &job.x.values, values(&job.alpha));
     let mut y = Tensor::zeros(&job.x.shape);
-    baseline::elementwise::forward(&request, x, alpha, &mut y.values)?;
+    elementwise::forward(&request, x, alpha, &mut y.values)?;
     let mut outputs = vec![(Operand::Y, y)];
     let Some(dy) = &job.dy else { return Ok(outputs) };
     let (mut dx, mut dalpha) = (Tensor::zeros(&job.x.shape), like(&job.alpha));
-    baseline::elementwise::backward(&request, x, alpha, &dy.values, &mut dx.values, room(&mut dalpha))?;
+    elementwise::backward(&request, x, alpha, &dy.values, &mut dx.values, room(&mut dalpha))?;
     outputs.push((Operand::Dx, dx));
     outputs.extend(dalpha.map(|tensor| (Operand::Dalpha, tensor)));
     let Some(ddx) = &job.ddx else { return Ok(outputs) };
     let (mut ddy, mut dx2) = (Tensor::zeros(&job.x.shape), Tensor::zeros(&job.x.shape));
     let mut dalpha2 = like(&job.alpha);
-    let results = baseline::elementwise::DoubleBackwardOutputs {
+    let results = elementwise::DoubleBackwardOutputs {
         ddy: Some(&mut ddy.values),
         dx2: Some(&mut dx2.values),
         dalpha2: room(&mut dalpha2),
     };
-    baseline::elementwise::double_backward(&request, x, alpha, &dy.values, &ddx.values, results)?;
+    elementwise::double_backward(&request, x, alpha, &dy.values, &ddx.values, results)?;
     outputs.extend([(Operand::Ddy, ddy), (Operand::Dx2, dx2)]);
     outputs.extend(dalpha2.map(|tensor| (Operand::Dalpha2, tensor)));
     Ok(outputs)

@@ -1,14 +1,11 @@
-//! The same network and the same training step on the CPU, made of `elbow::cpu::baseline`: what the GPU is compared with,
+//! The same network and the same training step on the CPU, made of `elbow_cpu`: what the GPU is compared with,
 //! in losses and in time.
 
 use elbow::{
     AlphaSource, Result, Saved, Want,
-    cpu::{
-        ForwardInputs,
-        baseline::{self, SavedIn, SavedOut},
-    },
     request::{AffineRequest, BackwardRequest, Below, Gradients},
 };
+use elbow_cpu::{BackwardInputs, BackwardOutputs, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace};
 
 /// A dense layer with its gradients, velocities and the memory of a batch.
 pub(crate) struct Layer {
@@ -77,7 +74,7 @@ impl Layer {
             _ => SavedOut::None,
         };
         let request = AffineRequest { saved: self.saved, ..self.request };
-        baseline::forward(&request, inputs, baseline::ForwardOutputs { y: &mut self.y, saved })
+        elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved })
     }
 
     /// What backward finds.
@@ -94,7 +91,7 @@ impl Layer {
 /// The stack of layers.
 pub(crate) struct Network {
     pub(crate) layers: Vec<Layer>,
-    pub(crate) workspace: baseline::Workspace,
+    pub(crate) workspace: Workspace,
 }
 
 impl Network {
@@ -127,7 +124,7 @@ fn backward(
     layer: &mut Layer,
     x: &[f32],
     top: bool,
-    workspace: &mut baseline::Workspace,
+    workspace: &mut Workspace,
 ) -> Result<()> {
     let want = |wanted| if wanted { Want::Overwrite } else { Want::No };
     let facts = below.as_ref().map(|below| Below {
@@ -156,7 +153,7 @@ fn backward(
     let mut dz_below = below.as_mut().map(|below| std::mem::take(&mut below.dz));
     let mut db_below = below.as_mut().map(|below| std::mem::take(&mut below.b.gradient));
     let mut dalpha_below = below.as_mut().and_then(|below| Some(std::mem::take(&mut below.alpha.as_mut()?.gradient)));
-    let inputs = baseline::BackwardInputs {
+    let inputs = BackwardInputs {
         x: below.as_ref().map_or(x, |below| &below.y),
         w: &layer.w.value,
         b: None,
@@ -165,10 +162,10 @@ fn backward(
         saved: SavedIn::None,
         saved_below: below.as_ref().map_or(SavedIn::None, |below| below.kept()),
         alpha_below: below.as_ref().and_then(|below| below.alpha.as_ref()).map(|alpha| alpha.value.as_slice()),
-        ..baseline::BackwardInputs::default()
+        ..BackwardInputs::default()
     };
     let request = BackwardRequest { affine: AffineRequest { bias: false, ..request.affine }, ..request };
-    let outputs = baseline::BackwardOutputs {
+    let outputs = BackwardOutputs {
         dx: dz_below.as_deref_mut(),
         dw: Some(&mut layer.w.gradient),
         db: top.then_some(&mut layer.b.gradient),
@@ -176,9 +173,9 @@ fn backward(
         dresidual: None,
         db_below: db_below.as_deref_mut(),
         dalpha_below: dalpha_below.as_deref_mut(),
-        ..baseline::BackwardOutputs::default()
+        ..BackwardOutputs::default()
     };
-    let result = baseline::backward(&request, inputs, outputs, workspace);
+    let result = elbow_cpu::backward(&request, inputs, outputs, workspace);
     if let Some(below) = below {
         below.dz = dz_below.unwrap_or_default();
         below.b.gradient = db_below.unwrap_or_default();

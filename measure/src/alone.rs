@@ -7,7 +7,7 @@ use std::{
 
 use elbow::{
     Activation, AlphaSource, Float, Tensor,
-    cpu::{Elementwise, baseline, reference},
+    cpu::{Elementwise, reference},
     elementwise::Forward,
     wgpu,
 };
@@ -129,8 +129,8 @@ impl<'d> Alone<'d> {
     fn on_cpu(&self, part: AlonePart, out: &mut [f32]) -> Result<()> {
         let request = self.request(self.x.len());
         match part {
-            AlonePart::Forward => baseline::elementwise::forward(&request, &self.x, None, out),
-            AlonePart::Backward => baseline::elementwise::backward(&request, &self.x, None, &self.dy, out, None),
+            AlonePart::Forward => elbow_cpu::elementwise::forward(&request, &self.x, None, out),
+            AlonePart::Backward => elbow_cpu::elementwise::backward(&request, &self.x, None, &self.dy, out, None),
         }?;
         black_box(&out);
         Ok(())

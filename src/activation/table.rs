@@ -3,7 +3,7 @@
 use super::{Domain, Kind, Parameter, Row};
 
 /// The table, in the order of [`Kind`].
-pub fn rows() -> &'static [Row] {
+pub const fn rows() -> &'static [Row] {
     ROWS
 }
 

@@ -8,7 +8,7 @@ mod loss;
 
 pub use loss::{LossOutputs, softmax_cross_entropy};
 
-use super::operands::{self, ForwardInputs};
+use super::{ForwardInputs, operands};
 use crate::{
     activation::Activation,
     error::Result,

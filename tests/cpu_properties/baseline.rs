@@ -6,14 +6,14 @@
 use elbow::{
     Float,
     activation::{Activation, Quantity},
-    cpu::{
-        Elementwise, ForwardInputs,
-        baseline::{self, BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace},
-        reference,
-    },
+    cpu::reference,
     request::{
         AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Road, Saved, Want, WeightLayout,
     },
+};
+use elbow_cpu::{
+    BackwardInputs, BackwardOutputs, Elementwise, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace,
+    elementwise,
 };
 use proptest::{
     array::{uniform3, uniform6},
@@ -308,7 +308,7 @@ impl Case {
             row_weight: self.row_weight(),
         };
         let [mut z, mut y] = [(); 2].map(|()| vec![f32::NAN; count]);
-        baseline::forward(request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
+        elbow_cpu::forward(request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
         let exact = reference::forward(request, inputs).unwrap();
         // celu with α < 0 grows like an exponential: of sums of infinities there is nothing to say.
         if exact.y.iter().any(|y| y.abs() > 1e30) {
@@ -329,7 +329,7 @@ impl Case {
         if self.layer.activation.row().from_bit {
             let mut again = vec![f32::NAN; count];
             let outputs = ForwardOutputs { y: &mut again, saved: SavedOut::Mask(&mut mask) };
-            baseline::forward(request, inputs, outputs).unwrap();
+            elbow_cpu::forward(request, inputs, outputs).unwrap();
             prop_assert!(again == y, "y depends on what is saved");
             for i in 0..count {
                 let bit = mask[i / n * n.div_ceil(32) + i % n / 32] >> (i % n % 32) & 1 == 1;
@@ -348,7 +348,7 @@ impl Case {
         let (mut y, mut mask) = (vec![f32::NAN; m * k], vec![0; m * k.div_ceil(32)]);
         if let Some((below, _)) = &self.below {
             let request = Elementwise { rows: m, channels: k, activation: below.activation, alpha: below.source };
-            baseline::elementwise::forward(&request, &self.z_below, below.alpha(), &mut y).unwrap();
+            elementwise::forward(&request, &self.z_below, below.alpha(), &mut y).unwrap();
             for (i, z) in self.z_below.iter().enumerate() {
                 let bit = below.at(i % k).bit(f64::from(*z));
                 mask[i / k * k.div_ceil(32) + i % k / 32] |= u32::from(bit) << (i % k % 32);
@@ -415,7 +415,7 @@ impl Case {
             drow_weight: Some(&mut results.drow_weight),
             drow_weight_below: Some(&mut results.drow_weight_below),
         };
-        baseline::backward(&self.request, inputs, outputs, &mut Workspace::new()).unwrap();
+        elbow_cpu::backward(&self.request, inputs, outputs, &mut Workspace::new()).unwrap();
         results
     }
 }

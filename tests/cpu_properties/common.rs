@@ -1,9 +1,7 @@
 //! Random activations out of the table, the loop over its rows, and what both roads are measured with.
 
-use elbow::{
-    activation::{Activation, Domain, Quantity, Row, rows},
-    cpu::baseline::{self, Alpha},
-};
+use elbow::activation::{Activation, Domain, Quantity, Row, rows};
+use elbow_cpu::Alpha;
 use proptest::{
     prelude::*,
     sample::Index,
@@ -155,7 +153,7 @@ pub fn inputs(stride: u32, dense: u32) -> Vec<f32> {
 /// A quantity on the CPU baseline.
 pub fn on_baseline(activation: &Activation, quantity: Quantity, z: &[f32]) -> Vec<f32> {
     let mut out = vec![f32::from_bits(0x7fc0_1234); z.len()];
-    baseline::evaluate(activation, quantity, Alpha::One(activation.params()[0]), z, &mut out);
+    elbow_cpu::evaluate(activation, quantity, Alpha::One(activation.params()[0]), z, &mut out);
     out
 }
 

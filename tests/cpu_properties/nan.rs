@@ -4,15 +4,12 @@
 use elbow::{
     Float,
     activation::Activation,
-    cpu::{
-        Elementwise, ForwardInputs,
-        baseline::{
-            self, BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace,
-            elementwise::DoubleBackwardOutputs,
-        },
-        reference,
-    },
+    cpu::reference,
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want, WeightLayout},
+};
+use elbow_cpu::{
+    BackwardInputs, BackwardOutputs, Elementwise, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace,
+    elementwise::{self, DoubleBackwardOutputs},
 };
 
 use crate::common::{Numbers, defaults};
@@ -190,7 +187,7 @@ impl Chain {
             Saved::Mask if self.affine.activation.row().from_bit => SavedOut::Mask(&mut mask),
             _ => SavedOut::None,
         };
-        baseline::forward(&self.affine, self.forward(), ForwardOutputs { y: &mut y, saved: room }).unwrap();
+        elbow_cpu::forward(&self.affine, self.forward(), ForwardOutputs { y: &mut y, saved: room }).unwrap();
         let alpha_below = self.alpha_below();
         let inputs = BackwardInputs {
             x: &self.x,
@@ -222,7 +219,7 @@ impl Chain {
             ..BackwardOutputs::default()
         };
         let request = self.backward(dalpha, Saved::Z, alpha_below.is_some());
-        baseline::backward(&request, inputs, outputs, &mut Workspace::new()).unwrap();
+        elbow_cpu::backward(&request, inputs, outputs, &mut Workspace::new()).unwrap();
         let [dalpha, dalpha_below] = sums.map(|sums| wide(sums.unwrap_or_default()));
         Some(Results {
             road: format!("{}, baseline from {saved}: ", self.affine.activation),
@@ -361,10 +358,10 @@ fn one_spoils_its_element_of_the_elementwise_operators() {
         let [mut y, mut dx, mut ddy, mut dx2] = [(); 4].map(|()| vec![0.0; M * N]);
         let [mut dalpha, mut dalpha2] = [(); 2].map(|()| vec![0.0; N]);
         let [of_alpha, of_alpha2] = [&mut dalpha, &mut dalpha2].map(|sums| alpha.map(|_| sums.as_mut_slice()));
-        baseline::elementwise::forward(&request, &x, alpha, &mut y).unwrap();
-        baseline::elementwise::backward(&request, &x, alpha, &dy, &mut dx, of_alpha).unwrap();
+        elementwise::forward(&request, &x, alpha, &mut y).unwrap();
+        elementwise::backward(&request, &x, alpha, &dy, &mut dx, of_alpha).unwrap();
         let outputs = DoubleBackwardOutputs { ddy: Some(&mut ddy), dx2: Some(&mut dx2), dalpha2: of_alpha2 };
-        baseline::elementwise::double_backward(&request, &x, alpha, &dy, &ddx, outputs).unwrap();
+        elementwise::double_backward(&request, &x, alpha, &dy, &ddx, outputs).unwrap();
         check("baseline", [y, dx, ddy, dx2].map(wide), [dalpha, dalpha2].map(wide));
     }
 }

@@ -4,12 +4,12 @@
 use elbow::{
     Float,
     activation::Activation,
-    cpu::{
-        Elementwise,
-        baseline::{self, BackwardInputs, BackwardOutputs, SavedIn, Workspace, elementwise::DoubleBackwardOutputs},
-        reference,
-    },
+    cpu::reference,
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want},
+};
+use elbow_cpu::{
+    BackwardInputs, BackwardOutputs, Elementwise, SavedIn, Workspace,
+    elementwise::{self, DoubleBackwardOutputs},
 };
 
 use crate::common::{defaults, parsed};
@@ -50,9 +50,9 @@ fn the_elementwise_operators() {
 
         let [mut dx, mut ddy, mut dx2, mut dalpha, mut dalpha2] = [(); 5].map(|()| vec![0.0; count]);
         let [of_alpha, of_alpha2] = [&mut dalpha, &mut dalpha2].map(|sums| learns.then_some(sums.as_mut_slice()));
-        baseline::elementwise::backward(&request, &x, alphas, &dy, &mut dx, of_alpha).unwrap();
+        elementwise::backward(&request, &x, alphas, &dy, &mut dx, of_alpha).unwrap();
         let outputs = DoubleBackwardOutputs { ddy: Some(&mut ddy), dx2: Some(&mut dx2), dalpha2: of_alpha2 };
-        baseline::elementwise::double_backward(&request, &x, alphas, &dy, &ddx, outputs).unwrap();
+        elementwise::double_backward(&request, &x, alphas, &dy, &ddx, outputs).unwrap();
         let mut results = vec![("dx", dx, first.dx), ("ddy", ddy, second.ddy), ("dx2", dx2, second.dx2)];
         if learns {
             results.push(("dalpha", dalpha, first.dalpha.value));
@@ -93,7 +93,7 @@ fn the_fused_layer_and_its_chain() {
                 let outputs = BackwardOutputs { dx: Some(&mut dx), db: Some(&mut db), ..BackwardOutputs::default() };
                 let inputs = BackwardInputs { w: &identity, dy: &dy, saved: kept, ..BackwardInputs::default() };
                 let layer = backward(AffineRequest { saved, ..request(activation) }, None);
-                baseline::backward(&layer, inputs, outputs, &mut Workspace::new()).unwrap();
+                elbow_cpu::backward(&layer, inputs, outputs, &mut Workspace::new()).unwrap();
                 for (got, expected) in db.iter().zip(slopes) {
                     assert!(same(*got, expected), "{activation} from {saved}: {upstream} gives {db:?}");
                 }
@@ -116,7 +116,7 @@ fn the_fused_layer_and_its_chain() {
                     ..BackwardOutputs::default()
                 };
                 let inputs = BackwardInputs { w: &ones, dy: &dy, saved_below: kept, ..BackwardInputs::default() };
-                baseline::backward(&chain, inputs, outputs, &mut Workspace::new()).unwrap();
+                elbow_cpu::backward(&chain, inputs, outputs, &mut Workspace::new()).unwrap();
                 let sum = f64::from(upstream) * n as f64;
                 for (i, &z) in Z.iter().enumerate() {
                     let expected = activation.passed(sum, activation.slope(f64::from(z)));

@@ -2,13 +2,8 @@
 
 use std::hint::black_box;
 
-use elbow::{
-    Saved,
-    cpu::{
-        ForwardInputs,
-        baseline::{self, SavedIn, SavedOut},
-    },
-};
+use elbow::Saved;
+use elbow_cpu::{BackwardInputs, BackwardOutputs, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace};
 use rayon::prelude::*;
 
 use super::{Layer, MOMENTUM, Part, RATE, Shape, backward_request};
@@ -28,7 +23,7 @@ pub(super) struct OnCpu<'a> {
     pub(super) dx: Vec<f32>,
     pub(super) dw: Vec<f32>,
     pub(super) db: Vec<f32>,
-    workspace: baseline::Workspace,
+    workspace: Workspace,
 }
 
 impl<'a> OnCpu<'a> {
@@ -47,7 +42,7 @@ impl<'a> OnCpu<'a> {
             dx: vec![0.0; m * k],
             dw: vec![0.0; n * k],
             db: vec![0.0; n],
-            workspace: baseline::Workspace::new(),
+            workspace: Workspace::new(),
         }
     }
 
@@ -79,7 +74,7 @@ impl<'a> OnCpu<'a> {
             Saved::Mask => SavedOut::Mask(&mut self.mask),
             _ => SavedOut::None,
         };
-        Ok(baseline::forward(&request, inputs, baseline::ForwardOutputs { y: &mut self.y, saved })?)
+        Ok(elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved })?)
     }
 
     fn backward(&mut self) -> Result<()> {
@@ -90,21 +85,21 @@ impl<'a> OnCpu<'a> {
             Saved::Mask => SavedIn::Mask(&self.mask),
             _ => SavedIn::None,
         };
-        let inputs = baseline::BackwardInputs {
+        let inputs = BackwardInputs {
             x: &host.x,
             w: &self.w,
             b: Some(&self.b),
             dy: &host.dy,
             saved,
-            ..baseline::BackwardInputs::default()
+            ..BackwardInputs::default()
         };
-        let outputs = baseline::BackwardOutputs {
+        let outputs = BackwardOutputs {
             dx: Some(&mut self.dx),
             dw: Some(&mut self.dw),
             db: Some(&mut self.db),
-            ..baseline::BackwardOutputs::default()
+            ..BackwardOutputs::default()
         };
-        Ok(baseline::backward(&backward_request(self.layer.request), inputs, outputs, &mut self.workspace)?)
+        Ok(elbow_cpu::backward(&backward_request(self.layer.request), inputs, outputs, &mut self.workspace)?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Gradient, with_alpha};
 use crate::{
-    cpu::operands::{self, Elementwise},
+    cpu::{Elementwise, operands},
     error::Result,
     request::{AlphaSource, Operand},
 };

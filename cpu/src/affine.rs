@@ -1,17 +1,17 @@
 //! The fused layer: y = act(x·Wᵀ + b; α) + residual, and its gradients.
 
-pub use super::pass::{SavedIn, SavedOut};
-use super::{
-    Workspace, mask, outputs,
-    packed::{self, View},
-    pass::{Channels, Descend, Finish, Slopes},
-    product, threads, vectors,
-};
-use crate::{
-    cpu::operands::{self, ForwardInputs},
+use elbow::{
+    cpu::{ForwardInputs, operands},
     dtype::Float,
     error::{Error, Result},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Saved, Want, WeightLayout},
+};
+
+use crate::{
+    Workspace, mask, outputs,
+    packed::{self, View},
+    pass::{Channels, Descend, Finish, SavedIn, SavedOut, Slopes},
+    product, threads, vectors,
 };
 
 /// Multiplications below which a second thread costs more than it brings.
@@ -289,7 +289,7 @@ pub fn backward(
     let dz: &[f32] = if ready && db.is_none() {
         dy
     } else {
-        let dz = super::scratch(dz_memory, dy.len());
+        let dz = crate::scratch(dz_memory, dy.len());
         let slopes = if unit {
             Slopes::Unit
         } else if again {
@@ -324,7 +324,7 @@ pub fn backward(
             below.descend(dx, partials);
         }
         (Some(below), dx) => {
-            let scratch = super::scratch(dx_memory, operands::length(Operand::Dx, &[m, k])?);
+            let scratch = crate::scratch(dx_memory, m * k);
             dx_product(scratch, false);
             below.descend(scratch, partials);
             if let Some((dx, _)) = dx {

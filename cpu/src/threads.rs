@@ -10,12 +10,12 @@ use std::sync::{
 const LOOKS: usize = 32;
 
 /// How many threads there are.
-pub(super) fn count() -> usize {
+pub(crate) fn count() -> usize {
     rayon::current_num_threads()
 }
 
 /// Does `work` on each part. Parts are taken in order, the next one by whoever is free.
-pub(super) fn each<T, P>(parts: P, work: impl Fn(T) + Sync)
+pub(crate) fn each<T, P>(parts: P, work: impl Fn(T) + Sync)
 where
     P: ExactSizeIterator<Item = T> + Send,
 {

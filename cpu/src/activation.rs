@@ -5,10 +5,9 @@ mod math;
 
 use std::marker::PhantomData;
 
-use functions::Functions;
+use elbow::activation::{Activation, Kind, Quantity, rows};
+use functions::*;
 use pulp::{Arch, Simd, WithSimd};
-
-use crate::activation::{Activation, Kind, Quantity};
 
 /// α for a run of elements.
 #[derive(Debug, Clone, Copy)]
@@ -23,57 +22,63 @@ pub enum Alpha<'a> {
 ///
 /// Accuracy: within the table of the documentation on all finite f32; NaN gives NaN, ±inf the limit.
 pub fn evaluate(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
-    let [first, s] = activation.params();
-    // SiLU is swish at 1: the split product of the general one is not needed.
-    if let (Kind::Swish, Alpha::One(1.0), Quantity::Value | Quantity::Slope) = (activation.kind(), alpha, quantity) {
-        return run::<functions::Silu>(quantity, alpha, s, z, out);
-    }
-    macro_rules! table {
-        ($($kind:ident => $functions:ident),* $(,)?) => {
-            match activation.kind() {
-                $(Kind::$kind => {
-                    let alpha = if functions::$functions::HAS_ALPHA { alpha } else { Alpha::One(first) };
-                    run::<functions::$functions>(quantity, alpha, s, z, out)
-                })*
-            }
-        };
-    }
-    table! {
-        Identity => Identity,
-        Relu => Relu,
-        LeakyRelu => LeakyRelu,
-        Prelu => LeakyRelu,
-        ClippedRelu => ClippedRelu,
-        Relu6 => Relu6,
-        Hardtanh => Hardtanh,
-        ReluSquared => ReluSquared,
-        ThresholdedRelu => ThresholdedRelu,
-        Threshold => Threshold,
-        Elu => Elu,
-        Celu => Celu,
-        Selu => Selu,
-        Softplus => Softplus,
-        Squareplus => Squareplus,
-        GeluErf => GeluErf,
-        GeluTanh => GeluTanh,
-        QuickGelu => QuickGelu,
-        Silu => Silu,
-        Swish => Swish,
-        Mish => Mish,
-        Hardswish => Hardswish,
-        Hardsigmoid => Hardsigmoid,
-        HardsigmoidAffine => HardsigmoidAffine,
-        Sigmoid => Sigmoid,
-        Logsigmoid => Logsigmoid,
-        Tanh => Tanh,
-        Softsign => Softsign,
-        Tanhshrink => Tanhshrink,
-        Softshrink => Softshrink,
-        Hardshrink => Hardshrink,
-    }
+    let all_of = match (activation.kind(), alpha, quantity) {
+        // SiLU is swish at 1: the split product of the general one is not needed.
+        (Kind::Swish, Alpha::One(1.0), Quantity::Value | Quantity::Slope) => run::<Silu>,
+        (kind, ..) => LOOPS[kind as usize].1,
+    };
+    all_of(activation, quantity, alpha, z, out);
 }
 
-fn run<F: Functions>(quantity: Quantity, alpha: Alpha<'_>, s: f32, z: &[f32], out: &mut [f32]) {
+/// [`evaluate`] for one activation.
+type Loop = fn(&Activation, Quantity, Alpha<'_>, &[f32], &mut [f32]);
+
+/// One for each row of elbow's table, in its order: a row without a loop does not compile.
+static LOOPS: [(Kind, Loop); rows().len()] = [
+    (Kind::Identity, run::<Identity>),
+    (Kind::Relu, run::<Relu>),
+    (Kind::LeakyRelu, run::<LeakyRelu>),
+    (Kind::Prelu, run::<LeakyRelu>),
+    (Kind::ClippedRelu, run::<ClippedRelu>),
+    (Kind::Relu6, run::<Relu6>),
+    (Kind::Hardtanh, run::<Hardtanh>),
+    (Kind::ReluSquared, run::<ReluSquared>),
+    (Kind::ThresholdedRelu, run::<ThresholdedRelu>),
+    (Kind::Threshold, run::<Threshold>),
+    (Kind::Elu, run::<Elu>),
+    (Kind::Celu, run::<Celu>),
+    (Kind::Selu, run::<Selu>),
+    (Kind::Softplus, run::<Softplus>),
+    (Kind::Squareplus, run::<Squareplus>),
+    (Kind::GeluErf, run::<GeluErf>),
+    (Kind::GeluTanh, run::<GeluTanh>),
+    (Kind::QuickGelu, run::<QuickGelu>),
+    (Kind::Silu, run::<Silu>),
+    (Kind::Swish, run::<Swish>),
+    (Kind::Mish, run::<Mish>),
+    (Kind::Hardswish, run::<Hardswish>),
+    (Kind::Hardsigmoid, run::<Hardsigmoid>),
+    (Kind::HardsigmoidAffine, run::<HardsigmoidAffine>),
+    (Kind::Sigmoid, run::<Sigmoid>),
+    (Kind::Logsigmoid, run::<Logsigmoid>),
+    (Kind::Tanh, run::<Tanh>),
+    (Kind::Softsign, run::<Softsign>),
+    (Kind::Tanhshrink, run::<Tanhshrink>),
+    (Kind::Softshrink, run::<Softshrink>),
+    (Kind::Hardshrink, run::<Hardshrink>),
+];
+
+const _: () = {
+    let mut row = 0;
+    while row < LOOPS.len() {
+        assert!(LOOPS[row].0 as usize == row, "the loops are in the order of the table");
+        row += 1;
+    }
+};
+
+fn run<F: Functions>(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
+    let [first, s] = activation.params();
+    let alpha = if F::HAS_ALPHA { alpha } else { Alpha::One(first) };
     match quantity {
         Quantity::Value => map(Value::<F>(PhantomData), alpha, s, z, out),
         Quantity::Slope => map(Slope::<F>(PhantomData), alpha, s, z, out),

@@ -1,21 +1,21 @@
 //! The CPU baseline against the f64 reference: every activation, both weight layouts, everything that can be saved, odd
-//! shapes, chains, long sums, threads. Random requests, the accuracy of its functions, NaN: tests/cpu_properties.
+//! shapes, chains, long sums, threads. Random requests, the accuracy of its functions, NaN: tests/cpu_properties of elbow.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
 
 use elbow::{
     Float,
     activation::{Activation, Quantity, rows},
-    cpu::{
-        Elementwise, ForwardInputs,
-        baseline::{self, BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace},
-        reference,
-    },
+    cpu::reference,
     error::Error,
     request::{
         AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, ResidualAt, Road, Saved, Want,
         WeightLayout,
     },
+};
+use elbow_cpu::{
+    BackwardInputs, BackwardOutputs, Elementwise, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace,
+    elementwise,
 };
 
 const EPS: f64 = 1.0 / (1u64 << 24) as f64;
@@ -126,7 +126,7 @@ impl Case {
 
     fn forward(&self, saved: SavedOut<'_>) -> Vec<f32> {
         let mut y = vec![f32::NAN; self.request.m * self.request.n];
-        baseline::forward(&self.request, self.inputs(), ForwardOutputs { y: &mut y, saved }).unwrap();
+        elbow_cpu::forward(&self.request, self.inputs(), ForwardOutputs { y: &mut y, saved }).unwrap();
         y
     }
 
@@ -244,7 +244,7 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         row_weight: case.row_weight(),
         ..Default::default()
     };
-    baseline::backward(&request, inputs, outputs, workspace).unwrap();
+    elbow_cpu::backward(&request, inputs, outputs, workspace).unwrap();
     let row = affine.activation.row();
     // The slope's own error; from y, it is absolute: rounding of y, and y - ... cancels.
     let from_y = if matches!(saved, SavedIn::Y(_)) { 64.0 } else { 0.0 };
@@ -377,7 +377,7 @@ fn zero_sizes() {
     let b = [1.0, -1.0, 2.0];
     let mut y = [9.0; 7];
     let inputs = ForwardInputs { b: Some(&b), ..Default::default() };
-    baseline::forward(&request, inputs, ForwardOutputs { y: &mut y, ..Default::default() }).unwrap();
+    elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut y, ..Default::default() }).unwrap();
     assert_eq!(y, [1.0, 0.0, 2.0, 1.0, 0.0, 2.0, 9.0], "K = 0 is act(b), and what lies behind y is untouched");
 }
 
@@ -445,7 +445,7 @@ fn chains() {
                     dalpha_below: Some(&mut dalpha),
                     ..Default::default()
                 };
-                baseline::backward(&request, inputs, outputs, &mut workspace).unwrap();
+                elbow_cpu::backward(&request, inputs, outputs, &mut workspace).unwrap();
                 let row = below_activation.row();
                 let slack = 200.0 * (row.tolerance(Quantity::Slope) + 1.0);
                 compare("dz_below", &request, &dx, want, &exact.dz_below, slack);
@@ -487,7 +487,7 @@ fn elementwise_agrees() {
                     }
                 };
                 let mut y = vec![f32::NAN; count];
-                baseline::elementwise::forward(&request, &x, alphas, &mut y).unwrap();
+                elementwise::forward(&request, &x, alphas, &mut y).unwrap();
                 close(
                     "y",
                     &y,
@@ -499,7 +499,7 @@ fn elementwise_agrees() {
                 let mut dx = vec![f32::NAN; count];
                 let mut dalpha = vec![f32::NAN; exact.dalpha.value.len()];
                 let wanted = (alpha != AlphaSource::Constant).then_some(dalpha.as_mut_slice());
-                baseline::elementwise::backward(&request, &x, alphas, &dy, &mut dx, wanted).unwrap();
+                elementwise::backward(&request, &x, alphas, &dy, &mut dx, wanted).unwrap();
                 close("dx", &dx, &exact.dx, tolerance(Quantity::Slope));
                 let sums = |name: &str, got: &[f32], exact: &reference::Gradient, tolerance: f64| {
                     for (i, &got) in got.iter().enumerate() {
@@ -514,12 +514,12 @@ fn elementwise_agrees() {
 
                 let exact = reference::elementwise::double_backward(&request, &x, alphas, &dy, &ddx).unwrap();
                 let (mut ddy, mut dx2) = (vec![f32::NAN; count], vec![f32::NAN; count]);
-                let outputs = baseline::elementwise::DoubleBackwardOutputs {
+                let outputs = elementwise::DoubleBackwardOutputs {
                     ddy: Some(&mut ddy),
                     dx2: Some(&mut dx2),
                     dalpha2: (alpha != AlphaSource::Constant).then_some(dalpha.as_mut_slice()),
                 };
-                baseline::elementwise::double_backward(&request, &x, alphas, &dy, &ddx, outputs).unwrap();
+                elementwise::double_backward(&request, &x, alphas, &dy, &ddx, outputs).unwrap();
                 close("ddy", &ddy, &exact.ddy, tolerance(Quantity::Slope));
                 close("dx2", &dx2, &exact.dx2, tolerance(Quantity::Curvature));
                 if alpha != AlphaSource::Constant {
@@ -542,7 +542,7 @@ fn sums_of_many_terms() {
         let exact = reference::elementwise::backward(&request, &x, Some(&alphas), &dy).unwrap();
         let mut dx = vec![0.0; count];
         let mut dalpha = vec![0.0; channels];
-        baseline::elementwise::backward(&request, &x, Some(&alphas), &dy, &mut dx, Some(&mut dalpha)).unwrap();
+        elementwise::backward(&request, &x, Some(&alphas), &dy, &mut dx, Some(&mut dalpha)).unwrap();
         for (i, got) in dalpha.iter().enumerate() {
             let error = (f64::from(*got) - exact.dalpha.value[i]).abs();
             assert!(error <= 8.0 * EPS * exact.dalpha.terms[i], "{got} not {}", exact.dalpha.value[i]);
@@ -580,13 +580,13 @@ fn same_bits_again_and_on_one_thread() {
         };
         let outputs =
             BackwardOutputs { dx: Some(&mut dx), db: Some(&mut db), dalpha: Some(&mut dalpha), ..Default::default() };
-        baseline::backward(&backward, inputs, outputs, &mut Workspace::new()).unwrap();
+        elbow_cpu::backward(&backward, inputs, outputs, &mut Workspace::new()).unwrap();
         [y, db, dalpha].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
     };
     let first = run();
     assert_eq!(first, run());
     for threads in [1, 3, 16] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = elbow_cpu::rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         assert_eq!(first, pool.install(run), "{threads} threads");
     }
 }
@@ -597,7 +597,7 @@ fn wrong_operands_are_named() {
     let case = Case::new(request, |numbers, length| numbers.vec(length));
     let named = |inputs: ForwardInputs<'_>| {
         let mut y = [0.0; 6];
-        match baseline::forward(&request, inputs, ForwardOutputs { y: &mut y, ..Default::default() }) {
+        match elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut y, ..Default::default() }) {
             Err(Error::Shape { operand, .. } | Error::Operand { operand, .. }) => operand,
             other => panic!("{other:?}"),
         }
@@ -609,6 +609,6 @@ fn wrong_operands_are_named() {
     assert_eq!(named(ForwardInputs { b: None, ..right }), Operand::B);
     assert_eq!(named(ForwardInputs { alpha: Some(&[1.0]), ..right }), Operand::Alpha);
     assert_eq!(named(ForwardInputs { residual: Some(&case.residual), ..right }), Operand::Residual);
-    let short = baseline::forward(&request, right, ForwardOutputs { y: &mut [0.0; 5], ..Default::default() });
+    let short = elbow_cpu::forward(&request, right, ForwardOutputs { y: &mut [0.0; 5], ..Default::default() });
     assert!(matches!(short, Err(Error::Shape { operand: Operand::Y, .. })));
 }

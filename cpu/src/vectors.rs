@@ -4,7 +4,7 @@
 use pulp::Arch;
 
 /// out += other.
-pub(super) fn add(out: &mut [f32], other: &[f32]) {
+pub(crate) fn add(out: &mut [f32], other: &[f32]) {
     Arch::new().dispatch(|| {
         for (out, other) in out.iter_mut().zip(other) {
             *out += other;
@@ -13,7 +13,7 @@ pub(super) fn add(out: &mut [f32], other: &[f32]) {
 }
 
 /// out = a ⊙ b.
-pub(super) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
+pub(crate) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
     Arch::new().dispatch(|| {
         for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
             *out = a * b;
@@ -28,7 +28,7 @@ fn is_stopped(upstream: f32, by: f32) -> bool {
 }
 
 /// out = upstream, or 0 where the derivative stops it.
-pub(super) fn stop(upstream: &[f32], by: &[f32], out: &mut [f32]) {
+pub(crate) fn stop(upstream: &[f32], by: &[f32], out: &mut [f32]) {
     Arch::new().dispatch(|| {
         for ((out, &upstream), &by) in out.iter_mut().zip(upstream).zip(by) {
             *out = if is_stopped(upstream, by) { 0.0 } else { upstream };
@@ -37,7 +37,7 @@ pub(super) fn stop(upstream: &[f32], by: &[f32], out: &mut [f32]) {
 }
 
 /// out = a ⊙ b, where with `stops` a factor b of 0 stops an infinite a.
-pub(super) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]) {
+pub(crate) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]) {
     if !stops {
         return multiply(a, b, out);
     }
@@ -49,7 +49,7 @@ pub(super) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]
 }
 
 /// ddx ⊙ by, in the memory of the derivative.
-pub(super) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
+pub(crate) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
     Arch::new().dispatch(|| {
         for (by, &ddx) in by.iter_mut().zip(ddx) {
             *by = if stops & is_stopped(ddx, *by) { 0.0 } else { ddx * *by };
@@ -58,7 +58,7 @@ pub(super) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
 }
 
 /// ddx ⊙ dy ⊙ by, in the memory of the derivative; one of 0 stops both factors.
-pub(super) fn pass_both(stops: bool, by: &mut [f32], ddx: &[f32], dy: &[f32]) {
+pub(crate) fn pass_both(stops: bool, by: &mut [f32], ddx: &[f32], dy: &[f32]) {
     Arch::new().dispatch(|| {
         for ((by, &ddx), &dy) in by.iter_mut().zip(ddx).zip(dy) {
             let stopped = stops & is_stopped(ddx, *by) & is_stopped(dy, *by);
@@ -68,7 +68,7 @@ pub(super) fn pass_both(stops: bool, by: &mut [f32], ddx: &[f32], dy: &[f32]) {
 }
 
 /// sums += values. In f64: a sum of 2²⁰ terms is then as good as its terms.
-pub(super) fn add_to_sums(sums: &mut [f64], values: &[f32]) {
+pub(crate) fn add_to_sums(sums: &mut [f64], values: &[f32]) {
     Arch::new().dispatch(|| {
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum += f64::from(*value);
@@ -77,7 +77,7 @@ pub(super) fn add_to_sums(sums: &mut [f64], values: &[f32]) {
 }
 
 /// sums += a ⊙ b.
-pub(super) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
+pub(crate) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
     Arch::new().dispatch(|| {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
             *sum += f64::from(*a) * f64::from(*b);
@@ -86,7 +86,7 @@ pub(super) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
 }
 
 /// Σ a ⊙ b in f64, in lanes that do not wait for each other.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 16;
     Arch::new().dispatch(|| {
         let mut lanes = [0.0; LANES];

@@ -1,16 +1,17 @@
 //! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
 
-use super::{
+use elbow::{
+    activation::{Activation, Quantity},
+    cpu::{Elementwise, operands},
+    error::Result,
+    request::Operand,
+};
+
+use crate::{
     activation::{Alpha, evaluate},
     outputs,
     pass::{self, Channels, Descend, SavedIn, Slopes},
     threads, vectors,
-};
-use crate::{
-    activation::{Activation, Quantity},
-    cpu::operands::{self, Elementwise},
-    error::Result,
-    request::Operand,
 };
 
 /// Elements that one thread takes at a time.
@@ -65,7 +66,7 @@ pub fn backward(
     let alpha = request.checked_alpha(alpha)?;
     let dy = operands::slice(Operand::Dy, dy, &shape)?;
     let dx = outputs::slice_mut(Operand::Dx, dx, &shape)?;
-    let dalpha = request.checked_dalpha(Operand::Dalpha, dalpha)?;
+    let dalpha = outputs::dalpha(request, Operand::Dalpha, dalpha)?;
     let descend = Descend {
         channels: Channels::new(request.activation, request.alpha, alpha, request.channels),
         slopes: Slopes::Saved(SavedIn::Z(x)),
@@ -109,7 +110,7 @@ pub fn double_backward(
     let DoubleBackwardOutputs { ddy, dx2, dalpha2 } = outputs;
     let ddy = ddy.map(|out| outputs::slice_mut(Operand::Ddy, out, &shape)).transpose()?;
     let dx2 = dx2.map(|out| outputs::slice_mut(Operand::Dx2, out, &shape)).transpose()?;
-    let dalpha2 = request.checked_dalpha(Operand::Dalpha2, dalpha2)?;
+    let dalpha2 = outputs::dalpha(request, Operand::Dalpha2, dalpha2)?;
     let stops = request.activation.is_piecewise();
     if let Some(ddy) = ddy {
         map(request, Quantity::Slope, x, alpha, ddy);

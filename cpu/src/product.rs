@@ -1,6 +1,6 @@
 //! Matrix products. A small A·Bᵀ, both with long rows as x and W have them, needs no packing: a tile of dot products runs
 //! along the rows as they lie, and each block of rows is finished (bias, activation) while it is in the cache. Large
-//! products, and those whose operands lie the other way, are packed ([`super::packed`]).
+//! products, and those whose operands lie the other way, are packed ([`crate::packed`]).
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -14,25 +14,25 @@ const PANEL: usize = 1024;
 const BLOCK: usize = 64 * 1024;
 
 /// How many rows of A (and of C) make a block, for `threads` threads: a multiple of the tile.
-pub(super) fn block_rows(m: usize, k: usize, threads: usize) -> usize {
+pub(crate) fn block_rows(m: usize, k: usize, threads: usize) -> usize {
     let by_cache = (BLOCK / k.clamp(1, PANEL)).clamp(TILE_ROWS, 256);
     let by_threads = m.div_ceil(threads.max(1));
     by_cache.min(by_threads.max(1)).next_multiple_of(TILE_ROWS)
 }
 
-/// Whether A·Bᵀ is better left to [`super::packed`]: packing pays from so many rows and multiplications on. Measured with
+/// Whether A·Bᵀ is better left to [`crate::packed`]: packing pays from so many rows and multiplications on. Measured with
 /// K = N = 256 to 4096 on a Zen 3: below, a tile of dot products is up to 9 times as fast; above, it has 80 % of the speed.
-pub(super) fn pays_to_pack(m: usize, n: usize, k: usize) -> bool {
+pub(crate) fn pays_to_pack(m: usize, n: usize, k: usize) -> bool {
     m >= 32 && m.saturating_mul(n).saturating_mul(k) > 8 << 20
 }
 
 /// Whether C has too few rows to give each thread a block: then its columns are split.
-pub(super) fn is_flat(m: usize, threads: usize) -> bool {
+pub(crate) fn is_flat(m: usize, threads: usize) -> bool {
     m < TILE_ROWS * threads
 }
 
 /// c[i][j] (+)= Σ a[i·k + l]·b[j·k + l]: one block, by one thread. `rows` are the rows of C, each as long as B has rows.
-pub(super) fn rows_times_rows(rows: &mut [&mut [f32]], a: &[f32], b: &[f32], k: usize, accumulate: bool) {
+pub(crate) fn rows_times_rows(rows: &mut [&mut [f32]], a: &[f32], b: &[f32], k: usize, accumulate: bool) {
     if k == 0 {
         if !accumulate {
             rows.iter_mut().for_each(|row| row.fill(0.0));

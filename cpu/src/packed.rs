@@ -4,24 +4,24 @@
 
 use std::ops::Range;
 
-use super::threads;
+use crate::threads;
 
 /// A matrix as it lies: element (i, j) at `data[i·row + j·column]`.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) data: &'a [f32],
-    pub(super) row: usize,
-    pub(super) column: usize,
+pub(crate) struct View<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) column: usize,
 }
 
 impl<'a> View<'a> {
     /// Rows of `columns` elements, one behind the other.
-    pub(super) fn rows(data: &'a [f32], columns: usize) -> Self {
+    pub(crate) fn rows(data: &'a [f32], columns: usize) -> Self {
         View { data, row: columns, column: 1 }
     }
 
     /// The same memory, read across.
-    pub(super) fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         View { row: self.column, column: self.row, ..self }
     }
 
@@ -33,7 +33,7 @@ impl<'a> View<'a> {
 }
 
 /// C (+)= A·B with C m×n in rows, A m×k, B k×n, on all threads of the pool.
-pub(super) fn product(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
+pub(crate) fn product(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
     if m == 0 || n == 0 {
         return;
     }

@@ -1,15 +1,16 @@
 //! Passes over the rows of a matrix [M, N], in spans that stay in the first-level cache: what follows a forward product
 //! (bias, activation, residual, what is saved), and what comes before a backward one (dz = dy ⊙ act', Σ for db and dα).
 
-use super::{
+use elbow::{
+    activation::{Activation, Quantity},
+    request::{AlphaSource, ResidualAt},
+};
+
+use crate::{
     activation::{Alpha, evaluate},
     mask::{choose, pack, unpack, word, words},
     threads,
     vectors::{add, add_products, add_to_sums, dot, multiply, multiply_passed, stop},
-};
-use crate::{
-    activation::{Activation, Quantity},
-    request::{AlphaSource, ResidualAt},
 };
 
 /// Elements worked on at a time.
@@ -20,7 +21,7 @@ const BLOCK: usize = 32 * 1024;
 const MAX_BLOCKS: usize = 64;
 
 /// Rows in a block. Depends on the shape alone, so that sums have the same order on any number of threads.
-pub(super) fn block_rows(m: usize, n: usize) -> usize {
+pub(crate) fn block_rows(m: usize, n: usize) -> usize {
     (BLOCK / n.max(1)).max(m.div_ceil(MAX_BLOCKS)).max(1).next_multiple_of(8)
 }
 
@@ -59,7 +60,7 @@ fn spans(elements: usize, n: usize) -> impl Iterator<Item = Span> {
 }
 
 /// An activation with its α for each column.
-pub(super) struct Channels<'a> {
+pub(crate) struct Channels<'a> {
     activation: Activation,
     n: usize,
     alpha: Option<&'a [f32]>,
@@ -69,7 +70,7 @@ pub(super) struct Channels<'a> {
 
 impl<'a> Channels<'a> {
     /// `alpha` is the operand, of the length that `source` says.
-    pub(super) fn new(activation: Activation, source: AlphaSource, alpha: Option<&'a [f32]>, n: usize) -> Self {
+    pub(crate) fn new(activation: Activation, source: AlphaSource, alpha: Option<&'a [f32]>, n: usize) -> Self {
         match (source, alpha) {
             (AlphaSource::PerChannel, Some(alpha)) => {
                 let tiled = if n < SPAN { alpha.repeat(rows_in_span(n)) } else { Vec::new() };
@@ -83,19 +84,19 @@ impl<'a> Channels<'a> {
     }
 
     /// The activation, if its α is the same in all columns.
-    pub(super) fn alpha_of_all(&self) -> Option<Activation> {
+    pub(crate) fn alpha_of_all(&self) -> Option<Activation> {
         self.alpha.is_none().then_some(self.activation)
     }
 
     /// A quantity over whole rows.
-    pub(super) fn map(&self, quantity: Quantity, z: &[f32], out: &mut [f32]) {
+    pub(crate) fn map(&self, quantity: Quantity, z: &[f32], out: &mut [f32]) {
         for span in spans(out.len(), self.n) {
             self.evaluate(quantity, &span, &z[span.range.clone()], &mut out[span.range.clone()]);
         }
     }
 
     /// Σ ddx ⊙ dy ⊙ ∂²act/∂z∂α into one sum, or one for each column.
-    pub(super) fn sum_alpha_curvature(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
+    pub(crate) fn sum_alpha_curvature(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
         let mut curvatures = [0.0; SPAN];
         let mut both = [0.0; SPAN];
         let mut stopped = [[0.0; SPAN]; 2];
@@ -167,7 +168,7 @@ pub enum SavedOut<'a> {
 
 impl<'a> SavedOut<'a> {
     /// For blocks of so many rows.
-    pub(super) fn blocks(self, rows: usize, n: usize, count: usize) -> Vec<SavedOut<'a>> {
+    pub(crate) fn blocks(self, rows: usize, n: usize, count: usize) -> Vec<SavedOut<'a>> {
         match self {
             SavedOut::None => (0..count).map(|_| SavedOut::None).collect(),
             SavedOut::Z(z) => z.chunks_mut(rows * n).map(SavedOut::Z).collect(),
@@ -202,12 +203,12 @@ impl<'a> SavedIn<'a> {
 }
 
 /// What follows the product in forward.
-pub(super) struct Finish<'a> {
-    pub(super) bias: Option<&'a [f32]>,
-    pub(super) channels: Channels<'a>,
-    pub(super) residual: Option<&'a [f32]>,
-    pub(super) residual_at: ResidualAt,
-    pub(super) row_weight: Option<&'a [f32]>,
+pub(crate) struct Finish<'a> {
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) channels: Channels<'a>,
+    pub(crate) residual: Option<&'a [f32]>,
+    pub(crate) residual_at: ResidualAt,
+    pub(crate) row_weight: Option<&'a [f32]>,
 }
 
 /// Each row of a span times its factor; `row` is the first row of the span's block.
@@ -219,7 +220,7 @@ fn weigh(weights: &[f32], row: usize, span: &Span, values: &mut [f32]) {
 
 impl Finish<'_> {
     /// y holds x·Wᵀ and gets row_weight ⊙ act(y + b) with the residual. The block starts at `row` of the matrix.
-    pub(super) fn block(&self, row: usize, y: &mut [f32], saved: &mut SavedOut<'_>) {
+    pub(crate) fn block(&self, row: usize, y: &mut [f32], saved: &mut SavedOut<'_>) {
         let n = self.channels.n;
         let mut buffer = [0.0; SPAN];
         let mut slopes = [0.0; SPAN];
@@ -278,7 +279,7 @@ impl Finish<'_> {
     }
 
     /// All of y, on all threads.
-    pub(super) fn all(&self, y: &mut [f32], saved: SavedOut<'_>) {
+    pub(crate) fn all(&self, y: &mut [f32], saved: SavedOut<'_>) {
         let n = self.channels.n;
         let m = y.len() / n.max(1);
         if y.is_empty() {
@@ -294,7 +295,7 @@ impl Finish<'_> {
 }
 
 /// Where dz's slope comes from.
-pub(super) enum Slopes<'a> {
+pub(crate) enum Slopes<'a> {
     /// What forward kept.
     Saved(SavedIn<'a>),
     /// The slope is 1.
@@ -304,17 +305,17 @@ pub(super) enum Slopes<'a> {
 }
 
 /// dz = dy ⊙ act', and the sums on the way.
-pub(super) struct Descend<'a> {
-    pub(super) channels: Channels<'a>,
-    pub(super) slopes: Slopes<'a>,
+pub(crate) struct Descend<'a> {
+    pub(crate) channels: Channels<'a>,
+    pub(crate) slopes: Slopes<'a>,
     /// None: dz holds dy.
-    pub(super) dy: Option<&'a [f32]>,
+    pub(crate) dy: Option<&'a [f32]>,
     /// Σ_rows dz is wanted.
-    pub(super) db: bool,
+    pub(crate) db: bool,
     /// Σ dy ⊙ ∂act/∂α is wanted; from z alone.
-    pub(super) dalpha: bool,
+    pub(crate) dalpha: bool,
     /// A factor of each row of dy.
-    pub(super) row_weight: Option<&'a [f32]>,
+    pub(crate) row_weight: Option<&'a [f32]>,
 }
 
 impl Descend<'_> {
@@ -327,7 +328,7 @@ impl Descend<'_> {
 
     /// All of dz, on all threads. Gives the sums for db and dα, empty where not wanted; `row_sums`, where it is not empty, gets
     /// Σ_columns dy ⊙ act(z), from z alone.
-    pub(super) fn all<'p>(
+    pub(crate) fn all<'p>(
         &self,
         dz: &mut [f32],
         partials: &'p mut Vec<f64>,
@@ -339,7 +340,7 @@ impl Descend<'_> {
         let count = m.div_ceil(rows).max(1);
         let (db, dalpha) = self.sums();
         let width = db + dalpha;
-        let partials = super::scratch(partials, count * width);
+        let partials = crate::scratch(partials, count * width);
         partials.fill(0.0);
         if !dz.is_empty() {
             let blocks = dz.chunks_mut(rows * n).enumerate();

@@ -4,20 +4,20 @@
 use pulp::Arch;
 
 /// Words of a row of the mask.
-pub(super) fn words(n: usize) -> usize {
+pub(crate) fn words(n: usize) -> usize {
     n.div_ceil(32)
 }
 
 /// The bits of up to 32 slopes. Where the slope of a clear bit is NaN, because α is, so is that of an element with such a bit.
 #[inline(always)]
-pub(super) fn word(slopes: &[f32], clear: impl Fn(usize) -> f32) -> u32 {
+pub(crate) fn word(slopes: &[f32], clear: impl Fn(usize) -> f32) -> u32 {
     let is_set = |slope: f32, clear: f32| (slope != clear) & !(slope.is_nan() & clear.is_nan());
     slopes.iter().enumerate().fold(0, |word, (j, &slope)| word | u32::from(is_set(slope, clear(j))) << j)
 }
 
 /// The slopes of up to 32 bits.
 #[inline(always)]
-pub(super) fn choose(word: u32, of_bits: impl Fn(usize) -> [f32; 2], slopes: &mut [f32]) {
+pub(crate) fn choose(word: u32, of_bits: impl Fn(usize) -> [f32; 2], slopes: &mut [f32]) {
     for (j, slope) in slopes.iter_mut().enumerate() {
         let [clear, set] = of_bits(j);
         *slope = if word >> j & 1 == 1 { set } else { clear };
@@ -25,7 +25,7 @@ pub(super) fn choose(word: u32, of_bits: impl Fn(usize) -> [f32; 2], slopes: &mu
 }
 
 /// The bits of a row, 32 at a time: a loop of known length becomes vector code.
-pub(super) fn pack(slopes: &[f32], clear: f32, words: &mut [u32]) {
+pub(crate) fn pack(slopes: &[f32], clear: f32, words: &mut [u32]) {
     Arch::new().dispatch(|| {
         let (whole, rest) = slopes.as_chunks::<32>();
         for (slopes, out) in whole.iter().zip(&mut *words) {
@@ -38,7 +38,7 @@ pub(super) fn pack(slopes: &[f32], clear: f32, words: &mut [u32]) {
 }
 
 /// The slopes of a row.
-pub(super) fn unpack(words: &[u32], of_bits: [f32; 2], slopes: &mut [f32]) {
+pub(crate) fn unpack(words: &[u32], of_bits: [f32; 2], slopes: &mut [f32]) {
     Arch::new().dispatch(|| {
         let (whole, rest) = slopes.as_chunks_mut::<32>();
         let count = whole.len();

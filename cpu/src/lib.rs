@@ -1,0 +1,70 @@
+//! Fused affine + activation layers on the CPU, forward and backward, in f32: as fast as good libraries make them, under the
+//! same contract as the GPU kernels of [elbow], which are timed against them.
+//!
+//! ```text
+//! z = x·Wᵀ + b (+ residual)       y = row_weight ⊙ act(z; α) (+ residual)
+//! dz = dy ⊙ act'(z; α)            dx = dz·W      dW = dzᵀ·x      db = Σ_rows dz      dα = Σ dy ⊙ ∂act/∂α(z; α)
+//! ```
+//!
+//! What is asked for is a request of elbow's, operands and results are slices of the caller's: x `[M, K]`, W `[N, K]` or
+//! `[K, N]`, y `[M, N]`. One that is missing or too short is an error that names it,
+//! and nothing was written.
+//!
+//! ```
+//! use elbow::{Activation, request::AffineRequest};
+//! use elbow_cpu::{ForwardInputs, ForwardOutputs, SavedOut};
+//!
+//! // Two rows, one channel of two features: M = 2, N = 1, K = 2.
+//! let layer = AffineRequest::new(2, 1, 2, Activation::RELU);
+//! let inputs = ForwardInputs { x: &[1.0, 2.0, -3.0, 0.5], w: &[0.5, 0.25], b: Some(&[1.0]), ..Default::default() };
+//! let mut y = [0.0; 2];
+//! elbow_cpu::forward(&layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::None })?;
+//! assert_eq!(y, [2.0, 0.0]);
+//! # Ok::<(), elbow::Error>(())
+//! ```
+//!
+//! Bias, activation, residual and what is saved are done block by block while the product is in the cache, on all threads of the
+//! current [`rayon`] pool. The same inputs give the same bits on any number of threads, except the products that go through the
+//! `gemm` crate, which promise it for one number of threads.
+
+mod activation;
+mod affine;
+pub mod elementwise;
+mod mask;
+mod outputs;
+mod packed;
+mod pass;
+mod product;
+mod threads;
+mod vectors;
+
+pub use activation::{Alpha, evaluate};
+pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
+pub use elbow::cpu::{Elementwise, ForwardInputs};
+pub use pass::{SavedIn, SavedOut};
+/// The rayon whose threads do the work: a pool that is made with it says how many.
+pub use rayon;
+
+/// Scratch memory of [`backward()`]: dz, and the partial sums of db and dα. Keep it from call to call: it grows to the
+/// largest request and is never cleared.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    dz: Vec<f32>,
+    dx: Vec<f32>,
+    partials: Vec<f64>,
+}
+
+impl Workspace {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// The first `length` elements, whatever is in them; the vector grows to hold them.
+fn scratch<T: Clone + Default>(memory: &mut Vec<T>, length: usize) -> &mut [T] {
+    if memory.len() < length {
+        memory.resize(length, T::default());
+    }
+    &mut memory[..length]
+}
