@@ -150,8 +150,7 @@ fn judge(arena: &[f32], operands: [usize; 6], got: [&[f32]; 2]) -> Result<f64, B
     let backward = |(request, w, b): &(AffineRequest, usize, usize), x: &[f32], dy: &[f32]| {
         let affine = AffineRequest { saved: Saved::Z, ..*request };
         let gradients = Gradients::default();
-        let request =
-            BackwardRequest { affine, gradients, road: elbow::Road::Auto, upstream_is_dz: false, below: None };
+        let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
         let (w, b) = (&arena[*w..], Some(&arena[*b..]));
         reference::backward(&request, reference::BackwardInputs { x, w, b, dy, ..Default::default() })
     };

@@ -271,15 +271,13 @@ impl Below {
     }
 }
 
-/// The backward request: the forward's facts, which gradients, and how.
+/// The backward request: the forward's facts, and which gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BackwardRequest {
     /// The forward it belongs to.
     pub affine: AffineRequest,
     /// Which gradients.
     pub gradients: Gradients,
-    /// Prologue or two passes.
-    pub road: Road,
     /// The operand `dy` already holds dz: a chain wrote it.
     pub upstream_is_dz: bool,
     /// Chain: apply the slope of the layer below to dx.

@@ -7,13 +7,11 @@ use elbow::{
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
     error::Error,
-    request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Road, Saved, Want, WeightLayout,
-    },
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Saved, Want, WeightLayout},
 };
 
 fn backward_of(affine: AffineRequest) -> BackwardRequest {
-    BackwardRequest { affine, gradients: Gradients::default(), road: Road::Auto, upstream_is_dz: false, below: None }
+    BackwardRequest { affine, gradients: Gradients::default(), upstream_is_dz: false, below: None }
 }
 
 #[test]

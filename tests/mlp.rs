@@ -102,7 +102,6 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
         let request = BackwardRequest {
             affine: layer.request,
             gradients: Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() },
-            road: elbow::Road::Auto,
             upstream_is_dz: true,
             below,
         };
@@ -321,7 +320,7 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
 
     let sgd = Sgd::new(&x, &wide, &x, 1.0);
     let error = gpu.submit(|encoder| sgd.record(&gpu, encoder)).unwrap_err().to_string();
-    assert_eq!(error, "dw: expected [8, 4], the gradient of the parameter, got [8, 5]");
+    assert_eq!(error, "gradient: expected [8, 4], the gradient of the parameter, got [8, 5]");
 }
 
 /// A loaded model predicts with what was loaded, whatever its products read; and nothing else writes its parameters.

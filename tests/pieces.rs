@@ -22,7 +22,6 @@ fn backward(m: usize, n: usize, k: usize, layout: WeightLayout, gap: usize) -> B
     BackwardRequest {
         affine: AffineRequest { storage: elbow_verify::with_gaps(&affine, gap), ..affine },
         gradients: Gradients { x: want, w: want, b: want, ..Gradients::default() },
-        road: Default::default(),
         upstream_is_dz: false,
         below: None,
     }

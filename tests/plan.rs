@@ -28,7 +28,6 @@ fn backward(activation: Activation, m: usize, n: usize, k: usize) -> BackwardReq
     BackwardRequest {
         affine: AffineRequest::new(m, n, k, activation),
         gradients: all(),
-        road: Road::Auto,
         upstream_is_dz: false,
         below: None,
     }
@@ -309,22 +308,19 @@ mod any_request {
     prop_compose! {
         fn any_backward()(
             affine in affine(), x in want(), w in want(), b in want(), alpha in want(), residual in want(),
-            upstream_is_dz: bool, chain in prop::option::of((alpha(), saved(), want(), want())), prologue: bool,
+            upstream_is_dz: bool, chain in prop::option::of((alpha(), saved(), want(), want())),
         ) -> BackwardRequest {
             let below = chain.map(|(alpha, saved, db, dalpha)| {
                 Below { activation: Activation::leaky_relu(0.1).unwrap(), alpha, saved, db, dalpha, row_weight: false, drow_weight: Want::No }
             });
-            let road = if prologue { Road::Prologue } else { Road::Auto };
             let gradients = Gradients { x, w, b, alpha, residual, ..Gradients::default() };
-            BackwardRequest { affine, gradients, road, upstream_is_dz, below }
+            BackwardRequest { affine, gradients, upstream_is_dz, below }
         }
     }
 
     fn pin() -> impl Strategy<Value = Pin> {
-        (prop::option::of(0..14usize), prop::option::of(0..9u32)).prop_map(|(tile, splits)| Pin {
-            tile,
-            splits,
-            ..Pin::default()
+        (prop::option::of(0..14usize), prop::option::of(0..9u32), any::<bool>()).prop_map(|(tile, splits, prologue)| {
+            Pin { tile, splits, road: if prologue { Road::Prologue } else { Road::Auto } }
         })
     }
 
@@ -392,15 +388,11 @@ fn a_plan_binds_what_its_request_reads() {
                         residual: want(4),
                         ..Gradients::default()
                     };
-                    let request = BackwardRequest {
-                        affine,
-                        gradients,
-                        road: [Road::Prologue, Road::TwoPass][bits as usize % 2],
-                        upstream_is_dz: on(5),
-                        below: None,
-                    };
+                    let request = BackwardRequest { affine, gradients, upstream_is_dz: on(5), below: None };
                     // What the row cannot do is refused.
-                    let Ok(plan) = plan::backward(&request, true, &LAPTOP, &Pin::default()) else { continue };
+                    let road = [Road::Prologue, Road::TwoPass][bits as usize % 2];
+                    let pin = Pin { road, ..Pin::default() };
+                    let Ok(plan) = plan::backward(&request, true, &LAPTOP, &pin) else { continue };
                     let bound = |operand| plan.dispatches.iter().flat_map(|d| &d.uses).any(|u| u.operand == operand);
                     for (i, operand) in operands.into_iter().enumerate() {
                         // A slope from a bit or from y may do without α; dy is always an operand.

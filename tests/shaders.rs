@@ -87,6 +87,7 @@ fn collect(
                     let pin = Pin { tile: Some(tile), splits: Some(splits), ..Pin::default() };
                     add(plan::forward(&request, true, residual, &caps(), &pin));
                     for road in [Road::Prologue, Road::TwoPass] {
+                        let pin = Pin { road, ..pin };
                         for dalpha in [Want::No, Want::Overwrite] {
                             let gradients = Gradients {
                                 x: Want::Overwrite,
@@ -107,7 +108,7 @@ fn collect(
                             };
                             for below in [None, Some(below)] {
                                 let request =
-                                    BackwardRequest { affine: request, gradients, road, upstream_is_dz: false, below };
+                                    BackwardRequest { affine: request, gradients, upstream_is_dz: false, below };
                                 add(plan::backward(&request, true, &caps(), &pin));
                             }
                         }
@@ -149,9 +150,8 @@ fn every_kernel() -> Vec<Kernel> {
         for layout in LAYOUTS {
             let affine = AffineRequest { layout, ..AffineRequest::new(size, size, size, Activation::RELU) };
             let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, ..Gradients::default() };
-            let backward =
-                BackwardRequest { affine, gradients, road: Road::Prologue, upstream_is_dz: false, below: None };
-            let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
+            let backward = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
+            let pin = Pin { tile: Some(tile), splits: Some(1), road: Road::Prologue };
             let plans =
                 [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -163,10 +163,9 @@ fn every_kernel() -> Vec<Kernel> {
             let tile = TILES.iter().position(|t| t.stage == Stage::Across);
             let affine =
                 AffineRequest { layout, saved: Saved::Mask, ..AffineRequest::new(rows, 33, red, Activation::RELU) };
-            let pin = Pin { tile, splits: Some(1), ..Pin::default() };
+            let pin = Pin { tile, splits: Some(1), road: Road::Prologue };
             let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
-            let backward =
-                BackwardRequest { affine, gradients, road: Road::Prologue, upstream_is_dz: false, below: None };
+            let backward = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
             let plans =
                 [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -451,7 +450,7 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
         for tile in (0..TILES.len()).map(Some).chain([None]) {
             for (m, size) in [(1, 128), (8, 128), (8, 129), (256, 256), (257, 257)] {
                 for saved in [Saved::Z, Saved::Mask] {
-                    let pin = Pin { tile, splits: Some(1), ..Pin::default() };
+                    let pin = Pin { tile, splits: Some(1), road: Road::Prologue };
                     let affine = AffineRequest { saved, ..AffineRequest::new(m, size, size, Activation::RELU) };
                     add(plan::forward(&affine, true, false, &caps, &pin));
                     let below = Below {
@@ -464,13 +463,7 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
                         drow_weight: Want::No,
                     };
                     let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
-                    let backward = BackwardRequest {
-                        affine,
-                        gradients,
-                        road: Road::TwoPass,
-                        upstream_is_dz: true,
-                        below: Some(below),
-                    };
+                    let backward = BackwardRequest { affine, gradients, upstream_is_dz: true, below: Some(below) };
                     add(plan::backward(&backward, true, &caps, &pin));
                 }
             }

@@ -84,7 +84,6 @@ impl Fused {
                 residual: want(self.residual.is_some()),
                 ..Gradients::default()
             },
-            road: self.road,
             upstream_is_dz: false,
             below: None,
         }

@@ -17,7 +17,7 @@ pub(crate) type Outputs = Vec<(Operand, Tensor)>;
 #[derive(Debug)]
 pub(crate) enum Job {
     /// There is a weight.
-    Fused(Fused),
+    Fused(Box<Fused>),
     /// The activation alone.
     Elementwise(Elementwise),
 }
@@ -76,7 +76,7 @@ impl Job {
                     return Err(Failure::mismatch(Operand::Ddx, expected, "a tensor"));
                 }
                 let operands = FusedOperands { x, w, b, alpha, residual, dy };
-                fused(args, activation, operands).map(Job::Fused)
+                fused(args, activation, operands).map(|job| Job::Fused(Box::new(job)))
             }
             None => {
                 for (operand, given) in [(Operand::B, b.is_some()), (Operand::Residual, residual.is_some())] {
@@ -92,7 +92,10 @@ impl Job {
 
     /// The type in which an output is written, on every road.
     pub(crate) fn dtype(&self, output: Operand) -> Float {
-        let (Job::Fused(Fused { x, .. }) | Job::Elementwise(Elementwise { x, .. })) = self;
+        let x = match self {
+            Job::Fused(job) => &job.x,
+            Job::Elementwise(job) => &job.x,
+        };
         dtype_beside(x, output)
     }
 }

@@ -138,9 +138,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             row_weight: want(request.row_weight),
         };
         let affine = AffineRequest { saved: forward.saved, ..request };
-        let road = options.road.into();
-        let request = BackwardRequest { affine, gradients, road, upstream_is_dz: false, below: None };
-        let backward = plan::backward(&request, true, &caps, &Pin::default())?;
+        let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
+        let backward = plan::backward(&request, true, &caps, &Pin { road: options.road.into(), ..Pin::default() })?;
         text.push('\n');
         describe("backward", &backward, options.wgsl, &mut text)?;
     }

@@ -9,8 +9,7 @@ use elbow::{
     cpu::reference,
     error::Error,
     request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, ResidualAt, Road, Saved, Want,
-        WeightLayout,
+        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, ResidualAt, Saved, Want, WeightLayout,
     },
 };
 use elbow_cpu::{
@@ -207,7 +206,7 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
         residual: if affine.residual.is_some() { want } else { Want::No },
         row_weight: if affine.row_weight && from_z { want } else { Want::No },
     };
-    let request = BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below: None };
+    let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
     let inputs = reference::BackwardInputs {
         x: &case.x,
         w: &case.w,
@@ -405,7 +404,6 @@ fn chains() {
                 let request = BackwardRequest {
                     affine,
                     gradients: Gradients { x: want, ..Default::default() },
-                    road: Road::Auto,
                     upstream_is_dz: true,
                     below: Some(Below {
                         activation: below_activation,
@@ -568,8 +566,7 @@ fn same_bits_again_and_on_one_thread() {
             residual: Want::No,
             ..Gradients::default()
         };
-        let backward =
-            BackwardRequest { affine: request, gradients: wants, road: Road::Auto, upstream_is_dz: false, below: None };
+        let backward = BackwardRequest { affine: request, gradients: wants, upstream_is_dz: false, below: None };
         let (mut dx, mut db, mut dalpha) = (vec![0.0; 150 * 90], vec![0.0; 70], vec![0.0; 70]);
         let inputs = BackwardInputs {
             w: &case.w,

@@ -145,7 +145,6 @@ fn backward(
             ..layer.request
         },
         gradients: Gradients { x: want(below.is_some()), w: Want::Overwrite, b: want(top), ..Gradients::default() },
-        road: elbow::Road::Auto,
         upstream_is_dz: true,
         below: facts,
     };

@@ -13,7 +13,7 @@ use elbow::{
     affine::{Backward, Forward},
     elementwise,
     plan::Pin,
-    request::{AffineRequest, BackwardRequest, Gradients, Road},
+    request::{AffineRequest, BackwardRequest, Gradients},
     storage::Storage,
     train::Sgd,
     wgpu,
@@ -359,7 +359,7 @@ impl OnGpu {
 /// Which gradients: dx, dW and db.
 fn backward_request(affine: AffineRequest) -> BackwardRequest {
     let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() };
-    BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below: None }
+    BackwardRequest { affine, gradients, upstream_is_dz: false, below: None }
 }
 
 impl fmt::Display for Shape {

@@ -227,8 +227,7 @@ impl<'a> Backward<'a> {
             residual: want(&self.dresidual),
             row_weight: want(&self.drow_weight),
         };
-        let (road, upstream_is_dz) = (self.layer.pin.road, self.dy_is_dz);
-        Ok(BackwardRequest { affine, gradients, road, upstream_is_dz, below: self.below_facts(m, k)? })
+        Ok(BackwardRequest { affine, gradients, upstream_is_dz: self.dy_is_dz, below: self.below_facts(m, k)? })
     }
 
     /// The layer below, whose y must be the x of this one.

@@ -76,7 +76,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let local = Local::of(affine, slope, from);
 
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
-    plan.road = match (if pin.road == Road::Auto { request.road } else { pin.road }, request.below) {
+    plan.road = match (pin.road, request.below) {
         // A chain's epilogue and a prologue would need more bindings than every device has.
         (_, Some(_)) => Road::TwoPass,
         (Road::Auto, None) => choose_road(caps, affine, products),

@@ -111,7 +111,7 @@ fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
         let elements = (caps.max_binding.min(scratch) / slot.bytes()).min(u64::from(u32::MAX));
         // The last layer may reach beyond its stride.
         let last = part.origin + part.len;
-        most.push(if stride == 0 { u64::MAX } else { elements.saturating_sub(last) / stride + 1 });
+        most.push(elements.saturating_sub(last).checked_div(stride).map_or(u64::MAX, |others| others + 1));
     }
     most
 }

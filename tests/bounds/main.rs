@@ -190,8 +190,8 @@ prop_compose! {
                 let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
                 let x = if below.is_some() { Want::Overwrite } else { x };
                 let gradients = Gradients { x, w, b, alpha: dalpha, residual: Want::No, row_weight: if scaled { w } else { Want::No } };
-                let road = if prologue { Road::Prologue } else { Road::Auto };
-                let request = BackwardRequest { affine, gradients, road, upstream_is_dz: false, below };
+                let pin = Pin { road: if prologue { Road::Prologue } else { Road::Auto }, ..pin };
+                let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below };
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))
             }
             5 => match scaled {
@@ -288,7 +288,6 @@ fn dw(m: usize, n: usize, k: usize) -> BackwardRequest {
     BackwardRequest {
         affine: AffineRequest::new(m, n, k, Activation::IDENTITY),
         gradients: Gradients { w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() },
-        road: Road::Auto,
         upstream_is_dz: false,
         below: None,
     }

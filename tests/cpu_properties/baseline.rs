@@ -7,9 +7,7 @@ use elbow::{
     Float,
     activation::{Activation, Quantity},
     cpu::reference,
-    request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Road, Saved, Want, WeightLayout,
-    },
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, Want, WeightLayout},
 };
 use elbow_cpu::{
     BackwardInputs, BackwardOutputs, Elementwise, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace,
@@ -183,7 +181,7 @@ fn carried(
     let AffineRequest { m, n, k, layout, .. } = *request;
     let linear = AffineRequest { layout, bias: false, ..AffineRequest::new(m, n, k, Activation::IDENTITY) };
     let gradients = Gradients::default();
-    let backward = BackwardRequest { affine: linear, gradients, road: Road::Auto, upstream_is_dz: true, below: None };
+    let backward = BackwardRequest { affine: linear, gradients, upstream_is_dz: true, below: None };
     let [x, w] = [x, w].map(|values| values.iter().map(|value| value.abs()).collect::<Vec<_>>());
     // Rounded up.
     let dy: Vec<f32> = dz_off.map(|off| (off * 1.000_001 + 1e-45) as f32).collect();
@@ -273,7 +271,7 @@ impl Case {
         let [row_weight, row_weight_below] = [m, m].map(|length| numbers.vec(length));
         let upstream_is_dz = given.upstream_is_dz;
         let chain = below.as_ref().map(|(below, _)| *below);
-        let request = BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz, below: chain };
+        let request = BackwardRequest { affine, gradients, upstream_is_dz, below: chain };
         let below = below.map(|(below, layer)| (layer, below.saved));
         Case { request, layer, saved, below, x, w, b, residual, row_weight, dy, z_below, row_weight_below }
     }

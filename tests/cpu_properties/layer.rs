@@ -6,9 +6,7 @@ use std::cell::Cell;
 use elbow::{
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
-    request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Road, Saved, Want, WeightLayout,
-    },
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, Want, WeightLayout},
 };
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
@@ -161,7 +159,7 @@ impl Operands {
 }
 
 fn backward_of(affine: AffineRequest) -> BackwardRequest {
-    BackwardRequest { affine, gradients: Gradients::default(), road: Road::Auto, upstream_is_dz: false, below: None }
+    BackwardRequest { affine, gradients: Gradients::default(), upstream_is_dz: false, below: None }
 }
 
 /// Σ values ⊙ weights, and Σ of the absolute terms.

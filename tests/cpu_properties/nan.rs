@@ -5,7 +5,7 @@ use elbow::{
     Float,
     activation::Activation,
     cpu::reference,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want, WeightLayout},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Saved, Want, WeightLayout},
 };
 use elbow_cpu::{
     BackwardInputs, BackwardOutputs, Elementwise, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace,
@@ -135,7 +135,6 @@ impl Chain {
                 residual: Want::No,
                 ..Gradients::default()
             },
-            road: Road::Auto,
             upstream_is_dz: false,
             below: self.below.map(|below| Below {
                 activation: below,

@@ -5,7 +5,7 @@ use elbow::{
     Float,
     activation::Activation,
     cpu::reference,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Road, Saved, Want},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Saved, Want},
 };
 use elbow_cpu::{
     BackwardInputs, BackwardOutputs, Elementwise, SavedIn, Workspace,
@@ -73,8 +73,7 @@ fn the_fused_layer_and_its_chain() {
     let n = Z.len();
     let request = |activation: Activation| AffineRequest { bias: false, ..AffineRequest::new(1, n, n, activation) };
     let gradients = Gradients { x: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() };
-    let backward =
-        |affine, below| BackwardRequest { affine, gradients, road: Road::Auto, upstream_is_dz: false, below };
+    let backward = |affine, below| BackwardRequest { affine, gradients, upstream_is_dz: false, below };
     let identity: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
     let ones = vec![1.0; n * n];
     for activation in piecewise().filter(|activation| !activation.needs_nothing()) {

@@ -196,7 +196,6 @@ fn expected(spec: &Spec, operands: &Operands, layer: usize) -> [Option<Vec<f64>>
     let request = BackwardRequest {
         affine,
         gradients: Gradients::default(),
-        road: Road::Auto,
         upstream_is_dz: false,
         below: spec.below.then_some(below),
     };

@@ -2,7 +2,7 @@
 //! mixed precision. (That every kernel is right in every type is what `exact` and `real` draw at random.)
 
 use elbow::{
-    Activation, Error, Float, Gpu, Mlp, Operand, Options, Road, Saved, Tensor, View, Want,
+    Activation, Error, Float, Gpu, Mlp, Operand, Options, Saved, Tensor, View, Want,
     affine::Forward,
     cpu::{
         ForwardInputs,
@@ -318,7 +318,6 @@ fn accuracy_of_mixed_precision() {
         let request = BackwardRequest {
             affine,
             gradients: Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Default::default() },
-            road: Road::Auto,
             upstream_is_dz: false,
             below: None,
         };

@@ -4,7 +4,7 @@
 //! With u = 2⁻²⁴: |z − z₆₄| ≤ ez = 8u·(Σ|x||w| + |b|) (more for lognormal data), |y − act(z₆₄)| ≤ L·ez + tolerance, and gradients likewise.
 
 use elbow::{
-    Activation, AlphaSource, Float, ResidualAt, Result, Road, Saved, WeightLayout,
+    Activation, AlphaSource, Float, ResidualAt, Result, Saved, WeightLayout,
     activation::Quantity,
     cpu::reference::{self, BackwardInputs, BackwardOutputs},
     request::{AffineRequest, BackwardRequest},
@@ -98,13 +98,19 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands) -> Result<Forward> {
 }
 
 /// The statistics of channels and of rows that are asked for, empty where not: each from what forward may be off by.
-pub(crate) fn statistics(spec: &Spec, forward: &Forward) -> [Expected; 2] {
+pub(crate) fn statistics(spec: &Spec, operands: &Operands, forward: &Forward) -> [Expected; 2] {
     let AffineRequest { m, n, statistics, .. } = spec.forward;
     let of_rows = |i: usize, j: usize| i * n + j;
     let of_columns = |i: usize, j: usize| j * n + i;
+    // Sums are those of v − c, and lose digits by it.
+    let around = |plane: usize, i: usize| operands.around.get(plane * n + i).map_or(0.0, |&c| f64::from(c));
     [
-        if statistics.channels { statistics_of(spec, forward, n, m, of_columns) } else { Expected::default() },
-        if statistics.rows { statistics_of(spec, forward, m, n, of_rows) } else { Expected::default() },
+        if statistics.channels {
+            statistics_of(spec, forward, [n, m], of_columns, around)
+        } else {
+            Expected::default()
+        },
+        if statistics.rows { statistics_of(spec, forward, [m, n], of_rows, |_, _| 0.0) } else { Expected::default() },
     ]
 }
 
@@ -112,9 +118,9 @@ pub(crate) fn statistics(spec: &Spec, forward: &Forward) -> [Expected; 2] {
 fn statistics_of(
     spec: &Spec,
     forward: &Forward,
-    groups: usize,
-    count: usize,
+    [groups, count]: [usize; 2],
     index: impl Fn(usize, usize) -> usize,
+    around: impl Fn(usize, usize) -> f64,
 ) -> Expected {
     let each = 1.0 / count as f64;
     let sum_error = sum_error(spec.data, count) + 4.0 * U;
@@ -128,11 +134,12 @@ fn statistics_of(
         // On which side of 0 they are is open.
         let open = z.iter().filter(|(z, off)| z.abs() <= *off && *off > 0.0).count() as f64 * each;
         parts[0].push(share, open + 4.0 * U * share);
-        for (which, values) in [(1, z), (3, of(&forward.y))] {
+        for (plane, values) in [z, of(&forward.y)].into_iter().enumerate() {
+            let which = 2 * plane + 1;
             let mean = values.iter().map(|(v, _)| v).sum::<f64>() * each;
             let variance = values.iter().map(|(v, _)| (v - mean).powi(2)).sum::<f64>() * each;
-            // Sums are those of v − c with c of the size of 8 at most, and lose digits by it.
-            let size = |v: f64| v.abs() + 8.0;
+            let c = around(plane, group).abs();
+            let size = |v: f64| v.abs() + c;
             let lost: f64 = values.iter().map(|&(v, off)| off + sum_error * size(v)).sum::<f64>() * each;
             let squares: f64 = values
                 .iter()
@@ -159,13 +166,8 @@ fn statistics_of(
 /// near a kink its slope is the slope there.
 pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> Result<[Expected; 9]> {
     let layer = spec.forward;
-    let request = BackwardRequest {
-        affine: layer,
-        gradients: spec.gradients,
-        road: Road::Auto,
-        upstream_is_dz: false,
-        below: spec.below,
-    };
+    let request =
+        BackwardRequest { affine: layer, gradients: spec.gradients, upstream_is_dz: false, below: spec.below };
     let judge = reference::backward(&request, operands.backward(spec, z))?;
     let dz_off = errors_of_dz(spec, operands, z)?;
     // The same sums over absolute values carry an error of dz to dx, dw and db.

@@ -318,7 +318,7 @@ impl Case {
             }
             _ => {}
         }
-        for (i, expected) in bound::statistics(spec, &forward).iter().enumerate() {
+        for (i, expected) in bound::statistics(spec, &self.operands, &forward).iter().enumerate() {
             let (name, span) = (STATISTICS[i].name(), self.spans.statistics[i]);
             worst = larger(worst, self.compare(name, results, span, expected, None)?);
         }
