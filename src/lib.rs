@@ -102,6 +102,7 @@ pub mod storage;
 mod text;
 pub mod train;
 mod view;
+mod words;
 
 pub use activation::Activation;
 pub use dtype::{Dtype, Float};

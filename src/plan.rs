@@ -38,6 +38,7 @@ use crate::{
     dtype::Float,
     kernel::{Kernel, Params},
     request::{Operand, Road, Saved},
+    words::words,
 };
 
 /// What kind of device will run the plan: the heuristics differ.
@@ -93,6 +94,10 @@ impl Caps {
             choices: Choices::of(class),
         }
     }
+}
+
+words! {
+    DeviceClass, "class of device": Software = "software", Integrated = "integrated", Discrete = "discrete";
 }
 
 impl DeviceClass {

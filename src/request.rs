@@ -1,8 +1,6 @@
 //! What is asked for, as plain facts: shapes, activation, which gradients. No device in sight; the plan and the CPU road
 //! read the same request.
 
-use std::fmt;
-
 pub use crate::operand::Operand;
 use crate::{activation::Activation, storage::Storage};
 
@@ -104,18 +102,6 @@ pub enum Saved {
     Mask,
     /// Nothing: backward computes z again from x, w and b.
     None,
-}
-
-impl fmt::Display for Saved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Saved::Auto => "auto",
-            Saved::Z => "z",
-            Saved::Y => "y",
-            Saved::Mask => "mask",
-            Saved::None => "none",
-        })
-    }
 }
 
 /// Whether a gradient is wanted, and how it is written.

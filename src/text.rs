@@ -1,8 +1,8 @@
-//! Activations and types in files: serde reads and writes them as the text that they print and parse (feature `serde`).
+//! Activations, types and choices in files: serde reads and writes them as the text that they print and parse (feature `serde`).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{Activation, Dtype, Float};
+use crate::{Activation, AlphaSource, Dtype, Float, ResidualAt, Road, Saved, WeightLayout};
 
 macro_rules! as_text {
     ($($name:ident, $example:literal;)*) => {$(
@@ -28,6 +28,11 @@ as_text! {
     Activation, "leaky_relu(0.01)";
     Float, "bf16";
     Dtype, "u32";
+    Saved, "mask";
+    WeightLayout, "out_in";
+    AlphaSource, "channel";
+    ResidualAt, "before";
+    Road, "two_pass";
 }
 
 #[cfg(test)]
@@ -46,6 +51,8 @@ mod tests {
         Float::ALL.into_iter().for_each(|float| round_trip(float, float.name()));
         round_trip(Dtype::U32, "u32");
         round_trip(Dtype::BF16, "bf16");
+        round_trip(Saved::Mask, "mask");
+        round_trip(WeightLayout::InOut, "in_out");
     }
 
     #[test]

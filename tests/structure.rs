@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FACTS: &[&str] = &["activation", "dtype", "error", "operand", "request", "rules", "shape", "storage", "text"];
+const FACTS: &[&str] =
+    &["activation", "dtype", "error", "operand", "request", "rules", "shape", "storage", "text", "words"];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];

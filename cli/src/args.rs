@@ -1,8 +1,12 @@
 //! The command line.
 
-use std::{num::NonZeroU32, path::PathBuf, process::ExitCode};
+use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, str::FromStr};
 
-use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+};
 use elbow::{Road, Saved, WeightLayout};
 
 use crate::{failure::Failure, out};
@@ -107,14 +111,14 @@ pub(crate) struct Eval {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: Device,
     /// How w lies: [N, K] (PyTorch, ONNX with transB) or [K, N] (Keras, JAX, Burn).
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) weight_layout: Layout,
+    #[arg(long, value_parser = words(WeightLayout::ALL, WeightLayout::name), default_value_t)]
+    pub(crate) weight_layout: WeightLayout,
     /// What forward keeps for backward (fused only). A choice that is not enough for the gradients is an error.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) save: Save,
+    #[arg(long, value_parser = words(Saved::ALL, Saved::name), default_value_t)]
+    pub(crate) save: Saved,
     /// How dz reaches the products of backward (fused, GPU only).
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) road: RoadArg,
+    #[arg(long, value_parser = words(Road::ALL, Road::name), default_value_t)]
+    pub(crate) road: Road,
     /// Input file, at most 4 GiB, with a header of at most 1 MiB.
     #[arg(value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
@@ -134,62 +138,12 @@ pub(crate) enum Device {
     Reference,
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum Layout {
-    #[default]
-    #[value(name = "out_in")]
-    OutIn,
-    #[value(name = "in_out")]
-    InOut,
-}
-
-impl From<Layout> for WeightLayout {
-    fn from(layout: Layout) -> Self {
-        match layout {
-            Layout::OutIn => WeightLayout::OutIn,
-            Layout::InOut => WeightLayout::InOut,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum Save {
-    #[default]
-    Auto,
-    Z,
-    Y,
-    Mask,
-    None,
-}
-
-impl From<Save> for Saved {
-    fn from(save: Save) -> Self {
-        match save {
-            Save::Auto => Saved::Auto,
-            Save::Z => Saved::Z,
-            Save::Y => Saved::Y,
-            Save::Mask => Saved::Mask,
-            Save::None => Saved::None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-pub(crate) enum RoadArg {
-    #[default]
-    Auto,
-    Prologue,
-    TwoPass,
-}
-
-impl From<RoadArg> for Road {
-    fn from(road: RoadArg) -> Self {
-        match road {
-            RoadArg::Auto => Road::Auto,
-            RoadArg::Prologue => Road::Prologue,
-            RoadArg::TwoPass => Road::TwoPass,
-        }
-    }
+/// The words of a choice of the library, as clap lists and reads them.
+pub(crate) fn words<T>(all: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T> + use<T>
+where
+    T: FromStr<Err = elbow::Error> + Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|choice| name(*choice))).try_map(|word| word.parse::<T>())
 }
 
 /// Help and version go out as clap writes them; a mistake is cut to its one line, as every other failure.

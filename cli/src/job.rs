@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, WeightLayout, request::AffineRequest, shape,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Road, WeightLayout, request::AffineRequest, shape,
     storage::Storage,
 };
 
@@ -19,7 +19,7 @@ pub(crate) enum Job {
     /// There is a weight.
     Fused(Box<Fused>),
     /// The activation alone.
-    Elementwise(Elementwise),
+    Elementwise(Box<Elementwise>),
 }
 
 /// y = act(x·Wᵀ + b; α) + residual, and its gradients if dy is there.
@@ -85,7 +85,7 @@ impl Job {
                         return Err(Failure::mismatch(operand, expected, "a tensor"));
                     }
                 }
-                elementwise(activation, x, alpha, dy, ddx).map(Job::Elementwise)
+                elementwise(activation, x, alpha, dy, ddx).map(|job| Job::Elementwise(Box::new(job)))
             }
         }
     }
@@ -119,7 +119,7 @@ struct FusedOperands {
 
 fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result<Fused, Failure> {
     let FusedOperands { x, w, b, alpha, residual, dy } = operands;
-    let layout = WeightLayout::from(args.weight_layout);
+    let layout = args.weight_layout;
     let (m, k) = shape::rows_and_columns(Operand::X, &x.shape)?;
     let n = out_features(&w, layout, k)?;
     let mut y_shape = x.shape.clone();
@@ -140,7 +140,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         alpha: source,
         bias: b.is_some(),
         residual: residual.as_ref().map(|_| ResidualAt::AfterActivation),
-        saved: args.save.into(),
+        saved: args.save,
         storage: Storage::default().with(Operand::Y, dtype_beside(&x, Operand::Y)),
         ..AffineRequest::new(m, n, k, activation)
     };
@@ -153,14 +153,14 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
     request.saved = match request.resolve_saved(alpha.is_some() && dy.is_some()) {
         Ok(saved) => saved,
         Err(elbow::Error::Unsupported { what, why }) => {
-            let got = Saved::from(args.save);
+            let got = args.save;
             return Err(Failure::new(format_args!(
                 "--save: expected a choice that is enough, got {got}: {what}: {why}"
             )));
         }
         Err(other) => return Err(other.into()),
     };
-    Ok(Fused { request, road: args.road.into(), x, w, b, alpha, residual, dy, y_shape })
+    Ok(Fused { request, road: args.road, x, w, b, alpha, residual, dy, y_shape })
 }
 
 /// N, from the weight.

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use clap::ValueEnum;
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, ResidualAt, Want,
+    Activation, AlphaSource, Float, Gpu, ResidualAt, Road, Saved, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},
@@ -12,11 +11,7 @@ use elbow::{
     storage::Storage,
 };
 
-use crate::{
-    args::{Layout, RoadArg, Save},
-    failure::Failure,
-    out,
-};
+use crate::{args::words, failure::Failure, out};
 
 /// The dispatches of forward, and of backward if asked for: kernel, tiles, loops, operands, scratch; the program of each kernel, one line
 /// a step; with --wgsl its text as well. Every operand starts at a multiple of 16 bytes here.
@@ -35,14 +30,14 @@ pub(crate) struct Options {
     #[arg(long)]
     backward: bool,
     /// Where α comes from.
-    #[arg(long, value_enum, default_value_t)]
-    alpha: Alpha,
+    #[arg(long, value_parser = words(AlphaSource::ALL, AlphaSource::name), default_value_t)]
+    alpha: AlphaSource,
     /// No bias.
     #[arg(long)]
     no_bias: bool,
     /// A residual, and where it joins.
-    #[arg(long, value_enum)]
-    residual: Option<Joins>,
+    #[arg(long, value_parser = words(ResidualAt::ALL, ResidualAt::name))]
+    residual: Option<ResidualAt>,
     /// A factor for each row of act(z).
     #[arg(long)]
     row_weight: bool,
@@ -50,20 +45,20 @@ pub(crate) struct Options {
     #[arg(long)]
     statistics: bool,
     /// How w lies: [N, K] or [K, N].
-    #[arg(long, value_enum, default_value_t)]
-    weight_layout: Layout,
+    #[arg(long, value_parser = words(WeightLayout::ALL, WeightLayout::name), default_value_t)]
+    weight_layout: WeightLayout,
     /// What forward keeps for backward.
-    #[arg(long, value_enum, default_value_t)]
-    save: Save,
+    #[arg(long, value_parser = words(Saved::ALL, Saved::name), default_value_t)]
+    save: Saved,
     /// How dz reaches the products of backward.
-    #[arg(long, value_enum, default_value_t)]
-    road: RoadArg,
+    #[arg(long, value_parser = words(Road::ALL, Road::name), default_value_t)]
+    road: Road,
     /// In which type data and weights are stored: f32, f16 or bf16.
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
     /// Plans for a device of this class at WebGPU's default limits, and opens none. Otherwise for the adapter that `elbow info` names.
-    #[arg(long, value_enum)]
-    class: Option<Class>,
+    #[arg(long, value_parser = words(DeviceClass::ALL, DeviceClass::name))]
+    class: Option<DeviceClass>,
     /// The WGSL of each kernel.
     #[arg(long)]
     wgsl: bool,
@@ -75,52 +70,22 @@ impl Options {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Alpha {
-    #[default]
-    Constant,
-    Layer,
-    Channel,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Joins {
-    After,
-    Before,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Class {
-    Software,
-    Integrated,
-    Discrete,
-}
-
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let activation: Activation = options.activation.parse()?;
     let dtype: Float = options.dtype.parse()?;
     let caps = match options.class {
         None => Gpu::new()?.caps(),
-        Some(Class::Software) => Caps::defaults(DeviceClass::Software),
-        Some(Class::Integrated) => Caps::defaults(DeviceClass::Integrated),
-        Some(Class::Discrete) => Caps::defaults(DeviceClass::Discrete),
+        Some(class) => Caps::defaults(class),
     };
-    let (alpha, learnable) = match options.alpha {
-        Alpha::Constant => (AlphaSource::Constant, false),
-        Alpha::Layer => (AlphaSource::PerLayer, true),
-        Alpha::Channel => (AlphaSource::PerChannel, true),
-    };
+    let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
     let request = AffineRequest {
-        layout: options.weight_layout.into(),
+        layout: options.weight_layout,
         alpha,
         bias: !options.no_bias,
-        residual: options.residual.map(|joins| match joins {
-            Joins::After => ResidualAt::AfterActivation,
-            Joins::Before => ResidualAt::BeforeActivation,
-        }),
+        residual: options.residual,
         row_weight: options.row_weight,
         statistics: Statistics { channels: options.statistics, rows: options.statistics, around: false },
-        saved: options.save.into(),
+        saved: options.save,
         storage: Storage::all(dtype),
         ..AffineRequest::new(options.m, options.n, options.k, activation)
     };
@@ -139,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         };
         let affine = AffineRequest { saved: forward.saved, ..request };
         let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
-        let backward = plan::backward(&request, true, &caps, &Pin { road: options.road.into(), ..Pin::default() })?;
+        let backward = plan::backward(&request, true, &caps, &Pin { road: options.road, ..Pin::default() })?;
         text.push('\n');
         describe("backward", &backward, options.wgsl, &mut text)?;
     }

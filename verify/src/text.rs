@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use elbow::{
-    AlphaSource, Error, Operand, ResidualAt, Result, Road, Saved, Want, WeightLayout,
+    Error, Operand, ResidualAt, Result, Want,
     request::{Below, Statistics},
 };
 
@@ -32,20 +32,12 @@ macro_rules! words {
 }
 
 words!(bool: "no" = false, "yes" = true);
-words!(Option<ResidualAt>: "no" = None, "after" = Some(ResidualAt::AfterActivation),
-    "before" = Some(ResidualAt::BeforeActivation));
 words!(Statistics: "no" = Statistics { channels: false, rows: false, around: false },
     "channels" = Statistics { channels: true, rows: false, around: false },
     "around" = Statistics { channels: true, rows: false, around: true },
     "rows" = Statistics { channels: false, rows: true, around: false },
     "both" = Statistics { channels: true, rows: true, around: false },
     "all" = Statistics { channels: true, rows: true, around: true });
-words!(Want: "no" = Want::No, "set" = Want::Overwrite, "add" = Want::Accumulate);
-words!(WeightLayout: "out_in" = WeightLayout::OutIn, "in_out" = WeightLayout::InOut);
-words!(Road: "auto" = Road::Auto, "prologue" = Road::Prologue, "two_pass" = Road::TwoPass);
-words!(AlphaSource: "constant" = AlphaSource::Constant, "layer" = AlphaSource::PerLayer,
-    "channel" = AlphaSource::PerChannel);
-words!(Saved: "auto" = Saved::Auto, "z" = Saved::Z, "y" = Saved::Y, "mask" = Saved::Mask, "none" = Saved::None);
 words!(Data: "integers" = Data::Integers, "normal" = Data::Normal, "lognormal" = Data::Lognormal, "huge" = Data::Huge,
     "alternating" = Data::Alternating);
 
@@ -56,31 +48,31 @@ fn bad(expected: &str, got: &str) -> Error {
 impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let l = &self.forward;
-        write!(f, "m={} n={} k={} activation={} saved={}", l.m, l.n, l.k, l.activation, l.saved.word())?;
+        write!(f, "m={} n={} k={} activation={} saved={}", l.m, l.n, l.k, l.activation, l.saved.name())?;
         let usual = Spec::new(1, 1, 1, l.activation);
         let (g, u) = (self.gradients, usual.gradients);
         let mut say = |name: &str, word: &str, usual: &str| match word == usual {
             true => Ok(()),
             false => write!(f, " {name}={word}"),
         };
-        say("layout", l.layout.word(), "out_in")?;
-        say("alpha", l.alpha.word(), "constant")?;
+        say("layout", l.layout.name(), "out_in")?;
+        say("alpha", l.alpha.name(), "constant")?;
         say("bias", l.bias.word(), "yes")?;
-        say("residual", l.residual.word(), "no")?;
+        say("residual", l.residual.map_or("no", ResidualAt::name), "no")?;
         say("row_weight", l.row_weight.word(), "no")?;
         say("statistics", l.statistics.word(), "no")?;
-        say("dx", g.x.word(), u.x.word())?;
-        say("dw", g.w.word(), u.w.word())?;
-        say("db", g.b.word(), u.b.word())?;
-        say("dalpha", g.alpha.word(), "no")?;
-        say("dresidual", g.residual.word(), "no")?;
-        say("drow_weight", g.row_weight.word(), "no")?;
+        say("dx", g.x.name(), u.x.name())?;
+        say("dw", g.w.name(), u.w.name())?;
+        say("db", g.b.name(), u.b.name())?;
+        say("dalpha", g.alpha.name(), "no")?;
+        say("dresidual", g.residual.name(), "no")?;
+        say("drow_weight", g.row_weight.name(), "no")?;
         if let Some(b) = &self.below {
-            let wants = [b.db, b.dalpha, b.drow_weight].map(Words::word);
-            let parts = [&[b.alpha.word(), b.saved.word(), b.row_weight.word()][..], &wants].concat().join("/");
+            let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
+            let parts = [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants].concat().join("/");
             say("below", &format!("{}/{parts}", b.activation), "")?;
         }
-        say("road", self.pin.road.word(), "auto")?;
+        say("road", self.pin.road.name(), "auto")?;
         say("tile", &self.pin.tile.map_or(String::new(), |t| t.to_string()), "")?;
         say("splits", &self.pin.splits.map_or(String::new(), |s| s.to_string()), "")?;
         say("misalign", &self.misalign.to_string(), "0")?;
@@ -106,21 +98,21 @@ impl FromStr for Spec {
                 "n" => l.n = number(value)?,
                 "k" => l.k = number(value)?,
                 "activation" => l.activation = value.parse()?,
-                "saved" => l.saved = Saved::read(value)?,
-                "layout" => l.layout = WeightLayout::read(value)?,
-                "alpha" => l.alpha = AlphaSource::read(value)?,
+                "saved" => l.saved = value.parse()?,
+                "layout" => l.layout = value.parse()?,
+                "alpha" => l.alpha = value.parse()?,
                 "bias" => l.bias = bool::read(value)?,
-                "residual" => l.residual = Option::read(value)?,
+                "residual" => l.residual = if value == "no" { None } else { Some(value.parse()?) },
                 "row_weight" => l.row_weight = bool::read(value)?,
                 "statistics" => l.statistics = Statistics::read(value)?,
-                "dx" => g.x = Want::read(value)?,
-                "dw" => g.w = Want::read(value)?,
-                "db" => g.b = Want::read(value)?,
-                "dalpha" => g.alpha = Want::read(value)?,
-                "dresidual" => g.residual = Want::read(value)?,
-                "drow_weight" => g.row_weight = Want::read(value)?,
+                "dx" => g.x = value.parse()?,
+                "dw" => g.w = value.parse()?,
+                "db" => g.b = value.parse()?,
+                "dalpha" => g.alpha = value.parse()?,
+                "dresidual" => g.residual = value.parse()?,
+                "drow_weight" => g.row_weight = value.parse()?,
                 "below" => spec.below = Some(below(value)?),
-                "road" => spec.pin.road = Road::read(value)?,
+                "road" => spec.pin.road = value.parse()?,
                 "tile" => spec.pin.tile = Some(number(value)?),
                 "splits" => spec.pin.splits = Some(number(value)?),
                 "misalign" => spec.misalign = number(value)?,
@@ -148,12 +140,12 @@ fn below(text: &str) -> Result<Below> {
         .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight", text))?;
     Ok(Below {
         activation: activation.parse()?,
-        alpha: AlphaSource::read(alpha)?,
-        saved: Saved::read(saved)?,
+        alpha: alpha.parse()?,
+        saved: saved.parse()?,
         row_weight: bool::read(row_weight)?,
-        db: Want::read(db)?,
-        dalpha: Want::read(dalpha)?,
-        drow_weight: Want::read(drow_weight)?,
+        db: db.parse()?,
+        dalpha: dalpha.parse()?,
+        drow_weight: drow_weight.parse()?,
     })
 }
 

@@ -85,9 +85,9 @@ fn saved_choices_and_roads() {
         let tensors = numbers(12, shapes, all(dtype));
         for (activation, save, road) in [
             ("leaky_relu(0.25)", "mask", "prologue"),
-            ("leaky_relu(0.25)", "y", "two-pass"),
+            ("leaky_relu(0.25)", "y", "two_pass"),
             ("tanh", "y", "prologue"),
-            ("gelu", "z", "two-pass"),
+            ("gelu", "z", "two_pass"),
             ("silu", "auto", "auto"),
         ] {
             let args = ["--activation", activation, "--save", save, "--road", road];

@@ -67,7 +67,7 @@ fn layouts_saved_choices_and_roads_agree() {
     ] {
         let expected = agree(&folder, &tensors, &["--activation", activation]);
         for save in choices {
-            for road in ["prologue", "two-pass"] {
+            for road in ["prologue", "two_pass"] {
                 let args = ["--activation", activation, "--save", save, "--road", road];
                 let got = folder.eval(&tensors, &args);
                 assert_close(&got, &expected, 2e-5, &format!("{args:?}"));
