@@ -9,15 +9,15 @@
 //!     cargo run --release --example train_digits -- --epochs 8 --rate 0.15 --compare 0 --activation relu
 //!     cargo run --release --example train_digits -- --epochs 8 --rate 0.15 --compare 0 --activation 'leaky_relu(0.01)'
 //!
-//! During the first epochs the same steps also run on the CPU road (`elbow_cpu`), and the losses of both are
+//! During the first epochs the same steps also run on the CPU implementation (`elbow_cpu`), and the losses of both are
 //! compared step by step; a difference above the bound ends the run with an error.
 
 #![forbid(unsafe_code)]
 
-#[path = "digits/cpu_road.rs"]
-mod cpu_road;
 #[path = "digits/data.rs"]
 mod data;
+#[path = "digits/on_cpu.rs"]
+mod on_cpu;
 
 use std::{
     error::Error,
@@ -39,11 +39,11 @@ use rand_chacha::ChaCha8Rng;
 
 const SIZES: [usize; 4] = [PIXELS, 128, 64, CLASSES];
 
-/// How far the mean loss of a step may be apart on the two roads, relative to the loss (or to 1, if it is smaller). Both
+/// How far the mean loss of a step may be apart on the two implementations, relative to the loss (or to 1, if it is smaller). Both
 /// compute in f32 and round differently; every step starts from what the steps before it made of that.
 const LOSS_BOUND: f64 = 1e-4;
 
-/// Threads of the CPU road.
+/// Threads of the CPU implementation.
 const THREADS: usize = 2;
 
 #[derive(Parser)]
@@ -255,7 +255,7 @@ impl<'a> Trainer<'a> {
         Ok(self.loss)
     }
 
-    /// The first epochs on both roads, from the same parameters, over the same minibatches.
+    /// The first epochs on both implementations, from the same parameters, over the same minibatches.
     fn compare(&mut self, rng: &mut ChaCha8Rng) -> Result<(), Box<dyn Error>> {
         let mut network = cpu_network(self.gpu, &self.mlp, self.batch)?;
         let threads = elbow_cpu::rayon::ThreadPoolBuilder::new().num_threads(THREADS).build()?;
@@ -274,7 +274,7 @@ impl<'a> Trainer<'a> {
                 let difference = (gpu - cpu).abs() / cpu.abs().max(1.0);
                 if !(gpu.is_finite() || cpu.is_finite()) {
                     return Err(format!(
-                        "step {}: the loss is {cpu} on both roads; try a lower --rate",
+                        "step {}: the loss is {cpu} on both implementations; try a lower --rate",
                         self.cpu_steps
                     )
                     .into());
@@ -313,7 +313,7 @@ impl<'a> Trainer<'a> {
 }
 
 /// The network as it is on the device, on the CPU.
-fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<cpu_road::Network> {
+fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<on_cpu::Network> {
     let mut layers = Vec::new();
     for (index, (p, activation)) in layers_of(mlp).enumerate() {
         let request = AffineRequest {
@@ -325,9 +325,9 @@ fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<cpu_road::Ne
             ..AffineRequest::new(batch, SIZES[index + 1], SIZES[index], activation)
         };
         let alpha = p.alpha.map(|alpha| gpu.download_view(alpha)).transpose()?;
-        layers.push(cpu_road::Layer::new(request, gpu.download_view(p.w)?, gpu.download_view(p.b)?, alpha)?);
+        layers.push(on_cpu::Layer::new(request, gpu.download_view(p.w)?, gpu.download_view(p.b)?, alpha)?);
     }
-    Ok(cpu_road::Network { layers, workspace: Default::default() })
+    Ok(on_cpu::Network { layers, workspace: Default::default() })
 }
 
 fn layers_of(mlp: &Mlp) -> impl Iterator<Item = (elbow::mlp::Parameters<'_>, Activation)> {

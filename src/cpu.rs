@@ -1,5 +1,5 @@
 //! Layers on the CPU: what is asked for and its operands, and [`reference`](mod@reference), the judge of every result. The fast
-//! road, the fair opponent in benchmarks, is a crate of its own, `elbow-cpu`: it takes the same and checks it with [`operands`].
+//! implementation, the fair opponent in benchmarks, is a crate of its own, `elbow-cpu`: it takes the same and checks it with [`operands`].
 
 pub mod operands;
 pub mod reference;

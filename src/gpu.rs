@@ -79,7 +79,7 @@ struct Inner {
     memory: memory::Memory,
     /// What wgpu has yet to say of earlier calls.
     late: late::Late,
-    patience_ms: AtomicU64,
+    timeout_ms: AtomicU64,
     /// Why the device is lost, once it is known. The callback of a device of our own sets it; a host's is not touched.
     lost: Arc<OnceLock<String>>,
     /// Which tile serves which product: the class's, or tuned.
@@ -151,7 +151,7 @@ impl Gpu {
             pipelines: pipeline::Pipelines::default(),
             memory: memory::Memory::new(),
             late: late::Late::default(),
-            patience_ms: AtomicU64::new(PATIENCE.as_millis() as u64),
+            timeout_ms: AtomicU64::new(TIMEOUT.as_millis() as u64),
             lost: Arc::default(),
             device: device.clone(),
             queue: queue.clone(),
@@ -235,14 +235,14 @@ impl Gpu {
     }
 
     /// How long a blocking call waits before it gives up with [`Error::Timeout`]: 5 minutes, unless set.
-    pub fn patience(&self) -> Duration {
-        Duration::from_millis(self.inner.patience_ms.load(Ordering::Relaxed))
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.inner.timeout_ms.load(Ordering::Relaxed))
     }
 
-    /// Sets [`Gpu::patience`]. Work that was submitted goes on when a wait gives up.
-    pub fn set_patience(&self, patience: Duration) {
-        let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        self.inner.patience_ms.store(ms, Ordering::Relaxed);
+    /// Sets [`Gpu::timeout`]. Work that was submitted goes on when a wait gives up.
+    pub fn set_timeout(&self, timeout: Duration) {
+        let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.inner.timeout_ms.store(ms, Ordering::Relaxed);
     }
 
     /// Releases every pooled buffer: scratch, parameter blocks, staging. The next call that needs one makes it anew.
@@ -256,8 +256,8 @@ impl Gpu {
     }
 }
 
-/// How long a blocking call waits, unless [`Gpu::set_patience`] says otherwise.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
+/// How long a blocking call waits, unless [`Gpu::set_timeout`] says otherwise.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Features that are used where they are there; none is needed.
 const WANTED: wgpu::Features =

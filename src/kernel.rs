@@ -25,7 +25,7 @@ pub enum KernelFile {
     /// A product whose lanes share the rows of A by subgroup broadcast: software adapters with subgroups of 8.
     ProductBroadcast,
     /// A product of few rows whose lanes lie along the reduction: real GPUs.
-    ProductAcross,
+    ProductSlicedK,
     /// Second stage of split-K: adds up the partial products in order.
     SplitSum,
     /// One pass over the elements of a matrix, with sums over its rows.
@@ -56,7 +56,7 @@ impl KernelFile {
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
-        KernelFile::ProductAcross,
+        KernelFile::ProductSlicedK,
         KernelFile::SplitSum,
         KernelFile::Rows,
         KernelFile::ColumnSum,
@@ -90,7 +90,7 @@ impl KernelFile {
             KernelFile::ProductDirect => row!("product_direct"),
             KernelFile::ProductStaged => row!("product_staged"),
             KernelFile::ProductBroadcast => row!("product_broadcast"),
-            KernelFile::ProductAcross => row!("product_across"),
+            KernelFile::ProductSlicedK => row!("product_sliced_k"),
             KernelFile::SplitSum => row!("split_sum"),
             KernelFile::Rows => row!("rows"),
             KernelFile::ColumnSum => row!("column_sum"),
@@ -222,7 +222,7 @@ pub struct Params {
     /// Columns of the output.
     pub cols: u32,
     /// Length of the reduction.
-    pub red: u32,
+    pub k: u32,
     /// What one workgroup takes of the reduction.
     pub chunk: u32,
     /// The number behind that of the last tile.
@@ -230,7 +230,7 @@ pub struct Params {
     /// Tiles in one row of tiles.
     pub tiles_cols: u32,
     /// Tiles of one split.
-    pub plane: u32,
+    pub split_tiles: u32,
     /// Workgroups in x; the rest is folded into y.
     pub grid_x: u32,
     /// Channels: the length of the last dimension, where the kernel knows no columns.
@@ -238,7 +238,7 @@ pub struct Params {
     /// Number of the first tile: not 0 where a long dispatch was cut into pieces.
     pub first: u32,
     /// How many layers the dispatch is for: each has `tiles - first` tiles.
-    pub entries: u32,
+    pub batch: u32,
     /// 0, which no compiler knows.
     pub zero: u32,
     /// Numbers that programs take: `[α, second]` of the first activation, then of the next; or the kernel's own.
@@ -247,11 +247,15 @@ pub struct Params {
     /// where the binding is a window that starts behind element 0, this is that window's start taken away.
     pub at: [u32; MOST_SLOTS],
     /// Elements of each slot from one layer to the next.
-    pub step: [u32; MOST_SLOTS],
+    pub batch_stride: [u32; MOST_SLOTS],
     /// Elements of each strided slot from one row to the next.
     pub row_stride: [u32; MOST_SLOTS],
     /// The label whose rows are left out.
     pub ignored: u32,
+    /// Parts of the rows: each leaves a partial sum.
+    pub parts: u32,
+    /// Partial products that are added up.
+    pub splits: u32,
     /// To the next multiple of 16 bytes.
-    pub padding: [u32; 3],
+    pub padding: u32,
 }

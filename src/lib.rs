@@ -115,7 +115,7 @@ pub use gpu::{
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;
-pub use request::{AlphaSource, ResidualAt, Road, Saved, Statistic, Want, WeightLayout};
+pub use request::{AlphaSource, ResidualAt, Saved, Statistic, Strategy, Want, WeightLayout};
 pub use view::View;
 /// The wgpu that this version is built on: use it, so that the types match.
 pub use wgpu;

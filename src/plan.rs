@@ -37,7 +37,7 @@ use builder::{Builder, Grid};
 use crate::{
     dtype::Float,
     kernel::{Kernel, Params},
-    request::{Operand, Road, Saved},
+    request::{Operand, Saved, Strategy},
     words::words,
 };
 
@@ -115,8 +115,8 @@ impl DeviceClass {
 /// gives the same bits on the same device, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pin {
-    /// The road of backward.
-    pub road: Road,
+    /// The strategy of backward.
+    pub strategy: Strategy,
     /// The tile of every product, by its place in [`TILES`].
     pub tile: Option<usize>,
     /// Splits of every product's reduction: more, where the loops of one invocation would become too long.
@@ -175,8 +175,8 @@ impl Dispatch {
 pub struct Plan {
     /// In order; each sees what those before it wrote.
     pub dispatches: Vec<Dispatch>,
-    /// The road that was chosen (backward).
-    pub road: Road,
+    /// The strategy that was chosen (backward).
+    pub strategy: Strategy,
     /// What forward saves (forward) or backward reads.
     pub saved: Saved,
 }
@@ -202,14 +202,14 @@ impl fmt::Display for Plan {
         for (i, d) in self.dispatches.iter().enumerate() {
             let tiles = d.params.tiles - d.params.first;
             write!(f, "{i}: {tiles} × {}: rows {} cols {}", d.kernel, d.params.rows, d.params.cols)?;
-            if d.params.entries > 1 {
-                write!(f, ", of each of {} layers", d.params.entries)?;
+            if d.params.batch > 1 {
+                write!(f, ", of each of {} layers", d.params.batch)?;
             }
             if d.params.first > 0 {
                 write!(f, ", from tile {} on", d.params.first)?;
             }
-            if d.params.red > 0 {
-                write!(f, " red {} in chunks of {}", d.params.red, d.params.chunk)?;
+            if d.params.k > 0 {
+                write!(f, " k {} in chunks of {}", d.params.k, d.params.chunk)?;
             }
             write!(f, ", loops of at most {}", d.trips())?;
             f.write_str(" (")?;

@@ -1,4 +1,4 @@
-//! What is asked for, as plain facts: shapes, activation, which gradients. No device in sight; the plan and the CPU road
+//! What is asked for, as plain facts: shapes, activation, which gradients. No device in sight; the plan and the CPU implementation
 //! read the same request.
 
 pub use crate::operand::Operand;
@@ -125,7 +125,7 @@ impl Want {
 
 /// The two ways to bring dz = dy ⊙ act'(z) to the products dx = dz·W and dW = dzᵀ·x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Road {
+pub enum Strategy {
     /// The plan chooses by shape and activation.
     #[default]
     Auto,

@@ -71,16 +71,10 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
         accessors::declare(slot, index, binding, native, kernel.flag("BATCHED") == 1, &mut text);
     }
     text.push_str(&template::expand(&functions, &flags).map_err(fail)?);
-    for (name, program, along) in [("a", &kernel.a, "A_RED"), ("b", &kernel.b, "B_RED")] {
+    for (name, program, along) in [("a", &kernel.a, "A_ALONG_K"), ("b", &kernel.b, "B_ALONG_K")] {
         if !program.is_empty() {
             let across = if name == "a" { "P.rows" } else { "P.cols" };
-            lower::load(
-                program,
-                &kernel.slots,
-                name,
-                if kernel.flag(along) == 1 { "P.red" } else { across },
-                &mut text,
-            );
+            lower::load(program, &kernel.slots, name, if kernel.flag(along) == 1 { "P.k" } else { across }, &mut text);
         }
     }
     if !kernel.finish.is_empty() {

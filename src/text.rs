@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{Activation, AlphaSource, Dtype, Float, ResidualAt, Road, Saved, WeightLayout};
+use crate::{Activation, AlphaSource, Dtype, Float, ResidualAt, Saved, Strategy, WeightLayout};
 
 macro_rules! as_text {
     ($($name:ident, $example:literal;)*) => {$(
@@ -32,7 +32,7 @@ as_text! {
     WeightLayout, "out_in";
     AlphaSource, "channel";
     ResidualAt, "before";
-    Road, "two_pass";
+    Strategy, "two_pass";
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         let operands = self.operands();
         let (m, classes) = shape::rows_and_columns(Operand::Logits, &self.logits.shape)?;
         expect(Operand::Labels, self.labels, &[m], "labels")?;
+        self.labels.words(Operand::Labels)?;
         expect(Operand::Loss, self.loss, &[m], "losses")?;
         if shape::rows_and_columns(Operand::Dlogits, &self.dlogits.shape)? != (m, classes) {
             return Err(wrong(Operand::Dlogits, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));

@@ -1,6 +1,6 @@
 //! Choices as words: how they print, and read back. The command, case files and serde have the same ones.
 
-use crate::request::{AlphaSource, ResidualAt, Road, Saved, Want, WeightLayout};
+use crate::request::{AlphaSource, ResidualAt, Saved, Strategy, Want, WeightLayout};
 
 macro_rules! words {
     ($($type:ident, $what:literal: $($variant:ident = $word:literal),+;)+) => {$(
@@ -43,7 +43,7 @@ words! {
     AlphaSource, "source of alpha": Constant = "constant", PerLayer = "layer", PerChannel = "channel";
     ResidualAt, "place of a residual": AfterActivation = "after", BeforeActivation = "before";
     Want, "gradient": No = "no", Overwrite = "set", Accumulate = "add";
-    Road, "road": Auto = "auto", Prologue = "prologue", TwoPass = "two_pass";
+    Strategy, "strategy": Auto = "auto", Prologue = "prologue", TwoPass = "two_pass";
 }
 
 #[cfg(test)]
@@ -55,7 +55,7 @@ mod tests {
         for &saved in Saved::ALL {
             assert_eq!(saved.to_string().parse(), Ok(saved));
         }
-        assert_eq!("two_pass".parse(), Ok(Road::TwoPass));
+        assert_eq!("two_pass".parse(), Ok(Strategy::TwoPass));
         let error = "zz".parse::<Saved>().map_err(|error| error.to_string());
         assert_eq!(error, Err("saved choice \"zz\" is not possible: there are auto, z, y, mask, none".into()));
     }

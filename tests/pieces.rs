@@ -30,7 +30,7 @@ fn backward(m: usize, n: usize, k: usize, layout: WeightLayout, gap: usize) -> B
 /// The elements that one tile touches, worked out from the tile's number alone, element by element of what it covers.
 fn touched(dispatch: &Dispatch, tile: u32, along: Along) -> Option<std::ops::Range<u64>> {
     let p = &dispatch.params;
-    let plane = if dispatch.cut.splits { p.plane } else { u32::MAX };
+    let plane = if dispatch.cut.splits { p.split_tiles } else { u32::MAX };
     let (split, tile) = (u64::from(tile / plane), tile % plane);
     let (row, col) = (u64::from(tile / p.tiles_cols), u64::from(tile % p.tiles_cols));
     let span = |number: u64, each: u64, all: u32, step: u64| {
@@ -40,7 +40,7 @@ fn touched(dispatch: &Dispatch, tile: u32, along: Along) -> Option<std::ops::Ran
         Along::All => None,
         Along::Rows(step) => Some(span(row, dispatch.cut.rows, p.rows, step)),
         Along::Cols(step) => Some(span(col, dispatch.cut.cols, p.cols, step)),
-        Along::Reduction(step) => Some(span(split, u64::from(p.chunk), p.red, step)),
+        Along::Reduction(step) => Some(span(split, u64::from(p.chunk), p.k, step)),
         Along::Splits(step) => Some(split * step..(split + 1) * step),
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Error, ResidualAt, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Error, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Statistics},
@@ -53,14 +53,14 @@ fn the_device_decides_how_tiles_are_filled() {
     assert_eq!(files(&forward(512, 512, 256, &SOFTWARE)), [KernelFile::ProductBroadcast]);
     let no_subgroups = Caps { subgroup: 0, ..SOFTWARE };
     assert_eq!(files(&forward(512, 512, 256, &no_subgroups)), [KernelFile::ProductDirect]);
-    assert_eq!(files(&forward(1, 1024, 64, &SOFTWARE)), [KernelFile::ProductAcross]);
+    assert_eq!(files(&forward(1, 1024, 64, &SOFTWARE)), [KernelFile::ProductSlicedK]);
     // The tile that leaves the least idle, where none fills the device.
     assert_eq!(forward(1, 64, 64, &SOFTWARE).dispatches[0].params.tiles, 2);
 }
 
 #[test]
 fn few_rows_read_the_weight_along_the_reduction() {
-    let across = |plan: &Plan| plan.dispatches[0].kernel.file == KernelFile::ProductAcross;
+    let across = |plan: &Plan| plan.dispatches[0].kernel.file == KernelFile::ProductSlicedK;
     for rows in 1..=16 {
         let plan = forward(rows, 4096, 4096, &LAPTOP);
         assert!(across(&plan), "{plan}");
@@ -75,7 +75,7 @@ fn few_rows_read_the_weight_along_the_reduction() {
         assert!(!across(&plan::forward(&request, true, false, &LAPTOP, &Pin::default()).unwrap()));
         let backward = BackwardRequest { affine: request, ..backward(Activation::RELU, rows, 256, 256) };
         let files = files(&planned(&backward, &LAPTOP));
-        assert_eq!(files.iter().filter(|f| **f == KernelFile::ProductAcross).count(), 1, "{files:?}");
+        assert_eq!(files.iter().filter(|f| **f == KernelFile::ProductSlicedK).count(), 1, "{files:?}");
     }
     assert!(!across(&forward(17, 4096, 4096, &LAPTOP)));
 }
@@ -83,11 +83,11 @@ fn few_rows_read_the_weight_along_the_reduction() {
 #[test]
 fn a_small_output_with_a_long_reduction_is_split() {
     let plan = forward(1, 64, 65_536, &LAPTOP);
-    assert_eq!(files(&plan), [KernelFile::ProductAcross, KernelFile::SplitSum]);
+    assert_eq!(files(&plan), [KernelFile::ProductSlicedK, KernelFile::SplitSum]);
     assert!(plan.scratch(Operand::Partials) > 0);
     // The splits cover the reduction, each a whole number of vec4.
     let first = &plan.dispatches[0].params;
-    let splits = first.tiles / first.plane;
+    let splits = first.tiles / first.split_tiles;
     assert!(first.chunk.is_multiple_of(4) && splits * first.chunk >= 65_536 && (splits - 1) * first.chunk < 65_536);
 }
 
@@ -115,19 +115,19 @@ fn vectors_only_where_every_row_is_a_whole_number_of_them() {
 }
 
 #[test]
-fn two_roads_of_backward() {
+fn two_strategies_of_backward() {
     let relu = backward(Activation::RELU, 256, 256, 64);
     let plan = planned(&relu, &LAPTOP);
-    assert_eq!(plan.road, Road::Prologue);
+    assert_eq!(plan.strategy, Strategy::Prologue);
     assert!(plan.dispatches.iter().any(|d| d.kernel.a.uses(Operand::Dy) && d.kernel.a.acts()));
     assert_eq!(plan.scratch(Operand::Dz), 0);
     let gelu = backward(Activation::GELU_ERF, 256, 256, 256);
     let plan = planned(&gelu, &LAPTOP);
-    assert_eq!(plan.road, Road::TwoPass);
+    assert_eq!(plan.strategy, Strategy::TwoPass);
     assert_eq!(files(&plan)[0], KernelFile::Rows, "dz is written once, and db reduced on the way");
     assert_eq!(plan.scratch(Operand::Dz), 256 * 256);
-    let pinned = Pin { road: Road::Prologue, ..Pin::default() };
-    assert_eq!(plan::backward(&gelu, true, &LAPTOP, &pinned).unwrap().road, Road::Prologue);
+    let pinned = Pin { strategy: Strategy::Prologue, ..Pin::default() };
+    assert_eq!(plan::backward(&gelu, true, &LAPTOP, &pinned).unwrap().strategy, Strategy::Prologue);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
     let many = batch(65, &LAPTOP);
     assert_eq!(files(&many), files(&one));
     for (many, one) in many.dispatches.iter().zip(&one.dispatches) {
-        assert_eq!((many.params.entries, many.params.tiles), (65, one.params.tiles));
+        assert_eq!((many.params.batch, many.params.tiles), (65, one.params.tiles));
         assert_eq!(many.kernel.flag("BATCHED"), 1);
         for (many, one) in many.uses.iter().zip(&one.uses) {
             assert!(
@@ -240,7 +240,7 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
         assert!(plan.dispatches.len() > many.dispatches.len(), "{plan}");
         assert!(plan.scratch_bytes() <= 3 * caps.max_scratch);
         let of = |file| plan.dispatches.iter().filter(move |d| d.kernel.file == file);
-        assert_eq!(of(KernelFile::Rows).map(|d| d.params.entries).sum::<u32>(), 65, "{plan}");
+        assert_eq!(of(KernelFile::Rows).map(|d| d.params.batch).sum::<u32>(), 65, "{plan}");
     }
     let error = plan::backward_batch(
         1 << 20,
@@ -256,14 +256,15 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
 /// Anything that can be asked for is planned or refused, never a panic; and what is planned stays within bounds.
 mod any_request {
     use super::*;
-    use proptest::prelude::*;
+    use elbow::Strategy;
+    use proptest::{prelude::*, strategy::Strategy as _};
 
     /// 100,000 with `ELBOW_TEST_FULL`.
     fn cases() -> u32 {
         if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| !v.is_empty() && v != "0") { 100_000 } else { 2_000 }
     }
 
-    fn size() -> impl Strategy<Value = usize> {
+    fn size() -> impl prop::strategy::Strategy<Value = usize> {
         prop_oneof![
             16 => 0..70usize,
             4 => 1000..1030usize,
@@ -274,19 +275,19 @@ mod any_request {
         ]
     }
 
-    fn want() -> impl Strategy<Value = Want> {
+    fn want() -> impl prop::strategy::Strategy<Value = Want> {
         prop_oneof![Just(Want::No), Just(Want::Overwrite), Just(Want::Accumulate)]
     }
 
-    fn residual() -> impl Strategy<Value = Option<ResidualAt>> {
+    fn residual() -> impl prop::strategy::Strategy<Value = Option<ResidualAt>> {
         prop_oneof![Just(None), Just(Some(ResidualAt::AfterActivation)), Just(Some(ResidualAt::BeforeActivation))]
     }
 
-    fn alpha() -> impl Strategy<Value = AlphaSource> {
+    fn alpha() -> impl prop::strategy::Strategy<Value = AlphaSource> {
         prop_oneof![Just(AlphaSource::Constant), Just(AlphaSource::PerLayer), Just(AlphaSource::PerChannel)]
     }
 
-    fn saved() -> impl Strategy<Value = Saved> {
+    fn saved() -> impl prop::strategy::Strategy<Value = Saved> {
         prop_oneof![Just(Saved::Auto), Just(Saved::Z), Just(Saved::Y), Just(Saved::Mask), Just(Saved::None)]
     }
 
@@ -318,13 +319,13 @@ mod any_request {
         }
     }
 
-    fn pin() -> impl Strategy<Value = Pin> {
+    fn pin() -> impl prop::strategy::Strategy<Value = Pin> {
         (prop::option::of(0..14usize), prop::option::of(0..9u32), any::<bool>()).prop_map(|(tile, splits, prologue)| {
-            Pin { tile, splits, road: if prologue { Road::Prologue } else { Road::Auto } }
+            Pin { tile, splits, strategy: if prologue { Strategy::Prologue } else { Strategy::Auto } }
         })
     }
 
-    fn layers() -> impl Strategy<Value = usize> {
+    fn layers() -> impl prop::strategy::Strategy<Value = usize> {
         prop_oneof![4 => Just(1usize), 4 => 0..70usize, 1 => Just(1 << 20), 1 => Just(usize::MAX)]
     }
 
@@ -333,9 +334,9 @@ mod any_request {
         for dispatch in &plan.dispatches {
             assert_eq!(dispatch.kernel.slots.len(), dispatch.uses.len());
             assert!(dispatch.kernel.bindings() <= caps.max_bindings && dispatch.params.tiles > 0, "{plan}");
-            assert!(dispatch.params.plane > 0 && dispatch.params.tiles_cols > 0, "{plan}");
+            assert!(dispatch.params.split_tiles > 0 && dispatch.params.tiles_cols > 0, "{plan}");
             assert!(dispatch.uses.iter().all(|u| u.len * 4 <= caps.max_binding), "{plan}");
-            let (each, entries) = (dispatch.params.tiles - dispatch.params.first, dispatch.params.entries);
+            let (each, entries) = (dispatch.params.tiles - dispatch.params.first, dispatch.params.batch);
             assert!(entries > 0 && each.checked_mul(entries).is_some(), "{plan}");
         }
         // Many layers are many dispatches of a few kernels.
@@ -367,7 +368,7 @@ mod any_request {
 }
 
 /// What a backward request says that it reads of its forward is what its plan binds: every row, choice, source of α, want and
-/// road.
+/// strategy.
 #[test]
 fn a_plan_binds_what_its_request_reads() {
     let operands = [Operand::X, Operand::W, Operand::B, Operand::Alpha, Operand::Saved, Operand::Dy];
@@ -390,8 +391,8 @@ fn a_plan_binds_what_its_request_reads() {
                     };
                     let request = BackwardRequest { affine, gradients, upstream_is_dz: on(5), below: None };
                     // What the row cannot do is refused.
-                    let road = [Road::Prologue, Road::TwoPass][bits as usize % 2];
-                    let pin = Pin { road, ..Pin::default() };
+                    let strategy = [Strategy::Prologue, Strategy::TwoPass][bits as usize % 2];
+                    let pin = Pin { strategy, ..Pin::default() };
                     let Ok(plan) = plan::backward(&request, true, &LAPTOP, &pin) else { continue };
                     let bound = |operand| plan.dispatches.iter().flat_map(|d| &d.uses).any(|u| u.operand == operand);
                     for (i, operand) in operands.into_iter().enumerate() {

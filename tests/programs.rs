@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use elbow::{
-    Activation, AlphaSource, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     cpu::{
         ForwardInputs,
         reference::{self, BackwardInputs, Gradient},
@@ -91,7 +91,7 @@ impl Memory for Seen<'_> {
 /// One dispatch: each element once, its sum in f64, its partial sums all in the first part.
 fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
     let (kernel, p) = (&dispatch.kernel, &dispatch.params);
-    let [rows, cols, red] = [p.rows, p.cols, p.red].map(|size| size as usize);
+    let [rows, cols, reduced] = [p.rows, p.cols, p.k].map(|size| size as usize);
     let parameters = p.p.map(f64::from);
     let origin = |role: &str| {
         let mut found = kernel.slots.iter().zip(&dispatch.uses).filter(|(slot, _)| slot.role == role);
@@ -104,7 +104,7 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
     };
     let element = |numbers: &mut Numbers, program: &elbow::program::Program, along: bool, across: usize, r: usize| {
         let (place, inner) =
-            if along { ([across, r], red) } else { ([r, across], if program == &kernel.a { rows } else { cols }) };
+            if along { ([across, r], reduced) } else { ([r, across], if program == &kernel.a { rows } else { cols }) };
         let mut seen = Seen { numbers, dispatch, cols: inner, channels: None, sums: HashMap::new() };
         program.run(place, &[], &parameters, activations, &mut seen)
     };
@@ -114,10 +114,10 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
             let mut sums = Vec::new();
             if !kernel.a.is_empty() {
                 let term = |r| {
-                    let a = element(numbers, &kernel.a, kernel.flag("A_RED") == 1, m, r);
-                    a * element(numbers, &kernel.b, kernel.flag("B_RED") == 1, n, r)
+                    let a = element(numbers, &kernel.a, kernel.flag("A_ALONG_K") == 1, m, r);
+                    a * element(numbers, &kernel.b, kernel.flag("B_ALONG_K") == 1, n, r)
                 };
-                sums.push((0..red).map(term).sum());
+                sums.push((0..reduced).map(term).sum());
             } else if kernel.file == KernelFile::ColumnSum {
                 let terms = p.rows as usize;
                 let sum = |k| {
@@ -133,7 +133,7 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
         }
     }
     // A pass counts its parts, a product its tiles.
-    let parts = if kernel.file == KernelFile::Rows { p.plane } else { p.plane / p.tiles_cols.max(1) } as usize;
+    let parts = if kernel.file == KernelFile::Rows { p.parts } else { p.split_tiles / p.tiles_cols.max(1) } as usize;
     let partials = numbers.0.entry(Operand::Partials).or_default();
     for ((of_rows, number, at), sum) in all {
         let (first, each, count) = match of_rows {
@@ -169,7 +169,7 @@ fn values(seed: &mut u32, length: usize) -> Vec<f32> {
     (0..length).map(|_| next()).collect()
 }
 
-fn want() -> impl Strategy<Value = Want> {
+fn want() -> impl prop::strategy::Strategy<Value = Want> {
     prop_oneof![Just(Want::No), Just(Want::Overwrite)]
 }
 
@@ -179,7 +179,7 @@ prop_compose! {
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
         below in prop::option::of((0..2usize, want(), any::<bool>())),
-    ) -> (BackwardRequest, Road) {
+    ) -> (BackwardRequest, Strategy) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
             [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][alpha]
@@ -211,7 +211,7 @@ prop_compose! {
             drow_weight: only(row_weight, db),
             ..Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z)
         });
-        (BackwardRequest { affine, gradients, upstream_is_dz: false, below }, if prologue { Road::Prologue } else { Road::TwoPass })
+        (BackwardRequest { affine, gradients, upstream_is_dz: false, below }, if prologue { Strategy::Prologue } else { Strategy::TwoPass })
     }
 }
 
@@ -219,9 +219,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn programs_compute_what_the_reference_computes((request, road) in any_request(), seed: u32) {
+    fn programs_compute_what_the_reference_computes((request, strategy) in any_request(), seed: u32) {
         let caps = Caps { max_bindings: 12, ..Caps::defaults(DeviceClass::Discrete) };
-        let pin = Pin { tile: Some(0), splits: Some(1), road };
+        let pin = Pin { tile: Some(0), splits: Some(1), strategy };
         let affine = request.affine;
         let AffineRequest { m, n, k, .. } = affine;
         // A saved choice that is not enough is refused, here as everywhere.

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::{Quantity, rows},
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
@@ -86,8 +86,8 @@ fn collect(
                     let request = AffineRequest { storage: elbow_verify::with_gaps(&request, gap), ..request };
                     let pin = Pin { tile: Some(tile), splits: Some(splits), ..Pin::default() };
                     add(plan::forward(&request, true, residual, &caps(), &pin));
-                    for road in [Road::Prologue, Road::TwoPass] {
-                        let pin = Pin { road, ..pin };
+                    for strategy in [Strategy::Prologue, Strategy::TwoPass] {
+                        let pin = Pin { strategy, ..pin };
                         for dalpha in [Want::No, Want::Overwrite] {
                             let gradients = Gradients {
                                 x: Want::Overwrite,
@@ -121,7 +121,7 @@ fn collect(
 
 fn every_kernel() -> Vec<Kernel> {
     let mut kernels = HashSet::new();
-    // Every activation with every road, saved choice and α on one tile of each kind; every tile with a few activations.
+    // Every activation with every strategy, saved choice and α on one tile of each kind; every tile with a few activations.
     for activation in activations() {
         collect(&mut kernels, activation, 0, 32, [true, true, false], (Float::F32, false), 0);
     }
@@ -151,19 +151,19 @@ fn every_kernel() -> Vec<Kernel> {
             let affine = AffineRequest { layout, ..AffineRequest::new(size, size, size, Activation::RELU) };
             let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, ..Gradients::default() };
             let backward = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
-            let pin = Pin { tile: Some(tile), splits: Some(1), road: Road::Prologue };
+            let pin = Pin { tile: Some(tile), splits: Some(1), strategy: Strategy::Prologue };
             let plans =
                 [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
         }
     }
     for rows in [1, 2, 3, 8, 33] {
-        for (subgroup, layout, red) in SUBGROUPS.iter().flat_map(|s| LAYOUTS.map(|l| (*s, l, 32 + rows % 2))) {
+        for (subgroup, layout, k) in SUBGROUPS.iter().flat_map(|s| LAYOUTS.map(|l| (*s, l, 32 + rows % 2))) {
             let caps = Caps { subgroup, ..caps() };
-            let tile = TILES.iter().position(|t| t.stage == Stage::Across);
+            let tile = TILES.iter().position(|t| t.stage == Stage::SlicedK);
             let affine =
-                AffineRequest { layout, saved: Saved::Mask, ..AffineRequest::new(rows, 33, red, Activation::RELU) };
-            let pin = Pin { tile, splits: Some(1), road: Road::Prologue };
+                AffineRequest { layout, saved: Saved::Mask, ..AffineRequest::new(rows, 33, k, Activation::RELU) };
+            let pin = Pin { tile, splits: Some(1), strategy: Strategy::Prologue };
             let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
             let backward = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
             let plans =
@@ -380,24 +380,26 @@ fn variable_of(module: &naga::Module, function: &Function, mut pointer: Handle<E
     }
 }
 
-const PARAMS: [(&str, usize); 17] = [
+const PARAMS: [(&str, usize); 19] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
-    ("red", std::mem::offset_of!(Params, red)),
+    ("k", std::mem::offset_of!(Params, k)),
     ("chunk", std::mem::offset_of!(Params, chunk)),
     ("tiles", std::mem::offset_of!(Params, tiles)),
     ("tiles_cols", std::mem::offset_of!(Params, tiles_cols)),
-    ("plane", std::mem::offset_of!(Params, plane)),
+    ("split_tiles", std::mem::offset_of!(Params, split_tiles)),
     ("grid_x", std::mem::offset_of!(Params, grid_x)),
     ("channels", std::mem::offset_of!(Params, channels)),
     ("first", std::mem::offset_of!(Params, first)),
-    ("entries", std::mem::offset_of!(Params, entries)),
+    ("batch", std::mem::offset_of!(Params, batch)),
     ("zero", std::mem::offset_of!(Params, zero)),
     ("p", std::mem::offset_of!(Params, p)),
     ("at", std::mem::offset_of!(Params, at)),
-    ("step", std::mem::offset_of!(Params, step)),
+    ("batch_stride", std::mem::offset_of!(Params, batch_stride)),
     ("row_stride", std::mem::offset_of!(Params, row_stride)),
     ("ignored", std::mem::offset_of!(Params, ignored)),
+    ("parts", std::mem::offset_of!(Params, parts)),
+    ("splits", std::mem::offset_of!(Params, splits)),
 ];
 
 #[test]
@@ -450,7 +452,7 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
         for tile in (0..TILES.len()).map(Some).chain([None]) {
             for (m, size) in [(1, 128), (8, 128), (8, 129), (256, 256), (257, 257)] {
                 for saved in [Saved::Z, Saved::Mask] {
-                    let pin = Pin { tile, splits: Some(1), road: Road::Prologue };
+                    let pin = Pin { tile, splits: Some(1), strategy: Strategy::Prologue };
                     let affine = AffineRequest { saved, ..AffineRequest::new(m, size, size, Activation::RELU) };
                     add(plan::forward(&affine, true, false, &caps, &pin));
                     let below = Below {
@@ -470,8 +472,12 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
         }
         kernels
     };
-    let products =
-        [KernelFile::ProductDirect, KernelFile::ProductStaged, KernelFile::ProductBroadcast, KernelFile::ProductAcross];
+    let products = [
+        KernelFile::ProductDirect,
+        KernelFile::ProductStaged,
+        KernelFile::ProductBroadcast,
+        KernelFile::ProductSlicedK,
+    ];
     let mut failures = Vec::new();
     let mut taken: HashMap<Kernel, u32> = HashMap::new();
     for limit in [512, 2048, 4096, 6144, 8192, 10_240, 16_352, 16_384, 32_768] {

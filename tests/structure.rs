@@ -1,5 +1,5 @@
 //! The rooms of the house and the doors between them: data flows one way. Facts (tables and arithmetic), decisions
-//! (kernel, plan, shader), the device, the operations, and what may wait for them; the CPU road, the crate elbow-cpu included,
+//! (kernel, plan, shader), the device, the operations, and what may wait for them; the CPU implementation, the crate elbow-cpu included,
 //! sees only facts. Read from the text of `src/`.
 
 use std::{

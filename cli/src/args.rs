@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
     error::ErrorKind,
 };
-use elbow::{Road, Saved, WeightLayout};
+use elbow::{Saved, Strategy, WeightLayout};
 
 use crate::{failure::Failure, out};
 
@@ -48,7 +48,7 @@ impl Command {
     }
 }
 
-/// Every kernel, activation, road and saved choice on odd shapes: integer layers to the last bit, real ones within their
+/// Every kernel, activation, strategy and saved choice on odd shapes: integer layers to the last bit, real ones within their
 /// bound, NaN and infinities, memory around the operands, the same bits every time.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
@@ -117,8 +117,8 @@ pub(crate) struct Eval {
     #[arg(long, value_parser = words(Saved::ALL, Saved::name), default_value_t)]
     pub(crate) save: Saved,
     /// How dz reaches the products of backward (fused, GPU only).
-    #[arg(long, value_parser = words(Road::ALL, Road::name), default_value_t)]
-    pub(crate) road: Road,
+    #[arg(long, value_parser = words(Strategy::ALL, Strategy::name), default_value_t)]
+    pub(crate) strategy: Strategy,
     /// Input file, at most 4 GiB, with a header of at most 1 MiB.
     #[arg(value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
@@ -132,9 +132,9 @@ pub(crate) enum Device {
     /// The adapter that `elbow info` names.
     #[default]
     Gpu,
-    /// The fast CPU road.
+    /// The fast CPU implementation.
     Cpu,
-    /// The slow and obviously right road: f64 inside.
+    /// The slow and obviously right strategy: f64 inside.
     Reference,
 }
 

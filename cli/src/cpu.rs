@@ -1,4 +1,4 @@
-//! A job on the CPU: the fast road, and the one that is obviously right. The same keys come out as on the GPU, in the same
+//! A job on the CPU: the fast implementation, and the one that is obviously right. The same keys come out as on the GPU, in the same
 //! types: the numbers are f32 until they are written.
 
 use elbow::{
@@ -14,7 +14,7 @@ use crate::{
     job::{Elementwise, Fused, Job, Outputs},
 };
 
-/// The fast road, in f32.
+/// The fast implementation, in f32.
 pub(crate) fn baseline(job: &Job) -> Result<Outputs, Failure> {
     match job {
         Job::Fused(job) => fused_baseline(job),

@@ -89,7 +89,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Fail
 }
 
 fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Failure> {
-    // A learnable parameter of an activation is not stored in 16 bits: no device takes it, so no road does.
+    // A learnable parameter of an activation is not stored in 16 bits: no device takes it, so no implementation does.
     let (accepted, expected) = match operand {
         Operand::Alpha => (&DTYPES[..1], "dtype F32"),
         _ => (&DTYPES[..], "dtype F32, F16 or BF16"),

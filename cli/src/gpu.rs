@@ -81,7 +81,7 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
     let forward = affine::Forward { save_to: saved.as_ref().map(DeviceTensor::view), ..forward };
     let backward = dy.as_ref().map(|dy| {
         let backward = forward.backward(dy).dx(gradient(&dx)).dw(gradient(&dw)).db(gradient(&db));
-        backward.dalpha(gradient(&dalpha)).dresidual(gradient(&dresidual)).road(job.road)
+        backward.dalpha(gradient(&dalpha)).dresidual(gradient(&dresidual)).strategy(job.strategy)
     });
     gpu.submit_pass(|pass| {
         forward.record(gpu, &mut *pass)?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Road, WeightLayout, request::AffineRequest, shape,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Strategy, WeightLayout, request::AffineRequest, shape,
     storage::Storage,
 };
 
@@ -27,7 +27,7 @@ pub(crate) enum Job {
 pub(crate) struct Fused {
     /// With `saved` resolved: never `Auto`.
     pub(crate) request: AffineRequest,
-    pub(crate) road: Road,
+    pub(crate) strategy: Strategy,
     pub(crate) x: Tensor,
     pub(crate) w: Tensor,
     pub(crate) b: Option<Tensor>,
@@ -90,7 +90,7 @@ impl Job {
         }
     }
 
-    /// The type in which an output is written, on every road.
+    /// The type in which an output is written, on every strategy.
     pub(crate) fn dtype(&self, output: Operand) -> Float {
         let x = match self {
             Job::Fused(job) => &job.x,
@@ -160,7 +160,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         }
         Err(other) => return Err(other.into()),
     };
-    Ok(Fused { request, road: args.road, x, w, b, alpha, residual, dy, y_shape })
+    Ok(Fused { request, strategy: args.strategy, x, w, b, alpha, residual, dy, y_shape })
 }
 
 /// N, from the weight.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, ResidualAt, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gpu, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},
@@ -51,8 +51,8 @@ pub(crate) struct Options {
     #[arg(long, value_parser = words(Saved::ALL, Saved::name), default_value_t)]
     save: Saved,
     /// How dz reaches the products of backward.
-    #[arg(long, value_parser = words(Road::ALL, Road::name), default_value_t)]
-    road: Road,
+    #[arg(long, value_parser = words(Strategy::ALL, Strategy::name), default_value_t)]
+    strategy: Strategy,
     /// In which type data and weights are stored: f32, f16 or bf16.
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
@@ -104,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         };
         let affine = AffineRequest { saved: forward.saved, ..request };
         let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
-        let backward = plan::backward(&request, true, &caps, &Pin { road: options.road, ..Pin::default() })?;
+        let backward = plan::backward(&request, true, &caps, &Pin { strategy: options.strategy, ..Pin::default() })?;
         text.push('\n');
         describe("backward", &backward, options.wgsl, &mut text)?;
     }

@@ -82,9 +82,9 @@ fn run<F: Functions>(activation: &Activation, quantity: Quantity, alpha: Alpha<'
     match quantity {
         Quantity::Value => map(Value::<F>(PhantomData), alpha, s, z, out),
         Quantity::Slope => map(Slope::<F>(PhantomData), alpha, s, z, out),
-        Quantity::Curvature => map(Curvature::<F>(PhantomData), alpha, s, z, out),
+        Quantity::SecondDerivative => map(SecondDerivative::<F>(PhantomData), alpha, s, z, out),
         Quantity::AlphaSlope => map(AlphaSlope::<F>(PhantomData), alpha, s, z, out),
-        Quantity::AlphaCurvature => map(AlphaCurvature::<F>(PhantomData), alpha, s, z, out),
+        Quantity::MixedDerivative => map(MixedDerivative::<F>(PhantomData), alpha, s, z, out),
     }
 }
 
@@ -116,9 +116,9 @@ macro_rules! pointwise {
 pointwise! {
     Value => act, F::NEAR, act_near;
     Slope => act_dz, F::NEAR, act_dz_near;
-    Curvature => act_dzz, 0.0, act_dzz;
+    SecondDerivative => act_dzz, 0.0, act_dzz;
     AlphaSlope => act_da, 0.0, act_da;
-    AlphaCurvature => act_dzda, 0.0, act_dzda;
+    MixedDerivative => act_dzda, 0.0, act_dzda;
 }
 
 /// Elements that are asked together whether they are near: they stay in the first-level cache for the answer.

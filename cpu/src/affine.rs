@@ -85,7 +85,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
     let inputs = inputs.checked(request)?;
     if request.statistics.any() {
         return Err(Error::Unsupported {
-            what: "statistics on this road".into(),
+            what: "statistics on this implementation".into(),
             why: "the GPU and cpu::reference::statistics have them".into(),
         });
     }

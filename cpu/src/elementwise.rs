@@ -118,14 +118,14 @@ pub fn double_backward(
         threads::each(blocks, |(ddy, ddx)| vectors::pass_one(stops, ddy, ddx));
     }
     if let Some(dx2) = dx2 {
-        map(request, Quantity::Curvature, x, alpha, dx2);
+        map(request, Quantity::SecondDerivative, x, alpha, dx2);
         let blocks = dx2.chunks_mut(BLOCK).zip(ddx.chunks(BLOCK).zip(dy.chunks(BLOCK)));
         threads::each(blocks, |(dx2, (ddx, dy))| vectors::pass_both(stops, dx2, ddx, dy));
     }
     if let Some(dalpha2) = dalpha2 {
         let channels = Channels::new(request.activation, request.alpha, alpha, request.channels);
         let mut sums = vec![0.0; dalpha2.len()];
-        channels.sum_alpha_curvature(x, dy, ddx, &mut sums);
+        channels.sum_mixed_derivative(x, dy, ddx, &mut sums);
         write(Some(dalpha2), &sums);
     }
     Ok(())

@@ -96,14 +96,14 @@ impl<'a> Channels<'a> {
     }
 
     /// Σ ddx ⊙ dy ⊙ ∂²act/∂z∂α into one sum, or one for each column.
-    pub(crate) fn sum_alpha_curvature(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
+    pub(crate) fn sum_mixed_derivative(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
         let mut curvatures = [0.0; SPAN];
         let mut both = [0.0; SPAN];
         let mut stopped = [[0.0; SPAN]; 2];
         for span in spans(z.len(), self.n) {
             let curvatures = &mut curvatures[..span.range.len()];
             let both = &mut both[..span.range.len()];
-            self.evaluate(Quantity::AlphaCurvature, &span, &z[span.range.clone()], curvatures);
+            self.evaluate(Quantity::MixedDerivative, &span, &z[span.range.clone()], curvatures);
             let dy = self.unstopped(&dy[span.range.clone()], curvatures, &mut stopped[0]);
             multiply(curvatures, dy, both);
             let ddx = self.unstopped(&ddx[span.range.clone()], curvatures, &mut stopped[1]);

@@ -519,9 +519,9 @@ fn elementwise_agrees() {
                 };
                 elementwise::double_backward(&request, &x, alphas, &dy, &ddx, outputs).unwrap();
                 close("ddy", &ddy, &exact.ddy, tolerance(Quantity::Slope));
-                close("dx2", &dx2, &exact.dx2, tolerance(Quantity::Curvature));
+                close("dx2", &dx2, &exact.dx2, tolerance(Quantity::SecondDerivative));
                 if alpha != AlphaSource::Constant {
-                    sums("dalpha2", &dalpha, &exact.dalpha2, tolerance(Quantity::AlphaCurvature));
+                    sums("dalpha2", &dalpha, &exact.dalpha2, tolerance(Quantity::MixedDerivative));
                 }
             }
         }

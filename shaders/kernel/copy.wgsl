@@ -1,8 +1,8 @@
 // Elements from one place to another, each dimension at a stride of its own on either side. Of dimension k, counted from the last one,
-// P.step has the length, P.row_stride the stride in the source, and six places later that in the destination.
+// P.batch_stride has the length, P.row_stride the stride in the source, and six places later that in the destination.
 #use tile
 fn length(k: u32) -> u32 {
-    return P.step[k / 4u][k % 4u];
+    return P.batch_stride[k / 4u][k % 4u];
 }
 
 fn stride(k: u32) -> u32 {

@@ -30,7 +30,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     loss_scale_put(1u, 1.0 / scale);
     let steps = loss_scale_at(2u) + 1.0;
     let grown = scale * P.p.x;
-    if (steps >= f32(P.chunk) && grown < 1.7014118e38) {
+    if (steps >= P.p.z && grown < 1.7014118e38) {
         loss_scale_put(0u, grown);
         loss_scale_put(2u, 0.0);
     } else {

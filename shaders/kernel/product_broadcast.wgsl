@@ -12,19 +12,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let at = place_of(number);
     let col0 = at.col + lane * TN;
     // Rows and columns past the edge are computed from the last one and never stored.
-#if A_RED
+#if A_ALONG_K
 #for g in TM8
     let row_{g} = min(at.row + {g}u * 8u + lane, P.rows - 1u);
 #end
 #end
-#if B_RED
+#if B_ALONG_K
 #for j in TN
     let col_{j} = min(col0 + {j}u, P.cols - 1u);
 #end
 #end
 #for g in TM8
 #for l in 8
-#if B_RED
+#if B_ALONG_K
 #for j in TN
     var acc_{g}_{l}_{j} = 0.0;
 #end
@@ -34,11 +34,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #end
     let first = at.split * P.chunk;
-    let end = first + min(P.chunk, P.red - first);
+    let end = first + min(P.chunk, P.k - first);
     var r = first;
-#if A_RED
+#if A_ALONG_K
     for (; r + 4u <= end; r += 4u) {
-#if B_RED
+#if B_ALONG_K
 #for j in TN
         let b_{j} = b_four(col_{j}, r);
 #end
@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let mine_{g} = a_four(row_{g}, r);
 #for l in 8
         let a_{g}_{l} = subgroupBroadcast(mine_{g}, {l}u);
-#if B_RED
+#if B_ALONG_K
 #for j in TN
         acc_{g}_{l}_{j} += dot(a_{g}_{l}, b_{j});
 #end
@@ -66,14 +66,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #if !VEC_STEPS
     for (; r < end; r += 1u) {
-#if B_RED
+#if B_ALONG_K
 #for j in TN
         let b_{j} = b_one(col_{j}, r);
 #end
 #else
         let b = b_four(r, col0);
 #end
-#if A_RED
+#if A_ALONG_K
 #for g in TM8
         let mine_{g} = a_one(row_{g}, r);
 #for l in 8
@@ -93,7 +93,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #for g in TM8
 #for l in 8
-#if B_RED
+#if B_ALONG_K
 #for j in TN
         acc_{g}_{l}_{j} += a_{g}_{l} * b_{j};
 #end
@@ -108,7 +108,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #for g in TM8
 #for l in 8
 #for j in TN
-#if B_RED
+#if B_ALONG_K
     tile_sums[({g}u * 8u + {l}u) * TN + {j}u] = acc_{g}_{l}_{j};
 #else
     tile_sums[({g}u * 8u + {l}u) * TN + {j}u] = acc_{g}_{l}.{j:lane};

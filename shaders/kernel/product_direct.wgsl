@@ -13,18 +13,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     let row0 = at.row + lid.y * TM;
     let col0 = at.col + lid.x * TN;
     // Rows and columns past the edge are computed from the last one and never stored.
-#if A_RED
+#if A_ALONG_K
 #for i in TM
     let row_{i} = min(row0 + {i}u, P.rows - 1u);
 #end
 #end
-#if B_RED
+#if B_ALONG_K
 #for j in TN
     let col_{j} = min(col0 + {j}u, P.cols - 1u);
 #end
 #end
 #for i in TM
-#if B_RED
+#if B_ALONG_K
 #for j in TN
     var acc_{i}_{j} = 0.0;
 #end
@@ -35,14 +35,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
 #end
     let first = at.split * P.chunk;
-    let end = first + min(P.chunk, P.red - first);
+    let end = first + min(P.chunk, P.k - first);
     var r = first;
-#if A_RED
+#if A_ALONG_K
     for (; r + 4u <= end; r += 4u) {
 #for i in TM
         let a_{i} = a_four(row_{i}, r);
 #end
-#if B_RED
+#if B_ALONG_K
 #for j in TN
         let b_{j} = b_four(col_{j}, r);
 #end
@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
 #if !VEC_STEPS
     for (; r < end; r += 1u) {
-#if A_RED
+#if A_ALONG_K
 #for i in TM
         let a_{i} = a_one(row_{i}, r);
 #end
@@ -79,7 +79,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
         let a_{i} = a4_{i:vec}.{i:lane};
 #end
 #end
-#if B_RED
+#if B_ALONG_K
 #for j in TN
         let b_{j} = b_one(col_{j}, r);
 #end
@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     var tile_sums: array<f32, TM * TN>;
 #for i in TM
 #for j in TN
-#if B_RED
+#if B_ALONG_K
     tile_sums[{i}u * TN + {j}u] = acc_{i}_{j};
 #else
     tile_sums[{i}u * TN + {j}u] = acc_{i}_{j:vec}.{j:lane};

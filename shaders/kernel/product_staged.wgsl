@@ -17,12 +17,12 @@ var<workgroup> b_tile: array<vec4<f32>, BK * B4>;
 
 // Neighbouring lanes hold the QUADS fours of one row: their columns are exchanged by xor, so that eight lanes that store
 // together hit all 32 banks.
-#if A_RED
+#if A_ALONG_K
 const A_TURN = 8u / QUADS;
 #else
 const A_TURN = 0u;
 #end
-#if B_RED
+#if B_ALONG_K
 const B_TURN = 8u / QUADS;
 #else
 const B_TURN = 0u;
@@ -32,7 +32,7 @@ const B_TURN = 0u;
 // reduction what lies past the end counts as zero, whatever NaN may be there. LOOPED text is short instead of fast: for
 // devices that compile for a CPU.
 fn fill_a(u: u32, row0: u32, r0: u32, end: u32) {
-#if A_RED
+#if A_ALONG_K
     let q = u % QUADS;
     let g = u / QUADS;
     let to = 4u * q * A4 + (g ^ (q * A_TURN));
@@ -48,7 +48,7 @@ fn fill_a(u: u32, row0: u32, r0: u32, end: u32) {
     let r = r0 + 4u * q;
 #if !LOOPED
     if (r + 4u <= end) {
-#if A_RED
+#if A_ALONG_K
         let v = transpose(mat4x4<f32>(a_four(row_0, r), a_four(row_1, r), a_four(row_2, r), a_four(row_3, r)));
 #else
         let v = mat4x4<f32>(a_four(r, row), a_four(r + 1u, row), a_four(r + 2u, row), a_four(r + 3u, row));
@@ -62,7 +62,7 @@ fn fill_a(u: u32, row0: u32, r0: u32, end: u32) {
     for (var i = 0u; i < 4u; i += 1u) {
         var v = vec4<f32>();
         if (r + i < end) {
-#if A_RED
+#if A_ALONG_K
             v = vec4<f32>(a_one(row_0, r + i), a_one(row_1, r + i), a_one(row_2, r + i), a_one(row_3, r + i));
 #else
             v = a_four(r + i, row);
@@ -73,7 +73,7 @@ fn fill_a(u: u32, row0: u32, r0: u32, end: u32) {
 }
 
 fn fill_b(u: u32, col0: u32, r0: u32, end: u32) {
-#if B_RED
+#if B_ALONG_K
     let q = u % QUADS;
     let g = u / QUADS;
     let to = 4u * q * B4 + (g ^ (q * B_TURN));
@@ -89,7 +89,7 @@ fn fill_b(u: u32, col0: u32, r0: u32, end: u32) {
     let r = r0 + 4u * q;
 #if !LOOPED
     if (r + 4u <= end) {
-#if B_RED
+#if B_ALONG_K
         let v = transpose(mat4x4<f32>(b_four(col_0, r), b_four(col_1, r), b_four(col_2, r), b_four(col_3, r)));
 #else
         let v = mat4x4<f32>(b_four(r, col), b_four(r + 1u, col), b_four(r + 2u, col), b_four(r + 3u, col));
@@ -103,7 +103,7 @@ fn fill_b(u: u32, col0: u32, r0: u32, end: u32) {
     for (var i = 0u; i < 4u; i += 1u) {
         var v = vec4<f32>();
         if (r + i < end) {
-#if B_RED
+#if B_ALONG_K
             v = vec4<f32>(b_one(col_0, r + i), b_one(col_1, r + i), b_one(col_2, r + i), b_one(col_3, r + i));
 #else
             v = b_four(r + i, col);
@@ -127,7 +127,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
 #end
     let first = at.split * P.chunk;
-    let end = first + min(P.chunk, P.red - first);
+    let end = first + min(P.chunk, P.k - first);
     for (var r = first; r < end; r += BK) {
         if (lane < A_BLOCKS) {
             fill_a(lane, at.row, r, end);

@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #for k in COLUMN_SUMS
     let total_{k} = over_lanes(sum_{k}, lid.x, lid.y);
     if (lid.y == 0u && col < P.cols) {
-        partials_set(({k}u * P.plane + part) * P.cols + col, total_{k});
+        partials_set(({k}u * P.parts + part) * P.cols + col, total_{k});
     }
 #end
 }

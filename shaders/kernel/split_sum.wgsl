@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if (inside && row < P.rows) {
             let index = row * P.cols + col;
             var sum = real();
-            for (var s = 0u; s < P.chunk; s += 1u) {
+            for (var s = 0u; s < P.splits; s += 1u) {
                 sum += products_item(s * P.rows * P.cols + index);
             }
             terms = finish(index, row, col, r, col - col0, at_row(row), of_column, sum);
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
 #for k in COLUMN_SUMS
     if (inside) {
-        partials_set(({k}u * P.plane + tile) / P.tiles_cols * P.cols + col, column_{k});
+        partials_set(({k}u * P.split_tiles + tile) / P.tiles_cols * P.cols + col, column_{k});
     }
 #end
 #if BITS

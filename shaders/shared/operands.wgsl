@@ -1,16 +1,16 @@
-// Four neighbours of an operand of a product C = A·B, reduced over r. A lies as [rows, red] (A_RED: neighbours along the
-// reduction) or [red, rows]; B as [cols, red] (B_RED) or [red, cols]. `outer` is the slow index, `inner` the contiguous one.
+// Four neighbours of an operand of a product C = A·B, reduced over r. A lies as [rows, k] (A_ALONG_K: neighbours along the
+// reduction) or [k, rows]; B as [cols, k] (B_ALONG_K) or [k, cols]. `outer` is the slow index, `inner` the contiguous one.
 // Across the output the indices are clamped before the load (what lies beyond is never stored); along the reduction the
 // caller stays inside.
 fn a_four(outer: u32, inner: u32) -> vec4<f32> {
 #if VEC
-#if A_RED
+#if A_ALONG_K
     return a_vec(outer, inner);
 #else
     return a_vec(outer, min(inner, P.rows - 4u));
 #end
 #else
-#if A_RED
+#if A_ALONG_K
     return vec4<f32>(a_one(outer, inner), a_one(outer, inner + 1u), a_one(outer, inner + 2u), a_one(outer, inner + 3u));
 #else
     let last = P.rows - 1u;
@@ -22,13 +22,13 @@ fn a_four(outer: u32, inner: u32) -> vec4<f32> {
 
 fn b_four(outer: u32, inner: u32) -> vec4<f32> {
 #if VEC
-#if B_RED
+#if B_ALONG_K
     return b_vec(outer, inner);
 #else
     return b_vec(outer, min(inner, P.cols - 4u));
 #end
 #else
-#if B_RED
+#if B_ALONG_K
     return vec4<f32>(b_one(outer, inner), b_one(outer, inner + 1u), b_one(outer, inner + 2u), b_one(outer, inner + 3u));
 #else
     let last = P.cols - 1u;

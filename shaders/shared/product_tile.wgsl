@@ -13,8 +13,8 @@ struct Place {
 }
 
 fn place_of(number: u32) -> Place {
-    let tile = number % P.plane;
-    return Place(number / P.plane, tile, tile / P.tiles_cols * BM, tile % P.tiles_cols * BN);
+    let tile = number % P.split_tiles;
+    return Place(number / P.split_tiles, tile, tile / P.tiles_cols * BM, tile % P.tiles_cols * BN);
 }
 
 // Row i and column j of the register tile of the lane (x, y), as a row and a column of the workgroup's tile.
@@ -92,7 +92,7 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
             for (var row = 0u; row < WY; row += 1u) {
                 total += lane_sums[row * WX + x];
             }
-            partials_set(({k}u * P.plane + at.tile) / P.tiles_cols * P.cols + col, total);
+            partials_set(({k}u * P.split_tiles + at.tile) / P.tiles_cols * P.cols + col, total);
         }
         workgroupBarrier();
 #end

@@ -79,7 +79,7 @@ impl Activation {
     fn inflection(&self, mut low: f64, mut high: f64) -> f64 {
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
-            if self.curvature(middle) > 0.0 { low = middle } else { high = middle }
+            if self.second_derivative(middle) > 0.0 { low = middle } else { high = middle }
         }
         low
     }

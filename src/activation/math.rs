@@ -1,4 +1,4 @@
-//! The mathematics, once, in f64: what every shader and the CPU roads are judged by.
+//! The mathematics, once, in f64: what every shader and the CPU implementations are judged by.
 //!
 //! Each activation is one arm of [`jet`]: value, slope, curvature and the two derivatives with respect to α, in forms that
 //! cancel nowhere but at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that the row declares. α may be
@@ -21,26 +21,26 @@ pub enum Quantity {
     /// act'(z) = ∂act/∂z.
     Slope,
     /// act''(z) = ∂²act/∂z².
-    Curvature,
+    SecondDerivative,
     /// ∂act/∂α.
     AlphaSlope,
     /// ∂²act/∂z∂α.
-    AlphaCurvature,
+    MixedDerivative,
 }
 
 impl Quantity {
     /// All five, in the order of the table's tolerances.
     pub const ALL: [Quantity; 5] =
-        [Quantity::Value, Quantity::Slope, Quantity::Curvature, Quantity::AlphaSlope, Quantity::AlphaCurvature];
+        [Quantity::Value, Quantity::Slope, Quantity::SecondDerivative, Quantity::AlphaSlope, Quantity::MixedDerivative];
 
     /// The name of its WGSL function.
     pub const fn wgsl_name(self) -> &'static str {
         match self {
             Quantity::Value => "act",
             Quantity::Slope => "act_dz",
-            Quantity::Curvature => "act_dzz",
+            Quantity::SecondDerivative => "act_dzz",
             Quantity::AlphaSlope => "act_da",
-            Quantity::AlphaCurvature => "act_dzda",
+            Quantity::MixedDerivative => "act_dzda",
         }
     }
 }
@@ -58,8 +58,8 @@ impl Jet {
         Self::with_alpha(value, slope, curvature, 0.0, 0.0)
     }
 
-    fn with_alpha(value: f64, slope: f64, curvature: f64, alpha_slope: f64, alpha_curvature: f64) -> Self {
-        let at = [value, slope, curvature, alpha_slope, alpha_curvature];
+    fn with_alpha(value: f64, slope: f64, curvature: f64, alpha_slope: f64, mixed_derivative: f64) -> Self {
+        let at = [value, slope, curvature, alpha_slope, mixed_derivative];
         Jet { at, terms: at.map(f64::abs) }
     }
 
@@ -90,8 +90,8 @@ impl Activation {
     }
 
     /// act''(z), without the delta functions at kinks.
-    pub fn curvature(&self, z: f64) -> f64 {
-        self.evaluate(Quantity::Curvature, z)
+    pub fn second_derivative(&self, z: f64) -> f64 {
+        self.evaluate(Quantity::SecondDerivative, z)
     }
 
     /// ∂act/∂α; 0 for an activation without a learnable α.
@@ -100,8 +100,8 @@ impl Activation {
     }
 
     /// ∂²act/∂z∂α; 0 for an activation without a learnable α.
-    pub fn alpha_curvature(&self, z: f64) -> f64 {
-        self.evaluate(Quantity::AlphaCurvature, z)
+    pub fn mixed_derivative(&self, z: f64) -> f64 {
+        self.evaluate(Quantity::MixedDerivative, z)
     }
 
     /// Any of the five.

@@ -12,7 +12,7 @@ use crate::{
         wrong_shape,
     },
     plan::{self, Plan},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Road},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Strategy},
     rules::Resolved,
     storage::Storage,
     view::View,
@@ -161,9 +161,9 @@ impl<'a> Backward<'a> {
         Backward { drow_weight_below: drow_weight.into(), ..self }
     }
 
-    /// Which road; the plan chooses unless it is said here or in the layer's pin.
-    pub fn road(mut self, road: Road) -> Self {
-        self.layer.pin.road = road;
+    /// Which strategy; the plan chooses unless it is said here or in the layer's pin.
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.layer.pin.strategy = strategy;
         self
     }
 }

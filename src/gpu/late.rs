@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(late.look(), Ok(0));
     }
 
-    /// The whole road, on a device: every way in returns the error instead of doing its work, and nothing bad is kept.
+    /// All of it, on a device: every way in returns the error instead of doing its work, and nothing bad is kept.
     #[test]
     fn every_call_returns_what_an_earlier_one_left_to_say() {
         let gpu = Gpu::new().expect("an adapter");

@@ -200,7 +200,7 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     let binding = if shared { Binding::Shared } else { Binding::Exclusive };
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
-    let tiles = (params.tiles - params.first) * params.entries;
+    let tiles = (params.tiles - params.first) * params.batch;
     params.grid_x = tiles.min(most).min(GRID_X);
     let grid = [params.grid_x, tiles.div_ceil(params.grid_x.max(1))];
     if grid[1] > most {

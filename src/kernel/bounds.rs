@@ -30,15 +30,15 @@ impl Kernel {
 
     /// The most loop iterations of one invocation: bodies that are run, those of inner loops each time.
     pub fn trips(&self, p: &Params) -> u64 {
-        let [rows, red, chunk] = [p.rows, p.red, p.chunk].map(u64::from);
+        let [rows, k, chunk] = [p.rows, p.k, p.chunk].map(u64::from);
         let flag = |name| self.of(name);
         // Steps of one split of the reduction; the last one may be shorter.
-        let steps = chunk.min(red);
+        let steps = chunk.min(k);
         // Four steps at a time, and what is left one by one.
-        let fours = steps / 4 + if red.is_multiple_of(4) { 0 } else { 3 };
+        let fours = steps / 4 + if k.is_multiple_of(4) { 0 } else { 3 };
         match self.file {
             KernelFile::ProductDirect | KernelFile::ProductBroadcast => {
-                let along = if flag("A_RED") == 1 { fours } else { steps };
+                let along = if flag("A_ALONG_K") == 1 { fours } else { steps };
                 along + self.store_tile(u64::from(p.cols))
             }
             KernelFile::ProductStaged => {
@@ -47,13 +47,13 @@ impl Kernel {
                 let (turns, tail) = if flag("LOOPED") == 1 { (4 + flag("BK"), 0) } else { (0, 4) };
                 steps.div_ceil(flag("BK")) * (1 + turns) + tail + self.store_tile(u64::from(p.cols))
             }
-            KernelFile::ProductAcross => {
+            KernelFile::ProductSlicedK => {
                 let span = flag("SPAN");
                 let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * halvings(span) };
                 steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile(u64::from(p.cols))
             }
             KernelFile::SplitSum => {
-                flag("BM") * (1 + chunk + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
+                flag("BM") * (1 + u64::from(p.splits) + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
             }
             KernelFile::Rows => {
                 let each = 1 + self.row_sums() * halvings(flag("LX"));
@@ -87,10 +87,10 @@ impl Kernel {
         groups.count() as u64 + inside * (tm + self.column_sums() * wy) + tm * of_rows + self.mask_words()
     }
 
-    /// The largest index of a partial sum, where the output has a plane of so many tiles.
-    fn sums(&self, p: &Params, plane: u64) -> u64 {
+    /// The largest index of a partial sum, where the output has so many tiles.
+    fn sums(&self, p: &Params, split_tiles: u64) -> u64 {
         let across = u64::from(p.tiles_cols.max(1));
-        let columns = self.column_sums() * plane.max(plane / across * u64::from(p.cols));
+        let columns = self.column_sums() * split_tiles.max(split_tiles / across * u64::from(p.cols));
         columns.max(self.row_sums() * across * u64::from(p.rows))
     }
 
@@ -104,29 +104,29 @@ impl Kernel {
     /// edge, loop variables after their last step, indices. (An accessor then adds where its operand lies in its binding:
     /// that is modulo 2³² by design, and checked where it is bound.)
     pub fn reach(&self, p: &Params) -> u64 {
-        let [rows, cols, red, chunk, tiles, plane, tiles_cols, channels] =
-            [p.rows, p.cols, p.red, p.chunk, p.tiles, p.plane, p.tiles_cols, p.channels].map(u64::from);
+        let [rows, cols, k, tiles, split_tiles, tiles_cols, channels] =
+            [p.rows, p.cols, p.k, p.tiles, p.split_tiles, p.tiles_cols, p.channels].map(u64::from);
         let flag = |name| self.of(name);
-        let number = u64::from(p.first) + u64::from(p.tiles - p.first) * u64::from(p.entries) + u64::from(GRID_X);
+        let number = u64::from(p.first) + u64::from(p.tiles - p.first) * u64::from(p.batch) + u64::from(GRID_X);
         let words = |cols: u64| cols.div_ceil(32);
         let kernel = match self.file {
             KernelFile::ProductDirect
             | KernelFile::ProductBroadcast
             | KernelFile::ProductStaged
-            | KernelFile::ProductAcross => {
-                let splits = if flag("PARTIAL") == 1 { tiles.div_ceil(plane.max(1)) } else { 1 };
-                let sums = self.sums(p, plane);
+            | KernelFile::ProductSlicedK => {
+                let splits = if flag("PARTIAL") == 1 { tiles.div_ceil(split_tiles.max(1)) } else { 1 };
+                let sums = self.sums(p, split_tiles);
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
                 let step = [flag("BK"), 4 * flag("SPAN"), 4].into_iter().max().unwrap_or(0);
-                let indices = (rows * red).max(cols * red).max(splits * rows * cols).max(sums);
-                edge.max(red + step).max(indices)
+                let indices = (rows * k).max(cols * k).max(splits * rows * cols).max(sums);
+                edge.max(k + step).max(indices)
             }
             KernelFile::SplitSum => {
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
-                edge.max(chunk * rows * cols).max(rows * words(cols)).max(self.sums(p, plane))
+                edge.max(u64::from(p.splits) * rows * cols).max(rows * words(cols)).max(self.sums(p, split_tiles))
             }
             KernelFile::Rows => {
-                let sums = (self.column_sums() * plane * cols).max(self.row_sums() * tiles_cols * rows);
+                let sums = (self.column_sums() * u64::from(p.parts) * cols).max(self.row_sums() * tiles_cols * rows);
                 let edge = (rows + flag("LY")).max(cols + flag("LX") * self.width());
                 edge.max(sums).max(rows * cols)
             }

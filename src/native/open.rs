@@ -5,7 +5,7 @@ use std::env;
 use super::wait::until;
 use crate::{
     error::Result,
-    gpu::{self, AdapterChoice, Gpu, Options, PATIENCE},
+    gpu::{self, AdapterChoice, Gpu, Options, TIMEOUT},
 };
 
 impl Gpu {
@@ -22,7 +22,7 @@ impl Gpu {
     pub fn with_options(options: Options) -> Result<Self> {
         let choice = AdapterChoice::from_env();
         let untested = Options { self_test: false, ..options };
-        let gpu = until(PATIENCE, || Ok(()), Gpu::open(&choice, untested))??;
+        let gpu = until(TIMEOUT, || Ok(()), Gpu::open(&choice, untested))??;
         if options.self_test {
             // Apart, so that there is a device to ask whether it is lost.
             gpu.self_test()?;
@@ -44,5 +44,5 @@ impl AdapterChoice {
 /// `WGPU_BACKEND` asks for them. Blocks; [`gpu::adapters`] does not.
 pub fn adapters() -> Result<Vec<wgpu::Adapter>> {
     let choice = AdapterChoice::from_env();
-    until(PATIENCE, || Ok(()), gpu::adapters(&choice))
+    until(TIMEOUT, || Ok(()), gpu::adapters(&choice))
 }

@@ -142,7 +142,7 @@ struct Product {
 
 impl Product {
     fn new(gpu: &Gpu, size: Size, form: Form) -> Result<Self> {
-        let [rows, cols, red] = match (size, gpu.is_software()) {
+        let [rows, cols, k] = match (size, gpu.is_software()) {
             (Size::Row, _) => [1, 1024, 1024],
             (Size::Few, _) => [8, 1024, 1024],
             (Size::Many, true) => [128, 512, 512],
@@ -151,9 +151,9 @@ impl Product {
             (Size::Huge, false) => [4096, 4096, 1024],
         };
         let (a, b) = match form {
-            Form::Nt => ([rows, red], [cols, red]),
-            Form::Nn => ([rows, red], [red, cols]),
-            Form::Tn => ([red, rows], [red, cols]),
+            Form::Nt => ([rows, k], [cols, k]),
+            Form::Nn => ([rows, k], [k, cols]),
+            Form::Tn => ([k, rows], [k, cols]),
         };
         // Integers from −2 to 2: every partial sum is exact, in any order.
         let integers = |shape: [usize; 2], step: usize| -> Result<Tensor> {

@@ -1,4 +1,4 @@
-//! Waiting for the device: it is polled until the answer is there, the device is lost, or patience ends.
+//! Waiting for the device: it is polled until the answer is there, the device is lost, or timeout ends.
 //!
 //! wgpu can wait by itself, with a timeout. That is not used: where such a wait ends early just as another thread polls, wgpu
 //! 30 panics, and callbacks of others go down with it.
@@ -39,20 +39,20 @@ impl Gpu {
     }
 
     /// Waits for a future of this device's ([`Gpu::download_async`] and the like): polls the device until the future is
-    /// ready, the device is lost, or [`Gpu::patience`] ends with [`Error::Timeout`].
+    /// ready, the device is lost, or [`Gpu::timeout`] ends with [`Error::Timeout`].
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut future = pin!(future);
         let looking = std::future::poll_fn(|context| {
             self.poll();
             future.as_mut().poll(context)
         });
-        until(self.patience(), || self.check_alive(), looking)?
+        until(self.timeout(), || self.check_alive(), looking)?
     }
 }
 
 /// Until the future is ready, or the error that ends the wait.
 pub(super) fn until<T>(
-    patience: Duration,
+    timeout: Duration,
     alive: impl Fn() -> Result<()>,
     future: impl Future<Output = T>,
 ) -> Result<T> {
@@ -64,15 +64,15 @@ pub(super) fn until<T>(
             return Ok(answer);
         }
         let waited = start.elapsed();
-        if waited >= patience {
-            return Err(Error::Timeout { waited: patience });
+        if waited >= timeout {
+            return Err(Error::Timeout { waited: timeout });
         }
         if waited < BUSY {
             thread::yield_now();
         } else {
             alive()?;
             // A sixteenth longer than it takes, at most.
-            thread::sleep((waited / 16).min(LONGEST_SLEEP).min(patience - waited));
+            thread::sleep((waited / 16).min(LONGEST_SLEEP).min(timeout - waited));
         }
     }
 }
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_wait_gives_up_when_its_patience_ends() {
-        for patience in [0, 20].map(Duration::from_millis) {
-            assert_eq!(until(patience, || Ok(()), never()), Err(Error::Timeout { waited: patience }));
+        for timeout in [0, 20].map(Duration::from_millis) {
+            assert_eq!(until(timeout, || Ok(()), never()), Err(Error::Timeout { waited: timeout }));
         }
         assert_eq!(until(Duration::ZERO, || Ok(()), std::future::ready(())), Ok(()));
     }

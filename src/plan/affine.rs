@@ -1,4 +1,4 @@
-//! The fused layer: forward in one dispatch, backward by one of two roads.
+//! The fused layer: forward in one dispatch, backward by one of two strategies.
 
 use super::{
     Caps, DeviceClass, Pin, Plan,
@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     operand::Operand,
     program::{By, Program},
-    request::{AffineRequest, BackwardRequest, Below, ResidualAt, Road, Saved, Statistics, Want, WeightLayout},
+    request::{AffineRequest, BackwardRequest, Below, ResidualAt, Saved, Statistics, Strategy, Want, WeightLayout},
     rules::Resolved,
 };
 
@@ -47,7 +47,7 @@ fn forward_product(request: &AffineRequest, program: Program, in_place: Option<(
     Product {
         rows: m,
         cols: n,
-        red: k,
+        k,
         a: Matrix { along: true, program: programs::plain(Operand::X) },
         b: Matrix { along: layout == WeightLayout::OutIn, program: programs::plain(Operand::W) },
         finish: Finish { program, stages: vec![activation], storage, in_place },
@@ -76,13 +76,13 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let local = Local::of(affine, slope, from);
 
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
-    plan.road = match (pin.road, request.below) {
+    plan.strategy = match (pin.strategy, request.below) {
         // A chain's epilogue and a prologue would need more bindings than every device has.
-        (_, Some(_)) => Road::TwoPass,
-        (Road::Auto, None) => choose_road(caps, affine, products),
-        (road, None) => road,
+        (_, Some(_)) => Strategy::TwoPass,
+        (Strategy::Auto, None) => choose_road(caps, affine, products),
+        (strategy, None) => strategy,
     };
-    let write_dz = !linear && products > 0 && plan.road == Road::TwoPass;
+    let write_dz = !linear && products > 0 && plan.strategy == Strategy::TwoPass;
 
     let gradient = Gradient {
         dresidual: wants.residual,
@@ -116,7 +116,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         let dx = Product {
             rows: m,
             cols: k,
-            red: n,
+            k: n,
             a: Matrix { along: true, program: dz.clone() },
             b: Matrix { along: affine.layout == WeightLayout::InOut, program: programs::plain(Operand::W) },
             finish: Finish { program, stages: vec![stage], storage: affine.storage, in_place: None },
@@ -146,17 +146,17 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
             storage: affine.storage,
             in_place: None,
         };
-        product(&mut plan, &Product { rows, cols, red: m, a, b, finish }, aligned, caps, pin)?;
+        product(&mut plan, &Product { rows, cols, k: m, a, b, finish }, aligned, caps, pin)?;
     }
     Ok(plan)
 }
 
 /// Prologue where computing the slope again costs next to nothing: a cheap activation, and few tiles that read dy again.
 /// Not on software adapters, where the second load of each element costs more than a pass that writes dz.
-fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Road {
+fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Strategy {
     let narrow = affine.k <= 64 || products == 1;
     let cheap = caps.class != DeviceClass::Software && affine.activation.is_piecewise() && narrow;
-    if products == 0 || cheap { Road::Prologue } else { Road::TwoPass }
+    if products == 0 || cheap { Strategy::Prologue } else { Strategy::TwoPass }
 }
 
 /// What becomes of dx in a chain: it is dy of the layer below.

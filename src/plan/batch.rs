@@ -119,7 +119,7 @@ fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
 /// The dispatch for `count` layers from the layer `first` on.
 fn several(dispatch: &Dispatch, strides: &[u64], first: u64, count: u64) -> Result<Dispatch> {
     let mut several = dispatch.clone();
-    for ((part, &stride), step) in several.uses.iter_mut().zip(strides).zip(&mut several.params.step) {
+    for ((part, &stride), step) in several.uses.iter_mut().zip(strides).zip(&mut several.params.batch_stride) {
         if !SCRATCH.contains(&part.operand) {
             part.origin += first * stride;
         }
@@ -131,7 +131,7 @@ fn several(dispatch: &Dispatch, strides: &[u64], first: u64, count: u64) -> Resu
     }
     if count > 1 {
         several.kernel.flags.insert("BATCHED", 1);
-        several.params.entries = workgroups(count)?;
+        several.params.batch = workgroups(count)?;
     }
     Ok(several)
 }

@@ -106,7 +106,7 @@ impl Builder {
             flags: Flags::new(),
             slots: Vec::new(),
         };
-        let params = Params { plane: 1, tiles_cols: 1, entries: 1, ..Params::default() };
+        let params = Params { split_tiles: 1, tiles_cols: 1, batch: 1, ..Params::default() };
         let storage = Storage::default();
         Builder { kernel, params, cut: Cut::default(), storage, native_f16: false, uses: Vec::new() }
     }

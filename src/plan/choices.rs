@@ -59,12 +59,12 @@ impl Size {
     /// Every size.
     pub const ALL: [Size; 4] = [Size::Row, Size::Few, Size::Many, Size::Huge];
 
-    /// The size of C[rows, cols] reduced over `red`.
-    pub const fn of(rows: u64, cols: u64, red: u64) -> Self {
+    /// The size of C[rows, cols] reduced over `k`.
+    pub const fn of(rows: u64, cols: u64, k: u64) -> Self {
         match rows {
             0..=1 => Size::Row,
             2..=16 => Size::Few,
-            _ if rows.saturating_mul(cols).saturating_mul(red) >= 1 << 30 => Size::Huge,
+            _ if rows.saturating_mul(cols).saturating_mul(k) >= 1 << 30 => Size::Huge,
             _ => Size::Many,
         }
     }

@@ -88,7 +88,7 @@ pub fn copy(request: &CopyRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     k.read("source", elem, Operand::From, request.extents[0]);
     k.write("destination", elem, Operand::To, request.extents[1]);
     for (i, Dimension { length, strides }) in dimensions.into_iter().enumerate() {
-        k.params.step[i] = length;
+        k.params.batch_stride[i] = length;
         k.params.row_stride[i] = strides[0];
         k.params.row_stride[MOST_SLOTS / 2 + i] = strides[1];
     }

@@ -62,7 +62,7 @@ pub struct ElementwiseDouble {
 
 /// The tensor as a matrix.
 #[derive(Clone, Copy)]
-struct Matrix {
+struct Flattened {
     rows: u64,
     cols: u64,
     /// Channels that are rows, again from the first after the last.
@@ -84,13 +84,13 @@ impl ElementwiseForward {
     }
 
     /// Only a per-channel α and rows with gaps care where rows end; without them the tensor is four columns, or one.
-    fn view(&self) -> Result<Matrix> {
+    fn view(&self) -> Result<Flattened> {
         let total = self.elements()?;
         let [rows, channels, inner] = [self.rows, self.channels, self.inner.unwrap_or(1)].map(|dim| dim as u64);
-        let matrix = |rows, cols| Matrix { rows, cols, row_channels: None };
+        let matrix = |rows, cols| Flattened { rows, cols, row_channels: None };
         Ok(match self.alpha {
             AlphaSource::PerChannel if self.channel() == By::Row => {
-                Matrix { row_channels: Some(channels), ..matrix(rows * channels, inner) }
+                Flattened { row_channels: Some(channels), ..matrix(rows * channels, inner) }
             }
             AlphaSource::PerChannel => matrix(rows, channels),
             _ if self.has_gaps() => matrix(rows, channels),
@@ -121,14 +121,14 @@ impl ElementwiseForward {
     }
 
     fn pass(&self, in_place: Option<(Operand, Operand)>) -> Result<ColumnPass> {
-        let Matrix { rows, cols, row_channels } = self.view()?;
+        let Flattened { rows, cols, row_channels } = self.view()?;
         let row_numbers = row_channels.unwrap_or(rows);
         Ok(ColumnPass { m: rows, n: cols, row_numbers, storage: self.storage, in_place })
     }
 
     /// The gradient of α is the only sum here.
     fn sums(&self, operand: Operand, want: Want) -> Result<Sums> {
-        let Matrix { row_channels, .. } = self.view()?;
+        let Flattened { row_channels, .. } = self.view()?;
         let no = |operand| (operand, Want::No);
         let (db, drow_weight) = (no(Operand::Db), no(Operand::DrowWeight));
         Ok(Sums { db, dalpha: (operand, want), alpha: self.alpha, row_channels, drow_weight })

@@ -31,7 +31,7 @@ pub struct Cut {
     pub rows: u64,
     /// Columns of the output.
     pub cols: u64,
-    /// Whether the tiles are numbered split by split: `Params::plane` tiles each, `Params::chunk` steps of the reduction.
+    /// Whether the tiles are numbered split by split: `Params::split_tiles` tiles each, `Params::chunk` steps of the reduction.
     pub splits: bool,
     /// Its work, in multiply-adds or what takes as long.
     pub work: u64,
@@ -131,7 +131,7 @@ fn cut_one(dispatch: Dispatch, caps: &Caps, pieces: &mut Vec<Dispatch>) -> Resul
 /// The part of an operand that the tiles `first..end` touch.
 fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
     let Dispatch { params, cut, .. } = dispatch;
-    let plane = if cut.splits { params.plane } else { u32::MAX };
+    let plane = if cut.splits { params.split_tiles } else { u32::MAX };
     let last = end - 1;
     let (split, last_split) = (first / plane, last / plane);
     let (row, last_row) = match split == last_split {
@@ -150,7 +150,7 @@ fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
         Along::All => return *part,
         Along::Rows(step) => (steps(row, last_row, cut.rows, params.rows), step),
         Along::Cols(step) => (steps(col, last_col, cut.cols, params.cols), step),
-        Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.red), step),
+        Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.k), step),
         Along::Splits(step) => (u64::from(split)..u64::from(last_split) + 1, step),
     };
     // Groups of four stay whole; behind the last of rows that lie apart there may be nothing.

@@ -15,11 +15,11 @@ use crate::{
     storage::Storage,
 };
 
-/// C[rows, cols] = Σ_red A·B, finished.
+/// C[rows, cols] = Σ_k A·B, finished.
 pub(super) struct Product {
     pub(super) rows: u64,
     pub(super) cols: u64,
-    pub(super) red: u64,
+    pub(super) k: u64,
     pub(super) a: Matrix,
     pub(super) b: Matrix,
     pub(super) finish: Finish,
@@ -79,12 +79,12 @@ pub(super) fn product(
     caps: &Caps,
     pin: &Pin,
 ) -> Result<PartialSums> {
-    let &Product { rows, cols, red, ref a, ref b, ref finish } = product;
+    let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
     // Sums over rows and columns are those of tiles: in the product itself, if that has whole sums.
     let unsplit = finish.has_sums();
     let (tile, mut splits) = match pin.tile {
-        None => tile::choose(caps, rows, cols, red, form, unsplit),
+        None => tile::choose(caps, rows, cols, k, form, unsplit),
         Some(index) => {
             let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
                 what: "number of the pinned tile".into(),
@@ -93,8 +93,8 @@ pub(super) fn product(
             })?;
             // Some tiles can't serve a product whose operands lie across the reduction.
             match tile.fits(caps, form) || !tile.fits(caps, Form::Nt) {
-                true => (tile, tile::splits(caps, &tile, rows, cols, red)),
-                false => tile::choose(caps, rows, cols, red, form, unsplit),
+                true => (tile, tile::splits(caps, &tile, rows, cols, k)),
+                false => tile::choose(caps, rows, cols, k, form, unsplit),
             }
         }
     };
@@ -110,14 +110,14 @@ pub(super) fn product(
     if unsplit {
         splits = 1;
     }
-    let vec = aligned && vectors(rows, cols, red, a, b);
+    let vec = aligned && vectors(rows, cols, k, a, b);
     // A lane that stores one column has no four.
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
-    let wanted = red.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
+    let wanted = k.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
     let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide };
     let longest = longest_chunk(&tiled(product, &whole, caps)?.0);
     let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
-    let splits = red.div_ceil(chunk).max(1);
+    let splits = k.div_ceil(chunk).max(1);
     // Where the plan must split, and the partial products would be too long, the splits are added up in turn.
     let partials = splits.saturating_mul(rows * cols);
     let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
@@ -151,7 +151,7 @@ fn one_by_one(plan: &mut Plan, product: &Product, method: &Method, aligned: bool
         Ok(dispatch)
     };
     let mut want = finished.unwrap_or(Want::Overwrite);
-    let Params { tiles, plane, .. } = of(want)?.params;
+    let Params { tiles, split_tiles: plane, .. } = of(want)?.params;
     for first in (0..tiles).step_by(plane as usize) {
         let mut dispatch = of(want)?;
         (dispatch.params.first, dispatch.params.tiles) = (first, first + plane);
@@ -168,7 +168,7 @@ fn one_by_one(plan: &mut Plan, product: &Product, method: &Method, aligned: bool
 /// The longest part of the reduction that an invocation may run through: a multiple of 4.
 fn longest_chunk(whole: &Dispatch) -> u64 {
     let trips = |fours: u32| whole.kernel.trips(&Params { chunk: 4 * fours, ..whole.params });
-    let (mut good, mut bad) = (1, whole.params.red.div_ceil(4) + 1);
+    let (mut good, mut bad) = (1, whole.params.k.div_ceil(4) + 1);
     if trips(bad) <= MOST_TRIPS {
         return u64::MAX;
     }
@@ -195,9 +195,9 @@ pub(super) fn farthest(storage: &Storage, program: &Program, usual: u64) -> u64 
 }
 
 /// Whether every row of both operands is a whole number of vec4.
-fn vectors(rows: u64, cols: u64, red: u64, a: &Matrix, b: &Matrix) -> bool {
-    let fours = |along, across: u64| if along { red.is_multiple_of(4) } else { across.is_multiple_of(4) };
-    fours(a.along, rows) && fours(b.along, cols) && red > 0
+fn vectors(rows: u64, cols: u64, k: u64, a: &Matrix, b: &Matrix) -> bool {
+    let fours = |along, across: u64| if along { k.is_multiple_of(4) } else { across.is_multiple_of(4) };
+    fours(a.along, rows) && fours(b.along, cols) && k > 0
 }
 
 /// How a product is computed.
@@ -221,62 +221,67 @@ const fn wide(cols: u64, aligned: bool) -> bool {
 
 fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(Dispatch, PartialSums)> {
     let &Method { tile, splits, chunk, partial, vec, wide } = method;
-    let &Product { rows, cols, red, ref a, ref b, ref finish } = product;
+    let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let kernel = |file| Builder::storing(file, finish.storage, caps);
-    let mut k = match tile.stage {
+    let mut build = match tile.stage {
         Stage::Direct => kernel(KernelFile::ProductDirect),
         Stage::Broadcast => {
-            let mut k = kernel(KernelFile::ProductBroadcast);
-            k.flag("TM8", tile.tm / 8).flag("TM32", tile.tm.div_ceil(32));
-            k
+            let mut build = kernel(KernelFile::ProductBroadcast);
+            build.flag("TM8", tile.tm / 8).flag("TM32", tile.tm.div_ceil(32));
+            build
         }
         Stage::Staged { bk } => {
-            let mut k = kernel(KernelFile::ProductStaged);
+            let mut build = kernel(KernelFile::ProductStaged);
             // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.
             let unroll = if caps.class == DeviceClass::Software { 1 } else { bk };
-            k.flag("BK", bk).flag("UNROLL", unroll).on("LOOPED", unroll < bk).flag("INTERLEAVED", 1);
-            k
+            build.flag("BK", bk).flag("UNROLL", unroll).on("LOOPED", unroll < bk).flag("INTERLEAVED", 1);
+            build
         }
-        Stage::Across => {
-            let mut k = kernel(KernelFile::ProductAcross);
+        Stage::SlicedK => {
+            let mut build = kernel(KernelFile::ProductSlicedK);
             let (span, subgroup) = tile.span(caps);
             let computed = rows.next_power_of_two().min(u64::from(tile.bm()));
-            k.flag("SPAN", span).flag("COLS", tile.across_cols(span)).on("SUBGROUP", subgroup);
-            k.flag("ROWS", computed as u32);
-            k
+            build.flag("SPAN", span).flag("COLS", tile.across_cols(span)).on("SUBGROUP", subgroup);
+            build.flag("ROWS", computed as u32);
+            build
         }
     };
     let Tile { wx, wy, tm, tn, .. } = tile;
-    k.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
-    k.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
-    k.on("WIDE", wide).on("VEC", vec).on("A_RED", a.along).on("B_RED", b.along).on("VEC_STEPS", vec && a.along);
+    build.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
+    build.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
+    build
+        .on("WIDE", wide)
+        .on("VEC", vec)
+        .on("A_ALONG_K", a.along)
+        .on("B_ALONG_K", b.along)
+        .on("VEC_STEPS", vec && a.along);
     for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
         // As it lies: its rows run along the output or along the reduction.
-        let (rows, cols, by_row) = if matrix.along { (across, red, by) } else { (red, across, Along::Reduction as _) };
+        let (rows, cols, by_row) = if matrix.along { (across, k, by) } else { (k, across, Along::Reduction as _) };
         let grid = Grid { by_row, by_column: |_| Along::All, ..Grid::output(rows, cols, vec) };
-        k.load(role, matrix.program.clone(), &grid);
+        build.load(role, matrix.program.clone(), &grid);
     }
     let plane = tile.tiles(rows, cols);
     let tiles_cols = cols.div_ceil(u64::from(tile.bn()));
     let grid = Grid::output(rows, cols, wide);
     let mut sums = PartialSums::default();
     if partial {
-        k.flag("PARTIAL", 1).write("partials", grid.elem(), Operand::Partials, splits * rows * cols);
-        k.along(Along::Splits(rows * cols));
+        build.flag("PARTIAL", 1).write("partials", grid.elem(), Operand::Partials, splits * rows * cols);
+        build.along(Along::Splits(rows * cols));
     } else {
-        sums = k.finish(&finish.program, &grid, finish.in_place).sums(&grid, [plane / tiles_cols, tiles_cols], 0);
+        sums = build.finish(&finish.program, &grid, finish.in_place).sums(&grid, [plane / tiles_cols, tiles_cols], 0);
     }
-    k.stages(&finish.stages);
-    k.params.rows = rows as u32;
-    k.params.cols = cols as u32;
-    k.params.red = red as u32;
-    k.params.chunk = chunk as u32;
-    k.params.plane = plane as u32;
-    k.params.tiles_cols = tiles_cols as u32;
-    k.params.tiles = workgroups(plane * splits)?;
+    build.stages(&finish.stages);
+    build.params.rows = rows as u32;
+    build.params.cols = cols as u32;
+    build.params.k = k as u32;
+    build.params.chunk = chunk as u32;
+    build.params.split_tiles = plane as u32;
+    build.params.tiles_cols = tiles_cols as u32;
+    build.params.tiles = workgroups(plane * splits)?;
     let (bm, bn) = (u64::from(tile.bm()), u64::from(tile.bn()));
-    k.cut = Cut { rows: bm, cols: bn, splits: true, work: bm * bn * chunk.min(red).max(1) };
-    Ok((k.build(), sums))
+    build.cut = Cut { rows: bm, cols: bn, splits: true, work: bm * bn * chunk.min(k).max(1) };
+    Ok((build.build(), sums))
 }
 
 /// Partial products [splits, rows, cols]: from which element of what on, or in the memory of which output.
@@ -295,24 +300,24 @@ fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool,
     // Sums over rows are those of a few.
     let bm = if finish.has_sums() { 16 } else { 1 };
     let (parts, across) = (rows.div_ceil(u64::from(bm)), cols.div_ceil(u64::from(bn)));
-    let mut k = Builder::storing(KernelFile::SplitSum, finish.storage, caps);
-    k.flag("BM", bm).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);
+    let mut build = Builder::storing(KernelFile::SplitSum, finish.storage, caps);
+    build.flag("BM", bm).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);
     let grid = Grid::output(rows, cols, wide);
-    k.read_within("products", grid.elem(), from.operand, from.splits * rows * cols, from.within).from(from.first);
+    build.read_within("products", grid.elem(), from.operand, from.splits * rows * cols, from.within).from(from.first);
     if from.splits == 1 {
-        k.along(Along::Rows(cols));
+        build.along(Along::Rows(cols));
     }
-    let sums = k.finish(&finish.program, &grid, finish.in_place).sums(&grid, [parts, across], reduce::free(plan));
-    k.stages(&finish.stages);
-    k.params.rows = rows as u32;
-    k.params.cols = cols as u32;
-    k.params.chunk = from.splits as u32;
-    k.params.tiles_cols = across as u32;
-    k.params.tiles = workgroups(parts * across)?;
-    k.params.plane = k.params.tiles;
+    let sums = build.finish(&finish.program, &grid, finish.in_place).sums(&grid, [parts, across], reduce::free(plan));
+    build.stages(&finish.stages);
+    build.params.rows = rows as u32;
+    build.params.cols = cols as u32;
+    build.params.splits = from.splits as u32;
+    build.params.tiles_cols = across as u32;
+    build.params.tiles = workgroups(parts * across)?;
+    build.params.split_tiles = build.params.tiles;
     let (bm, bn) = (u64::from(bm), u64::from(bn));
-    k.cut = Cut { rows: bm, cols: bn, splits: false, work: bm * bn * from.splits };
-    plan.dispatches.push(k.build());
+    build.cut = Cut { rows: bm, cols: bn, splits: false, work: bm * bn * from.splits };
+    plan.dispatches.push(build.build());
     Ok(sums)
 }
 

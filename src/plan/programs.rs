@@ -344,12 +344,12 @@ pub(super) fn double_backward(local: Local, ddy: Want, dx2: Want, dalpha2: bool)
     }
     let dy = p.load(Operand::Dy, By::Element);
     if dx2.wanted()
-        && let Some(curvature) = loaded.quantity(&mut p, Quantity::Curvature)
+        && let Some(curvature) = loaded.quantity(&mut p, Quantity::SecondDerivative)
     {
         let value = local.times_both(&mut p, [ddx, dy], curvature);
         store(&mut p, Operand::Dx2, dx2, value);
     }
-    if dalpha2 && let Some(slope) = loaded.quantity(&mut p, Quantity::AlphaCurvature) {
+    if dalpha2 && let Some(slope) = loaded.quantity(&mut p, Quantity::MixedDerivative) {
         let term = local.times_both(&mut p, [ddx, dy], slope);
         p.reduce(local.over(), term);
     }

@@ -56,8 +56,8 @@ const LONGEST_RUN: u64 = 1024;
 /// Rows of one partial: enough parts to fill the device, no more than a second stage reads quickly.
 fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
     let (fill, most) = if caps.class == DeviceClass::Software { (16, 256) } else { (512, 1024) };
-    let across = cols.div_ceil(u64::from(lx)).max(1);
-    let parts = u64::div_ceil(fill, across).clamp(1, most);
+    let tiles_cols = cols.div_ceil(u64::from(lx)).max(1);
+    let parts = u64::div_ceil(fill, tiles_cols).clamp(1, most);
     // Long sums keep their digits when a lane adds no more than so many terms.
     let parts = parts.max(rows.div_ceil(LONGEST_RUN * u64::from(ly)));
     rows.div_ceil(parts).max(u64::from(ly) * 4)
@@ -72,7 +72,7 @@ struct Columns {
     chunk: u64,
     /// Blocks of rows: each leaves one partial sum of every column.
     parts: u64,
-    across: u64,
+    tiles_cols: u64,
 }
 
 impl Columns {
@@ -82,7 +82,14 @@ impl Columns {
         let (lx, ly) = lanes(caps, cols / width);
         let bindable = (caps.max_binding / 4 / apart.max(1)).max(1);
         let chunk = rows_per_part(caps, rows, cols / width, lx, ly).min(bindable);
-        Columns { width, lx, ly, chunk, parts: rows.div_ceil(chunk), across: (cols / width).div_ceil(u64::from(lx)) }
+        Columns {
+            width,
+            lx,
+            ly,
+            chunk,
+            parts: rows.div_ceil(chunk),
+            tiles_cols: (cols / width).div_ceil(u64::from(lx)),
+        }
     }
 
     /// The flags and parameters that say so.
@@ -91,9 +98,9 @@ impl Columns {
         k.params.rows = rows as u32;
         k.params.cols = cols as u32;
         k.params.chunk = self.chunk as u32;
-        k.params.plane = self.parts as u32;
-        k.params.tiles_cols = self.across as u32;
-        k.params.tiles = workgroups(self.parts * self.across)?;
+        k.params.parts = self.parts as u32;
+        k.params.tiles_cols = self.tiles_cols as u32;
+        k.params.tiles = workgroups(self.parts * self.tiles_cols)?;
         let cols = u64::from(self.lx) * self.width;
         k.cut = Cut { rows: self.chunk, cols, work: self.chunk * cols * ELEMENT, splits: false };
         Ok(())
@@ -120,7 +127,7 @@ pub(super) fn pass(
     // A pass reads a matrix: its columns are bound whole.
     let grid = Grid { by_column: |_| Along::All, row_numbers, ..grid };
     k.on("ROWS_REPEAT", row_numbers != m).params.channels = row_numbers as u32;
-    let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.across], 0);
+    let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.tiles_cols], 0);
     k.stages(&[*activation]);
     plan.dispatches.push(k.build());
     Ok(sums)
@@ -254,7 +261,7 @@ pub(crate) fn longest_loop() -> Plan {
 fn column_stage(planes: u64, stack: Stack, chunk: u64, program: &Program, to: u64) -> Result<Builder> {
     let Stack { first, rows, cols } = stack;
     let (lx, ly) = column_lanes(cols);
-    let (parts, across) = (rows.div_ceil(chunk.max(1)).max(1), cols.div_ceil(u64::from(lx)));
+    let (parts, tiles_cols) = (rows.div_ceil(chunk.max(1)).max(1), cols.div_ceil(u64::from(lx)));
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", lx).flag("LY", ly);
     k.read("terms", Elem::Scalar, Operand::Partials, planes * rows * cols).from(first);
@@ -263,7 +270,7 @@ fn column_stage(planes: u64, stack: Stack, chunk: u64, program: &Program, to: u6
     k.params.rows = rows as u32;
     k.params.cols = cols as u32;
     k.params.chunk = chunk as u32;
-    k.params.tiles_cols = across as u32;
-    k.params.tiles = workgroups(parts * across)?;
+    k.params.tiles_cols = tiles_cols as u32;
+    k.params.tiles = workgroups(parts * tiles_cols)?;
     Ok(k)
 }

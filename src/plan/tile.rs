@@ -19,7 +19,7 @@ pub enum Stage {
     /// Straight from storage, the rows of A shared by subgroup broadcast: the workgroup is one subgroup of 8.
     Broadcast,
     /// Straight from storage, the lanes along the reduction: few rows, both operands along it.
-    Across,
+    SlicedK,
 }
 
 /// A workgroup of WX×WY invocations, each with a register tile of TM rows × TN columns.
@@ -51,7 +51,7 @@ const fn broadcast(tm: u32) -> Tile {
 
 /// A lane stores one element, whatever it has summed.
 const fn across(wy: u32) -> Tile {
-    Tile { wx: 32, wy, tm: 1, tn: 1, stage: Stage::Across }
+    Tile { wx: 32, wy, tm: 1, tn: 1, stage: Stage::SlicedK }
 }
 
 /// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
@@ -97,7 +97,7 @@ impl Tile {
     pub const fn fits(&self, caps: &Caps, form: Form) -> bool {
         let serves = match self.stage {
             Stage::Broadcast => caps.subgroup == self.wx,
-            Stage::Across => matches!(form, Form::Nt),
+            Stage::SlicedK => matches!(form, Form::Nt),
             Stage::Direct | Stage::Staged { .. } => true,
         };
         serves
@@ -113,7 +113,7 @@ impl Tile {
         let staged = match self.stage {
             Stage::Direct | Stage::Broadcast => 0,
             Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
-            Stage::Across => {
+            Stage::SlicedK => {
                 let (span, subgroup) = self.span(caps);
                 let parts = if subgroup { 0 } else { lanes * self.across_cols(span) };
                 4 * (self.bm() * self.bn() + parts)
@@ -124,7 +124,7 @@ impl Tile {
         staged + mask + sums + 4 * lanes
     }
 
-    /// Columns that a group of `span` lanes of [`Stage::Across`] sums.
+    /// Columns that a group of `span` lanes of [`Stage::SlicedK`] sums.
     pub(super) const fn across_cols(&self, span: u32) -> u32 {
         span * self.bn() / (self.wx * self.wy)
     }
@@ -158,15 +158,15 @@ const fn filling(class: DeviceClass) -> Filling {
     }
 }
 
-/// The tile and the number of splits for C[rows, cols] reduced over `red`; an `unsplit` product has one.
-pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form, unsplit: bool) -> (Tile, u32) {
-    let size = Size::of(rows, cols, red);
+/// The tile and the number of splits for C[rows, cols] reduced over `k`; an `unsplit` product has one.
+pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, unsplit: bool) -> (Tile, u32) {
+    let size = Size::of(rows, cols, k);
     let chosen = caps.choices.get(size, form);
     // A smaller tile where the chosen one can't run, or leaves most of the device idle, split as far as it may be.
     let (tiles_wanted, split_wanted) = if caps.class == DeviceClass::Software { (4, u64::MAX) } else { (64, 128) };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
-    let splits = |tile: &Tile| if unsplit { 1 } else { splits(caps, tile, rows, cols, red) };
+    let splits = |tile: &Tile| if unsplit { 1 } else { splits(caps, tile, rows, cols, k) };
     let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
     let fills = |i: &usize| tiles(i) >= tiles_wanted || tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
     // Where none fills the device, the first of those that come nearest.
@@ -177,12 +177,12 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, red: u64, form: Form, un
 
 /// Split-K where the output alone does not fill the device, and where a sum would otherwise run over so many terms
 /// that it loses digits; as far as scratch allows.
-pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, red: u64) -> u32 {
+pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, k: u64) -> u32 {
     let workgroups = tile.tiles(rows, cols).max(1);
     let Filling { workgroups: fill, least, from } = filling(caps.class);
     // Twice as many workgroups would not pay for the second stage.
-    let for_width = if workgroups * 2 < fill && red >= from { (fill / workgroups).min(red / least) } else { 1 };
-    let for_digits = red.div_ceil(LONGEST_RUN);
+    let for_width = if workgroups * 2 < fill && k >= from { (fill / workgroups).min(k / least) } else { 1 };
+    let for_digits = k.div_ceil(LONGEST_RUN);
     let affordable = (most_partials(caps) / (rows * cols).max(1)).max(1);
     for_width.max(for_digits).max(1).min(affordable).min(MAX_SPLITS) as u32
 }

@@ -220,8 +220,7 @@ pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
     k.read("partials", Elem::Scalar, Operand::Partials, parts);
     k.write("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
     k.params.rows = parts as u32;
-    k.params.chunk = request.interval;
-    k.params.p[..2].copy_from_slice(&[request.growth, request.backoff]);
+    k.params.p[..3].copy_from_slice(&[request.growth, request.backoff, request.interval as f32]);
     k.params.tiles = 1;
     plan.dispatches.push(k.build());
     pieces::cut(&mut plan, caps)?;

@@ -17,7 +17,7 @@ use crate::{
 
 /// How an element lies in the binding.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum Encoding {
     /// As a WGSL type of its own.
     Plain(&'static str),
     /// As f16, where the device has it.
@@ -26,58 +26,58 @@ enum Form {
     Packed(Float),
 }
 
-impl Form {
+impl Encoding {
     fn of(slot: &Slot, native: bool) -> Self {
         match (slot.elem, slot.dtype) {
-            (Elem::Word, _) => Form::Plain("u32"),
-            (_, Float::F32) => Form::Plain("f32"),
-            (_, Float::F16) if native => Form::Native,
-            (_, dtype) => Form::Packed(dtype),
+            (Elem::Word, _) => Encoding::Plain("u32"),
+            (_, Float::F32) => Encoding::Plain("f32"),
+            (_, Float::F16) if native => Encoding::Native,
+            (_, dtype) => Encoding::Packed(dtype),
         }
     }
 
     /// The number in the bits, and the other way round.
     fn decoded(self, cell: &str) -> String {
         match self {
-            Form::Plain(_) => cell.to_owned(),
-            Form::Native => format!("f32({cell})"),
-            Form::Packed(dtype) => format!("{dtype}_value({cell} & 0xffffu)"),
+            Encoding::Plain(_) => cell.to_owned(),
+            Encoding::Native => format!("f32({cell})"),
+            Encoding::Packed(dtype) => format!("{dtype}_value({cell} & 0xffffu)"),
         }
     }
 
     fn encoded(self, v: &str) -> String {
         match self {
-            Form::Plain(_) => v.to_owned(),
+            Encoding::Plain(_) => v.to_owned(),
             // The conversion of WGSL may round as it likes: what it is given is a number of f16 already.
-            Form::Native => format!("f16(f16_value(f16_bits({v})))"),
-            Form::Packed(dtype) => format!("{dtype}_bits({v})"),
+            Encoding::Native => format!("f16(f16_value(f16_bits({v})))"),
+            Encoding::Packed(dtype) => format!("{dtype}_bits({v})"),
         }
     }
 }
 
 pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool, batched: bool, text: &mut String) {
     let Slot { role, written, elem, within, .. } = *slot;
-    let form = Form::of(slot, native);
-    let packed = matches!(form, Form::Packed(_));
+    let encoding = Encoding::of(slot, native);
+    let packed = matches!(encoding, Encoding::Packed(_));
     // Two invocations may write the two halves of one word. Each clears and sets its own bits, whatever the other does.
     let atomic = packed && elem == Elem::Scalar && (written || within.is_some());
     if within.is_none() {
         let access = if written || binding == Binding::Shared { "read_write" } else { "read" };
-        let item = match (form, elem) {
-            (Form::Plain(scalar), Elem::Scalar | Elem::Word) => scalar.to_owned(),
-            (Form::Plain(scalar), Elem::Four) => format!("vec4<{scalar}>"),
-            (Form::Native, Elem::Four) => "vec4<f16>".into(),
-            (Form::Native, _) => "f16".into(),
-            (Form::Packed(_), Elem::Four) => "vec2<u32>".into(),
-            (Form::Packed(_), _) if atomic => "atomic<u32>".into(),
-            (Form::Packed(_), _) => "u32".into(),
+        let item = match (encoding, elem) {
+            (Encoding::Plain(scalar), Elem::Scalar | Elem::Word) => scalar.to_owned(),
+            (Encoding::Plain(scalar), Elem::Four) => format!("vec4<{scalar}>"),
+            (Encoding::Native, Elem::Four) => "vec4<f16>".into(),
+            (Encoding::Native, _) => "f16".into(),
+            (Encoding::Packed(_), Elem::Four) => "vec2<u32>".into(),
+            (Encoding::Packed(_), _) if atomic => "atomic<u32>".into(),
+            (Encoding::Packed(_), _) => "u32".into(),
         };
         let _ = writeln!(text, "@group(0) @binding({}) var<storage, {access}> {role}: array<{item}>;", index + 1);
     }
     let array = within.unwrap_or(role);
     let number = if elem == Elem::Word { "u32" } else { "f32" };
     let slot_at = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
-    let layer = if batched { format!(" + entry * P.step{slot_at}") } else { String::new() };
+    let layer = if batched { format!(" + batch_index * P.batch_stride{slot_at}") } else { String::new() };
     let place = format!("let j = P.at{slot_at}{layer} + i;");
     if slot.strided {
         let _ =
@@ -93,7 +93,7 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
         (true, Elem::Four) => format!("({array}[j >> 2u][(j >> 1u) & 1u] >> ((j & 1u) << 4u))"),
         (true, _) => format!("({} >> ((j & 1u) << 4u))", word(&format!("{array}[j >> 1u]"))),
     };
-    let _ = writeln!(text, "fn {role}_at(i: u32) -> {number} {{ {place} return {}; }}", form.decoded(&cell));
+    let _ = writeln!(text, "fn {role}_at(i: u32) -> {number} {{ {place} return {}; }}", encoding.decoded(&cell));
     match (elem, packed) {
         (Elem::Word, _) => {}
         (Elem::Scalar, _) => {
@@ -106,7 +106,7 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
                 false => format!("return vec4<f32>({array}[j >> 2u]);"),
                 true => {
                     let lanes =
-                        ["w.x", "(w.x >> 16u)", "w.y", "(w.y >> 16u)"].map(|cell| form.decoded(cell)).join(", ");
+                        ["w.x", "(w.x >> 16u)", "w.y", "(w.y >> 16u)"].map(|cell| encoding.decoded(cell)).join(", ");
                     format!("let w = {array}[j >> 2u]; return vec4<f32>({lanes});")
                 }
             };
@@ -117,7 +117,7 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
     if !written {
         return;
     }
-    let one = form.encoded("v");
+    let one = encoding.encoded("v");
     let put = match (elem, packed) {
         (Elem::Four, true) => None,
         (_, false) => Some(format!("{cell} = {one};")),
@@ -130,11 +130,11 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
         let _ = writeln!(text, "fn {role}_put(i: u32, v: {number}) {{ {place} {put} }}");
     }
     if elem == Elem::Four {
-        let [x, y, z, w] = ["v.x", "v.y", "v.z", "v.w"].map(|lane| form.encoded(lane));
-        let four = match form {
-            Form::Plain(_) => "v".to_owned(),
-            Form::Native => format!("vec4<f16>({x}, {y}, {z}, {w})"),
-            Form::Packed(_) => format!("vec2<u32>({x} | ({y} << 16u), {z} | ({w} << 16u))"),
+        let [x, y, z, w] = ["v.x", "v.y", "v.z", "v.w"].map(|lane| encoding.encoded(lane));
+        let four = match encoding {
+            Encoding::Plain(_) => "v".to_owned(),
+            Encoding::Native => format!("vec4<f16>({x}, {y}, {z}, {w})"),
+            Encoding::Packed(_) => format!("vec2<u32>({x} | ({y} << 16u), {z} | ({w} << 16u))"),
         };
         let _ = writeln!(text, "fn {role}_put4(i: u32, v: vec4<f32>) {{ {place} {array}[j >> 2u] = {four}; }}");
         let _ = writeln!(text, "fn {role}_set(i: u32, v: vec4<f32>) {{ {role}_put4(i, v); }}");

@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Operand, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Error, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
@@ -18,7 +18,7 @@ use elbow::{
     storage::Storage,
 };
 use interpret::{Machine, V};
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::Strategy as _};
 
 /// As much memory as a device may have: the bounds of loops and indices alone are left.
 const fn roomy(class: DeviceClass, subgroup: u32) -> Caps {
@@ -40,14 +40,14 @@ fn full() -> bool {
 
 fn params(p: &Params, uses: &[plan::Use]) -> V {
     let u = V::U;
-    let mut block: Vec<V> = [p.rows, p.cols, p.red, p.chunk, p.tiles, p.tiles_cols, p.plane].map(u).to_vec();
+    let mut block: Vec<V> = [p.rows, p.cols, p.k, p.chunk, p.tiles, p.tiles_cols, p.split_tiles].map(u).to_vec();
     // As a recorded dispatch has it.
-    let number = (p.tiles - p.first) * p.entries;
-    block.extend([number.min(65_535), p.channels, p.first, p.entries, p.zero].map(u));
+    let number = (p.tiles - p.first) * p.batch;
+    block.extend([number.min(65_535), p.channels, p.first, p.batch, p.zero].map(u));
     block.push(V::Many(vec![V::F; 4]));
     let fours = |all: [u32; 12]| V::Many(all.chunks(4).map(|c| V::Many(c.iter().map(|&v| u(v)).collect())).collect());
     assert!(uses.len() <= 12);
-    block.extend([fours([0; 12]), fours(p.step), fours(p.row_stride), u(p.ignored)]);
+    block.extend([fours([0; 12]), fours(p.batch_stride), fours(p.row_stride), u(p.ignored), u(p.parts), u(p.splits)]);
     V::Many(block)
 }
 
@@ -64,7 +64,7 @@ fn run(dispatch: &Dispatch, every_lane: bool) -> Result<u64, String> {
     let entry = &module.entry_points[0];
     let [wx, wy, _] = entry.workgroup_size;
     let p = &dispatch.params;
-    let count = (p.tiles - p.first) * p.entries;
+    let count = (p.tiles - p.first) * p.batch;
     let width = count.min(65_535);
     // The last number of the grid lies behind the last tile, where the grid is folded.
     let mut numbers = vec![0, count - 1, count.div_ceil(width) * width - 1];
@@ -129,7 +129,7 @@ fn checked(plan: &Plan, every_lane: bool) {
 }
 
 /// Sizes whose product is at most 2³², small ones and large ones, at powers of two and beside them.
-fn sizes(small: bool) -> impl Strategy<Value = [usize; 3]> {
+fn sizes(small: bool) -> impl prop::strategy::Strategy<Value = [usize; 3]> {
     let exponents = if small { (0..7u32, 0..7u32, 0..7u32) } else { (0..33u32, 0..33u32, 0..33u32) };
     (exponents, any::<[u8; 3]>()).prop_map(|((a, b, c), near)| {
         let (a, b, c) = (a, b.min(33 - a.min(33)), c.min(33 - a.max(b).min(33)));
@@ -138,19 +138,19 @@ fn sizes(small: bool) -> impl Strategy<Value = [usize; 3]> {
     })
 }
 
-fn want() -> impl Strategy<Value = Want> {
+fn want() -> impl prop::strategy::Strategy<Value = Want> {
     prop_oneof![Just(Want::No), Just(Want::Overwrite), Just(Want::Accumulate)]
 }
 
-fn alpha() -> impl Strategy<Value = AlphaSource> {
+fn alpha() -> impl prop::strategy::Strategy<Value = AlphaSource> {
     prop_oneof![Just(AlphaSource::Constant), Just(AlphaSource::PerLayer), Just(AlphaSource::PerChannel)]
 }
 
-fn saved() -> impl Strategy<Value = Saved> {
+fn saved() -> impl prop::strategy::Strategy<Value = Saved> {
     prop_oneof![Just(Saved::Auto), Just(Saved::Z), Just(Saved::Mask), Just(Saved::None)]
 }
 
-fn pin() -> impl Strategy<Value = Pin> {
+fn pin() -> impl prop::strategy::Strategy<Value = Pin> {
     let splits = prop_oneof![2 => Just(None), 2 => (0..5u32).prop_map(Some), 1 => any::<u32>().prop_map(Some)];
     (prop::option::of(0..TILES.len()), splits).prop_map(|(tile, splits)| Pin { tile, splits, ..Pin::default() })
 }
@@ -190,7 +190,7 @@ prop_compose! {
                 let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
                 let x = if below.is_some() { Want::Overwrite } else { x };
                 let gradients = Gradients { x, w, b, alpha: dalpha, residual: Want::No, row_weight: if scaled { w } else { Want::No } };
-                let pin = Pin { road: if prologue { Road::Prologue } else { Road::Auto }, ..pin };
+                let pin = Pin { strategy: if prologue { Strategy::Prologue } else { Strategy::Auto }, ..pin };
                 let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below };
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))
             }

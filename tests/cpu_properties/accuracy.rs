@@ -82,7 +82,7 @@ fn accuracy_over_all_finite_inputs() {
             if ulp > tolerance {
                 failures.push(format!("{activation} {quantity:?}: {ulp:.2} ulp at {at:e}, allowed {tolerance}"));
             }
-            let of_alpha = matches!(quantity, Quantity::AlphaSlope | Quantity::AlphaCurvature);
+            let of_alpha = matches!(quantity, Quantity::AlphaSlope | Quantity::MixedDerivative);
             if of_alpha && !activation.has_alpha() { String::new() } else { format!("{ulp:.2}") }
         });
         println!("| `{activation}` | {} |", cells.join(" | "));
@@ -188,9 +188,9 @@ fn golden_values() {
             let quantity = match *name {
                 "f" => Quantity::Value,
                 "f1" => Quantity::Slope,
-                "f2" => Quantity::Curvature,
+                "f2" => Quantity::SecondDerivative,
                 "da" | "db" => Quantity::AlphaSlope,
-                "d1da" | "d1db" => Quantity::AlphaCurvature,
+                "d1da" | "d1db" => Quantity::MixedDerivative,
                 _ => continue,
             };
             for ((cells, &z), got) in table.iter().zip(&z).zip(on_baseline(&activation, quantity, &z)) {

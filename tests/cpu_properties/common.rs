@@ -1,4 +1,4 @@
-//! Random activations out of the table, the loop over its rows, and what both roads are measured with.
+//! Random activations out of the table, the loop over its rows, and what both implementations are measured with.
 
 use elbow::activation::{Activation, Domain, Quantity, Row, rows};
 use elbow_cpu::Alpha;

@@ -1,4 +1,4 @@
-//! NaN and infinity in the functions, on both CPU roads: NaN in is NaN out in every quantity, infinity is the limit.
+//! NaN and infinity in the functions, on both CPU implementations: NaN in is NaN out in every quantity, infinity is the limit.
 
 use elbow::activation::{Activation, Quantity};
 
@@ -14,7 +14,7 @@ fn nan_is_nan_in_every_quantity() {
             prop_assert!(activation.evaluate(quantity, f64::NAN).is_nan(), "{activation} {quantity:?} in f64");
             let got = on_baseline(&activation, quantity, &nans);
             prop_assert!(got.iter().all(|got| got.is_nan()), "{activation} {quantity:?} in f32: {got:?}");
-            // A learnable α that became NaN shows in the same places on both roads.
+            // A learnable α that became NaN shows in the same places on both implementations.
             let (spoilt, z) = (activation.with_alpha(f32::NAN), [-20.0, -1.5, -0.1, 0.1, 1.5, 20.0]);
             for (z, got) in z.into_iter().zip(on_baseline(&spoilt, quantity, &z)) {
                 let exact = spoilt.evaluate(quantity, f64::from(z));

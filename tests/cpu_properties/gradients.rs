@@ -125,12 +125,12 @@ impl Tally {
 fn derivatives_by_z() {
     let tally = Tally::default();
     for_every_row(2_000, activation_and_z, |(activation, z)| {
-        for (of, derivative) in [(Quantity::Value, Quantity::Slope), (Quantity::Slope, Quantity::Curvature)] {
+        for (of, derivative) in [(Quantity::Value, Quantity::Slope), (Quantity::Slope, Quantity::SecondDerivative)] {
             tally.check(&activation, derivative, z, by_z(&activation, of, z))?;
         }
         if activation.has_alpha() {
             let mixed = by_z(&activation, Quantity::AlphaSlope, z);
-            tally.check(&activation, Quantity::AlphaCurvature, z, mixed)?;
+            tally.check(&activation, Quantity::MixedDerivative, z, mixed)?;
         }
         Ok(())
     });
@@ -143,7 +143,7 @@ fn derivatives_by_alpha() {
     for_every_row(2_000, activation_and_z, |(activation, z)| {
         if activation.has_alpha() {
             for (of, derivative) in
-                [(Quantity::Value, Quantity::AlphaSlope), (Quantity::Slope, Quantity::AlphaCurvature)]
+                [(Quantity::Value, Quantity::AlphaSlope), (Quantity::Slope, Quantity::MixedDerivative)]
             {
                 tally.check(&activation, derivative, z, by_alpha(&activation, of, z))?;
             }

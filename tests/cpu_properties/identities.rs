@@ -1,4 +1,4 @@
-//! Equations between activations and within one, on both roads: in f64 to a few of its own ulp, in f32 to the tolerances
+//! Equations between activations and within one, on both implementations: in f64 to a few of its own ulp, in f32 to the tolerances
 //! of the rows.
 
 use elbow::activation::{Activation, Kind, Quantity};
@@ -10,8 +10,8 @@ use crate::common::{activation, defaults, for_every_activation, inputs, on_basel
 fn order(quantity: Quantity) -> i32 {
     match quantity {
         Quantity::Value | Quantity::AlphaSlope => 0,
-        Quantity::Slope | Quantity::AlphaCurvature => 1,
-        Quantity::Curvature => 2,
+        Quantity::Slope | Quantity::MixedDerivative => 1,
+        Quantity::SecondDerivative => 2,
     }
 }
 
@@ -156,7 +156,7 @@ fn one_activation_is_another_one_stretched() {
     for &Link(f_text, g_text, scale, stretch, offset) in LINKS {
         let (f, g) = (parsed(f_text), parsed(g_text));
         let stretched: Vec<f32> = z.iter().map(|z| z * stretch as f32).collect();
-        for quantity in [Quantity::Value, Quantity::Slope, Quantity::Curvature] {
+        for quantity in [Quantity::Value, Quantity::Slope, Quantity::SecondDerivative] {
             let scale = scale * stretch.powi(order(quantity));
             let offset = if quantity == Quantity::Value { offset } else { 0.0 };
             let (ours, theirs) = (on_baseline(&f, quantity, &z), on_baseline(&g, quantity, &stretched));

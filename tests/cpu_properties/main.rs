@@ -1,5 +1,5 @@
 //! What holds for every activation and for every request, without an adapter: properties of the f64 mathematics and of
-//! both CPU roads, over random parameters, inputs, shapes and choices.
+//! both CPU implementations, over random parameters, inputs, shapes and choices.
 //!
 //! `ELBOW_TEST_FULL=1` takes twenty times as many cases.
 

@@ -1,4 +1,4 @@
-//! How far one NaN reaches, on both CPU roads and from every saved choice: one in x spoils its row of y and of dx, one in w
+//! How far one NaN reaches, on both CPU implementations and from every saved choice: one in x spoils its row of y and of dx, one in w
 //! its column of y, and no element that it does not reach is touched. A mask cannot say NaN: there the gradient passes.
 
 use elbow::{
@@ -73,7 +73,7 @@ struct Chain {
 
 /// y, dx, dw with rows of out features, db, dα, and db and dα of the layer below.
 struct Results {
-    road: String,
+    implementation: String,
     y: Vec<f64>,
     dx: Vec<f64>,
     dw: Vec<f64>,
@@ -163,7 +163,7 @@ impl Chain {
         };
         let out = reference::backward(&self.backward(true, Saved::Z, true), inputs).unwrap();
         Results {
-            road: format!("{}, reference: ", self.affine.activation),
+            implementation: format!("{}, reference: ", self.affine.activation),
             y: reference::forward(&self.affine, self.forward()).unwrap().y,
             dx: if self.below.is_some() { out.dz_below.value } else { out.dx.value },
             dw: self.by_out_features(out.dw.value),
@@ -221,7 +221,7 @@ impl Chain {
         elbow_cpu::backward(&request, inputs, outputs, &mut Workspace::new()).unwrap();
         let [dalpha, dalpha_below] = sums.map(|sums| wide(sums.unwrap_or_default()));
         Some(Results {
-            road: format!("{}, baseline from {saved}: ", self.affine.activation),
+            implementation: format!("{}, baseline from {saved}: ", self.affine.activation),
             y: wide(y),
             dx: wide(dx),
             dw: self.by_out_features(wide(dw)),
@@ -232,7 +232,7 @@ impl Chain {
         })
     }
 
-    /// Both roads, the baseline from each choice that can say NaN.
+    /// Both implementations, the baseline from each choice that can say NaN.
     fn everywhere(&self) -> Vec<Results> {
         let choices = [Saved::Z, Saved::None, Saved::Y];
         choices.into_iter().filter_map(|saved| self.on_baseline(saved)).chain([self.on_reference()]).collect()
@@ -242,11 +242,11 @@ impl Chain {
 impl Results {
     #[track_caller]
     fn check(&self, y: Nan, dx: Nan, dw: Nan, db: Nan) {
-        y.check(&format!("{}y", self.road), N, &self.y);
-        dx.check(&format!("{}dx", self.road), K, &self.dx);
-        dw.check(&format!("{}dw", self.road), K, &self.dw);
-        db.check(&format!("{}db", self.road), N, &self.db);
-        db.check(&format!("{}dalpha", self.road), N, &self.dalpha);
+        y.check(&format!("{}y", self.implementation), N, &self.y);
+        dx.check(&format!("{}dx", self.implementation), K, &self.dx);
+        dw.check(&format!("{}dw", self.implementation), K, &self.dw);
+        db.check(&format!("{}db", self.implementation), N, &self.db);
+        db.check(&format!("{}dalpha", self.implementation), N, &self.dalpha);
     }
 }
 
@@ -260,7 +260,7 @@ fn chains() -> impl Iterator<Item = Chain> {
 #[test]
 fn none_spoils_nothing() {
     for chain in chains() {
-        chain.everywhere().iter().for_each(|road| road.check(Nowhere, Nowhere, Nowhere, Nowhere));
+        chain.everywhere().iter().for_each(|implementation| implementation.check(Nowhere, Nowhere, Nowhere, Nowhere));
     }
 }
 
@@ -268,7 +268,10 @@ fn none_spoils_nothing() {
 fn one_in_x_spoils_its_row() {
     for mut chain in chains() {
         chain.x[3 * K + 2] = f32::NAN;
-        chain.everywhere().iter().for_each(|road| road.check(Row(3), Row(3), Everywhere, Everywhere));
+        chain
+            .everywhere()
+            .iter()
+            .for_each(|implementation| implementation.check(Row(3), Row(3), Everywhere, Everywhere));
     }
 }
 
@@ -277,7 +280,10 @@ fn one_in_w_spoils_its_column() {
     for mut chain in chains() {
         *chain.weight(33, 2) = f32::NAN;
         // dx sums over the columns of dz.
-        chain.everywhere().iter().for_each(|road| road.check(Column(33), Everywhere, Row(33), Column(33)));
+        chain
+            .everywhere()
+            .iter()
+            .for_each(|implementation| implementation.check(Column(33), Everywhere, Row(33), Column(33)));
     }
 }
 
@@ -285,8 +291,8 @@ fn one_in_w_spoils_its_column() {
 fn one_in_dy_spoils_what_sums_over_it() {
     for mut chain in chains().chain([Chain::new(Activation::IDENTITY, WeightLayout::OutIn)]) {
         chain.dy[N + 33] = f32::NAN;
-        let roads = chain.everywhere().into_iter().chain(chain.on_baseline(Saved::Mask));
-        roads.for_each(|road| road.check(Nowhere, Row(1), Row(33), Column(33)));
+        let implementations = chain.everywhere().into_iter().chain(chain.on_baseline(Saved::Mask));
+        implementations.for_each(|implementation| implementation.check(Nowhere, Row(1), Row(33), Column(33)));
     }
 }
 
@@ -295,10 +301,10 @@ fn one_in_the_layer_below_spoils_its_element() {
     for mut chain in chains() {
         chain.below = Some(chain.affine.activation);
         chain.z_below[3 * K + 2] = f32::NAN;
-        for road in chain.everywhere() {
-            road.check(Nowhere, Element(3, 2), Nowhere, Nowhere);
-            Column(2).check(&format!("{}db_below", road.road), K, &road.db_below);
-            Column(2).check(&format!("{}dalpha_below", road.road), K, &road.dalpha_below);
+        for implementation in chain.everywhere() {
+            implementation.check(Nowhere, Element(3, 2), Nowhere, Nowhere);
+            Column(2).check(&format!("{}db_below", implementation.implementation), K, &implementation.db_below);
+            Column(2).check(&format!("{}dalpha_below", implementation.implementation), K, &implementation.dalpha_below);
         }
     }
 }
@@ -308,16 +314,21 @@ fn a_mask_lets_the_gradient_pass() {
     let mut checked = 0;
     for mut chain in chains() {
         chain.x[3 * K + 2] = f32::NAN;
-        let Some(road) = chain.on_baseline(Saved::Mask) else { continue };
+        let Some(implementation) = chain.on_baseline(Saved::Mask) else { continue };
         checked += 1;
         // dw multiplies by x itself.
-        road.check(Row(3), Nowhere, Column(2), Nowhere);
+        implementation.check(Row(3), Nowhere, Column(2), Nowhere);
         let set = chain.affine.activation.slope_of_bit(true);
         for k in 0..K {
             let terms = (0..N).map(|n| f64::from(chain.dy[3 * N + n]) * set * f64::from(*chain.weight(n, k)));
             let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term: f64| (sum + term, size + term.abs()));
-            let error = (road.dx[3 * K + k] - sum).abs();
-            assert!(error <= 1e-6 * size, "{}dx[3, {k}] is {}, not {sum}", road.road, road.dx[3 * K + k]);
+            let error = (implementation.dx[3 * K + k] - sum).abs();
+            assert!(
+                error <= 1e-6 * size,
+                "{}dx[3, {k}] is {}, not {sum}",
+                implementation.implementation,
+                implementation.dx[3 * K + k]
+            );
         }
     }
     assert!(checked > 20, "{checked}");
@@ -341,12 +352,12 @@ fn one_spoils_its_element_of_the_elementwise_operators() {
         x[2 * N + 33] = f32::NAN;
         let alpha = operand(&activation, &[activation.params()[0]; N]);
         let alpha = alpha.as_deref();
-        let check = |road: &str, elements: [Vec<f64>; 4], sums: [Vec<f64>; 2]| {
+        let check = |implementation: &str, elements: [Vec<f64>; 4], sums: [Vec<f64>; 2]| {
             for (name, matrix) in ["y", "dx", "ddy", "dx2"].into_iter().zip(elements) {
-                Element(2, 33).check(&format!("{activation}, {road} {name}"), N, &matrix);
+                Element(2, 33).check(&format!("{activation}, {implementation} {name}"), N, &matrix);
             }
             for (name, vector) in ["dalpha", "dalpha2"].into_iter().zip(sums).filter(|_| alpha.is_some()) {
-                Column(33).check(&format!("{activation}, {road} {name}"), N, &vector);
+                Column(33).check(&format!("{activation}, {implementation} {name}"), N, &vector);
             }
         };
         let y = reference::elementwise::forward(&request, &x, alpha).unwrap();

@@ -136,7 +136,7 @@ fn something_jumps_at_every_declared_kink() {
 }
 
 #[test]
-fn the_slope_at_a_kink_is_the_declared_one_on_both_roads() {
+fn the_slope_at_a_kink_is_the_declared_one_on_both_implementations() {
     for_every_activation(256, ordinary, |activation| {
         for kink in activation.kinks().iter().filter(|kink| f64::from(kink.at as f32) == kink.at) {
             let exact = activation.slope(kink.at);
@@ -176,11 +176,12 @@ fn nothing_jumps_elsewhere() {
             let reach = u.abs().max(narrowest(&activation));
             let [left, right] = sides(&activation, u).map(|side| side[2]);
             if !has_kink(&kinks, u - 1e-9 * reach, u + 1e-9 * reach) && left.is_finite() && right.is_finite() {
-                let around = [u - 0.25 * reach, u + 0.25 * reach].map(|z| size(&activation, Quantity::Curvature, z));
+                let around =
+                    [u - 0.25 * reach, u + 0.25 * reach].map(|z| size(&activation, Quantity::SecondDerivative, z));
                 let allowed = 1e-4 * left.abs().max(right.abs()) + 1e-6 * around[0].max(around[1]);
                 prop_assert!(
                     (left - right).abs() <= allowed,
-                    "{activation} Curvature from {left:e} to {right:e} at {u:e}"
+                    "{activation} SecondDerivative from {left:e} to {right:e} at {u:e}"
                 );
             }
             if has_kink(&kinks, u, v) {
@@ -188,7 +189,8 @@ fn nothing_jumps_elsewhere() {
             }
             // The mean value theorem: a function cannot move by more than its derivative allows.
             let inside = [u, u + 0.25 * (v - u), u + 0.5 * (v - u), u + 0.75 * (v - u), v];
-            for (of, derivative) in [(Quantity::Value, Quantity::Slope), (Quantity::Slope, Quantity::Curvature)] {
+            for (of, derivative) in [(Quantity::Value, Quantity::Slope), (Quantity::Slope, Quantity::SecondDerivative)]
+            {
                 let steepest = inside.iter().map(|&z| activation.evaluate(derivative, z).abs()).fold(0.0, f64::max);
                 let ends = [u, v].map(|z| (activation.evaluate(of, z), size(&activation, of, z)));
                 if ends.iter().any(|(value, _)| !value.is_finite()) {

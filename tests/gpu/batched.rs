@@ -2,7 +2,7 @@
 //! sizes and offsets, every kind of operand, as many layers in a dispatch as fit.
 
 use elbow::{
-    Activation, AlphaSource, Dtype, Error, Float, Gpu, Operand, ResidualAt, Road, Saved, Tensor, View, Want,
+    Activation, AlphaSource, Dtype, Error, Float, Gpu, Operand, ResidualAt, Saved, Strategy, Tensor, View, Want,
     WeightLayout,
     affine::{Forward, Gradient},
     cpu::{
@@ -248,28 +248,28 @@ fn same_as_alone(gpu: &Gpu, spec: &Spec, together: &[Vec<u32>]) {
     }
 }
 
-/// Every road, saved choice, layout, kind of α and epilogue, on integers.
+/// Every strategy, saved choice, layout, kind of α and epilogue, on integers.
 fn specs() -> Vec<Spec> {
-    let spec = |activation: &str, saved, layout, road| Spec {
+    let spec = |activation: &str, saved, layout, strategy| Spec {
         layers: 1,
         layer: AffineRequest { saved, layout, ..AffineRequest::new(1, 1, 1, activation.parse().unwrap()) },
         accumulate: false,
         below: false,
-        pin: Pin { tile: Some(3), splits: Some(1), road },
+        pin: Pin { tile: Some(3), splits: Some(1), strategy },
         misalign: 0,
         real: false,
     };
     let (out_in, in_out) = (WeightLayout::OutIn, WeightLayout::InOut);
-    let mut channels = Spec { accumulate: true, ..spec("prelu", Saved::Z, in_out, Road::TwoPass) };
+    let mut channels = Spec { accumulate: true, ..spec("prelu", Saved::Z, in_out, Strategy::TwoPass) };
     (channels.layer.alpha, channels.layer.residual) = (AlphaSource::PerChannel, Some(ResidualAt::AfterActivation));
-    let mut layer = spec("prelu", Saved::Z, out_in, Road::Prologue);
+    let mut layer = spec("prelu", Saved::Z, out_in, Strategy::Prologue);
     (layer.layer.alpha, layer.layer.bias) = (AlphaSource::PerLayer, false);
-    let mut again = spec("leaky_relu(0.5)", Saved::None, out_in, Road::TwoPass);
+    let mut again = spec("leaky_relu(0.5)", Saved::None, out_in, Strategy::TwoPass);
     again.pin.splits = Some(3);
-    let mut split = Spec { accumulate: true, ..spec("hardtanh(-8,8)", Saved::Mask, in_out, Road::Prologue) };
+    let mut split = Spec { accumulate: true, ..spec("hardtanh(-8,8)", Saved::Mask, in_out, Strategy::Prologue) };
     split.pin.splits = Some(3);
-    let chain = Spec { below: true, ..spec("relu", Saved::Y, out_in, Road::Auto) };
-    vec![spec("relu", Saved::Mask, out_in, Road::TwoPass), channels, layer, again, split, chain]
+    let chain = Spec { below: true, ..spec("relu", Saved::Y, out_in, Strategy::Auto) };
+    vec![spec("relu", Saved::Mask, out_in, Strategy::TwoPass), channels, layer, again, split, chain]
 }
 
 fn sized(spec: Spec, layers: usize, [m, n, k]: [usize; 3], misalign: usize) -> Spec {
@@ -333,7 +333,7 @@ fn more_layers_than_a_dimension_holds() {
         ..Forward::new(Activation::IDENTITY, &x, &w, View::new(y.buffer(), 0, &shape, Float::F32))
     };
     let plan = call.plan(gpu).unwrap();
-    assert!(plan.dispatches.len() == 1 && plan.dispatches[0].params.entries as usize == layers, "{plan}");
+    assert!(plan.dispatches.len() == 1 && plan.dispatches[0].params.batch as usize == layers, "{plan}");
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     for (i, y) in gpu.download(&y).unwrap().into_iter().enumerate() {
         assert_eq!(y, if i < layers { number(i) * number(i) + number(i) } else { 7.0 }, "layer {i}");
@@ -352,7 +352,7 @@ fn layers_on_a_device_with_short_bindings() {
     let one = Operands::new(&gpu, &sized(specs()[0], 65, [9, 33, 20], 0));
     let [x, w, ..] = &one.inputs;
     let plan = Forward::new(Activation::RELU, x.view(), w.view(), one.outputs[0].view()).plan(&gpu).unwrap();
-    let each: Vec<u32> = plan.dispatches.iter().map(|d| d.params.entries).collect();
+    let each: Vec<u32> = plan.dispatches.iter().map(|d| d.params.batch).collect();
     assert!(each.len() > 1 && each.iter().all(|&e| e > 1) && each.iter().sum::<u32>() == 65, "{plan}");
 }
 

@@ -48,9 +48,9 @@ fn one(spec: &str, rows: usize, channels: usize, alpha_len: usize, accumulate: b
     let ones = vec![1.0; total];
     let dx_terms = scale(Quantity::Slope, [&dy, &ones]);
     let ddy_terms = scale(Quantity::Slope, [&ddx, &ones]);
-    let dx2_terms = scale(Quantity::Curvature, [&ddx, &dy]);
+    let dx2_terms = scale(Quantity::SecondDerivative, [&ddx, &dy]);
     let mut dalpha2_terms = vec![0.0; alpha_len];
-    for (i, terms) in scale(Quantity::AlphaCurvature, [&ddx, &dy]).into_iter().enumerate() {
+    for (i, terms) in scale(Quantity::MixedDerivative, [&ddx, &dy]).into_iter().enumerate() {
         if alpha_len > 0 {
             dalpha2_terms[i % channels % alpha_len] += terms;
         }

@@ -1,5 +1,5 @@
 //! Integers small enough that every partial sum is exact: results must be equal to the last bit, whatever the order of
-//! the sum. Every kernel variant, road, saved choice, layout and odd size.
+//! the sum. Every kernel variant, strategy, saved choice, layout and odd size.
 
 use std::time::Instant;
 
@@ -104,7 +104,7 @@ fn the_staged_products_of_a_gpu() {
     for tile in staged {
         // Forward, dx and dw: operands along the reduction and across it.
         let spec = format!(
-            "m=1 n=1 k=1 activation=relu saved=mask road=prologue dx=set dw=set tile={tile} splits=1 data=integers seed=17"
+            "m=1 n=1 k=1 activation=relu saved=mask strategy=prologue dx=set dw=set tile={tile} splits=1 data=integers seed=17"
         );
         let spec: Spec = spec.parse().unwrap();
         let whole = [(4, 8, 4), (36, 32, 8), (64, 64, 48), (132, 136, 36)];

@@ -24,7 +24,7 @@ use elbow::{
 use crate::common::gpu;
 
 /// The tile that drivers compile fastest; one splits nothing. So all these tests share few kernels.
-const PIN: Pin = Pin { road: elbow::Road::TwoPass, tile: Some(3), splits: Some(1) };
+const PIN: Pin = Pin { strategy: elbow::Strategy::TwoPass, tile: Some(3), splits: Some(1) };
 
 /// A layer: M = 4, N = 3, K = 5.
 struct Layer {

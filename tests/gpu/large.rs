@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use elbow::{Activation, Gpu, Road, Saved, Want, WeightLayout, affine::Forward, elementwise, plan::Pin, wgpu};
+use elbow::{Activation, Gpu, Saved, Strategy, Want, WeightLayout, affine::Forward, elementwise, plan::Pin, wgpu};
 use elbow_verify::{Data, Spec};
 
 use crate::common::{checks, gpu, passes};
@@ -26,11 +26,11 @@ fn cases_on_a_device_with_short_bindings() {
     let gpu = narrow(32 << 10);
     let mut specs = Vec::new();
     for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
-        for (road, saved) in [(Road::TwoPass, Saved::Mask), (Road::Prologue, Saved::Z)] {
+        for (strategy, saved) in [(Strategy::TwoPass, Saved::Mask), (Strategy::Prologue, Saved::Z)] {
             for (m, n, k) in [(300, 40, 44), (7, 130, 60), (33, 64, 96)] {
                 let mut spec = Spec::new(m, n, k, "leaky_relu(0.5)".parse().unwrap());
                 (spec.forward.layout, spec.forward.saved, spec.gradients.w) = (layout, saved, Want::Accumulate);
-                spec.pin = Pin { road, tile: Some(3), splits: None };
+                spec.pin = Pin { strategy, tile: Some(3), splits: None };
                 specs.push(Spec { misalign: 1, data: Data::Integers, ..spec });
             }
         }

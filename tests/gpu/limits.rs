@@ -143,7 +143,7 @@ fn splits_one_after_the_other() {
             spec.dtype = dtype;
             let plan = plan::forward(&spec.forward, true, false, &gpu.caps(), &pin).unwrap();
             let later = plan.dispatches.iter().filter(|d| d.kernel.file == KernelFile::SplitSum);
-            assert!(later.clone().count() > 0 && later.clone().all(|d| d.params.chunk == 1), "{plan}");
+            assert!(later.clone().count() > 0 && later.clone().all(|d| d.params.splits == 1), "{plan}");
             specs.push(Spec { data: Data::Integers, pin, ..spec });
         }
     }

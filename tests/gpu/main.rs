@@ -7,7 +7,6 @@
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod across;
 mod alpha;
 mod batched;
 mod common;
@@ -24,6 +23,7 @@ mod narrow;
 mod prepared;
 mod real;
 mod rounded;
+mod sliced_k;
 mod softmax;
 mod stated_once;
 mod stops;

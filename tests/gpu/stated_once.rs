@@ -13,7 +13,7 @@ use elbow::{
 
 use crate::common::{Numbers, gpu};
 
-const PIN: Pin = Pin { road: elbow::Road::TwoPass, tile: Some(3), splits: Some(1) };
+const PIN: Pin = Pin { strategy: elbow::Strategy::TwoPass, tile: Some(3), splits: Some(1) };
 
 fn one(value: f32) -> Tensor {
     gpu().upload(&[value], &[1, 1]).unwrap()

@@ -1,8 +1,8 @@
-//! 0·∞ in backward: where an activation made of pieces is flat, an infinite dy is stopped, a NaN is not. On all roads, from all
+//! 0·∞ in backward: where an activation made of pieces is flat, an infinite dy is stopped, a NaN is not. On all strategies, from all
 //! saved choices, for all gradients.
 
 use elbow::{
-    Activation, AlphaSource, Float, Road, Saved, Tensor, View,
+    Activation, AlphaSource, Float, Saved, Strategy, Tensor, View,
     activation::rows,
     affine::{Forward, Gradient},
     cpu::{self, reference},
@@ -35,7 +35,7 @@ const Z: [f32; M] = [-5.0, -0.25, 0.0, 0.25, 7.0];
 struct Layer {
     activation: Activation,
     saved: Saved,
-    road: Road,
+    strategy: Strategy,
 }
 
 impl Layer {
@@ -51,7 +51,7 @@ impl Layer {
         let zeros = |shape: &[usize]| gpu.zeros(shape).unwrap();
         let y = zeros(&[M, N]);
         let out = [zeros(&[M, K]), zeros(&[N, K]), zeros(&[N]), zeros(&[N])];
-        let pin = Pin { road: self.road, ..Pin::default() };
+        let pin = Pin { strategy: self.strategy, ..Pin::default() };
         let forward =
             Forward { alpha: alpha_view, saved: self.saved, pin, ..Forward::new(self.activation, &x, &w, &y) };
         let kept = forward.saved_shape().unwrap().map(|(shape, dtype)| gpu.zeros_of(dtype, &shape).unwrap());
@@ -78,8 +78,8 @@ fn a_flat_place_stops_infinity_and_lets_nan_pass() {
         let choices = choices
             .into_iter()
             .filter(|&saved| activation.saved_is_enough(saved, false, false, false, Float::F32).is_ok());
-        for (saved, road) in choices.flat_map(|saved| [(saved, Road::Prologue), (saved, Road::TwoPass)]) {
-            let layer = Layer { activation, saved, road };
+        for (saved, strategy) in choices.flat_map(|saved| [(saved, Strategy::Prologue), (saved, Strategy::TwoPass)]) {
+            let layer = Layer { activation, saved, strategy };
             let filled = |what: f32| -> Vec<f32> {
                 let at = |i: usize| {
                     let sign = if i.is_multiple_of(3) { -1.0 } else { 1.0 };
@@ -88,7 +88,7 @@ fn a_flat_place_stops_infinity_and_lets_nan_pass() {
                 (0..M * N).map(at).collect()
             };
             let stopped = layer.gradients(&filled(INF), false);
-            let place = format!("{activation} from {saved}, {road:?}");
+            let place = format!("{activation} from {saved}, {strategy:?}");
             assert!(stopped.iter().flatten().all(|v| v.is_finite()), "{place}: {stopped:?}");
             assert_eq!(bits(&stopped), bits(&layer.gradients(&filled(0.0), false)), "{place}");
             if Z.into_iter().any(flat) && activation.kind() != elbow::activation::Kind::Identity {
@@ -112,8 +112,8 @@ fn a_flat_place_stops_infinity_and_lets_nan_pass() {
 fn what_does_not_depend_on_alpha_adds_nothing_to_its_gradient() {
     let mut checked = 0;
     for activation in piecewise().into_iter().filter(Activation::has_alpha) {
-        for road in [Road::Prologue, Road::TwoPass] {
-            let layer = Layer { activation, saved: Saved::Z, road };
+        for strategy in [Strategy::Prologue, Strategy::TwoPass] {
+            let layer = Layer { activation, saved: Saved::Z, strategy };
             let still = |z: f32| activation.alpha_slope(f64::from(z)) == 0.0;
             let filled =
                 |what: f32| -> Vec<f32> { (0..M * N).map(|i| if still(Z[i / N]) { what } else { 1.0 }).collect() };

@@ -1,5 +1,5 @@
 //! Operands with gaps: parts of wider rows, layers that share memory, copies between any strides, α along any dimension.
-//! (Every layer, tile and road with gaps behind its rows is in `exact`, `fuzz` and `elbow verify`.)
+//! (Every layer, tile and strategy with gaps behind its rows is in `exact`, `fuzz` and `elbow verify`.)
 
 use elbow::{
     Activation, Dtype, Error, Float, Gpu, Operand, Result, Saved, Tensor, View,

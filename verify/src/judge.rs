@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn flushing_is_right_only_where_the_device_flushes() {
-        use Quantity::{AlphaSlope, Curvature, Slope, Value};
+        use Quantity::{AlphaSlope, SecondDerivative, Slope, Value};
         // elu(2) doubles: a z below 2⁻¹²⁶ whose value is above it. gelu halves: a z above, whose value is below, or, within
         // the tolerance of 8 ulp, above.
         let across = 2.0 * f32::MIN_POSITIVE;
@@ -143,14 +143,14 @@ mod tests {
         for (text, quantity, z, got) in [
             ("identity", Value, 1e-45, 0.0),
             ("relu", Slope, 1e-45, 0.0),
-            ("relu_squared", Curvature, 1e-40, 0.0),
+            ("relu_squared", SecondDerivative, 1e-40, 0.0),
             ("elu(2)", Value, -1.175_494e-38, -0.0),
             ("elu(0.5)", Slope, 1e-40, 0.5),
             ("selu", Slope, 1e-40, 1.758_099_3),
             ("leaky_relu(0.3)", Slope, 1e-45, 0.3),
             ("leaky_relu(0.3)", Value, -1.3e-38, 0.0),
             ("prelu", AlphaSlope, -1e-40, 0.0),
-            ("softsign", Curvature, 1e-42, 0.0),
+            ("softsign", SecondDerivative, 1e-42, 0.0),
             ("gelu", Value, across.next_down(), 0.0),
             ("gelu", Value, just_above, 0.0),
             ("sigmoid", Value, -88.0, 0.0),

@@ -90,8 +90,8 @@ pub fn on_device(
     for quantity in [
         Quantity::Value,
         Quantity::Slope,
-        Quantity::Curvature,
-        Quantity::AlphaCurvature,
+        Quantity::SecondDerivative,
+        Quantity::MixedDerivative,
         Quantity::Slope,
         Quantity::AlphaSlope,
     ] {

@@ -1,7 +1,7 @@
 //! One case as plain data: a fused layer, forward and backward, with everything that can be asked of it.
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Road, Saved, Want, WeightLayout,
+    Activation, AlphaSource, Float, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::rows,
     plan::Pin,
     request::{AffineRequest, Below, Gradients, Statistics},
@@ -182,7 +182,7 @@ fn parsed(text: &str) -> Activation {
 }
 
 /// One combination of everything that selects a kernel, of size 1, 1, 1, on integers. `tiles` are those that fit the
-/// device; `index` walks them, with and without splits, by both roads.
+/// device; `index` walks them, with and without splits, by both strategies.
 pub fn any_exact(numbers: &mut Numbers, index: usize, tiles: &[usize]) -> Spec {
     let activation = |numbers: &mut Numbers| parsed(numbers.pick(&EXACT));
     any(numbers, index, tiles, Data::Integers, activation)
@@ -239,7 +239,7 @@ fn any(
             pin: Pin {
                 tile: Some(tiles[index % tiles.len()]),
                 splits: Some([1, 3][index / tiles.len() % 2]),
-                road: [Road::Prologue, Road::TwoPass][(index + index / tiles.len()) % 2],
+                strategy: [Strategy::Prologue, Strategy::TwoPass][(index + index / tiles.len()) % 2],
             },
             misalign: 0,
             data,

@@ -1,6 +1,6 @@
 //! NaN and the infinities in the fused layer, and the same bits every time.
 
-use elbow::{Activation, Error, Gpu, Road, Saved, Tensor, affine::Forward, plan::Pin};
+use elbow::{Activation, Error, Gpu, Saved, Strategy, Tensor, affine::Forward, plan::Pin};
 
 use crate::Numbers;
 
@@ -16,7 +16,7 @@ const COLUMN: usize = 3;
 struct Layer {
     activation: Activation,
     saved: Saved,
-    road: Road,
+    strategy: Strategy,
     x: Vec<f32>,
     w: Vec<f32>,
     b: Vec<f32>,
@@ -30,10 +30,10 @@ struct Results {
 }
 
 impl Layer {
-    fn new(activation: Activation, saved: Saved, road: Road) -> Self {
+    fn new(activation: Activation, saved: Saved, strategy: Strategy) -> Self {
         let mut numbers = Numbers::new(5);
         let mut normal = |len: usize| -> Vec<f32> { (0..len).map(|_| numbers.normal()).collect() };
-        Layer { activation, saved, road, x: normal(M * K), w: normal(N * K), b: normal(N) }
+        Layer { activation, saved, strategy, x: normal(M * K), w: normal(N * K), b: normal(N) }
     }
 
     fn run(&self, gpu: &Gpu) -> Result<Results, Error> {
@@ -41,7 +41,7 @@ impl Layer {
         let dy = gpu.upload(&[1.0; M * N], &[M, N])?;
         let (y, dx) = (gpu.zeros(&[M, N])?, gpu.zeros(&[M, K])?);
         let (dw, db) = (gpu.zeros(&[N, K])?, gpu.zeros(&[N])?);
-        let pin = Pin { tile: Some(3), road: self.road, ..Pin::default() };
+        let pin = Pin { tile: Some(3), strategy: self.strategy, ..Pin::default() };
         let (saved, b_) = (self.saved, Some(b.view()));
         let forward = Forward { b: b_, saved, pin, ..Forward::new(self.activation, &x, &w, &y) };
         let kept = forward.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
@@ -58,8 +58,8 @@ impl Layer {
 
 /// One NaN in x spoils its row of y and of dx, one in w its column of y, nothing else; sums over the rows are spoiled. An
 /// infinite bias gives the activation's limit. The text of what is wrong, if anything is.
-pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, road: Road) -> Result<(), String> {
-    let layer = || Layer::new(activation, saved, road);
+pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strategy: Strategy) -> Result<(), String> {
+    let layer = || Layer::new(activation, saved, strategy);
     let run = |layer: &Layer| layer.run(gpu).map_err(|e| e.to_string());
     // A mask can't say NaN, and a slope of two values that needs nothing has none.
     let spoils_slope = saved != Saved::Mask && !activation.needs_nothing();
@@ -107,7 +107,7 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, road:
 
 /// The same call, `times` times: the same bits.
 pub(crate) fn same_bits(gpu: &Gpu, activation: Activation, times: usize) -> Result<(), String> {
-    let layer = Layer::new(activation, Saved::Z, Road::Auto);
+    let layer = Layer::new(activation, Saved::Z, Strategy::Auto);
     let run = || -> Result<Vec<u32>, String> {
         let r = layer.run(gpu).map_err(|e| e.to_string())?;
         Ok([r.y, r.dx, r.dw, r.db].iter().flatten().map(|v| v.to_bits()).collect())

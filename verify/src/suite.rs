@@ -3,7 +3,7 @@
 use std::{fmt, time::Instant};
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, Road, Saved,
+    Activation, AlphaSource, Float, Gpu, Saved, Strategy,
     activation::rows,
     plan::{Form, Pin, TILES},
 };
@@ -23,7 +23,7 @@ use crate::{
 pub enum Size {
     /// Every group, a sample of the kernels: seconds, also on a software adapter.
     Quick,
-    /// Every kernel, activation, road, saved choice and tile, on odd shapes: minutes on a software adapter.
+    /// Every kernel, activation, strategy, saved choice and tile, on odd shapes: minutes on a software adapter.
     Full,
 }
 
@@ -195,12 +195,12 @@ fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
     }
 }
 
-/// What the plan chooses, and the tile that compiles fastest by both roads.
+/// What the plan chooses, and the tile that compiles fastest by both strategies.
 fn quick_pin(index: usize) -> Pin {
     match index % 3 {
         0 => Pin::default(),
-        1 => Pin { tile: Some(3), splits: Some(3), road: Road::Prologue },
-        _ => Pin { tile: Some(3), road: Road::TwoPass, ..Pin::default() },
+        1 => Pin { tile: Some(3), splits: Some(3), strategy: Strategy::Prologue },
+        _ => Pin { tile: Some(3), strategy: Strategy::TwoPass, ..Pin::default() },
     }
 }
 
@@ -333,10 +333,10 @@ fn special_values(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(us
 fn special_case(gpu: &Gpu, activation: Activation, report: &mut Report) {
     for saved in [Saved::Z, Saved::Y, Saved::Mask, Saved::None] {
         if activation.saved_is_enough(saved, false, false, false, Float::F32).is_ok() {
-            report.check("special", &activation, special::nan_and_inf(gpu, activation, saved, Road::TwoPass));
+            report.check("special", &activation, special::nan_and_inf(gpu, activation, saved, Strategy::TwoPass));
         }
     }
-    report.check("special", &activation, special::nan_and_inf(gpu, activation, Saved::Z, Road::Prologue));
+    report.check("special", &activation, special::nan_and_inf(gpu, activation, Saved::Z, Strategy::Prologue));
 }
 
 fn same_bits(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {

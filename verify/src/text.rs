@@ -72,7 +72,7 @@ impl fmt::Display for Spec {
             let parts = [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants].concat().join("/");
             say("below", &format!("{}/{parts}", b.activation), "")?;
         }
-        say("road", self.pin.road.name(), "auto")?;
+        say("strategy", self.pin.strategy.name(), "auto")?;
         say("tile", &self.pin.tile.map_or(String::new(), |t| t.to_string()), "")?;
         say("splits", &self.pin.splits.map_or(String::new(), |s| s.to_string()), "")?;
         say("misalign", &self.misalign.to_string(), "0")?;
@@ -112,7 +112,7 @@ impl FromStr for Spec {
                 "dresidual" => g.residual = value.parse()?,
                 "drow_weight" => g.row_weight = value.parse()?,
                 "below" => spec.below = Some(below(value)?),
-                "road" => spec.pin.road = value.parse()?,
+                "strategy" => spec.pin.strategy = value.parse()?,
                 "tile" => spec.pin.tile = Some(number(value)?),
                 "splits" => spec.pin.splits = Some(number(value)?),
                 "misalign" => spec.misalign = number(value)?,

@@ -61,7 +61,7 @@ fn wrong_parameters_and_choices() {
     run(&["--activation", "celu(nan)"], &["celu", "expected", "got NaN"]);
     run(&["--activation", "relu", "--device", "tpu"], &["tpu", "--device", "gpu, cpu, reference"]);
     run(&["--activation", "relu", "--weight-layout", "io"], &["io", "out_in, in_out"]);
-    run(&["--activation", "relu", "--road", "short"], &["short", "prologue, two_pass"]);
+    run(&["--activation", "relu", "--strategy", "short"], &["short", "prologue, two_pass"]);
     run(&["--activation", "relu", "--save", "w"], &["--save", "auto, z, y, mask, none"]);
     run(&["--activation", "relu", "--sav", "z"], &["--sav"]);
     run(&[], &["--activation"]);

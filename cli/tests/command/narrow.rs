@@ -78,19 +78,19 @@ fn a_layer_with_everything() {
 }
 
 #[test]
-fn saved_choices_and_roads() {
+fn saved_choices_and_strategies() {
     let folder = Folder::new("narrow-choices");
     let shapes: &[(&str, &[usize])] = &[("x", &[9, 11]), ("w", &[7, 11]), ("b", &[7]), ("dy", &[9, 7])];
     for dtype in NARROW {
         let tensors = numbers(12, shapes, all(dtype));
-        for (activation, save, road) in [
+        for (activation, save, strategy) in [
             ("leaky_relu(0.25)", "mask", "prologue"),
             ("leaky_relu(0.25)", "y", "two_pass"),
             ("tanh", "y", "prologue"),
             ("gelu", "z", "two_pass"),
             ("silu", "auto", "auto"),
         ] {
-            let args = ["--activation", activation, "--save", save, "--road", road];
+            let args = ["--activation", activation, "--save", save, "--strategy", strategy];
             agree(&folder, &tensors, all(dtype), dtype, &args);
         }
     }

@@ -52,7 +52,7 @@ fn forward_alone_writes_y_alone() {
 }
 
 #[test]
-fn layouts_saved_choices_and_roads_agree() {
+fn layouts_saved_choices_and_strategies_agree() {
     let folder = Folder::new("choices");
     let mut numbers = Numbers(4);
     let tensors = numbers.tensors(&[("x", &[17, 12]), ("w", &[35, 12]), ("b", &[35]), ("dy", &[17, 35])]);
@@ -67,8 +67,8 @@ fn layouts_saved_choices_and_roads_agree() {
     ] {
         let expected = agree(&folder, &tensors, &["--activation", activation]);
         for save in choices {
-            for road in ["prologue", "two_pass"] {
-                let args = ["--activation", activation, "--save", save, "--road", road];
+            for strategy in ["prologue", "two_pass"] {
+                let args = ["--activation", activation, "--save", save, "--strategy", strategy];
                 let got = folder.eval(&tensors, &args);
                 assert_close(&got, &expected, 2e-5, &format!("{args:?}"));
             }

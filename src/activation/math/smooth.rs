@@ -140,8 +140,8 @@ pub(super) fn swish(beta: f64, z: f64) -> Jet {
     let curvature = fade(e, beta) * bracket;
     Jet::with_alpha(value, slope, curvature, fade(ez, z) / (d * d), ez * bracket)
         .terms(Quantity::Slope, q.sigmoid() + t * e / (d * d))
-        .terms(Quantity::Curvature, fade(e, beta.abs()) * bracket_terms)
-        .terms(Quantity::AlphaCurvature, ez.abs() * bracket_terms)
+        .terms(Quantity::SecondDerivative, fade(e, beta.abs()) * bracket_terms)
+        .terms(Quantity::MixedDerivative, ez.abs() * bracket_terms)
 }
 
 pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
@@ -230,7 +230,7 @@ pub(super) fn gelu_erf(z: f64) -> Jet {
     let curvature = -pdf * (from_root + 9.667293313452913e-17) * (t + std::f64::consts::SQRT_2);
     Jet::plain(value, if below { k } else { 1.0 - k }, curvature)
         .terms(Quantity::Slope, if below { tail } else { 1.0 - tail } + t * pdf)
-        .terms(Quantity::Curvature, pdf * (2.0 + t * t))
+        .terms(Quantity::SecondDerivative, pdf * (2.0 + t * t))
 }
 
 /// z·sigmoid(2u), 2u = A·z + B·z³; A = 2√(2/π), B = 0.044715·A, in two parts each.
@@ -251,7 +251,7 @@ pub(super) fn gelu_tanh(z: f64) -> Jet {
     let cube = d * d * d;
     Jet::plain(if below { -(e * t) / d } else { z / d }, if below { k } else { 1.0 - k }, e * (first - second) / cube)
         .terms(Quantity::Slope, if below { e / d } else { 1.0 / d } + t * u1 * e / (d * d))
-        .terms(Quantity::Curvature, e * (first + second) / cube)
+        .terms(Quantity::SecondDerivative, e * (first + second) / cube)
 }
 
 /// With w = exp(-|z|), T = tanh(softplus z), h = 1 - T², s = sigmoid z: rationals in w.
@@ -270,5 +270,5 @@ pub(super) fn mish(z: f64) -> Jet {
     let value = if below { signed * tanh } else { z * tanh };
     Jet::plain(value, tanh + signed * hs, hs * (2.0 + signed * (c - 2.0 * tanh * s)))
         .terms(Quantity::Slope, tanh + t * hs)
-        .terms(Quantity::Curvature, hs * (2.0 + t * (c + 2.0 * tanh * s)))
+        .terms(Quantity::SecondDerivative, hs * (2.0 + t * (c + 2.0 * tanh * s)))
 }

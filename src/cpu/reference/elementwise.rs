@@ -85,8 +85,8 @@ pub fn double_backward(
         let both =
             |by: f64| if by == 0.0 { activation.passed(ddx, by) + activation.passed(dy, by) } else { ddx * dy * by };
         out.ddy.push(activation.passed(ddx, activation.slope(x)));
-        out.dx2.push(both(activation.curvature(x)));
-        out.dalpha2.add(channel(request, i), both(activation.alpha_curvature(x)));
+        out.dx2.push(both(activation.second_derivative(x)));
+        out.dalpha2.add(channel(request, i), both(activation.mixed_derivative(x)));
     }
     Ok(out)
 }

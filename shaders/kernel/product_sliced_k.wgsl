@@ -36,7 +36,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #end
     let first = at.split * P.chunk;
-    let end = first + min(P.chunk, P.red - first);
+    let end = first + min(P.chunk, P.k - first);
 #if VEC
     // The reduction and its splits are whole vectors here.
     for (var r = first + 4u * place; r < end; r += 4u * SPAN) {

@@ -2,7 +2,7 @@
 //! sum over lanes by subgroups, where the adapter has them, and through workgroup memory, where it has none.
 
 use elbow::{
-    AlphaSource, Checks, Gpu, Options, ResidualAt, Road, Saved, Want, WeightLayout,
+    AlphaSource, Checks, Gpu, Options, ResidualAt, Saved, Strategy, Want, WeightLayout,
     plan::{Pin, Stage, TILES},
     request::{Below, Gradients},
 };
@@ -11,11 +11,11 @@ use elbow_verify::{Data, Spec};
 use crate::common::{checks, full, gpu, options, passes};
 
 fn tiles() -> Vec<usize> {
-    (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::Across).collect()
+    (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::SlicedK).collect()
 }
 
 fn across(splits: u32) -> Pin {
-    Pin { tile: tiles().first().copied(), splits: Some(splits), road: Road::Prologue }
+    Pin { tile: tiles().first().copied(), splits: Some(splits), strategy: Strategy::Prologue }
 }
 
 fn spec(activation: &str, splits: u32) -> Spec {
