@@ -18,7 +18,7 @@ mod run;
 use std::cell::LazyCell;
 
 use criterion::{BenchmarkGroup, SamplingMode, Throughput, criterion_group, criterion_main, measurement::WallTime};
-use elbow::{Activation, Float, plan::Pin};
+use elbow::{Activation, Float, Pin};
 use elbow_measure::{Device, Layer, Part, Shape};
 
 const SHAPES: [Shape; 6] = [

@@ -7,7 +7,8 @@ pub mod reference;
 use crate::{
     activation::Activation,
     error::{Error, Result},
-    request::{AffineRequest, AlphaSource, Operand},
+    operand::Operand,
+    request::{AffineRequest, AlphaSource},
 };
 
 /// The operands of forward: slices of at least the length that the request says; what lies behind is not read.

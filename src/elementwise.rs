@@ -19,7 +19,7 @@ use crate::{
     activation::Activation,
     dtype::Dtype,
     error::{Error, Result},
-    gpu::{Gpu, record::Operands},
+    gpu::{Gpu, operands::Operands},
     operand::Operand,
     operands::{Gradient, alpha_source, expect_like, recorded, view, want},
     plan::{self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},

@@ -1,6 +1,6 @@
 //! Every way a call can fail, as one enum: which operand, what was expected, what came.
 
-use crate::request::Operand;
+use crate::operand::Operand;
 
 /// What went wrong. After an error nothing was recorded, submitted or written by the call that returns it: the caller's encoder
 /// is as it was.

@@ -6,6 +6,7 @@ mod check;
 mod late;
 mod loss;
 mod memory;
+pub(crate) mod operands;
 mod pipeline;
 mod poll;
 pub mod record;

@@ -3,7 +3,7 @@
 
 mod bounds;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 pub use bounds::{GRID_X, MOST_TRIPS};
 
@@ -11,7 +11,6 @@ use crate::{
     activation::Kind,
     dtype::Float,
     program::{Over, Program},
-    shader::Flags,
 };
 
 /// A WGSL file of `shaders/kernel`.
@@ -143,6 +142,9 @@ impl Slot {
         }
     }
 }
+
+/// Text constants and switches of one variant.
+pub type Flags = BTreeMap<&'static str, u32>;
 
 /// A kernel variant: everything its text depends on. Two equal values are one pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -85,16 +85,21 @@ pub mod dtype;
 pub mod elementwise;
 pub mod error;
 pub mod gpu;
+// How it works inside: reachable for tests, tools and the curious, and no part of what a version promises.
+#[doc(hidden)]
 pub mod kernel;
 pub mod mlp;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 mod operand;
 mod operands;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod program;
 pub mod request;
 pub mod rules;
+#[doc(hidden)]
 pub mod shader;
 pub mod shape;
 pub mod storage;
@@ -115,6 +120,7 @@ pub use gpu::{
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;
+pub use plan::{Caps, Choices, DeviceClass, Pin, Plan};
 pub use request::{AlphaSource, ResidualAt, Saved, Statistic, Strategy, Want, WeightLayout};
 pub use view::View;
 /// The wgpu that this version is built on: use it, so that the types match.

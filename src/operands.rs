@@ -4,7 +4,8 @@
 use crate::{
     error::{Error, Result},
     gpu::transfer::Tensor,
-    request::{AlphaSource, Operand, Saved, Want, WeightLayout},
+    operand::Operand,
+    request::{AlphaSource, Saved, Want, WeightLayout},
     shape,
     view::View,
 };

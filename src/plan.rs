@@ -37,7 +37,8 @@ use builder::{Builder, Grid};
 use crate::{
     dtype::Float,
     kernel::{Kernel, Params},
-    request::{Operand, Saved, Strategy},
+    operand::Operand,
+    request::{Saved, Strategy},
     words::words,
 };
 

@@ -24,7 +24,7 @@ mod text;
 pub(crate) use check::Makes;
 pub use run::Memory;
 
-use crate::{activation::Quantity, request::Operand};
+use crate::{activation::Quantity, operand::Operand};
 
 /// A value: the place of the step that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,7 +1,6 @@
 //! What is asked for, as plain facts: shapes, activation, which gradients. No device in sight; the plan and the CPU implementation
 //! read the same request.
 
-pub use crate::operand::Operand;
 use crate::{activation::Activation, storage::Storage};
 
 /// How the weight matrix lies in memory.

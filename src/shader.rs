@@ -6,8 +6,6 @@ mod template;
 
 use std::fmt::Write as _;
 
-pub use template::Flags;
-
 use crate::{
     activation,
     dtype::Float,

@@ -4,7 +4,7 @@ use std::{fmt, ops::Deref};
 
 use crate::{
     error::{Error, Result},
-    request::Operand,
+    operand::Operand,
 };
 
 /// The largest number of elements one operand may have: shaders index with u32, and the last step of a loop or the edge of

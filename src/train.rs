@@ -3,10 +3,10 @@
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
-    gpu::{Gpu, record::Operands},
+    gpu::{Gpu, operands::Operands},
+    operand::Operand,
     operands::recorded,
     plan::{self, LOSS_SCALE, LossScaleRequest, Plan, SgdRequest, SoftmaxRequest},
-    request::Operand,
     shape,
     view::View,
 };

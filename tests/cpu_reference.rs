@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
 
 use elbow::{
+    Operand,
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
     error::Error,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, Saved, Want, WeightLayout},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Saved, Want, WeightLayout},
 };
 
 fn backward_of(affine: AffineRequest) -> BackwardRequest {

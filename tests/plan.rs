@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Error, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Pin, Plan},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Statistics},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
 };
 
 const LAPTOP: Caps = Caps::defaults(DeviceClass::Discrete);

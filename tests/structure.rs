@@ -326,6 +326,101 @@ fn data_flows_one_way() {
     assert!(wrong.is_empty(), "wrong doors:\n{}", wrong.join("\n"));
 }
 
+/// Every path that begins at `at`, groups spelt out: `a::{b, c::d}` is a::b and a::c::d.
+fn paths(tokens: &[String], at: &mut usize) -> Vec<Vec<String>> {
+    let mut head: Vec<String> = Vec::new();
+    while let Some(token) = tokens.get(*at) {
+        match token.as_str() {
+            "{" => {
+                let mut all = Vec::new();
+                *at += 1;
+                while tokens.get(*at).is_some_and(|token| token != "}") {
+                    let before = *at;
+                    all.extend(paths(tokens, at).into_iter().map(|tail| [head.clone(), tail].concat()));
+                    // The comma, or what is no path.
+                    *at += usize::from(*at == before || tokens.get(*at).is_some_and(|token| token == ","));
+                }
+                *at += 1;
+                return all;
+            }
+            "::" => {}
+            name if name.chars().all(|c| c.is_alphanumeric() || c == '_') => {
+                let follows = head.is_empty() || tokens[*at - 1] == "::";
+                if !follows {
+                    break;
+                }
+                head.push(name.to_owned());
+            }
+            _ => break,
+        }
+        *at += 1;
+    }
+    vec![head]
+}
+
+/// The modules that a file names by `crate::` or `super::`, its tests left out; not those above and below it in its own folder.
+fn uses<'m>(module: &str, text: &str, modules: &'m [String]) -> Vec<&'m str> {
+    let tokens = tokens(&code(text.split("#[cfg(test)]").next().unwrap_or_default()));
+    let own: Vec<&str> = module.split("::").collect();
+    let mut used = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        if !matches!(tokens[at].as_str(), "crate" | "super") || (at > 0 && tokens[at - 1] == "::") {
+            at += 1;
+            continue;
+        }
+        for path in paths(&tokens, &mut at) {
+            let up = path.iter().take_while(|name| *name == "super").count();
+            let base = if path[0] == "crate" { &[][..] } else { &own[..own.len().saturating_sub(up)] };
+            let tail = path[up.max(1)..].iter().map(String::as_str);
+            let full: Vec<&str> = base.iter().copied().chain(tail).collect();
+            let known =
+                (1..=full.len()).rev().find_map(|n| modules.iter().find(|module| **module == full[..n].join("::")));
+            used.extend(known.map(String::as_str));
+        }
+    }
+    let above = |a: &str, b: &str| a == b || b.strip_prefix(a).is_some_and(|rest| rest.starts_with("::"));
+    used.retain(|other| !above(module, other) && !above(other, module));
+    used
+}
+
+/// The modules that are left when those that use no other that is left, or are used by none, are taken away, again and again: they go round.
+fn circles(sources: &[(String, String)]) -> Vec<String> {
+    let name = |path: &str| path.trim_end_matches(".rs").replace('/', "::");
+    let modules: Vec<String> = sources.iter().map(|(path, _)| name(path)).filter(|name| name != "lib").collect();
+    let mut left: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (module, (_, text)) in modules.iter().zip(sources.iter().filter(|(path, _)| path != "lib.rs")) {
+        left.insert(module, uses(module, text, &modules));
+    }
+    loop {
+        let used = |module: &str| left.values().flatten().any(|used| *used == module);
+        let uses = |module: &str| left[module].iter().any(|used| left.contains_key(used));
+        let done: Vec<&str> = left.keys().copied().filter(|module| !uses(module) || !used(module)).collect();
+        if done.is_empty() {
+            break;
+        }
+        left.retain(|module, _| !done.contains(module));
+    }
+    left.into_iter().map(|(module, uses)| format!("{module} uses {}", uses.join(", "))).collect()
+}
+
+#[test]
+fn no_file_comes_back_to_itself() {
+    let circles = circles(&sources());
+    assert!(circles.is_empty(), "files that use each other:\n{}", circles.join("\n"));
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let planted = [
+        file("a.rs", "use crate::{b::{self, c::X}, d};"),
+        file("b.rs", "mod c; fn f() { super::d::g() }"),
+        file("b/c.rs", "use super::Y; use crate::e::Z;"),
+        file("d.rs", "use crate::b::c::X;"),
+        file("e.rs", "use super::d;"),
+    ];
+    let found = self::circles(&planted).join("; ");
+    assert!(found.contains("b::c") && found.contains("d") && !found.contains("a uses"), "{found}");
+    assert_eq!(self::circles(&planted[..4]), Vec::<String>::new());
+}
+
 /// What a file names of [`BLOCKING`], its tests left out.
 fn blocks(path: &str, text: &str) -> Vec<String> {
     let tests = path.ends_with("tests.rs");

@@ -1,10 +1,11 @@
 //! The fused layer: y = act(x·Wᵀ + b; α) + residual, and its gradients.
 
 use elbow::{
+    Operand,
     cpu::{ForwardInputs, operands},
     dtype::Float,
     error::{Error, Result},
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Operand, ResidualAt, Saved, Want, WeightLayout},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, ResidualAt, Saved, Want, WeightLayout},
 };
 
 use crate::{

@@ -1,10 +1,10 @@
 //! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
 
 use elbow::{
+    Operand,
     activation::{Activation, Quantity},
     cpu::{Elementwise, operands},
     error::Result,
-    request::Operand,
 };
 
 use crate::{

@@ -1,9 +1,10 @@
 //! Checks of what the baseline writes into: lengths, and that no gradient is asked of a constant α.
 
 use elbow::{
+    Operand,
     cpu::{Elementwise, operands},
     error::{Error, Result},
-    request::{AlphaSource, Operand},
+    request::AlphaSource,
 };
 
 /// The first elements of `given`, as many as `shape` has, to be written.

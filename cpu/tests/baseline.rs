@@ -4,13 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of a #[test] function")]
 
 use elbow::{
-    Float,
+    Float, Operand,
     activation::{Activation, Quantity, rows},
     cpu::reference,
     error::Error,
-    request::{
-        AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, Operand, ResidualAt, Saved, Want, WeightLayout,
-    },
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, Want, WeightLayout},
 };
 use elbow_cpu::{
     BackwardInputs, BackwardOutputs, Elementwise, ForwardInputs, ForwardOutputs, SavedIn, SavedOut, Workspace,

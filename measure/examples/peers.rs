@@ -11,7 +11,7 @@
 
 use std::error::Error;
 
-use elbow::{Float, Gpu, plan::Pin};
+use elbow::{Float, Gpu, Pin};
 use elbow_measure::{About, Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape, Timing};
 
 const SHAPES: [(usize, usize, usize); 5] =

@@ -9,10 +9,9 @@ use std::{
 };
 
 use elbow::{
-    Activation, Dtype, Float, Gpu, Operand, Saved, Tensor, Want,
+    Activation, Dtype, Float, Gpu, Operand, Pin, Saved, Tensor, Want,
     affine::{Backward, Forward},
     elementwise,
-    plan::Pin,
     request::{AffineRequest, BackwardRequest, Gradients},
     storage::Storage,
     train::Sgd,

@@ -6,13 +6,14 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    gpu::{Gpu, record::Operands},
+    gpu::{Gpu, operands::Operands},
+    operand::Operand,
     operands::{
         Gradient, expect_like, expect_row_numbers, expect_rows, expect_vector, recorded, view, want, weight_shape,
         wrong_shape,
     },
     plan::{self, Plan},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Operand, Strategy},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Strategy},
     rules::Resolved,
     storage::Storage,
     view::View,
@@ -305,6 +306,29 @@ impl<'a> Backward<'a> {
             operands.add(operand, view(gradient));
         }
         operands
+    }
+}
+
+impl<'a> Backward<'a> {
+    /// The first of the layers, alone.
+    pub(super) fn one(&self) -> Result<(Option<Batch>, Self)> {
+        let (Some(batch), layer) = self.layer.one()? else { return Ok((None, *self)) };
+        let one = Backward {
+            layer,
+            dy: batch.one(Operand::Dy, self.dy)?,
+            dx: batch.gradient(Operand::Dx, self.dx)?,
+            dw: batch.gradient(Operand::Dw, self.dw)?,
+            db: batch.gradient(Operand::Db, self.db)?,
+            dalpha: batch.dalpha(Operand::Dalpha, self.dalpha)?,
+            dresidual: batch.gradient(Operand::Dresidual, self.dresidual)?,
+            drow_weight: batch.gradient(Operand::DrowWeight, self.drow_weight)?,
+            below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
+            db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
+            dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,
+            drow_weight_below: batch.gradient(Operand::DrowWeightBelow, self.drow_weight_below)?,
+            ..*self
+        };
+        Ok((Some(batch), one))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Layers side by side: w `[E, N, K]` means E layers, and every operand then begins with E. The shapes are judged as those of
 //! one layer.
 
-use super::{Backward, Forward, Statistics, backward::said_of_below};
+use super::{Forward, Statistics};
 use crate::{
     error::{Error, Result},
+    operand::Operand,
     operands::{Gradient, view, wrong_shape},
-    request::Operand,
     view::View,
 };
 
@@ -23,30 +23,30 @@ impl Batch {
     }
 
     /// The part of one layer.
-    fn one<'a>(self, operand: Operand, view: View<'a>) -> Result<View<'a>> {
+    pub(super) fn one<'a>(self, operand: Operand, view: View<'a>) -> Result<View<'a>> {
         match view.shape.split_first() {
             Some((&layers, rest)) if layers == self.0 && !rest.is_empty() => Ok(view.first_layer()),
             _ => Err(wrong_shape(operand, format!("[{}, ..]: w is that of {} layers", self.0, self.0), view)),
         }
     }
 
-    fn optional<'a>(self, operand: Operand, view: Option<View<'a>>) -> Result<Option<View<'a>>> {
+    pub(super) fn optional<'a>(self, operand: Operand, view: Option<View<'a>>) -> Result<Option<View<'a>>> {
         view.map(|view| self.one(operand, view)).transpose()
     }
 
-    fn gradient<'a>(self, operand: Operand, gradient: Option<Gradient<'a>>) -> Result<Option<Gradient<'a>>> {
+    pub(super) fn gradient<'a>(self, operand: Operand, gradient: Option<Gradient<'a>>) -> Result<Option<Gradient<'a>>> {
         gradient.map(|g| Ok(Gradient { view: self.one(operand, g.view)?, ..g })).transpose()
     }
 
     /// α of a whole layer is `[E]`: one number each.
-    fn alpha<'a>(self, operand: Operand, alpha: Option<View<'a>>) -> Result<Option<View<'a>>> {
+    pub(super) fn alpha<'a>(self, operand: Operand, alpha: Option<View<'a>>) -> Result<Option<View<'a>>> {
         match alpha {
             Some(alpha) if alpha.shape == [self.0] => Ok(Some(alpha.first_layer().reshaped(&[1])?)),
             alpha => self.optional(operand, alpha),
         }
     }
 
-    fn dalpha<'a>(self, operand: Operand, dalpha: Option<Gradient<'a>>) -> Result<Option<Gradient<'a>>> {
+    pub(super) fn dalpha<'a>(self, operand: Operand, dalpha: Option<Gradient<'a>>) -> Result<Option<Gradient<'a>>> {
         let one = self.alpha(operand, view(&dalpha))?;
         Ok(dalpha.zip(one).map(|(g, view)| Gradient { view, ..g }))
     }
@@ -76,7 +76,7 @@ impl<'a> Forward<'a> {
         Ok((Some(batch), self.one_of(batch)?))
     }
 
-    fn one_of(&self, batch: Batch) -> Result<Self> {
+    pub(super) fn one_of(&self, batch: Batch) -> Result<Self> {
         Ok(Forward {
             x: batch.one(Operand::X, self.x)?,
             w: batch.one(Operand::W, self.w)?,
@@ -93,28 +93,5 @@ impl<'a> Forward<'a> {
             save_to: batch.optional(Operand::Saved, self.save_to)?,
             ..*self
         })
-    }
-}
-
-impl<'a> Backward<'a> {
-    /// The first of the layers, alone.
-    pub(super) fn one(&self) -> Result<(Option<Batch>, Self)> {
-        let (Some(batch), layer) = self.layer.one()? else { return Ok((None, *self)) };
-        let one = Backward {
-            layer,
-            dy: batch.one(Operand::Dy, self.dy)?,
-            dx: batch.gradient(Operand::Dx, self.dx)?,
-            dw: batch.gradient(Operand::Dw, self.dw)?,
-            db: batch.gradient(Operand::Db, self.db)?,
-            dalpha: batch.dalpha(Operand::Dalpha, self.dalpha)?,
-            dresidual: batch.gradient(Operand::Dresidual, self.dresidual)?,
-            drow_weight: batch.gradient(Operand::DrowWeight, self.drow_weight)?,
-            below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
-            db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
-            dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,
-            drow_weight_below: batch.gradient(Operand::DrowWeightBelow, self.drow_weight_below)?,
-            ..*self
-        };
-        Ok((Some(batch), one))
     }
 }

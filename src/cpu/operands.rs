@@ -3,7 +3,8 @@
 
 use crate::{
     error::{Error, Result},
-    request::{AlphaSource, Operand},
+    operand::Operand,
+    request::AlphaSource,
     shape,
 };
 

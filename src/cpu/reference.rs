@@ -12,7 +12,8 @@ use super::{ForwardInputs, operands};
 use crate::{
     activation::Activation,
     error::Result,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Operand, ResidualAt, Statistic, WeightLayout},
+    operand::Operand,
+    request::{AffineRequest, AlphaSource, BackwardRequest, ResidualAt, Statistic, WeightLayout},
 };
 
 /// What forward gives.

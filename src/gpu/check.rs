@@ -3,12 +3,12 @@
 
 use std::ops::Range;
 
-use super::{Gpu, record::Operands};
+use super::{Gpu, operands::Operands};
 use crate::{
     error::{Error, Result},
     kernel::Elem,
+    operand::Operand,
     plan::Plan,
-    request::Operand,
     shape,
     view::View,
 };

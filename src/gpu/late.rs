@@ -173,9 +173,10 @@ mod tests {
     use super::*;
     use crate::{
         dtype::Dtype,
-        gpu::record::{Operands, prepare},
+        gpu::operands::Operands,
+        gpu::record::prepare,
+        operand::Operand,
         plan::{self, ANSWERS, NUMBERS},
-        request::Operand,
     };
 
     /// A browser's promise: no answer until it is kept.

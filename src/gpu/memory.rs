@@ -12,8 +12,8 @@ use super::{
 use crate::{
     error::{Error, Result},
     kernel::Params,
+    operand::Operand,
     plan::SCRATCH,
-    request::Operand,
 };
 
 /// A buffer of elbow's own: it counts as long as elbow, or a tensor, holds it.

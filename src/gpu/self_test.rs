@@ -1,15 +1,13 @@
 //! Two small dispatches that tell a driver that computes wrong numbers from one that does not.
 
-use super::{
-    Gpu,
-    record::{Operands, prepare},
-};
+use super::{Gpu, operands::Operands, record::prepare};
 use crate::{
     activation::{Activation, Quantity},
     error::{Error, Result},
     kernel::MOST_TRIPS,
+    operand::Operand,
     plan::{self, DeviceClass, Pin},
-    request::{AffineRequest, Operand, Saved},
+    request::{AffineRequest, Saved},
 };
 
 const M: usize = 9;

@@ -2,14 +2,11 @@
 
 use std::fmt;
 
-use super::{
-    Gpu,
-    record::{Operands, prepare},
-};
+use super::{Gpu, operands::Operands, record::prepare};
 use crate::{
     error::Result,
+    operand::Operand,
     plan::{self, ANSWERS, NUMBERS},
-    request::Operand,
 };
 
 /// Numbers for the kernel, in its order: 2⁻¹²⁸ (subnormal), 2⁻¹²⁶ (the least normal number), their sum, 2²⁴, 2⁻²⁴, 4, 1/4, 0.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     dtype::{Dtype, Float},
     error::{Error, Result},
-    request::Operand,
+    operand::Operand,
     shape,
     view::View,
 };

@@ -3,8 +3,8 @@
 
 use super::{
     Along, Caps, Dispatch, Pin, Plan, SCRATCH, Use, affine,
+    builder::{MOST_WORKGROUPS, workgroups},
     pieces::{self, MOST_PIECES},
-    product::{MOST_WORKGROUPS, workgroups},
 };
 use crate::{
     error::{Error, Result},

@@ -4,10 +4,11 @@ use super::{Along, Caps, Cut, Dispatch, Use};
 use crate::{
     activation::Activation,
     dtype::Float,
-    kernel::{Elem, Kernel, KernelFile, MOST_SLOTS, Params, Slot},
+    error::{Error, Result},
+    kernel::{Elem, Flags, GRID_X, Kernel, KernelFile, MOST_SLOTS, Params, Slot},
+    operand::Operand,
     program::{By, Over, Program},
-    request::Operand,
-    shader::{Flags, NATIVE_F16},
+    shader::NATIVE_F16,
     storage::Storage,
 };
 
@@ -245,3 +246,23 @@ impl Builder {
         Dispatch { kernel: self.kernel, params: self.params, uses: self.uses, cut: self.cut }
     }
 }
+
+/// The largest distance of rows among the operands that a program reads and writes by element, where the usual one is this.
+pub(super) fn farthest(storage: &Storage, program: &Program, usual: u64) -> u64 {
+    let by_element = program.accesses().into_iter().filter(|access| access.by == Some(By::Element));
+    by_element.filter_map(|access| storage.row_stride(access.operand)).map(u64::from).fold(usual, u64::max)
+}
+
+/// Workgroup numbers are u32 in the shaders, those of the grid's last row that lie behind the last tile among them.
+pub(super) fn workgroups(count: u64) -> Result<u32> {
+    match u32::try_from(count) {
+        Ok(number) if number <= MOST_WORKGROUPS => Ok(number),
+        _ => Err(Error::LimitExceeded {
+            what: "workgroups of one dispatch".into(),
+            asked: count,
+            limit: u64::from(MOST_WORKGROUPS),
+        }),
+    }
+}
+
+pub(super) const MOST_WORKGROUPS: u32 = GRID_X * GRID_X;

@@ -2,8 +2,8 @@
 
 use super::{
     Builder, Caps, Plan,
+    builder::workgroups,
     pieces::{self, ELEMENT},
-    product::workgroups,
 };
 use crate::{
     error::Result,

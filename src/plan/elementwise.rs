@@ -2,8 +2,8 @@
 
 use super::{
     Along, Builder, Caps, DeviceClass, Grid, Plan,
+    builder::workgroups,
     pieces::{self, ELEMENT},
-    product::workgroups,
     programs::{self, Gradient, Local},
     reduce::{self, ColumnPass, Sums},
 };
@@ -11,8 +11,9 @@ use crate::{
     activation::Activation,
     error::{Error, Result},
     kernel::KernelFile,
+    operand::Operand,
     program::{By, Program},
-    request::{AlphaSource, Operand, Saved, Want},
+    request::{AlphaSource, Saved, Want},
     shape,
     storage::Storage,
 };

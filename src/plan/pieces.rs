@@ -6,7 +6,7 @@ use super::{Caps, Dispatch, Plan, SCRATCH, Use};
 use crate::{
     error::{Error, Result},
     kernel::{MOST_SLOTS, MOST_TRIPS, Slot},
-    request::Operand,
+    operand::Operand,
 };
 
 /// How the indices of an operand run along the tiles of a dispatch; the number is the length of one step.

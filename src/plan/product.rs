@@ -2,16 +2,17 @@
 
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES, Tile,
-    builder::{PartialSums, Stack},
+    builder::{PartialSums, Stack, farthest, workgroups},
     programs, reduce, tile,
 };
 use crate::{
     activation::Activation,
     dtype::Float,
     error::{Error, Result},
-    kernel::{GRID_X, KernelFile, MOST_TRIPS, Params},
+    kernel::{KernelFile, MOST_TRIPS, Params},
+    operand::Operand,
     program::{By, Over, Program, Step, Write},
-    request::{Operand, Want},
+    request::Want,
     storage::Storage,
 };
 
@@ -188,12 +189,6 @@ fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
     chunk(&product.a, product.rows).min(chunk(&product.b, product.cols))
 }
 
-/// The largest distance of rows among the operands that a program reads and writes by element, where the usual one is this.
-pub(super) fn farthest(storage: &Storage, program: &Program, usual: u64) -> u64 {
-    let by_element = program.accesses().into_iter().filter(|access| access.by == Some(By::Element));
-    by_element.filter_map(|access| storage.row_stride(access.operand)).map(u64::from).fold(usual, u64::max)
-}
-
 /// Whether every row of both operands is a whole number of vec4.
 fn vectors(rows: u64, cols: u64, k: u64, a: &Matrix, b: &Matrix) -> bool {
     let fours = |along, across: u64| if along { k.is_multiple_of(4) } else { across.is_multiple_of(4) };
@@ -320,17 +315,3 @@ fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool,
     plan.dispatches.push(build.build());
     Ok(sums)
 }
-
-/// Workgroup numbers are u32 in the shaders, those of the grid's last row that lie behind the last tile among them.
-pub(super) fn workgroups(count: u64) -> Result<u32> {
-    match u32::try_from(count) {
-        Ok(number) if number <= MOST_WORKGROUPS => Ok(number),
-        _ => Err(Error::LimitExceeded {
-            what: "workgroups of one dispatch".into(),
-            asked: count,
-            limit: u64::from(MOST_WORKGROUPS),
-        }),
-    }
-}
-
-pub(super) const MOST_WORKGROUPS: u32 = GRID_X * GRID_X;

@@ -2,8 +2,9 @@
 
 use crate::{
     activation::{Activation, Quantity},
+    operand::Operand,
     program::{By, Function, Over, Program, Value, Write},
-    request::{AffineRequest, AlphaSource, Operand, ResidualAt, Saved, Statistics, Want},
+    request::{AffineRequest, AlphaSource, ResidualAt, Saved, Statistics, Want},
 };
 
 /// The number of the only activation in a kernel.

@@ -3,17 +3,17 @@
 
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Grid, Plan,
-    builder::{PartialSums, Stack},
+    builder::{PartialSums, Stack, farthest, workgroups},
     pieces::ELEMENT,
-    product::{farthest, workgroups},
     programs::{self, Gradient},
 };
 use crate::{
     activation::Activation,
     error::Result,
     kernel::{Elem, KernelFile, MOST_TRIPS},
+    operand::Operand,
     program::Program,
-    request::{AlphaSource, Operand, Want},
+    request::{AlphaSource, Want},
     storage::Storage,
 };
 

@@ -3,7 +3,7 @@
 use super::{Builder, Plan};
 use crate::{
     kernel::{Elem, KernelFile},
-    request::Operand,
+    operand::Operand,
 };
 
 /// Numbers that the kernel is given, as words.

@@ -2,15 +2,14 @@
 
 use super::{
     Along, Builder, Caps, DeviceClass, Plan,
-    builder::Stack,
+    builder::{Stack, workgroups},
     pieces::{self, ELEMENT},
-    product::workgroups,
     reduce,
 };
 use crate::{
     error::{Error, Result},
     kernel::{Elem, KernelFile},
-    request::Operand,
+    operand::Operand,
     shape,
     storage::Storage,
 };

@@ -1,7 +1,7 @@
 //! What holds of every program that a kernel can run.
 
 use super::{By, Function, Program, Step, Value};
-use crate::request::Operand;
+use crate::operand::Operand;
 
 /// What a step makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A program in f64, for one element: what its WGSL must come near to.
 
 use super::{By, Function, Over, Program, Step, Value, Write};
-use crate::{activation::Activation, request::Operand};
+use crate::{activation::Activation, operand::Operand};
 
 /// What a program reads and writes.
 pub trait Memory {

@@ -6,10 +6,7 @@
 //!   naga unrolls nothing, and register tiles must be named variables to stay in registers.
 //! - `#use NAME`: pastes a shared file, once, before the file that asks for it (done by the assembler).
 
-use std::collections::BTreeMap;
-
-/// The flags of one variant: text constants and switches.
-pub type Flags = BTreeMap<&'static str, u32>;
+use crate::kernel::Flags;
 
 /// Expands `#if` and `#for`; a misspelt directive or a missing `#end` is an error text.
 pub(super) fn expand(text: &str, flags: &Flags) -> Result<String, String> {

@@ -1,6 +1,6 @@
 //! One case: verified, then timed in all its parts by all the clocks there are.
 
-use elbow::{Activation, Float, plan::Pin};
+use elbow::{Activation, Float, Pin};
 use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape};
 
 use super::results::{AloneResult, LayerResult, PartResult};

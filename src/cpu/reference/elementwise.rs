@@ -4,7 +4,8 @@ use super::{Gradient, with_alpha};
 use crate::{
     cpu::{Elementwise, operands},
     error::Result,
-    request::{AlphaSource, Operand},
+    operand::Operand,
+    request::AlphaSource,
 };
 
 /// What backward gives.

@@ -3,7 +3,7 @@
 use crate::{
     cpu::operands,
     error::{Error, Result},
-    request::Operand,
+    operand::Operand,
 };
 
 /// What the loss gives.
