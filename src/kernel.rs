@@ -46,11 +46,13 @@ pub enum KernelFile {
     LossScale,
     /// What arithmetic makes of subnormal numbers.
     Subnormals,
+    /// The lower half of a word.
+    HalfWord,
 }
 
 impl KernelFile {
     /// Every row.
-    pub const ALL: [KernelFile; 14] = [
+    pub const ALL: [KernelFile; 15] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -65,6 +67,7 @@ impl KernelFile {
         KernelFile::NonFinite,
         KernelFile::LossScale,
         KernelFile::Subnormals,
+        KernelFile::HalfWord,
     ];
 
     /// The file's stem, and the kernel's name in labels and plans.
@@ -98,6 +101,7 @@ impl KernelFile {
             KernelFile::NonFinite => row!("non_finite"),
             KernelFile::LossScale => row!("loss_scale"),
             KernelFile::Subnormals => row!("subnormals"),
+            KernelFile::HalfWord => row!("half_word"),
         }
     }
 }

@@ -6,6 +6,7 @@ mod batch;
 mod builder;
 mod choices;
 mod elementwise;
+mod half_word;
 mod pieces;
 mod product;
 mod programs;
@@ -22,6 +23,7 @@ pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
     elementwise_forward,
 };
+pub use half_word::half_word;
 pub use pieces::{Along, Cut};
 pub(crate) use reduce::longest_loop;
 pub use subnormals::subnormals;

@@ -69,7 +69,7 @@ impl Kernel {
                 2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
             }
             KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
-            KernelFile::Sgd | KernelFile::Subnormals => 0,
+            KernelFile::Sgd | KernelFile::Subnormals | KernelFile::HalfWord => 0,
             KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
             KernelFile::LossScale => rows.div_ceil(flag("LANES")),
         }
@@ -138,7 +138,7 @@ impl Kernel {
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }
-            KernelFile::Subnormals => 0,
+            KernelFile::Subnormals | KernelFile::HalfWord => 0,
             KernelFile::Sgd => tiles * flag("LANES") * self.width(),
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };
