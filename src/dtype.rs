@@ -8,6 +8,7 @@ use half::{bf16, f16};
 
 pub use host::HostValue;
 use host::Sealed as _;
+pub(crate) use host::per_element;
 
 use crate::{
     error::{Error, Result},

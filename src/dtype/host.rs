@@ -4,6 +4,11 @@ use bytemuck::Pod;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 use super::{Dtype, Float};
+use crate::{
+    error::{Error, Result},
+    request::Operand,
+};
+
 /// A Rust type that values on the host have: what `upload_as`, `write` and `download_into` of [`crate::Gpu`] take and give.
 ///
 /// | values | elements that they fit | |
@@ -13,7 +18,7 @@ use super::{Dtype, Float};
 /// | `u32` | u32 | bit for bit |
 /// | `u8` | any | the bytes as they lie in memory, little-endian: as many as elements times [`Dtype::bytes`] |
 ///
-/// Bit for bit: NaN keeps its payload, zero its sign, subnormals are kept. Values that do not fit are an [`Error::Operand`](crate::Error::Operand).
+/// Bit for bit: NaN keeps its payload, zero its sign, subnormals are kept. Values that do not fit are an [`Error::Operand`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no type of host values",
     label = "these are f32, u32, elbow::half::f16 and bf16, and u8 for the bytes of any of them"
@@ -124,4 +129,13 @@ where
         bytemuck::cast_slice_mut(halves).copy_from_slice(bytes);
         halves.convert_to_f32_slice(values);
     }
+}
+
+/// How many values of the host's an element of this type is, or an error by this name.
+pub(crate) fn per_element<T: HostValue>(operand: Operand, dtype: Dtype) -> Result<usize> {
+    T::per_element(dtype).ok_or_else(|| Error::Operand {
+        operand,
+        expected: format!("{}, for host values of {}", T::FITS, T::NAME),
+        got: dtype.name().into(),
+    })
 }

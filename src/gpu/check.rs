@@ -36,15 +36,14 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
                 _ => view.floats(operand).map(drop)?,
             }
         }
-        let bytes = span(operand, view)?;
+        let bytes = span(operand, view, wgpu::BufferUsages::STORAGE)?;
         // Asked once of each buffer: the answer that it is not mapped takes microseconds.
         if !bytes.is_empty() && !spans.iter().any(|s| s.view.buffer == view.buffer) {
             not_mapped(operand, buffer(operand, view)?)?;
         }
         let written = slots().any(|slot| slot.written);
-        if written && view.read_only {
-            let expected = "an operand that may be written".into();
-            return Err(Error::Operand { operand, expected, got: "a view that may only be read".into() });
+        if written {
+            writable(operand, view)?;
         }
         spans.push(Span { operand, view, bytes, written });
     }
@@ -71,6 +70,27 @@ pub(super) fn operands(plan: &Plan, operands: &Operands<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The bytes that a copy from the host or to it takes, if the buffer can serve for it.
+pub(super) fn copied(view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
+    let bytes = span(Operand::Tensor, view, usage)?;
+    if !bytes.is_empty() {
+        not_mapped(Operand::Tensor, buffer(Operand::Tensor, view)?)?;
+    }
+    Ok(bytes)
+}
+
+/// An error if it may only be read.
+pub(super) fn writable(operand: Operand, view: View<'_>) -> Result<()> {
+    match view.read_only {
+        true => Err(Error::Operand {
+            operand,
+            expected: "an operand that may be written".into(),
+            got: "a view that may only be read".into(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// The buffer, if there is one.
 pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::Buffer> {
     view.buffer.ok_or_else(|| Error::Operand {
@@ -80,10 +100,10 @@ pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::B
     })
 }
 
-/// The bytes of an operand, if its buffer can serve.
-fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
+/// The bytes of an operand, if its buffer can serve for this use.
+fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
-    // Whole words: the odd half of the last one is bound with it, and left as it is.
+    // Whole words: the odd half of the last one is bound or copied with it, and left as it is.
     let bytes = (shape::elements(operand, &shape)? * dtype.bytes()).next_multiple_of(4);
     if bytes == 0 && view.buffer.is_none() {
         return Ok(0..0);
@@ -99,10 +119,10 @@ fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
             got: format!("a buffer of {} bytes", buffer.size()),
         });
     };
-    if bytes > 0 && !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+    if bytes > 0 && !buffer.usage().contains(usage) {
         return Err(Error::Buffer {
             operand,
-            expected: "a buffer with usage STORAGE".into(),
+            expected: format!("a buffer with usage {usage:?}"),
             got: format!("usage {:?}", buffer.usage()),
         });
     }
