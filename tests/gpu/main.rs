@@ -28,4 +28,5 @@ mod softmax;
 mod stated_once;
 mod stops;
 mod sweep;
+mod transfer;
 mod tune;
