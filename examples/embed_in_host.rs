@@ -101,8 +101,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         queue.submit([encoder.finish()]);
         if step == 0 {
-            let dw0 = host_awaits(&device, gpu.download_view_async(at(dw0, &[HIDDEN, FEATURES])))?;
-            let dw1 = host_awaits(&device, gpu.download_view_async(at(dw1, &[OUTPUTS, HIDDEN])))?;
+            let dw0 = host_awaits(&device, gpu.download_async(at(dw0, &[HIDDEN, FEATURES])))?;
+            let dw1 = host_awaits(&device, gpu.download_async(at(dw1, &[OUTPUTS, HIDDEN])))?;
             let error = judge(&arena.values, [x, target, w0, b0, w1, b1], [&dw0, &dw1])?;
             println!("error of the gradients, relative to the terms of the sums: {error:.1e}");
             // NaN fails too: it would be an output that was not written.
@@ -111,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         if step % 50 == 0 || step + 1 == STEPS {
-            let dy = host_awaits(&device, gpu.download_view_async(at(dy, &[BATCH, OUTPUTS])))?;
+            let dy = host_awaits(&device, gpu.download_async(at(dy, &[BATCH, OUTPUTS])))?;
             losses.push(dy.iter().map(|dy| (dy * BATCH as f32).powi(2)).sum::<f32>() / dy.len() as f32);
             println!("step {step:3}: mean square {:.5}", losses[losses.len() - 1]);
         }

@@ -217,7 +217,7 @@ impl<'a> Trainer<'a> {
         order.shuffle(rng);
         let shuffled = self.training.select(&order);
         self.gpu.write(&self.x, &shuffled.x)?;
-        self.gpu.write_words(&self.labels, &shuffled.labels)?;
+        self.gpu.write(&self.labels, &shuffled.labels)?;
         Ok(shuffled)
     }
 
@@ -324,8 +324,8 @@ fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<on_cpu::Netw
             },
             ..AffineRequest::new(batch, SIZES[index + 1], SIZES[index], activation)
         };
-        let alpha = p.alpha.map(|alpha| gpu.download_view(alpha)).transpose()?;
-        layers.push(on_cpu::Layer::new(request, gpu.download_view(p.w)?, gpu.download_view(p.b)?, alpha)?);
+        let alpha = p.alpha.map(|alpha| gpu.download(alpha)).transpose()?;
+        layers.push(on_cpu::Layer::new(request, gpu.download(p.w)?, gpu.download(p.b)?, alpha)?);
     }
     Ok(on_cpu::Network { layers, workspace: Default::default() })
 }
@@ -338,7 +338,7 @@ fn layers_of(mlp: &Mlp) -> impl Iterator<Item = (elbow::mlp::Parameters<'_>, Act
 fn accuracy(gpu: &Gpu, mlp: &Mlp, x: &Tensor, shape: &[usize], test: &Digits) -> elbow::Result<f64> {
     gpu.submit_pass(|pass| mlp.forward(gpu, pass, x.view()))?;
     let Some(logits) = mlp.output(mlp.layers() - 1) else { return Ok(0.0) };
-    let logits = gpu.download_view(logits.view_as(shape))?;
+    let logits = gpu.download(logits.view_as(shape))?;
     let right = logits.chunks(CLASSES).zip(&test.labels).filter(|(row, label)| {
         let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class);
         best == Some(**label as usize)
@@ -368,7 +368,7 @@ fn report_units(gpu: &Gpu, mlp: &Mlp, x: &Tensor) -> elbow::Result<()> {
         };
         gpu.submit(|encoder| layer.record(gpu, encoder))?;
         let z = gpu.download(&z)?;
-        let alpha = p.alpha.map(|alpha| gpu.download_view(alpha)).transpose()?;
+        let alpha = p.alpha.map(|alpha| gpu.download(alpha)).transpose()?;
         let share = |holds: &dyn Fn(Activation, f64) -> bool| {
             let all = |unit: &usize| {
                 let alpha = alpha.as_ref().and_then(|a| a.get(*unit).or(a.first()));
@@ -390,7 +390,7 @@ fn report_units(gpu: &Gpu, mlp: &Mlp, x: &Tensor) -> elbow::Result<()> {
 fn report_slopes(gpu: &Gpu, mlp: &Mlp) -> elbow::Result<()> {
     for (index, (p, activation)) in layers_of(mlp).enumerate() {
         let Some(alpha) = p.alpha else { continue };
-        let mut alpha = gpu.download_view(alpha)?;
+        let mut alpha = gpu.download(alpha)?;
         alpha.sort_by(f32::total_cmp);
         let (min, max) = (alpha[0], alpha[alpha.len() - 1]);
         println!(

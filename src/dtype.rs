@@ -1,8 +1,14 @@
 //! Types of elements: floats, one row and one WGSL prelude each, and words of bits.
 
+mod host;
+
 use std::{fmt, str::FromStr};
 
 use half::{bf16, f16};
+
+pub use host::HostValue;
+use host::Sealed as _;
+pub(crate) use host::per_element;
 
 use crate::error::{Error, Result};
 
@@ -119,27 +125,20 @@ impl Float {
         if v.abs() >= most + step / 2.0 { f64::INFINITY } else { step / 2.0 }
     }
 
-    /// The values as they lie in memory, in whole words of 4 bytes.
+    /// The values as they lie in memory, each rounded to the nearest, in whole words of 4 bytes.
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
-        let mut bytes: Vec<u8> = match self {
-            Float::F32 => bytemuck::cast_slice(values).to_vec(),
-            Float::F16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
-            Float::Bf16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
-        };
+        let mut bytes = Vec::with_capacity((values.len() * self.bytes() as usize).next_multiple_of(4));
+        f32::store(values, self.into(), &mut |piece| bytes.extend_from_slice(piece));
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
     }
 
-    /// The first `count` values of what lies in memory.
+    /// The first `count` values of what lies in memory, or as many as there are.
     pub fn decode(self, bytes: &[u8], count: usize) -> Vec<f32> {
-        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).take(count);
-        match self {
-            Float::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).take(count).collect()
-            }
-            Float::F16 => halves().map(|b| f16::from_bits(b).to_f32()).collect(),
-            Float::Bf16 => halves().map(|b| bf16::from_bits(b).to_f32()).collect(),
-        }
+        let each = self.bytes() as usize;
+        let mut values = vec![0.0; count.min(bytes.len() / each)];
+        f32::load(&bytes[..values.len() * each], self.into(), &mut values);
+        values
     }
 
     /// The WGSL prelude: `NAME_value` and `NAME_bits` of a type that is not the one computed with.
@@ -205,5 +204,25 @@ mod tests {
             assert_eq!(dtype.encode(&values).len() % 4, 0);
         }
         assert!("f64".parse::<Float>().is_err());
+    }
+
+    #[test]
+    fn every_narrow_number_is_read_and_written_as_it_is() {
+        // So many that they are converted in pieces, the last of them short.
+        let words: Vec<u16> = (0..=u16::MAX).chain([0x3c00]).collect();
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let one: [fn(u16) -> f32; 2] = [|bits| f16::from_bits(bits).to_f32(), |bits| bf16::from_bits(bits).to_f32()];
+        for (dtype, one) in [Float::F16, Float::Bf16].into_iter().zip(one) {
+            let values = dtype.decode(&bytes, words.len());
+            let written = dtype.encode(&values);
+            assert_eq!((values.len(), written.len()), (65_537, 65_537 * 2 + 2));
+            for (i, &word) in words.iter().enumerate() {
+                let got = u16::from_le_bytes([written[2 * i], written[2 * i + 1]]);
+                let (value, expected) = (values[i], one(word));
+                let same = if expected.is_nan() { value.is_nan() } else { value.to_bits() == expected.to_bits() };
+                assert!(same && (got == word || expected.is_nan()), "{dtype} {word:#06x}: {value}, {got:#06x}");
+            }
+            assert_eq!(dtype.decode(&bytes[..7], 9), dtype.decode(&bytes, 3), "as many as there are");
+        }
     }
 }

@@ -17,12 +17,11 @@
 
 use crate::{
     activation::Activation,
-    dtype::Dtype,
     error::{Error, Result},
-    gpu::{Gpu, operands::Operands},
+    gpu::{Gpu, copy, operands::Operands},
     operand::Operand,
     operands::{Gradient, alpha_source, expect_like, recorded, view, want},
-    plan::{self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
+    plan::{self, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
     request::AlphaSource,
     shape,
     storage::Storage,
@@ -232,32 +231,7 @@ pub fn copy<'a>(from: impl Into<View<'a>>, to: impl Into<View<'a>>) -> Copy<'a> 
 
 impl<'a> Copy<'a> {
     fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
-        let Copy { from, to } = *self;
-        if from.shape != *to.shape {
-            let expected = format!("{:?}, the shape of what is copied", from.shape);
-            return Err(Error::Shape { operand: Operand::To, expected, got: format!("{:?}", to.shape) });
-        }
-        shape::elements(Operand::From, &from.shape)?;
-        let mut operands = Operands::default();
-        operands.add(Operand::From, from).add(Operand::To, to);
-        let storage = match (from.dtype, to.dtype) {
-            (Dtype::Float(from), Dtype::Float(to)) => {
-                Some(Storage::default().with(Operand::From, from).with(Operand::To, to))
-            }
-            (Dtype::U32, Dtype::U32) => None,
-            (from, to) => {
-                let expected =
-                    format!("{}, as what is copied", if from == Dtype::U32 { "u32 words" } else { "numbers" });
-                return Err(Error::Operand { operand: Operand::To, expected, got: to.name().into() });
-            }
-        };
-        let request = CopyRequest {
-            shape: from.shape,
-            strides: [from.all_strides(), to.all_strides()],
-            extents: [from.extent(), to.extent()],
-            storage,
-        };
-        Ok((plan::copy(&request, operands.aligned(), &gpu.caps())?, operands))
+        copy::planned(gpu, self.from, self.to)
     }
 }
 

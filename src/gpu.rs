@@ -3,6 +3,7 @@
 mod adapter;
 mod budget;
 mod check;
+pub(crate) mod copy;
 mod late;
 mod loss;
 mod memory;

@@ -114,6 +114,8 @@ pub enum Elem {
     Four,
     /// u32 words: a mask, labels.
     Word,
+    /// The bits of elements of two bytes, one by one: what moves them and does not look at them.
+    Half,
 }
 
 /// One storage binding of a kernel, and the name of its accessor functions: `NAME_at(i)`, `NAME_put(i, v)`.
@@ -138,6 +140,7 @@ impl Slot {
     pub const fn bytes(&self) -> u64 {
         match self.elem {
             Elem::Word => 4,
+            Elem::Half => 2,
             Elem::Scalar | Elem::Four => self.dtype.bytes(),
         }
     }

@@ -110,13 +110,15 @@ mod view;
 mod words;
 
 pub use activation::Activation;
-pub use dtype::{Dtype, Float};
+pub use dtype::{Dtype, Float, HostValue};
 pub use error::{Error, Result};
 pub use gpu::{
     Checks, Gpu, Options,
     record::{Prepared, Target},
     transfer::Tensor,
 };
+/// The half that this version is built on, for `f16` and `bf16` on the host ([`HostValue`]): use it, so that the types match.
+pub use half;
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;

@@ -222,7 +222,7 @@ impl Mlp {
         self.loss_scale.as_ref()
     }
 
-    /// The parameters of a layer, on the device, in f32, to be read: [`Gpu::download_view`] copies them back. With another
+    /// The parameters of a layer, on the device, in f32, to be read: [`Gpu::download`] copies them back. With another
     /// storage the products read a copy of their own, so they are written by [`Mlp::set_parameters`] alone.
     pub fn parameters(&self, layer: usize) -> Option<Parameters<'_>> {
         let Parameters { w, b, alpha } = self.layers.get(layer)?.among(&self.parameters);

@@ -57,7 +57,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     let mut text = String::from(if native { "enable f16;\n" } else { "" });
     let _ = writeln!(text, "// {kernel}");
     for dtype in Float::ALL {
-        if kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == dtype) {
+        if kernel.slots.iter().any(|slot| matches!(slot.elem, Elem::Scalar | Elem::Four) && slot.dtype == dtype) {
             text.push_str(dtype.prelude());
         }
     }

@@ -44,9 +44,9 @@ fn host_layers(gpu: &Gpu, mlp: &Mlp, sizes: &[usize], rows: usize, alpha: AlphaS
         request.alpha = if hidden { alpha } else { AlphaSource::Constant };
         HostLayer {
             request,
-            w: gpu.download_view(p.w).unwrap(),
-            b: gpu.download_view(p.b).unwrap(),
-            alpha: p.alpha.map(|a| gpu.download_view(a).unwrap()),
+            w: gpu.download(p.w).unwrap(),
+            b: gpu.download(p.b).unwrap(),
+            alpha: p.alpha.map(|a| gpu.download(a).unwrap()),
         }
     };
     (0..mlp.layers()).map(layer).collect()
@@ -183,7 +183,7 @@ fn a_step_is_the_step_of_the_reference() {
             let step = Step { x, labels, loss: loss.view_as(&shape), rate: RATE, momentum: MOMENTUM };
             gpu.submit_pass(|pass| mlp.train(&gpu, pass, &step)).unwrap();
 
-            assert_close(&format!("{name}: loss"), &gpu.download_view(step.loss).unwrap(), &losses, TOLERANCE);
+            assert_close(&format!("{name}: loss"), &gpu.download(step.loss).unwrap(), &losses, TOLERANCE);
             let after = host_layers(&gpu, &mlp, sizes, rows, alpha);
             let mut next = Vec::new();
             for (index, want) in gradients.iter().enumerate() {
@@ -192,7 +192,7 @@ fn a_step_is_the_step_of_the_reference() {
                 let old = velocities.as_ref().map(|v| &v[index]);
                 let check = |part: &str, got: View<'_>, want: &[f64], old: Option<&[f64]>, p: &[f32], q: &[f32]| {
                     let what = format!("{name}: layer {index}: {part}");
-                    let got = gpu.download_view(got).unwrap();
+                    let got = gpu.download(got).unwrap();
                     assert_close(&what, &got, want, TOLERANCE);
                     let velocity: Vec<f64> = want
                         .iter()
@@ -272,7 +272,7 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     let gpu = Gpu::new().unwrap();
     let architecture = Architecture::new(&[4, 3, 2], Activation::RELU, 8);
     let mlp = Mlp::new(&gpu, &architecture, &mut || 0.5).unwrap();
-    let before = gpu.download_view(mlp.parameters(0).unwrap().w).unwrap();
+    let before = gpu.download(mlp.parameters(0).unwrap().w).unwrap();
     let (x, wide, long) = (gpu.zeros(&[8, 4]).unwrap(), gpu.zeros(&[8, 5]).unwrap(), gpu.zeros(&[9, 4]).unwrap());
     let (labels, few) = (gpu.upload_words(&[0; 8], &[8]).unwrap(), gpu.upload_words(&[0; 7], &[7]).unwrap());
     let loss = gpu.zeros(&[8]).unwrap();
@@ -308,7 +308,7 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
             "sgd: momentum: expected a finite number >= 0, got -0.9",
         ]
     );
-    assert_eq!(gpu.download_view(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
+    assert_eq!(gpu.download(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
 
     let none = |sizes, activation, alpha| {
         Mlp::new(&gpu, &Architecture { alpha, ..Architecture::new(sizes, activation, 8) }, &mut || 0.5)
@@ -344,12 +344,12 @@ fn parameters_that_are_set_are_those_that_predict() {
         for layer in 0..2 {
             let values = source.parameters(layer).unwrap();
             // As from a file: in f32, in memory of its own.
-            let upload = |view: View<'_>| gpu.upload(&gpu.download_view(view).unwrap(), view.shape()).unwrap();
+            let upload = |view: View<'_>| gpu.upload(&gpu.download(view).unwrap(), view.shape()).unwrap();
             let (w, b, alpha) = (upload(values.w), upload(values.b), values.alpha.map(upload));
             let values = Parameters { w: w.view(), b: b.view(), alpha: alpha.as_ref().map(Tensor::view) };
             gpu.submit(|encoder| loaded.set_parameters(&gpu, encoder, layer, &values)).unwrap();
             let set = loaded.parameters(layer).unwrap();
-            assert_eq!(gpu.download_view(set.w).unwrap(), gpu.download(&w).unwrap());
+            assert_eq!(gpu.download(set.w).unwrap(), gpu.download(&w).unwrap());
         }
         assert_eq!(predict(&loaded), expected, "{storage}");
 

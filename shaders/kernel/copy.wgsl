@@ -26,7 +26,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         taken += at_{k} * stride({k}u);
         put += at_{k} * stride({k}u + 6u);
 #end
-#if WORDS
+#if BITS_ALONE
         destination_put(put, source_at(taken));
 #else
         destination_set(put, source_item(taken));

@@ -32,19 +32,20 @@ pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Resul
         if let Some(slot) = slots().next() {
             // Kernels read numbers or words; which, their slots say.
             match slot.elem {
+                // A copy has looked itself, and moves two halves as a word.
+                Elem::Word if matches!(operand, Operand::From | Operand::To) => {}
                 Elem::Word => view.words(operand)?,
                 _ => view.floats(operand).map(drop)?,
             }
         }
-        let bytes = span(operand, view)?;
+        let bytes = span(operand, view, wgpu::BufferUsages::STORAGE)?;
         // Asked once of each buffer: the answer that it is not mapped takes microseconds.
         if !bytes.is_empty() && !spans.iter().any(|s| s.view.buffer == view.buffer) {
             not_mapped(operand, buffer(operand, view)?)?;
         }
         let written = slots().any(|slot| slot.written);
-        if written && view.read_only {
-            let expected = "an operand that may be written".into();
-            return Err(Error::Operand { operand, expected, got: "a view that may only be read".into() });
+        if written {
+            writable(operand, view)?;
         }
         if written && !view.is_injective() {
             let expected = "an operand of which every element is one of its own: it is written".into();
@@ -88,6 +89,27 @@ fn side_by_side(one: &Span<'_>, other: &Span<'_>) -> bool {
     period == same && width <= way && way.saturating_add(other_width) <= period
 }
 
+/// The bytes that a copy from the host or to it takes, if the buffer can serve for it.
+pub(super) fn copied(view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
+    let bytes = span(Operand::Tensor, view, usage)?;
+    if !bytes.is_empty() {
+        not_mapped(Operand::Tensor, buffer(Operand::Tensor, view)?)?;
+    }
+    Ok(bytes)
+}
+
+/// An error if it may only be read.
+pub(super) fn writable(operand: Operand, view: View<'_>) -> Result<()> {
+    match view.read_only {
+        true => Err(Error::Operand {
+            operand,
+            expected: "an operand that may be written".into(),
+            got: "a view that may only be read".into(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// The buffer, if there is one.
 pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::Buffer> {
     view.buffer.ok_or_else(|| Error::Operand {
@@ -97,8 +119,8 @@ pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::B
     })
 }
 
-/// The bytes of an operand, if its buffer can serve.
-fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
+/// The bytes of an operand, if its buffer can serve for this use.
+fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
     shape::elements(operand, &shape)?;
     let bytes = view.extent().saturating_mul(dtype.bytes());
@@ -128,10 +150,10 @@ fn span(operand: Operand, view: View<'_>) -> Result<Range<u64>> {
             got: format!("a buffer of {} bytes", buffer.size()),
         });
     };
-    if bytes > 0 && !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+    if bytes > 0 && !buffer.usage().contains(usage) {
         return Err(Error::Buffer {
             operand,
-            expected: "a buffer with usage STORAGE".into(),
+            expected: format!("a buffer with usage {usage:?}"),
             got: format!("usage {:?}", buffer.usage()),
         });
     }

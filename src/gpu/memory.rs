@@ -108,7 +108,7 @@ impl Memory {
         Ok(self.pools().nothing.get_or_insert(made).buffer.clone())
     }
 
-    /// A buffer to download through; give it back with [`Memory::recycle`].
+    /// A buffer to download through; give it back with [`Memory::recycle`], unmapped, or drop it.
     pub(super) fn staging(&self, gpu: &Gpu, bytes: u64) -> Result<Owned> {
         let fits = |held: &Owned| held.buffer.size() >= bytes && held.buffer.size() <= bytes.max(1 << 16) * 4;
         let mut pools = self.pools();

@@ -1,15 +1,16 @@
 //! Tensors that elbow owns, and the way to them and back.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use futures_channel::oneshot;
 
 use super::{
-    Gpu, check,
+    Gpu, check, copy,
     memory::{self, Owned},
+    record::prepare,
 };
 use crate::{
-    dtype::{Dtype, Float},
+    dtype::{self, Dtype, Float, HostValue},
     error::{Error, Result},
     operand::Operand,
     shape,
@@ -65,26 +66,29 @@ impl<'a> From<&'a Tensor> for View<'a> {
 /// What the driver says of a mapping.
 type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
 
-/// A copy on its way to the host.
-struct Download {
-    staging: Owned,
-    bytes: u64,
-    elements: usize,
-    mapped: oneshot::Receiver<Mapped>,
+/// How many elements a view has, and how many values of the host's each of them is.
+fn counted<T: HostValue>(view: &View<'_>) -> Result<(u64, usize)> {
+    let elements = shape::elements(Operand::Tensor, &view.shape)?;
+    Ok((elements, dtype::per_element::<T>(Operand::Tensor, view.dtype)?))
 }
 
-/// Copied, wherever the bytes lie.
-fn words<T: bytemuck::Pod>(bytes: &[u8]) -> Vec<T> {
-    let mut values = vec![T::zeroed(); bytes.len() / size_of::<T>()];
-    bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(bytes);
-    values
+/// Whether wgpu can copy the elements as they lie.
+fn in_whole_words(view: &View<'_>, bytes: &Range<u64>) -> bool {
+    view.is_contiguous() && bytes.start.is_multiple_of(4) && bytes.end.is_multiple_of(4)
 }
 
-fn values(dtype: Float, bytes: &[u8], count: usize) -> Vec<f32> {
-    match dtype {
-        Float::F32 => words(&bytes[..count * 4]),
-        dtype => dtype.decode(bytes, count),
+/// An error unless the values are just the elements of a view; how many values each of them is.
+fn fits<T: HostValue>(view: &View<'_>, values: &[T]) -> Result<usize> {
+    let (elements, each) = counted::<T>(view)?;
+    let expected = elements * each as u64;
+    if values.len() as u64 == expected {
+        return Ok(each);
     }
+    Err(Error::Shape {
+        operand: Operand::Tensor,
+        expected: format!("{expected} values of {} for shape {:?} of {}", T::NAME, view.shape, view.dtype),
+        got: format!("{} values", values.len()),
+    })
 }
 
 const USAGE: wgpu::BufferUsages =
@@ -106,148 +110,175 @@ impl Gpu {
         Ok(Tensor { memory, shape: shape.to_vec(), dtype })
     }
 
-    /// Copies host values to a new tensor in f32.
+    /// Copies host values to a new row-major tensor in f32.
     pub fn upload(&self, values: &[f32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(Dtype::F32, bytemuck::cast_slice(values), values.len(), shape)
-    }
-
-    /// Copies host values to a new tensor, each rounded to the nearest of its type.
-    pub fn upload_as(&self, dtype: Float, values: &[f32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(dtype.into(), &dtype.encode(values), values.len(), shape)
+        self.upload_as(Dtype::F32, values, shape)
     }
 
     /// Copies host words (a mask, labels) to a new tensor of u32.
     pub fn upload_words(&self, words: &[u32], shape: &[usize]) -> Result<Tensor> {
-        self.upload_bytes(Dtype::U32, bytemuck::cast_slice(words), words.len(), shape)
+        self.upload_as(Dtype::U32, words, shape)
     }
 
-    fn upload_bytes(&self, dtype: Dtype, bytes: &[u8], len: usize, shape: &[usize]) -> Result<Tensor> {
-        let expected = shape::elements(Operand::Tensor, shape)?;
-        if expected != len as u64 {
-            return Err(Error::Shape {
-                operand: Operand::Tensor,
-                expected: format!("{expected} values for shape {shape:?}"),
-                got: format!("{len} values"),
-            });
-        }
+    /// Copies host values to a new row-major tensor of a type: f32 values rounded to it, values of the type itself, or its bytes
+    /// ([`HostValue`]).
+    ///
+    /// [`Error::Operand`] if the values do not fit the type, [`Error::Shape`] if there are more or fewer than the shape has.
+    ///
+    /// ```no_run
+    /// # use elbow::{Dtype, Float, Gpu, half::f16};
+    /// # let gpu = Gpu::new()?;
+    /// let rounded = gpu.upload_as(Float::F16, &[0.1, 0.2, 0.3], &[3])?;
+    /// let exact = gpu.upload_as(Float::F16, &[f16::from_bits(0x2e66), f16::INFINITY], &[2])?;
+    /// let read_from_a_file: Vec<u8> = vec![0; 3 * 2];
+    /// let weights = gpu.upload_as(Dtype::BF16, &read_from_a_file, &[1, 3])?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn upload_as<T: HostValue>(&self, dtype: impl Into<Dtype>, values: &[T], shape: &[usize]) -> Result<Tensor> {
+        let dtype = dtype.into();
+        fits(&View::absent(shape, dtype), values)?;
         let tensor = self.zeros_of(dtype, shape)?;
-        self.write_checked(&tensor, bytes)?;
+        // The other half of the last word is nobody's.
+        let bytes = check::copied(tensor.view(), USAGE)?;
+        self.put(tensor.view(), bytes.start..bytes.end.next_multiple_of(4), values)?;
         Ok(tensor)
     }
 
-    /// Writes host values over a tensor, from its first element on; ordered before whatever is submitted next. Of the two
-    /// halves of a word both are written: after an odd number of f16 or bf16 values comes a zero.
-    pub fn write(&self, tensor: &Tensor, values: &[f32]) -> Result<()> {
-        match tensor.view().floats(Operand::Tensor)? {
-            Float::F32 => self.write_bytes(tensor, bytemuck::cast_slice(values), values.len()),
-            dtype => self.write_bytes(tensor, &dtype.encode(values), values.len()),
-        }
-    }
-
-    /// Writes host words over a tensor of u32.
-    pub fn write_words(&self, tensor: &Tensor, words: &[u32]) -> Result<()> {
-        tensor.view().words(Operand::Tensor)?;
-        self.write_bytes(tensor, bytemuck::cast_slice(words), words.len())
-    }
-
-    fn write_bytes(&self, tensor: &Tensor, bytes: &[u8], len: usize) -> Result<()> {
+    /// Writes host values over a tensor or a view, as many as it has elements: f32 values rounded to its type, values of the type
+    /// itself, or its bytes ([`HostValue`]). Ordered before whatever is submitted next; never waits. Needs usage `COPY_DST`.
+    ///
+    /// What lies around the view stays as it is. For the last of an odd number of f16 or bf16, whose word has another half, that
+    /// takes a kernel and 16 bytes of elbow's: such a write submits what was written so far, and the buffer needs `STORAGE` too.
+    ///
+    /// [`Error::Operand`] if the values do not fit the type, or the view may only be read ([`View::read_only`]) or has no
+    /// buffer; [`Error::Shape`] if there are more or fewer than elements; [`Error::Misaligned`] if the offset is no multiple of an element;
+    /// [`Error::Buffer`] if the buffer is too short, mapped, destroyed or lacks a usage.
+    ///
+    /// ```no_run
+    /// # use elbow::{Dtype, Gpu, View, half::bf16, wgpu};
+    /// # fn host(gpu: &Gpu, arena: &wgpu::Buffer) -> elbow::Result<()> {
+    /// let tensor = gpu.zeros(&[2, 2])?;
+    /// gpu.write(&tensor, &[1.0, 2.0, 3.0, 4.0])?;
+    /// gpu.write(tensor.view_as(&[2]), &[5.0, 6.0])?; // its first row
+    /// gpu.write(View::new(arena, 256, &[3], Dtype::BF16), &[bf16::ONE; 3])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn write<'a, T: HostValue>(&self, target: impl Into<View<'a>>, values: &[T]) -> Result<()> {
         self.check()?;
-        if len > tensor.elements() || bytes.len() as u64 > tensor.buffer().size() {
-            return Err(Error::Shape {
-                operand: Operand::Tensor,
-                expected: format!("at most {} values for shape {:?}", tensor.elements(), tensor.shape),
-                got: format!("{len} values"),
-            });
+        let view = target.into();
+        fits(&view, values)?;
+        check::writable(Operand::Tensor, view)?;
+        let bytes = check::copied(view, wgpu::BufferUsages::COPY_DST)?;
+        if in_whole_words(&view, &bytes) {
+            return self.put(view, bytes, values);
         }
-        self.write_checked(tensor, bytes)
+        let whole = self.upload_as(view.dtype, values, &view.shape)?;
+        self.copied(whole.view(), view)
     }
 
-    fn write_checked(&self, tensor: &Tensor, bytes: &[u8]) -> Result<()> {
+    /// Writes values to a range of whole words; after an odd number of halves comes a zero.
+    fn put<T: HostValue>(&self, view: View<'_>, words: Range<u64>, values: &[T]) -> Result<()> {
+        let Some(size) = wgpu::BufferSize::new(words.end - words.start) else { return Ok(()) };
+        let buffer = check::buffer(Operand::Tensor, view)?;
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
-        self.queue().write_buffer(tensor.buffer(), 0, bytes);
+        // Dropped, and so written, before wgpu is asked what it thinks of that.
+        if let Some(mut staging) = self.queue().write_buffer_with(buffer, words.start, size) {
+            let mut at = 0;
+            T::store(values, view.dtype, &mut |bytes| {
+                staging.slice(at..at + bytes.len()).copy_from_slice(bytes);
+                at += bytes.len();
+            });
+            staging.slice(at..).fill(0);
+        }
         match self.caught(scope, || "writing a tensor".into()) {
             Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
             None => Ok(()),
         }
     }
 
-    /// Copies a tensor back without blocking: submits the copy, and awaits the callback that says it is there.
+    /// Copies the numbers of a tensor or a view to the host without blocking, widened where they are stored in f16 or bf16. Needs
+    /// usage `COPY_SRC`.
+    ///
+    /// The copy is submitted when the future is first polled, and sees what was written and submitted before. Then it awaits the
+    /// callback that says that the copy is there: any number of downloads may be on their way at a time, and end in any order. Dropped, it
+    /// gives its staging memory back.
     ///
     /// wgpu calls back while the device is polled. A browser does that by itself; natively the host does, with
     /// `device.poll(PollType::Poll)` in its loop or a thread that waits, or [`Gpu::block_on`] does: this future never
     /// polls, and is never ready where nobody does. With a host's errors that came late it ends with [`Error::Late`], as
     /// [`Gpu::settled`] does: numbers that follow from a call that failed are not handed out.
-    pub async fn download_async(&self, tensor: &Tensor) -> Result<Vec<f32>> {
-        self.download_view_async(tensor.view()).await
+    ///
+    /// [`Error::Operand`] if it holds words or has no buffer; [`Error::Misaligned`] if the offset is no multiple of an element;
+    /// [`Error::Buffer`] if the buffer is too short, mapped, destroyed or lacks the usage.
+    ///
+    /// ```no_run
+    /// # use elbow::{Gpu, Tensor, View};
+    /// # async fn host(gpu: &Gpu, loss: &Tensor, part: View<'_>) -> elbow::Result<()> {
+    /// let loss: Vec<f32> = gpu.download_async(loss).await?;
+    /// let part: Vec<f32> = gpu.download_async(part).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn download_async<'a>(&self, source: impl Into<View<'a>>) -> Result<Vec<f32>> {
+        self.fetch_all(source.into()).await
     }
 
-    /// [`Gpu::download_async`] of any operand; its buffer needs `COPY_SRC`.
-    pub async fn download_view_async(&self, view: View<'_>) -> Result<Vec<f32>> {
-        let dtype = view.floats(Operand::Tensor)?;
-        self.fetch(view, |bytes, count| values(dtype, bytes, count)).await
+    /// [`Gpu::download_async`] of a tensor or a view of u32 words.
+    pub async fn download_words_async<'a>(&self, source: impl Into<View<'a>>) -> Result<Vec<u32>> {
+        self.fetch_all(source.into()).await
     }
 
-    /// [`Gpu::download_async`] of the words that lie in a tensor's memory, whatever they stand for.
-    pub async fn download_words_async(&self, tensor: &Tensor) -> Result<Vec<u32>> {
-        self.fetch(tensor.view(), |bytes, _| words(bytes)).await
-    }
-
-    async fn fetch<T>(&self, view: View<'_>, read: impl FnOnce(&[u8], usize) -> Vec<T>) -> Result<Vec<T>> {
-        let Some(mut download) = self.start_download(view)? else { return Ok(Vec::new()) };
-        let mapped = (&mut download.mapped).await.ok();
-        self.settled().await?;
-        self.finish_download(download, mapped, read)
-    }
-
-    /// Submits the copy; None if there is nothing to copy.
-    fn start_download(&self, view: View<'_>) -> Result<Option<Download>> {
-        self.check()?;
-        let elements = shape::elements(Operand::Tensor, &view.shape)?;
-        let bytes = (elements * view.dtype.bytes()).next_multiple_of(4);
-        if bytes == 0 {
-            return Ok(None);
-        }
-        if !view.offset.is_multiple_of(4) {
-            return Err(Error::Misaligned { operand: Operand::Tensor, alignment: 4, offset: view.offset });
-        }
-        let buffer = check::buffer(Operand::Tensor, view)?;
-        let copyable = buffer.usage().contains(wgpu::BufferUsages::COPY_SRC);
-        let inside = view.offset.checked_add(bytes).is_some_and(|end| end <= buffer.size());
-        if !copyable || !inside {
-            return Err(Error::Buffer {
-                operand: Operand::Tensor,
-                expected: format!("usage COPY_SRC and {bytes} bytes from offset {} on", view.offset),
-                got: format!("usage {:?} and {} bytes", buffer.usage(), buffer.size()),
-            });
-        }
-        let staging = self.inner.memory.staging(self, bytes)?;
-        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
-        let mut encoder =
-            self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow download") });
-        encoder.copy_buffer_to_buffer(buffer, view.offset, &staging.buffer, 0, bytes);
-        let (sender, mapped) = oneshot::channel();
-        encoder.map_buffer_on_submit(&staging.buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
-            // The receiver may be gone: the caller gave up.
-            let _ = sender.send(result);
-        });
-        self.queue().submit([encoder.finish()]);
-        match self.caught(scope, || "copying a tensor to the host".into()) {
-            Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
-            None => Ok(Some(Download { staging, bytes, elements: elements as usize, mapped })),
-        }
-    }
-
-    fn finish_download<T>(
+    /// [`Gpu::download_async`] into memory of the caller's: as numbers in f32, as values of the type itself, or as bytes
+    /// ([`HostValue`]).
+    ///
+    /// [`Error::Operand`] if the values do not fit the type, [`Error::Shape`] if there are more or fewer than elements. After an
+    /// error, and until the future is ready, they are as they were.
+    pub async fn download_into_async<'a, T: HostValue>(
         &self,
-        download: Download,
-        mapped: Option<Mapped>,
-        read: impl FnOnce(&[u8], usize) -> Vec<T>,
-    ) -> Result<Vec<T>> {
-        let Download { staging, bytes, elements, .. } = download;
+        source: impl Into<View<'a>>,
+        values: &mut [T],
+    ) -> Result<()> {
+        let view = source.into();
+        fits(&view, values)?;
+        self.fetch(view, |bytes| T::load(bytes, view.dtype, values)).await
+    }
+
+    /// Into new memory, one value for each element.
+    async fn fetch_all<T: HostValue>(&self, view: View<'_>) -> Result<Vec<T>> {
+        let (elements, _) = counted::<T>(&view)?;
+        let load = |bytes: &[u8]| {
+            let mut values = vec![T::zeroed(); elements as usize];
+            T::load(bytes, view.dtype, &mut values);
+            values
+        };
+        self.fetch(view, load).await
+    }
+
+    /// What `read` makes of the bytes of a view, once they are here.
+    async fn fetch<R>(&self, view: View<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        self.check()?;
+        let bytes = check::copied(view, wgpu::BufferUsages::COPY_SRC)?;
+        if bytes.is_empty() {
+            return Ok(read(&[]));
+        }
+        // Read only, so that a word's other half does no harm at the end.
+        let words = bytes.start..bytes.end.next_multiple_of(4);
+        let whole = match in_whole_words(&view, &words) {
+            true => None,
+            false => Some(self.gathered(view)?),
+        };
+        let (view, words) = match &whole {
+            Some(whole) => (whole.view(), 0..(whole.elements() as u64 * view.dtype.bytes()).next_multiple_of(4)),
+            None => (view, words),
+        };
+        let (staging, mapped) = self.start_download(view, &words)?;
+        let mapped = mapped.await;
+        self.settled().await?;
         let range = match mapped {
-            Some(Ok(())) => staging.buffer.get_mapped_range(0..bytes).map_err(|error| error.to_string()),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("the device let go of it".into()),
+            Ok(Ok(())) => staging.buffer.get_mapped_range(..words.end - words.start).map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(oneshot::Canceled) => Err("the device let go of it".into()),
         };
         let range = match range {
             Ok(range) => range,
@@ -256,11 +287,55 @@ impl Gpu {
                 return Err(Error::Wgpu { operation: "mapping a download".into(), message });
             }
         };
-        let values = read(&range, elements);
+        let bytes = shape::elements(Operand::Tensor, &view.shape)? * view.dtype.bytes();
+        let result = read(&range[..bytes as usize]);
         drop(range);
         staging.buffer.unmap();
         self.inner.memory.recycle(staging);
-        Ok(values)
+        Ok(result)
+    }
+
+    /// By a kernel, submitted. Whoever transfers knows one operand alone.
+    fn copied(&self, from: View<'_>, to: View<'_>) -> Result<()> {
+        let prepared = copy::planned(self, from, to).and_then(|(plan, operands)| prepare(self, &plan, &operands));
+        let prepared = prepared.map_err(|mut error| {
+            if let Error::Shape { operand, .. } | Error::Operand { operand, .. } | Error::Buffer { operand, .. } =
+                &mut error
+            {
+                *operand = Operand::Tensor;
+            }
+            error
+        })?;
+        self.submit(|encoder| prepared.record(encoder))
+    }
+
+    /// The elements in memory without gaps.
+    fn gathered(&self, view: View<'_>) -> Result<Tensor> {
+        let whole = self.zeros_of(view.dtype, &view.shape)?;
+        self.copied(view, whole.view())?;
+        Ok(whole)
+    }
+
+    /// Submits the copy of whole words into staging memory, to be mapped. Staging memory that is dropped while it is being mapped
+    /// never comes back to the pool.
+    fn start_download(&self, view: View<'_>, words: &Range<u64>) -> Result<(Owned, oneshot::Receiver<Mapped>)> {
+        let buffer = check::buffer(Operand::Tensor, view)?;
+        let bytes = words.end - words.start;
+        let staging = self.inner.memory.staging(self, bytes)?;
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        let mut encoder =
+            self.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("elbow download") });
+        encoder.copy_buffer_to_buffer(buffer, words.start, &staging.buffer, 0, bytes);
+        let (sender, mapped) = oneshot::channel();
+        encoder.map_buffer_on_submit(&staging.buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
+            // The receiver may be gone: the caller gave up.
+            let _ = sender.send(result);
+        });
+        self.queue().submit([encoder.finish()]);
+        match self.caught(scope, || "copying a tensor to the host".into()) {
+            Some(error) => Err(check::unfit(self, Operand::Tensor, &error)),
+            None => Ok((staging, mapped)),
+        }
     }
 
     /// Records with `f` into a new encoder and submits it. If `f` fails nothing is submitted.

@@ -239,7 +239,11 @@ impl Builder {
     }
 
     pub(super) fn build(mut self) -> Dispatch {
-        let stores_f16 = self.kernel.slots.iter().any(|slot| slot.elem != Elem::Word && slot.dtype == Float::F16);
+        let stores_f16 = self
+            .kernel
+            .slots
+            .iter()
+            .any(|slot| matches!(slot.elem, Elem::Scalar | Elem::Four) && slot.dtype == Float::F16);
         if self.native_f16 && stores_f16 {
             self.flag(NATIVE_F16, 1);
         }

@@ -64,34 +64,42 @@ pub fn copy(request: &CopyRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
         return Ok(plan);
     }
     let mut dimensions = request.dimensions()?;
-    let words = request.storage.is_none();
+    let type_of = |operand| request.storage.map(|storage| storage.of(operand));
+    let (from, to) = (type_of(Operand::From), type_of(Operand::To));
     // Four neighbours together, where both sides have them side by side and aligned.
     let wide = aligned
-        && !words
+        && from.is_some()
         && dimensions.split_first().is_some_and(|(first, others)| {
             let fours = |dimension: &Dimension| dimension.strides.iter().all(|stride| stride.is_multiple_of(4));
             first.strides == [1, 1] && first.length.is_multiple_of(4) && others.iter().all(fours)
         });
-    if let (true, Some(first)) = (wide, dimensions.first_mut()) {
-        *first = Dimension { length: first.length / 4, strides: [4, 4] };
-    }
-    let groups = if wide { total / 4 } else { total };
-    let elem = if words {
-        Elem::Word
-    } else if wide {
-        Elem::Four
-    } else {
-        Elem::Scalar
+    // What stays of its type is moved as bits. Two halves that stay together are a word.
+    let narrow = from == to && from.is_some_and(|dtype| dtype.bytes() == 2);
+    let (elem, together, unit) = match (narrow, wide) {
+        (true, true) => (Elem::Word, 2, 2),
+        (true, false) => (Elem::Half, 1, 1),
+        (false, _) if from.is_none() => (Elem::Word, 1, 1),
+        (false, true) => (Elem::Four, 4, 1),
+        (false, false) => (Elem::Scalar, 1, 1),
     };
-    let mut k = Builder::storing(KernelFile::Copy, request.storage.unwrap_or_default(), caps);
-    k.flag("LANES", LANES).flag("DIMENSIONS", dimensions.len() as u32).on("WIDE", wide).on("WORDS", words);
-    k.read("source", elem, Operand::From, request.extents[0]);
-    k.write("destination", elem, Operand::To, request.extents[1]);
-    for (i, Dimension { length, strides }) in dimensions.into_iter().enumerate() {
-        k.params.batch_stride[i] = length;
-        k.params.row_stride[i] = strides[0];
-        k.params.row_stride[MOST_SLOTS / 2 + i] = strides[1];
+    if let Some(first) = dimensions.first_mut() {
+        *first = Dimension { length: first.length / together, strides: first.strides.map(|stride| stride * together) };
     }
+    let bits = matches!(elem, Elem::Word | Elem::Half);
+    let mut k = Builder::storing(KernelFile::Copy, request.storage.unwrap_or_default(), caps);
+    k.flag("LANES", LANES)
+        .flag("DIMENSIONS", dimensions.len() as u32)
+        .on("WIDE", elem == Elem::Four)
+        .on("BITS_ALONE", bits);
+    k.read("source", elem, Operand::From, request.extents[0].div_ceil(unit));
+    k.write("destination", elem, Operand::To, request.extents[1].div_ceil(unit));
+    for (i, Dimension { length, strides }) in dimensions.into_iter().enumerate() {
+        let [from, to] = strides.map(|stride| stride / unit as u32);
+        k.params.batch_stride[i] = length;
+        k.params.row_stride[i] = from;
+        k.params.row_stride[MOST_SLOTS / 2 + i] = to;
+    }
+    let groups = total / u64::from(together);
     k.params.rows = groups as u32;
     k.cut.rows = u64::from(LANES);
     k.cut.work = u64::from(LANES) * ELEMENT;

@@ -24,12 +24,15 @@ enum Encoding {
     Native,
     /// Two in a word.
     Packed(Float),
+    /// Two in a word, as bits.
+    Half,
 }
 
 impl Encoding {
     fn of(slot: &Slot, native: bool) -> Self {
         match (slot.elem, slot.dtype) {
             (Elem::Word, _) => Encoding::Plain("u32"),
+            (Elem::Half, _) => Encoding::Half,
             (_, Float::F32) => Encoding::Plain("f32"),
             (_, Float::F16) if native => Encoding::Native,
             (_, dtype) => Encoding::Packed(dtype),
@@ -42,12 +45,13 @@ impl Encoding {
             Encoding::Plain(_) => cell.to_owned(),
             Encoding::Native => format!("f32({cell})"),
             Encoding::Packed(dtype) => format!("{dtype}_value({cell} & 0xffffu)"),
+            Encoding::Half => format!("({cell} & 0xffffu)"),
         }
     }
 
     fn encoded(self, v: &str) -> String {
         match self {
-            Encoding::Plain(_) => v.to_owned(),
+            Encoding::Plain(_) | Encoding::Half => v.to_owned(),
             // The conversion of WGSL may round as it likes: what it is given is a number of f16 already.
             Encoding::Native => format!("f16(f16_value(f16_bits({v})))"),
             Encoding::Packed(dtype) => format!("{dtype}_bits({v})"),
@@ -58,24 +62,24 @@ impl Encoding {
 pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool, batched: bool, text: &mut String) {
     let Slot { role, written, elem, within, .. } = *slot;
     let encoding = Encoding::of(slot, native);
-    let packed = matches!(encoding, Encoding::Packed(_));
+    let packed = matches!(encoding, Encoding::Packed(_) | Encoding::Half);
     // Two invocations may write the two halves of one word. Each clears and sets its own bits, whatever the other does.
-    let atomic = packed && elem == Elem::Scalar && (written || within.is_some());
+    let atomic = packed && elem != Elem::Four && (written || within.is_some());
     if within.is_none() {
         let access = if written || binding == Binding::Shared { "read_write" } else { "read" };
         let item = match (encoding, elem) {
-            (Encoding::Plain(scalar), Elem::Scalar | Elem::Word) => scalar.to_owned(),
+            (Encoding::Plain(scalar), Elem::Scalar | Elem::Word | Elem::Half) => scalar.to_owned(),
             (Encoding::Plain(scalar), Elem::Four) => format!("vec4<{scalar}>"),
             (Encoding::Native, Elem::Four) => "vec4<f16>".into(),
             (Encoding::Native, _) => "f16".into(),
-            (Encoding::Packed(_), Elem::Four) => "vec2<u32>".into(),
-            (Encoding::Packed(_), _) if atomic => "atomic<u32>".into(),
-            (Encoding::Packed(_), _) => "u32".into(),
+            (Encoding::Packed(_) | Encoding::Half, Elem::Four) => "vec2<u32>".into(),
+            (Encoding::Packed(_) | Encoding::Half, _) if atomic => "atomic<u32>".into(),
+            (Encoding::Packed(_) | Encoding::Half, _) => "u32".into(),
         };
         let _ = writeln!(text, "@group(0) @binding({}) var<storage, {access}> {role}: array<{item}>;", index + 1);
     }
     let array = within.unwrap_or(role);
-    let number = if elem == Elem::Word { "u32" } else { "f32" };
+    let number = if matches!(elem, Elem::Word | Elem::Half) { "u32" } else { "f32" };
     let slot_at = format!("[{}].{}", index / 4, ["x", "y", "z", "w"][index % 4]);
     let layer = if batched { format!(" + batch_index * P.batch_stride{slot_at}") } else { String::new() };
     let place = format!("let j = P.at{slot_at}{layer} + i;");
@@ -95,7 +99,7 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
     };
     let _ = writeln!(text, "fn {role}_at(i: u32) -> {number} {{ {place} return {}; }}", encoding.decoded(&cell));
     match (elem, packed) {
-        (Elem::Word, _) => {}
+        (Elem::Word | Elem::Half, _) => {}
         (Elem::Scalar, _) => {
             let four = [0, 1, 2, 3].map(|q| format!("{role}_at(i + {q}u)")).join(", ");
             let _ = writeln!(text, "fn {role}_at4(i: u32) -> vec4<f32> {{ return vec4<f32>({four}); }}");
@@ -134,7 +138,7 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
         let four = match encoding {
             Encoding::Plain(_) => "v".to_owned(),
             Encoding::Native => format!("vec4<f16>({x}, {y}, {z}, {w})"),
-            Encoding::Packed(_) => format!("vec2<u32>({x} | ({y} << 16u), {z} | ({w} << 16u))"),
+            Encoding::Packed(_) | Encoding::Half => format!("vec2<u32>({x} | ({y} << 16u), {z} | ({w} << 16u))"),
         };
         let _ = writeln!(text, "fn {role}_put4(i: u32, v: vec4<f32>) {{ {place} {array}[j >> 2u] = {four}; }}");
         let _ = writeln!(text, "fn {role}_set(i: u32, v: vec4<f32>) {{ {role}_put4(i, v); }}");

@@ -109,11 +109,14 @@ fn lost_for_good(gpu: &Gpu, layer: &Layer) {
         gpu.submit(|e| call.record(gpu, e))
     };
     let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    let calls: [(&str, &mut dyn FnMut() -> Result<()>); 12] = [
+    let calls: [(&str, &mut dyn FnMut() -> Result<()>); 15] = [
         ("zeros", &mut || gpu.zeros(&[4]).map(drop)),
         ("upload", &mut || gpu.upload(&[1.0], &[1]).map(drop)),
+        ("upload_as", &mut || gpu.upload_as(Float::F16, &[1.0], &[1]).map(drop)),
         ("write", &mut || gpu.write(&layer.b, &[0.0; 3])),
+        ("write half a word", &mut || gpu.write(elbow::View::new(layer.b.buffer(), 0, &[3], Float::F16), &[0.0; 3])),
         ("download", &mut || gpu.download(&layer.x).map(drop)),
+        ("download_into", &mut || gpu.download_into(&layer.b, &mut [0.0; 3])),
         ("download_async", &mut || pollster::block_on(gpu.download_async(&layer.x)).map(drop)),
         ("submit nothing", &mut || gpu.submit(|_| Ok(()))),
         ("affine", &mut || gpu.submit(|e| layer.forward().record(gpu, e))),

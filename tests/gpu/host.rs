@@ -68,8 +68,8 @@ fn records_into_the_hosts_encoder_and_pass() {
             expected.push((0..3).map(|k| x[m * 3 + k] * w[n * 3 + k]).sum::<f32>().max(0.0));
         }
     }
-    assert_eq!(gpu.download_view(View::new(&buffer, 204, &[8], Float::F32)).unwrap(), expected);
-    assert_eq!(gpu.download_view(View::new(&buffer, 260, &[8], Float::F32)).unwrap(), expected);
+    assert_eq!(gpu.download(View::new(&buffer, 204, &[8], Float::F32)).unwrap(), expected);
+    assert_eq!(gpu.download(View::new(&buffer, 260, &[8], Float::F32)).unwrap(), expected);
     assert_eq!(errors.load(Ordering::Relaxed), 0);
     // The host's handler is still the host's: an error of its own reaches it.
     let _ = device.create_buffer(&wgpu::BufferDescriptor {

@@ -29,4 +29,5 @@ mod stated_once;
 mod stops;
 mod strided;
 mod sweep;
+mod transfer;
 mod tune;

@@ -380,7 +380,7 @@ fn words_and_numbers_are_not_taken_for_each_other() {
         other => panic!("{other:?}"),
     };
     assert_eq!(tensor(gpu.write(&labels, &[1.0])), "u32");
-    assert_eq!(tensor(gpu.write_words(&loss, &[1])), "f32");
+    assert_eq!(tensor(gpu.write(&loss, &[1u32])), "f32");
     assert_eq!(tensor(gpu.download(&labels).map(drop)), "u32");
     assert_eq!(tensor(pollster::block_on(gpu.download_async(&labels)).map(drop)), "u32");
     assert_eq!(gpu.download_words(&labels).unwrap(), [3, 0]);

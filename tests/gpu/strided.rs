@@ -264,7 +264,24 @@ fn copies_keep_bits_and_go_in_groups() {
             let plan = copy.plan(gpu).unwrap().to_string();
             assert_eq!(plan.contains("WIDE"), dtype == Dtype::F32 && shape == [8, 12], "{plan}");
             gpu.submit(|encoder| copy.record(gpu, encoder)).unwrap();
-            assert_eq!(&gpu.download_words(&to).unwrap(), want, "{dtype:?} {shape:?}");
+            let mut bytes = vec![0u8; 4 * 96];
+            gpu.download_into(&to, &mut bytes).unwrap();
+            assert_eq!(bytemuck::cast_slice::<u8, u32>(&bytes), want, "{dtype:?} {shape:?}");
+        }
+    }
+    // Halves of one type: two together, or one by one.
+    let halves: Vec<u16> =
+        (0..96u16).map(|i| [0x7e01, 0xfc00, 0x8000, 1, 0x3c01, 0xffff][usize::from(i) % 6] ^ (i / 6 * 16)).collect();
+    for dtype in [Float::F16, Float::Bf16] {
+        let from = gpu.upload_as(dtype, bytemuck::cast_slice::<u16, u8>(&halves), &[8, 12]).unwrap();
+        let turned: Vec<u16> = (0..96).map(|i| halves[i % 8 * 12 + i / 8]).collect();
+        let whole = from.view();
+        for (shape, view, want) in [([8, 12], whole, &halves), ([12, 8], whole.transposed(0, 1).unwrap(), &turned)] {
+            let to = gpu.zeros_of(dtype, &shape).unwrap();
+            gpu.submit(|encoder| elementwise::copy(view, &to).record(gpu, encoder)).unwrap();
+            let mut bytes = vec![0u8; 2 * 96];
+            gpu.download_into(&to, &mut bytes).unwrap();
+            assert_eq!(bytemuck::cast_slice::<u8, u16>(&bytes), want, "{dtype} {shape:?}");
         }
     }
     // What does not go.

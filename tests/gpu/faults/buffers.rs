@@ -17,6 +17,14 @@ fn unfit(operand: Operand) -> impl Fn(&Error) -> bool {
     move |e| matches!(e, Error::Buffer { operand: o, .. } if *o == operand)
 }
 
+/// A download or a write that fails for its buffer, and says why.
+#[track_caller]
+fn refuses<T: std::fmt::Debug>(result: elbow::Result<T>, says: &[&str]) {
+    let error = result.unwrap_err();
+    assert!(unfit(Operand::Tensor)(&error), "{error:?}");
+    says.iter().for_each(|part| assert!(error.to_string().contains(part), "{error} does not say {part:?}"));
+}
+
 /// The same buffer as every operand of a layer in turn.
 fn each_operand<'a>(call: Forward<'a>, buffer: &'a wgpu::Buffer) -> [(Operand, Forward<'a>); 4] {
     [
@@ -27,7 +35,7 @@ fn each_operand<'a>(call: Forward<'a>, buffer: &'a wgpu::Buffer) -> [(Operand, F
     ]
 }
 
-/// 44: without STORAGE a buffer is no operand, without COPY_SRC it can't be downloaded.
+/// 44: without STORAGE a buffer is no operand, without COPY_SRC it can't be downloaded, without COPY_DST not written.
 #[test]
 fn n44_usage() {
     let gpu = gpu();
@@ -37,11 +45,14 @@ fn n44_usage() {
         fails(call, unfit(operand), &[operand.name(), "STORAGE", "COPY_DST"]);
     }
     let view = View::new(&plain, 0, &[4], Float::F32);
-    assert!(matches!(gpu.download_view(view), Err(Error::Buffer { operand: Operand::Tensor, .. })));
+    refuses(gpu.download(view), &["COPY_SRC", "COPY_DST"]);
+    gpu.write(view, &[1.0; 4]).unwrap();
+    let source = buffer_of(gpu.device(), 256, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC);
+    refuses(gpu.write(View::new(&source, 0, &[4], Float::F32), &[1.0; 4]), &["COPY_DST", "STORAGE"]);
     good(gpu);
 }
 
-/// 45: any multiple of 4 is an offset, whatever the device's alignment; nothing else is. 46: a buffer whose size is no
+/// 45: any multiple of an element's size is an offset, whatever the device's alignment; nothing else is. 46: a buffer whose size is no
 /// multiple of 4 serves as far as it goes.
 #[test]
 fn n45_n46_alignment() {
@@ -54,15 +65,23 @@ fn n45_n46_alignment() {
         let (x, w) = (View::new(o.x.buffer(), offset, &[2, 5], Float::F32), o.w.view());
         let y = o.y.view_as(&[2, 3]);
         fails(Forward { x, w, y, ..call }, misaligned, &[&format!("got {offset}")]);
-        assert!(matches!(
-            gpu.download_view(View::new(o.x.buffer(), offset, &[2], Float::F32)),
-            Err(Error::Misaligned { .. })
-        ));
+        for dtype in Float::ALL.into_iter().filter(|dtype| !offset.is_multiple_of(dtype.bytes())) {
+            let view = View::new(o.x.buffer(), offset, &[2], dtype);
+            let misaligned = Error::Misaligned { operand: Operand::Tensor, alignment: dtype.bytes(), offset };
+            assert_eq!(gpu.download(view), Err(misaligned.clone()));
+            assert_eq!(gpu.download_into(view, &mut [0.0; 2]), Err(misaligned.clone()));
+            assert_eq!(gpu.write(view, &[7.0; 2]), Err(misaligned));
+        }
     }
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let odd = buffer_of(gpu.device(), 4 + 48 + 3, usage);
+    gpu.write(View::new(&odd, 4, &[12], Float::F32), &[7.0; 12]).unwrap();
+    refuses(gpu.write(View::new(&odd, 8, &[12], Float::F32), &[7.0; 12]), &["48 bytes from offset 8", "55 bytes"]);
+    refuses(gpu.download(View::new(&odd, 8, &[12], Float::F32)), &["48 bytes from offset 8", "55 bytes"]);
+    // Its last half word can't be bound or copied: whole words alone can.
+    refuses(gpu.write(View::new(&odd, 52, &[1], Float::F16), &[7.0]), &["4 bytes from offset 52", "55 bytes"]);
     gpu.submit(|e| Forward { y: View::new(&odd, 4, &[4, 3], Float::F32), ..call }.record(gpu, e)).unwrap();
-    assert_eq!(gpu.download_view(View::new(&odd, 4, &[12], Float::F32)).unwrap(), Layer::expected(gpu, &o).unwrap());
+    assert_eq!(gpu.download(View::new(&odd, 4, &[12], Float::F32)).unwrap(), Layer::expected(gpu, &o).unwrap());
     fails(
         Forward { y: View::new(&odd, 8, &[4, 3], Float::F32), ..call },
         unfit(Operand::Y),
@@ -71,7 +90,7 @@ fn n45_n46_alignment() {
     good(gpu);
 }
 
-/// 47: a mapped buffer is named, whichever operand it is, and serves once it is unmapped. 60: so with a download.
+/// 47: a mapped buffer is named, whichever operand it is, and serves once it is unmapped. 60: so with a download and a write.
 #[test]
 fn n47_n60_mapped() {
     let gpu = gpu();
@@ -79,7 +98,7 @@ fn n47_n60_mapped() {
     let mapped = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: None,
         size: 80,
-        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
         mapped_at_creation: true,
     });
     // A view of the host's is not disturbed by being asked.
@@ -88,13 +107,14 @@ fn n47_n60_mapped() {
         fails(call, unfit(operand), &[operand.name(), "not mapped", "got a mapped one"]);
     }
     let view = View::new(&mapped, 0, &[20], Float::F32);
-    assert!(unfit(Operand::Tensor)(&gpu.download_view(view).unwrap_err()));
+    refuses(gpu.download(view), &["not mapped", "got a mapped one"]);
+    refuses(gpu.write(view, &[7.0; 20]), &["not mapped", "got a mapped one"]);
     range.copy_from_slice(bytemuck::cast_slice(&gpu.download(&o.x).unwrap()));
     drop(range);
     mapped.unmap();
     gpu.submit(|e| Forward { x: View::new(&mapped, 0, &[4, 5], Float::F32), ..o.forward() }.record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&o.y).unwrap(), Layer::expected(gpu, &o).unwrap());
-    assert_eq!(gpu.download_view(view).unwrap(), gpu.download(&o.x).unwrap());
+    assert_eq!(gpu.download(view).unwrap(), gpu.download(&o.x).unwrap());
     good(gpu);
 }
 
@@ -130,11 +150,12 @@ fn n48_destroyed() {
         fails(call, unfit(operand), &[operand.name(), "destroyed"]);
     }
     let view = View::new(&destroyed, 0, &[4], Float::F32);
-    assert!(unfit(Operand::Tensor)(&gpu.download_view(view).unwrap_err()));
-    let tensor = gpu.zeros(&[4]).unwrap();
+    refuses(gpu.download(view), &["destroyed"]);
+    let tensor = gpu.zeros_of(Float::F16, &[4]).unwrap();
     tensor.buffer().destroy();
-    assert!(unfit(Operand::Tensor)(&gpu.write(&tensor, &[1.0]).unwrap_err()));
-    assert!(unfit(Operand::Tensor)(&gpu.download(&tensor).unwrap_err()));
+    refuses(gpu.write(&tensor, &[1.0; 4]), &["destroyed"]);
+    refuses(gpu.write(tensor.view_as(&[3]), &[1.0; 3]), &["destroyed"]);
+    refuses(gpu.download(&tensor), &["destroyed"]);
     good(gpu);
 }
 
@@ -222,9 +243,10 @@ fn n53_another_device() {
         let error = gpu.submit(|e| call.record(&gpu, e)).unwrap_err();
         assert!(unfit(operand)(&error), "{error:?}");
     }
-    assert!(unfit(Operand::Tensor)(&gpu.download_view(View::new(&foreign, 0, &[4], Float::F32)).unwrap_err()));
-    let stranger = elbow::Gpu::from_wgpu_with(&other, &other_queue, checks()).zeros(&[4]).unwrap();
-    assert!(unfit(Operand::Tensor)(&gpu.write(&stranger, &[1.0]).unwrap_err()));
+    refuses(gpu.download(View::new(&foreign, 0, &[4], Float::F32)), &[]);
+    let stranger = elbow::Gpu::from_wgpu_with(&other, &other_queue, checks()).zeros_of(Float::F16, &[4]).unwrap();
+    refuses(gpu.write(&stranger, &[1.0; 4]), &[]);
+    refuses(gpu.write(stranger.view_as(&[3]), &[1.0; 3]), &[]);
     good(&gpu);
 }
 

@@ -67,7 +67,7 @@ fn n64_f16_without_the_feature_is_packed() {
     let half = View::new(y.buffer(), 0, &[3], Float::F16);
     let call = elementwise::Forward::new(Activation::RELU, &x, half);
     gpu.submit(|encoder| call.record(&gpu, encoder)).unwrap();
-    assert_eq!(gpu.download_view(half).unwrap(), [0.0, 0.5, 3.0]);
+    assert_eq!(gpu.download(half).unwrap(), [0.0, 0.5, 3.0]);
     assert_eq!(gpu.download_words(&y).unwrap()[1] >> 16, 7);
 }
 
@@ -96,7 +96,7 @@ fn error_scopes_of_the_host_stay_the_hosts() {
         bad.record(&guest, &mut encoder).unwrap_err();
     }
     guest.zeros(&[1 << 31]).unwrap_err();
-    guest.download_view(View::new(&destroyed, 0, &[1], Float::F32)).unwrap_err();
+    guest.download(View::new(&destroyed, 0, &[1], Float::F32)).unwrap_err();
     guest.submit(|_| -> elbow::Result<()> { Err(Error::Timeout { waited: std::time::Duration::ZERO }) }).unwrap_err();
     call.record(&guest, &mut encoder).unwrap();
     queue.submit([encoder.finish()]);

@@ -118,7 +118,8 @@ fn n11_n12_n15_lengths_and_offsets() {
             &[&offset.to_string()],
         );
         let view = View::new(o.x.buffer(), offset, &[20], Float::F32);
-        assert!(matches!(gpu.download_view(view), Err(Error::Buffer { .. })), "{offset}");
+        assert!(matches!(gpu.download(view), Err(Error::Buffer { .. })), "{offset}");
+        assert!(matches!(gpu.write(view, &[7.0; 20]), Err(Error::Buffer { .. })), "{offset}");
     }
     let long = gpu.upload(&[7.0; 64], &[64]).unwrap();
     let y = View::new(long.buffer(), 80, &[4, 3], Float::F32);

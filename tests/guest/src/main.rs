@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     queue.submit([encoder.finish()]);
 
     // The future waits for nobody: the host polls its device, and asks again.
-    let mut download = pin!(gpu.download_view_async(y));
+    let mut download = pin!(gpu.download_async(y));
     let got = loop {
         match download.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(values) => break values?,
