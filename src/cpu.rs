@@ -6,7 +6,7 @@ pub mod reference;
 
 use crate::{
     activation::Activation,
-    error::{Error, Result},
+    error::Result,
     operand::Operand,
     request::{AffineRequest, AlphaSource},
 };
@@ -60,13 +60,7 @@ pub struct Elementwise {
 impl Elementwise {
     /// α of the right length, if it is an operand.
     pub fn checked_alpha<'a>(&self, given: Option<&'a [f32]>) -> Result<Option<&'a [f32]>> {
-        if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
-            return Err(Error::Operand {
-                operand: Operand::Alpha,
-                expected: format!("no alpha: {} has no learnable parameter", self.activation),
-                got: "an alpha operand".into(),
-            });
-        }
+        crate::rules::check_alpha(Operand::Alpha, self.activation, self.alpha)?;
         operands::alpha(Operand::Alpha, given, self.alpha, self.channels)
     }
 }

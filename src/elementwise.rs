@@ -117,7 +117,7 @@ impl<'a> Forward<'a> {
     fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
         let operands = self.operands();
         let request = self.facts(self.x.same_memory(&self.y), operands.storage(false)?)?;
-        in_rows(&request, &operands)?;
+        in_rows(&request, self.x, &operands)?;
         Ok((plan::elementwise_forward(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
@@ -154,7 +154,7 @@ impl<'a> Backward<'a> {
         expect_shape(Operand::Dy, Some(self.dy), self.forward.x)?;
         expect_shape(Operand::Dx, view(&self.dx), self.forward.x)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.forward.alpha)?;
-        in_rows(&forward, &operands)?;
+        in_rows(&forward, self.forward.x, &operands)?;
         let request = ElementwiseBackward { forward, dx: want(&self.dx), dalpha: want(&self.dalpha) };
         Ok((plan::elementwise_backward(&request, operands.aligned(), &gpu.caps())?, operands))
     }
@@ -199,7 +199,7 @@ impl<'a> DoubleBackward<'a> {
             expect_shape(operand, view, call.x)?;
         }
         expect_like(Operand::Dalpha2, view(&self.dalpha2), call.alpha)?;
-        in_rows(&forward, &operands)?;
+        in_rows(&forward, call.x, &operands)?;
         let request =
             ElementwiseDouble { forward, ddy: want(&self.ddy), dx2: want(&self.dx2), dalpha2: want(&self.dalpha2) };
         Ok((plan::elementwise_double(&request, operands.aligned(), &gpu.caps())?, operands))
@@ -271,9 +271,8 @@ fn alpha_of(alpha: Option<View<'_>>, last: usize, x: &[usize]) -> Result<AlphaSo
 }
 
 /// Where α runs along another dimension than the last, rows with gaps must be as long as all that lies behind it.
-fn in_rows(request: &ElementwiseForward, operands: &Operands<'_>) -> Result<()> {
-    let last = operands.list().first().and_then(|(_, x)| x.shape.last().copied());
-    match request.inner.is_none() || last == request.inner {
+fn in_rows(request: &ElementwiseForward, x: View<'_>, operands: &Operands<'_>) -> Result<()> {
+    match request.inner.is_none() || x.shape.last().copied() == request.inner {
         true => Ok(()),
         false => operands.contiguous().map(drop),
     }

@@ -225,7 +225,11 @@ impl<'a> View<'a> {
             (true, Some(_)) => (self.first_layer(), None),
             _ => (*self, None),
         };
-        let fits = |stride: usize| u32::try_from(stride).map_err(|_| self.out_of_order(operand));
+        // The largest u32 is no stride: `Storage` takes it for none.
+        let fits = |stride: usize| {
+            let stride = u32::try_from(stride).ok().filter(|&stride| stride != u32::MAX);
+            stride.ok_or_else(|| self.out_of_order(operand))
+        };
         let batch = batch.map(fits).transpose()?;
         if one.is_contiguous() {
             return Ok(Strides { row: None, batch });
@@ -349,6 +353,7 @@ mod tests {
         assert!(all.slice(1, start..end).is_err());
         assert!(all.with_strides(&[1]).is_err() && all.transposed(0, 2).is_err());
         assert!(view(&[1; 6]).expanded(2).is_err() && all.slice(1, 0..2).unwrap().reshaped(&[4]).is_err());
+        assert!(all.with_strides(&[u32::MAX as usize, 1]).is_ok_and(|v| apart(v, false).is_none()));
         assert!(all.with_strides(&[usize::MAX, 1]).is_ok_and(|v| apart(v, false).is_none() && v.extent() == u64::MAX));
     }
 }

@@ -27,10 +27,6 @@ impl<'a> Operands<'a> {
         self.list.retain(|(operand, _)| used(*operand));
     }
 
-    pub(crate) fn list(&self) -> &[(Operand, View<'a>)] {
-        &self.list
-    }
-
     /// Allows `output` to be the memory of `input`, exactly.
     pub(crate) fn in_place(&mut self, output: Operand, input: Operand) -> &mut Self {
         self.in_place = Some((output, input));

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_gives_up_when_its_patience_ends() {
+    fn a_wait_gives_up_when_its_time_is_over() {
         for timeout in [0, 20].map(Duration::from_millis) {
             assert_eq!(until(timeout, || Ok(()), never()), Err(Error::Timeout { waited: timeout }));
         }

@@ -14,7 +14,7 @@ use crate::{
     operand::Operand,
     program::{By, Program},
     request::{AlphaSource, Saved, Want},
-    shape,
+    rules, shape,
     storage::Storage,
 };
 
@@ -74,13 +74,7 @@ impl ElementwiseForward {
     fn elements(&self) -> Result<u64> {
         self.storage.check()?;
         let total = shape::elements(Operand::X, &[self.rows, self.channels, self.inner.unwrap_or(1)])?;
-        if self.alpha != AlphaSource::Constant && !self.activation.has_alpha() {
-            return Err(Error::Operand {
-                operand: Operand::Alpha,
-                expected: format!("no alpha: {} has no learnable parameter", self.activation),
-                got: "an alpha operand".into(),
-            });
-        }
+        rules::check_alpha(Operand::Alpha, self.activation, self.alpha)?;
         Ok(total)
     }
 
