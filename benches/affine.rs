@@ -36,7 +36,7 @@ const LARGE: usize = 1 << 30;
 /// The plan's own choice, or the tile that `ELBOW_BENCH_TILE` names by its place in `plan::TILES`.
 fn pin() -> Pin {
     let tile = std::env::var("ELBOW_BENCH_TILE").ok().map(|tile| tile.parse().expect("ELBOW_BENCH_TILE is a number"));
-    Pin { tile, ..Pin::default() }
+    Pin::default().tile(tile)
 }
 
 /// Verified, and says so.

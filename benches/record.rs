@@ -11,7 +11,7 @@ fn record(c: &mut Criterion) {
     let (x, w, b) = (gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[n, k]).unwrap(), gpu.zeros(&[n]).unwrap());
     let (y, dx, dw) = (gpu.zeros(&[m, n]).unwrap(), gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[n, k]).unwrap());
     let dy = gpu.zeros(&[m, n]).unwrap();
-    let forward = Forward { b: Some(b.view()), saved: Saved::Y, ..Forward::new(Activation::RELU, &x, &w, &y) };
+    let forward = Forward::new(Activation::RELU, &x, &w, &y).b(b.view()).saved(Saved::Y);
     let backward = forward.backward(&dy).dx(&dx).dw(&dw);
     let dispatches = backward.plan(&gpu).unwrap().dispatches.len();
     let mut group = c.benchmark_group("record");

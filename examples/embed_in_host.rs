@@ -64,21 +64,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gpu = Gpu::from_wgpu(&device, &queue);
     println!("{gpu}");
     let at = |offset: usize, shape: &'static [usize]| View::new(&buffer, offset as u64 * 4, shape, Dtype::F32);
-    let first = Forward {
-        b: Some(at(b0, &[HIDDEN])),
-        saved: Saved::Z,
-        save_to: Some(at(z0, &[BATCH, HIDDEN])),
-        ..Forward::new(
-            Activation::GELU_ERF,
-            at(x, &[BATCH, FEATURES]),
-            at(w0, &[HIDDEN, FEATURES]),
-            at(y0, &[BATCH, HIDDEN]),
-        )
-    };
-    let second = Forward {
-        b: Some(at(b1, &[OUTPUTS])),
-        ..Forward::new(Activation::IDENTITY, first.y, at(w1, &[OUTPUTS, HIDDEN]), at(y1, &[BATCH, OUTPUTS]))
-    };
+    let first = Forward::new(
+        Activation::GELU_ERF,
+        at(x, &[BATCH, FEATURES]),
+        at(w0, &[HIDDEN, FEATURES]),
+        at(y0, &[BATCH, HIDDEN]),
+    )
+    .b(at(b0, &[HIDDEN]))
+    .saved(Saved::Z)
+    .save_to(at(z0, &[BATCH, HIDDEN]));
+    let second = Forward::new(Activation::IDENTITY, first.y, at(w1, &[OUTPUTS, HIDDEN]), at(y1, &[BATCH, OUTPUTS]))
+        .b(at(b1, &[OUTPUTS]));
     // A chain: dx of the second layer receives dz of the first, whose slope is applied before it is written.
     let chain = second.backward(at(dy, &[BATCH, OUTPUTS])).below(&first).dx(at(dz0, &[BATCH, HIDDEN]));
     let chain = chain.dw(at(dw1, &[OUTPUTS, HIDDEN])).db(at(db1, &[OUTPUTS])).db_below(at(db0, &[HIDDEN]));
@@ -144,15 +140,15 @@ fn judge(arena: &[f32], operands: [usize; 6], got: [&[f32]; 2]) -> Result<f64, B
         (AffineRequest::new(BATCH, OUTPUTS, HIDDEN, Activation::IDENTITY), w1, b1),
     ];
     let forward = |(request, w, b): &(AffineRequest, usize, usize), x: &[f32]| {
-        let inputs = ForwardInputs { x, w: &arena[*w..], b: Some(&arena[*b..]), ..ForwardInputs::default() };
+        let inputs = ForwardInputs::new(x, &arena[*w..]).b(Some(&arena[*b..]));
         reference::forward(request, inputs).map(|outputs| narrow(&outputs.y))
     };
     let backward = |(request, w, b): &(AffineRequest, usize, usize), x: &[f32], dy: &[f32]| {
-        let affine = AffineRequest { saved: Saved::Z, ..*request };
+        let affine = request.saved(Saved::Z);
         let gradients = Gradients::default();
-        let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
+        let request = BackwardRequest::new(affine, gradients);
         let (w, b) = (&arena[*w..], Some(&arena[*b..]));
-        reference::backward(&request, reference::BackwardInputs { x, w, b, dy, ..Default::default() })
+        reference::backward(&request, reference::BackwardInputs::new(x, w, dy).b(b))
     };
     let x = &arena[x..];
     let y0 = forward(&layers[0], x)?;

@@ -120,7 +120,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
         cli.seed
     );
     let mut gpu_rng = rng.clone();
-    let architecture = Architecture { alpha, ..Architecture::new(&SIZES, cli.activation, batch.max(test.len())) };
+    let architecture = Architecture::new(&SIZES, cli.activation, batch.max(test.len())).alpha(alpha);
     let mlp = Mlp::new(&gpu, &architecture, &mut || gpu_rng.sample(rand_distr::StandardNormal))?;
     println!(
         "network: {SIZES:?}, {} with {alpha:?} alpha, kept for backward: {}; {} images a step, rate {}, momentum {}",
@@ -227,13 +227,13 @@ impl<'a> Trainer<'a> {
         let rate = self.rate();
         for (first, rows) in self.batches() {
             let (x_shape, shape) = ([rows, PIXELS], [rows]);
-            let step = Step {
-                x: View::new(self.x.buffer(), (first * PIXELS) as u64 * 4, &x_shape, self.x.dtype()),
-                labels: View::new(self.labels.buffer(), first as u64 * 4, &shape, self.labels.dtype()),
-                loss: View::new(self.losses.buffer(), first as u64 * 4, &shape, self.losses.dtype()),
+            let step = Step::new(
+                View::new(self.x.buffer(), (first * PIXELS) as u64 * 4, &x_shape, self.x.dtype()),
+                View::new(self.labels.buffer(), first as u64 * 4, &shape, self.labels.dtype()),
+                View::new(self.losses.buffer(), first as u64 * 4, &shape, self.losses.dtype()),
                 rate,
-                momentum: self.cli.momentum,
-            };
+            )
+            .momentum(self.cli.momentum);
             self.gpu.submit_pass(|pass| self.mlp.train(self.gpu, pass, &step))?;
         }
         self.gpu.wait()?;
@@ -316,14 +316,13 @@ impl<'a> Trainer<'a> {
 fn cpu_network(gpu: &Gpu, mlp: &Mlp, batch: usize) -> elbow::Result<on_cpu::Network> {
     let mut layers = Vec::new();
     for (index, (p, activation)) in layers_of(mlp).enumerate() {
-        let request = AffineRequest {
-            alpha: match p.alpha.as_ref().map(|alpha| alpha.shape()) {
+        let request = AffineRequest::new(batch, SIZES[index + 1], SIZES[index], activation).alpha(
+            match p.alpha.as_ref().map(|alpha| alpha.shape()) {
                 None => AlphaSource::Constant,
                 Some([1]) => AlphaSource::PerLayer,
                 Some(_) => AlphaSource::PerChannel,
             },
-            ..AffineRequest::new(batch, SIZES[index + 1], SIZES[index], activation)
-        };
+        );
         let alpha = p.alpha.map(|alpha| gpu.download(alpha)).transpose()?;
         layers.push(on_cpu::Layer::new(request, gpu.download(p.w)?, gpu.download(p.b)?, alpha)?);
     }
@@ -359,13 +358,7 @@ fn report_units(gpu: &Gpu, mlp: &Mlp, x: &Tensor) -> elbow::Result<()> {
             Some(output) => output.view_as(&below),
             None => x.view(),
         };
-        let layer = Forward {
-            saved: Saved::Z,
-            save_to: Some(z.view()),
-            b: Some(p.b),
-            alpha: p.alpha,
-            ..Forward::new(activation, input, p.w, &y)
-        };
+        let layer = Forward::new(activation, input, p.w, &y).saved(Saved::Z).save_to(&z).b(p.b).alpha(p.alpha);
         gpu.submit(|encoder| layer.record(gpu, encoder))?;
         let z = gpu.download(&z)?;
         let alpha = p.alpha.map(|alpha| gpu.download(alpha)).transpose()?;

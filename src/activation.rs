@@ -177,7 +177,7 @@ impl Activation {
     pub fn new(kind: Kind, parameters: &[f32]) -> Result<Self> {
         let row = kind.row();
         let bad = |parameter: &str, expected: String, got: String| Error::BadParameter {
-            activation: row.name.into(),
+            of: row.name.into(),
             parameter: parameter.into(),
             expected,
             got,

@@ -29,6 +29,7 @@ use crate::{
     plan::{self, Pin, Plan},
     request::{self, AffineRequest, ResidualAt, Saved, Statistic, WeightLayout},
     rules::Resolved,
+    setters::setters,
     shape,
     storage::Storage,
     view::View,
@@ -42,8 +43,8 @@ use crate::{
 /// # let gpu = Gpu::new()?;
 /// # let (x, w, y) = (gpu.zeros(&[64, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[64, 4])?);
 /// let channels = gpu.zeros(&[5, 4])?;
-/// let statistics = Statistics { channels: Some(channels.view()), ..Statistics::default() };
-/// let layer = Forward { statistics, ..Forward::new(Activation::RELU, &x, &w, &y) };
+/// let statistics = Statistics::default().channels(&channels);
+/// let layer = Forward::new(Activation::RELU, &x, &w, &y).statistics(statistics);
 /// gpu.submit(|encoder| layer.record(&gpu, encoder))?;
 /// let dead = &gpu.download(&channels)?[Statistic::NotPositive as usize * 4..][..4];
 /// println!("share of z <= 0 of each unit: {dead:?}");
@@ -53,6 +54,7 @@ use crate::{
 /// A variance is the mean of squares less the square of the mean, both of v − c: its error is about 2⁻²² times
 /// variance + (mean − c)². c is 0, or for channels what `around` holds.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Statistics<'a> {
     /// Those of each channel, `[5, N]`.
     pub channels: Option<View<'a>>,
@@ -63,9 +65,16 @@ pub struct Statistics<'a> {
     pub around: Option<View<'a>>,
 }
 
+setters!(Statistics<'a> {
+    channels: impl Into<Option<View<'a>>>,
+    rows: impl Into<Option<View<'a>>>,
+    around: impl Into<Option<View<'a>>>,
+});
+
 /// A layer: its operands and its choices. It is recorded as the forward call, and it is what backward is made from
 /// ([`Forward::backward`]), also where forward ran elsewhere: what backward does not read may be [`View::absent`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Forward<'a> {
     /// The activation.
     pub activation: Activation,
@@ -97,6 +106,23 @@ pub struct Forward<'a> {
     /// Choices taken away from the plan, and from that of backward.
     pub pin: Pin,
 }
+
+setters!(Forward<'a> {
+    activation: Activation,
+    layout: WeightLayout,
+    saved: Saved,
+    x: impl Into<View<'a>>,
+    w: impl Into<View<'a>>,
+    b: impl Into<Option<View<'a>>>,
+    alpha: impl Into<Option<View<'a>>>,
+    residual: impl Into<Option<View<'a>>>,
+    residual_at: ResidualAt,
+    row_weight: impl Into<Option<View<'a>>>,
+    y: impl Into<View<'a>>,
+    save_to: impl Into<Option<View<'a>>>,
+    statistics: Statistics<'a>,
+    pin: Pin,
+});
 
 impl<'a> Forward<'a> {
     /// y = act(x·Wᵀ), nothing kept (`Saved::Y`, or `Saved::None`: backward recomputes): set what else there is.
@@ -132,9 +158,9 @@ impl<'a> Forward<'a> {
     /// # use elbow::{Activation, Gpu, Saved, affine::Forward};
     /// # let gpu = Gpu::new()?;
     /// # let (x, w, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
-    /// let layer = Forward { saved: Saved::Auto, ..Forward::new(Activation::SILU, &x, &w, &y) };
+    /// let layer = Forward::new(Activation::SILU, &x, &w, &y).saved(Saved::Auto);
     /// let kept = layer.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
-    /// let layer = Forward { save_to: kept.as_ref().map(|kept| kept.view()), ..layer };
+    /// let layer = layer.save_to(kept.as_ref().map(|kept| kept.view()));
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn saved_shape(&self) -> Result<Option<(Vec<usize>, Dtype)>> {

@@ -9,10 +9,12 @@ use crate::{
     error::Result,
     operand::Operand,
     request::{AffineRequest, AlphaSource},
+    setters::setters,
 };
 
 /// The operands of forward: slices of at least the length that the request says; what lies behind is not read.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct ForwardInputs<'a> {
     /// `[M, K]`
     pub x: &'a [f32],
@@ -27,6 +29,22 @@ pub struct ForwardInputs<'a> {
     /// `[M]`, if the request has a row weight.
     pub row_weight: Option<&'a [f32]>,
 }
+
+impl<'a> ForwardInputs<'a> {
+    /// Of a layer without a bias, with a constant α.
+    pub const fn new(x: &'a [f32], w: &'a [f32]) -> Self {
+        ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None }
+    }
+}
+
+setters!(ForwardInputs<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    b: Option<&'a [f32]>,
+    alpha: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    row_weight: Option<&'a [f32]>,
+});
 
 impl<'a> ForwardInputs<'a> {
     /// The same operands, each of exactly its length.
@@ -46,6 +64,7 @@ impl<'a> ForwardInputs<'a> {
 
 /// An activation alone on a tensor [rows, channels]; α per channel goes along the last dimension.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Elementwise {
     /// Leading dimensions, flattened.
     pub rows: usize,
@@ -56,6 +75,15 @@ pub struct Elementwise {
     /// Where its α comes from.
     pub alpha: AlphaSource,
 }
+
+impl Elementwise {
+    /// With a constant α.
+    pub const fn new(rows: usize, channels: usize, activation: Activation) -> Self {
+        Elementwise { rows, channels, activation, alpha: AlphaSource::Constant }
+    }
+}
+
+setters!(Elementwise { rows: usize, channels: usize, activation: Activation, alpha: AlphaSource });
 
 impl Elementwise {
     /// α of the right length, if it is an operand.

@@ -7,7 +7,7 @@
 //! let (x, y) = (gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[8, 16, 28, 28])?);
 //! let (dy, dx, dalpha) = (gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[16, 1, 1])?);
 //! let slopes = gpu.upload(&[0.25; 16], &[16, 1, 1])?;
-//! let layer = Forward { alpha: Some(slopes.view()), ..Forward::new("prelu".parse()?, &x, &y) };
+//! let layer = Forward::new("prelu".parse()?, &x, &y).alpha(&slopes);
 //! gpu.submit_pass(|pass| {
 //!     layer.record(&gpu, &mut *pass)?;
 //!     layer.backward(&dy).dx(&dx).dalpha(&dalpha).record(&gpu, &mut *pass)
@@ -23,6 +23,7 @@ use crate::{
     operands::{Gradient, alpha_source, expect_like, recorded, view, want},
     plan::{self, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, Plan},
     request::AlphaSource,
+    setters::setters,
     shape,
     storage::Storage,
     view::View,
@@ -31,6 +32,7 @@ use crate::{
 /// y = act(x; α), x `[..]`. α is one number, `[1]`, or runs along one dimension of x, shaped as it broadcasts: `[N]` along the last one,
 /// `[C, 1, 1]` along the channels of `[B, C, H, W]`. y may be the memory of x.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Forward<'a> {
     /// The activation.
     pub activation: Activation,
@@ -41,6 +43,13 @@ pub struct Forward<'a> {
     /// Output, shaped as x.
     pub y: View<'a>,
 }
+
+setters!(Forward<'a> {
+    activation: Activation,
+    x: impl Into<View<'a>>,
+    alpha: impl Into<Option<View<'a>>>,
+    y: impl Into<View<'a>>,
+});
 
 /// dx = dy ⊙ act'(x; α), dα = Σ dy ⊙ ∂act/∂α, of a [`Forward`] ([`Forward::backward`]). dx may be the memory of dy.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use crate::operand::Operand;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No adapter answers to what was asked for.
+    /// There is no adapter as it was asked for.
     #[error("no GPU adapter: wanted {wanted}; found {}", list(found))]
     NoAdapter {
         /// What was asked for (environment variables included).
@@ -96,11 +96,11 @@ pub enum Error {
         /// Byte range of `other`.
         other_range: std::ops::Range<u64>,
     },
-    /// A parameter of an activation, of an update or of a loss scale is out of its domain.
-    #[error("{activation}: {parameter}: expected {expected}, got {got}")]
+    /// A parameter of an activation, of a network, of an update or of a loss scale is out of its domain.
+    #[error("{of}: {parameter}: expected {expected}, got {got}")]
     BadParameter {
-        /// The activation's name, or `sgd` or `loss_scale`.
-        activation: String,
+        /// The activation's name, or `mlp`, `sgd`, `loss_scale`.
+        of: String,
         /// The parameter's name.
         parameter: String,
         /// Its domain.

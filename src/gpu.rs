@@ -31,6 +31,7 @@ pub use subnormals::Subnormals;
 use crate::{
     error::{Error, Result},
     plan::{Caps, Choices, DeviceClass},
+    setters::setters,
 };
 
 /// Whether kernels carry the driver-independent checks that wgpu can inject.
@@ -45,6 +46,7 @@ pub enum Checks {
 
 /// How a [`Gpu`] is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Options {
     /// Shader checks.
     pub checks: Checks,
@@ -56,6 +58,13 @@ pub struct Options {
     /// GPU, which are other texts. For tests.
     pub class: Option<DeviceClass>,
 }
+
+setters!(Options {
+    checks: Checks,
+    default_limits: bool,
+    self_test: bool,
+    class: impl Into<Option<DeviceClass>>,
+});
 
 impl Default for Options {
     fn default() -> Self {

@@ -33,7 +33,7 @@
 //! let x = View::new(arena, 0, &[32, 64], Dtype::F32);
 //! let w = View::new(arena, 8192, &[10, 64], Dtype::F32);
 //! let y = View::new(arena, 10752, &[32, 10], Dtype::F32);
-//! let layer = Forward { saved: Saved::Y, ..Forward::new(Activation::RELU, x, w, y) };
+//! let layer = Forward::new(Activation::RELU, x, w, y).saved(Saved::Y);
 //! layer.record(&gpu, &mut *encoder)?;
 //! let dy = View::new(arena, 12032, &[32, 10], Dtype::F32);
 //! let dw = View::new(arena, 13312, &[10, 64], Dtype::F32);
@@ -99,6 +99,7 @@ pub mod plan;
 pub mod program;
 pub mod request;
 pub mod rules;
+mod setters;
 #[doc(hidden)]
 pub mod shader;
 pub mod shape;

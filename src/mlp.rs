@@ -5,9 +5,13 @@
 //! product of each layer applies the slope of the layer below, so dz of a hidden layer is written once and no pass of its
 //! own is spent on it.
 
+mod parameters;
+mod step;
+
+use self::parameters::{Place, place};
+pub use self::{parameters::Parameters, step::Step};
 use crate::{
     activation::Activation,
-    affine::{Backward, Forward, Gradient},
     dtype::{Dtype, Float},
     elementwise,
     error::{Error, Result},
@@ -18,16 +22,16 @@ use crate::{
     },
     operand::Operand,
     operands::wrong_shape,
-    plan::{Plan, SgdRequest},
     request::{AffineRequest, AlphaSource, Saved},
-    shape,
+    setters::setters,
     storage::Storage,
-    train::{LossScale, Sgd, SoftmaxCrossEntropy},
+    train::LossScale,
     view::View,
 };
 
 /// What an [`Mlp`] is made of.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Architecture<'a> {
     /// Features of the input, of each hidden layer, and of the output: `[64, 128, 64, 10]` has three layers.
     pub sizes: &'a [usize],
@@ -46,6 +50,15 @@ pub struct Architecture<'a> {
     pub ignore_index: Option<u32>,
 }
 
+setters!(Architecture<'a> {
+    sizes: &'a [usize],
+    activation: Activation,
+    max_batch: usize,
+    alpha: AlphaSource,
+    storage: Float,
+    ignore_index: impl Into<Option<u32>>,
+});
+
 impl<'a> Architecture<'a> {
     /// A constant α, everything in f32.
     pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
@@ -58,21 +71,6 @@ impl<'a> Architecture<'a> {
             ignore_index: None,
         }
     }
-}
-
-/// One minibatch and how far to go.
-#[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
-    /// Input `[.., K]`, M rows.
-    pub x: View<'a>,
-    /// Classes as u32 words, `[M]`.
-    pub labels: View<'a>,
-    /// Receives the loss of each row, `[M]`.
-    pub loss: View<'a>,
-    /// Learning rate, finite.
-    pub rate: f32,
-    /// Momentum, finite and not negative.
-    pub momentum: f32,
 }
 
 /// A multi-layer perceptron on the device: parameters, their gradients, and the memory of a batch, allocated once.
@@ -105,41 +103,12 @@ struct Layer {
     dz: Tensor,
 }
 
-/// A tensor among the parameters.
-#[derive(Debug, Clone)]
-struct Place<const D: usize> {
-    /// First element.
-    at: usize,
-    shape: [usize; D],
-}
-
 impl Layer {
     /// Its own among the parameters, their gradients or what the products read.
     fn among<'a>(&'a self, all: &'a Tensor) -> Parameters<'a> {
         Parameters { w: self.w.of(all), b: self.b.of(all), alpha: self.alpha.as_ref().map(|alpha| alpha.of(all)) }
     }
 }
-
-impl<const D: usize> Place<D> {
-    fn of<'a>(&'a self, all: &'a Tensor) -> View<'a> {
-        View::new(all.buffer(), self.at as u64 * all.dtype().bytes(), &self.shape, all.dtype())
-    }
-}
-
-/// The parameters of one layer, or their gradients.
-#[derive(Debug, Clone, Copy)]
-pub struct Parameters<'a> {
-    /// Weight `[N, K]`.
-    pub w: View<'a>,
-    /// Bias `[N]`.
-    pub b: View<'a>,
-    /// α, `[1]` or `[N]`, if it is learnable.
-    pub alpha: Option<View<'a>>,
-}
-
-/// Every tensor starts where a binding may start on any device (256 bytes, of f16 too), so that vec4 reads and aligned
-/// bindings hold.
-const ALIGN: usize = 128;
 
 impl Mlp {
     /// Allocates and initialises: weights normal with standard deviation gain / √fan_in, the gain by the activation's row
@@ -149,9 +118,10 @@ impl Mlp {
     pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
         let Architecture { sizes, activation, alpha, max_batch, storage, ignore_index } = *architecture;
         if sizes.len() < 2 {
-            return Err(Error::Shape {
-                operand: Operand::W,
-                expected: "at least two sizes: in features and out features".into(),
+            return Err(Error::BadParameter {
+                of: "mlp".into(),
+                parameter: "sizes".into(),
+                expected: "at least two: in features and out features".into(),
                 got: format!("{sizes:?}"),
             });
         }
@@ -163,7 +133,7 @@ impl Mlp {
             let (activation, alpha) =
                 if hidden { (activation, alpha) } else { (Activation::IDENTITY, AlphaSource::Constant) };
             let stored = Storage::default().with(Operand::Y, storage);
-            let request = AffineRequest { alpha, storage: stored, ..AffineRequest::new(max_batch, n, k, activation) };
+            let request = AffineRequest::new(max_batch, n, k, activation).alpha(alpha).storage(stored);
             request.check_sizes()?;
             let learnable = alpha != AlphaSource::Constant;
             let saved = request.resolve_saved(learnable)?;
@@ -243,7 +213,7 @@ impl Mlp {
     /// # let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 3], Activation::RELU, 4), &mut || 0.0)?;
     /// # let (w, b) = ([0.0; 6], [0.0; 3]);
     /// let (w, b) = (gpu.upload(&w, &[3, 2])?, gpu.upload(&b, &[3])?);
-    /// let loaded = Parameters { w: w.view(), b: b.view(), alpha: None };
+    /// let loaded = Parameters::new(&w, &b);
     /// gpu.submit(|encoder| mlp.set_parameters(&gpu, encoder, 0, &loaded))?;
     /// # Ok::<(), elbow::Error>(())
     /// ```
@@ -283,7 +253,7 @@ impl Mlp {
                 }
             }
         }
-        in_one_pass(target.into(), |pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
+        target.into().in_one_pass(|pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
     }
 
     /// The output y `[max_batch, N]` of a layer: after forward the first rows hold the batch. Of the last layer: the logits.
@@ -294,204 +264,5 @@ impl Mlp {
     /// The gradient dz `[max_batch, N]` of a layer. Of the last layer: what the loss writes and backward starts from.
     pub fn dz(&self, layer: usize) -> Option<&Tensor> {
         self.layers.get(layer).map(|l| &l.dz)
-    }
-
-    /// y of every layer for a batch `[.., K]`, one dispatch a layer.
-    pub fn forward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
-        let rows = self.rows(x)?;
-        in_one_pass(target.into(), |pass| self.record_forward(gpu, pass, x, rows))
-    }
-
-    /// The softmax cross-entropy of the logits that forward left, `[M]` for M labels, and its gradient.
-    pub fn loss<'t, 'p: 't>(
-        &self,
-        gpu: &Gpu,
-        target: impl Into<Target<'t, 'p>>,
-        labels: View<'_>,
-        loss: View<'_>,
-    ) -> Result<()> {
-        let rows = shape::elements(Operand::Labels, &labels.shape)? as usize;
-        if rows > self.max_batch {
-            return Err(Error::Shape {
-                operand: Operand::Labels,
-                expected: format!("at most {} labels, the largest batch", self.max_batch),
-                got: format!("{rows}"),
-            });
-        }
-        let Some(top) = self.layers.last() else { return Ok(()) };
-        let logits = [rows, top.b.shape[0]];
-        let (x, dx) = (top.y.view_as(&logits), top.dz.view_as(&logits));
-        let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
-        let ignore_index = self.ignore_index;
-        SoftmaxCrossEntropy { loss_scale, ignore_index, ..SoftmaxCrossEntropy::new(x, labels, loss, dx) }
-            .record(gpu, target)
-    }
-
-    /// All gradients, from the dz of the last layer and from what forward of this very batch left.
-    pub fn backward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
-        let rows = self.rows(x)?;
-        in_one_pass(target.into(), |pass| {
-            self.backward_calls(rows, x, &mut |call| call.record(gpu, Target::Pass(&mut *pass)))
-        })
-    }
-
-    /// What backward of a batch will run, from the last layer to the first.
-    pub fn backward_plans(&self, gpu: &Gpu, x: View<'_>) -> Result<Vec<Plan>> {
-        let mut plans = Vec::with_capacity(self.layers.len());
-        self.backward_calls(self.rows(x)?, x, &mut |call| {
-            plans.push(call.plan(gpu)?);
-            Ok(())
-        })?;
-        Ok(plans)
-    }
-
-    /// Descent with momentum on every w, b and α.
-    pub fn step<'t, 'p: 't>(
-        &self,
-        gpu: &Gpu,
-        target: impl Into<Target<'t, 'p>>,
-        rate: f32,
-        momentum: f32,
-    ) -> Result<()> {
-        SgdRequest::check_rates(rate, momentum)?;
-        in_one_pass(target.into(), |pass| {
-            let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
-            if let Some(state) = loss_scale {
-                LossScale::new(&self.gradients, state).record(gpu, Target::Pass(&mut *pass))?;
-            }
-            let update = Sgd {
-                momentum,
-                copy: self.copy.as_ref().map(Tensor::view),
-                loss_scale,
-                ..Sgd::new(&self.parameters, &self.gradients, &self.velocity, rate)
-            };
-            update.record(gpu, Target::Pass(pass))
-        })
-    }
-
-    /// A whole training step: forward, loss, backward, update; one pass.
-    ///
-    /// Shapes and rates are checked before anything is recorded. An error after that (memory, a lost device) may leave some of the
-    /// calls in the pass: no update is among them.
-    pub fn train<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, step: &Step<'_>) -> Result<()> {
-        let rows = self.rows(step.x)?;
-        if step.labels.shape != [rows] {
-            return Err(Error::Shape {
-                operand: Operand::Labels,
-                expected: format!("[{rows}], a label for each row of x"),
-                got: format!("{:?}", step.labels.shape),
-            });
-        }
-        step.labels.words(Operand::Labels)?;
-        SgdRequest::check_rates(step.rate, step.momentum)?;
-        in_one_pass(target.into(), |pass| {
-            self.record_forward(gpu, pass, step.x, rows)?;
-            self.loss(gpu, Target::Pass(&mut *pass), step.labels, step.loss)?;
-            self.backward_calls(rows, step.x, &mut |call| call.record(gpu, Target::Pass(&mut *pass)))?;
-            self.step(gpu, Target::Pass(&mut *pass), step.rate, step.momentum)
-        })
-    }
-
-    fn record_forward(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, x: View<'_>, rows: usize) -> Result<()> {
-        let shapes = self.shapes(rows);
-        (0..self.layers.len()).try_for_each(|index| self.call(index, x, &shapes).record(gpu, Target::Pass(&mut *pass)))
-    }
-
-    /// A layer on this batch: forward is recorded, and backward made from it.
-    fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
-        let (layer, shape) = (&self.layers[index], &shapes[index]);
-        let Parameters { b, alpha, .. } = layer.among(&self.parameters);
-        let (w, y) = (layer.w.of(self.copy.as_ref().unwrap_or(&self.parameters)), layer.y.view_as(&shape.y));
-        Forward {
-            saved: layer.saved,
-            b: Some(b),
-            alpha,
-            save_to: layer.kept.as_ref().map(|kept| kept.view_as(shape.kept(layer.saved))),
-            ..Forward::new(layer.activation, self.input(index, x, shapes), w, y)
-        }
-    }
-
-    /// The chain from the last layer down: every dy is dz already, and every dx product hands dz to the layer below.
-    fn backward_calls(
-        &self,
-        rows: usize,
-        x: View<'_>,
-        each: &mut dyn FnMut(&Backward<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let shapes = self.shapes(rows);
-        let dz = |index: usize| self.layers[index].dz.view_as(&shapes[index].y);
-        for (index, layer) in self.layers.iter().enumerate().rev() {
-            let Parameters { w: dw, b: db, .. } = layer.among(&self.gradients);
-            let mut call = self.call(index, x, &shapes).backward_from_dz(dz(index)).dw(dw);
-            // The layers under the top have theirs from the chain.
-            if index + 1 == self.layers.len() {
-                call = call.db(db);
-            }
-            if let Some(below) = index.checked_sub(1) {
-                let Parameters { b: db, alpha: dalpha, .. } = self.layers[below].among(&self.gradients);
-                call = call.dx(dz(below)).below(&self.call(below, x, &shapes)).db_below(db);
-                call = call.dalpha_below(dalpha.map(Gradient::overwrite));
-            }
-            each(&call)?;
-        }
-        Ok(())
-    }
-
-    fn input<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> View<'a> {
-        match index.checked_sub(1) {
-            Some(below) => self.layers[below].y.view_as(&shapes[below].y),
-            None => x,
-        }
-    }
-
-    fn shapes(&self, rows: usize) -> Vec<Shapes> {
-        let shapes = |n: usize| Shapes { y: [rows, n], mask: [rows, n.div_ceil(32)] };
-        self.layers.iter().map(|layer| shapes(layer.b.shape[0])).collect()
-    }
-
-    /// M, if x fits the first layer and the memory of a batch.
-    fn rows(&self, x: View<'_>) -> Result<usize> {
-        let (rows, columns) = shape::rows_and_columns(Operand::X, &x.shape)?;
-        let k = self.layers.first().map_or(0, |layer| layer.w.shape[1]);
-        if columns != k || rows > self.max_batch {
-            return Err(Error::Shape {
-                operand: Operand::X,
-                expected: format!("[.., {k}] with at most {} rows, the largest batch", self.max_batch),
-                got: format!("{:?}", x.shape),
-            });
-        }
-        Ok(rows)
-    }
-}
-
-/// The shapes of a layer's memory for one batch.
-struct Shapes {
-    y: [usize; 2],
-    mask: [usize; 2],
-}
-
-impl Shapes {
-    fn kept(&self, saved: Saved) -> &[usize; 2] {
-        if saved == Saved::Mask { &self.mask } else { &self.y }
-    }
-}
-
-/// Appends a tensor to the parameters.
-fn place<const D: usize>(values: &mut Vec<f32>, shape: [usize; D], mut value: impl FnMut() -> f32) -> Place<D> {
-    let at = values.len();
-    let elements = shape.iter().product();
-    values.extend(std::iter::repeat_with(&mut value).take(elements));
-    values.resize(values.len().next_multiple_of(ALIGN), 0.0);
-    Place { at, shape }
-}
-
-/// Records into the caller's pass, or into one pass of the caller's encoder.
-fn in_one_pass(target: Target<'_, '_>, f: impl FnOnce(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Result<()> {
-    match target {
-        Target::Pass(pass) => f(pass),
-        Target::Encoder(encoder) => {
-            let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
-            f(&mut encoder.begin_compute_pass(&descriptor))
-        }
     }
 }

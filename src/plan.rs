@@ -39,6 +39,7 @@ use crate::{
     kernel::{Kernel, Params},
     operand::Operand,
     request::{Saved, Strategy},
+    setters::setters,
     words::words,
 };
 
@@ -55,6 +56,7 @@ pub enum DeviceClass {
 
 /// What a plan may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Caps {
     /// The kind of device.
     pub class: DeviceClass,
@@ -78,6 +80,19 @@ pub struct Caps {
     /// Which tile serves which product.
     pub choices: Choices,
 }
+
+setters!(const Caps {
+    class: DeviceClass,
+    max_invocations: u32,
+    workgroup_bytes: u32,
+    subgroup: u32,
+    f16: bool,
+    max_bindings: u32,
+    max_binding: u64,
+    max_scratch: u64,
+    max_work: u64,
+    choices: Choices,
+});
 
 impl Caps {
     /// WebGPU's default limits, on a device of this class.
@@ -115,6 +130,7 @@ impl DeviceClass {
 /// Choices taken away from the heuristics: what is `None` or `Auto` is still chosen. A plan that is pinned completely
 /// gives the same bits on the same device, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Pin {
     /// The strategy of backward.
     pub strategy: Strategy,
@@ -123,6 +139,12 @@ pub struct Pin {
     /// Splits of every product's reduction: more, where the loops of one invocation would become too long.
     pub splits: Option<u32>,
 }
+
+setters!(Pin {
+    strategy: Strategy,
+    tile: impl Into<Option<usize>>,
+    splits: impl Into<Option<u32>>,
+});
 
 /// One operand of a dispatch: which one, and which part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

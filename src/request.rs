@@ -1,7 +1,7 @@
 //! What is asked for, as plain facts: shapes, activation, which gradients. No device in sight; the plan and the CPU implementation
 //! read the same request.
 
-use crate::{activation::Activation, storage::Storage};
+use crate::{activation::Activation, setters::setters, storage::Storage};
 
 /// How the weight matrix lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -70,6 +70,7 @@ impl Statistic {
 
 /// Which statistics of z and y forward leaves on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct Statistics {
     /// Those of each channel, over the rows.
     pub channels: bool,
@@ -79,7 +80,12 @@ pub struct Statistics {
     pub around: bool,
 }
 
+setters!(const Statistics { channels: bool, rows: bool, around: bool });
+
 impl Statistics {
+    /// None of them.
+    pub const NONE: Statistics = Statistics { channels: false, rows: false, around: false };
+
     /// Whether there are any.
     pub const fn any(&self) -> bool {
         self.channels || self.rows
@@ -140,6 +146,7 @@ pub enum Strategy {
 /// z = x·Wᵀ + b (+ residual)        y = row_weight ⊙ act(z; α) (+ residual)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct AffineRequest {
     /// Rows of x and y: the batch.
     pub m: usize,
@@ -166,6 +173,21 @@ pub struct AffineRequest {
     /// In which types the operands are stored, those of backward among them.
     pub storage: Storage,
 }
+
+setters!(AffineRequest {
+    m: usize,
+    n: usize,
+    k: usize,
+    layout: WeightLayout,
+    activation: Activation,
+    alpha: AlphaSource,
+    bias: bool,
+    residual: impl Into<Option<ResidualAt>>,
+    row_weight: bool,
+    statistics: Statistics,
+    saved: Saved,
+    storage: Storage,
+});
 
 impl AffineRequest {
     /// A layer with a bias, no residual, constant α, `Saved::Auto`, all of it in f32.
@@ -199,6 +221,7 @@ impl AffineRequest {
 
 /// Which gradients of the fused layer are wanted, each by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct Gradients {
     /// dx = dz·W.
     pub x: Want,
@@ -214,6 +237,8 @@ pub struct Gradients {
     pub row_weight: Want,
 }
 
+setters!(const Gradients { x: Want, w: Want, b: Want, alpha: Want, residual: Want, row_weight: Want });
+
 impl Gradients {
     /// Whether one of them needs z itself.
     pub const fn need_z(&self) -> bool {
@@ -224,6 +249,7 @@ impl Gradients {
 /// The layer below in a chain: its activation slope is applied in the epilogue of this layer's dx product, so that the
 /// dx operand receives dz of the layer below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Below {
     /// Its activation.
     pub activation: Activation,
@@ -240,6 +266,16 @@ pub struct Below {
     /// The gradient of its row weight.
     pub drow_weight: Want,
 }
+
+setters!(const Below {
+    activation: Activation,
+    alpha: AlphaSource,
+    saved: Saved,
+    row_weight: bool,
+    db: Want,
+    dalpha: Want,
+    drow_weight: Want,
+});
 
 impl Below {
     /// Nothing but its slope.
@@ -258,6 +294,7 @@ impl Below {
 
 /// The backward request: the forward's facts, and which gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct BackwardRequest {
     /// The forward it belongs to.
     pub affine: AffineRequest,
@@ -268,3 +305,17 @@ pub struct BackwardRequest {
     /// Chain: apply the slope of the layer below to dx.
     pub below: Option<Below>,
 }
+
+impl BackwardRequest {
+    /// From dy, with no layer below.
+    pub const fn new(affine: AffineRequest, gradients: Gradients) -> Self {
+        BackwardRequest { affine, gradients, upstream_is_dz: false, below: None }
+    }
+}
+
+setters!(BackwardRequest {
+    affine: AffineRequest,
+    gradients: Gradients,
+    upstream_is_dz: bool,
+    below: impl Into<Option<Below>>,
+});

@@ -7,6 +7,7 @@ use crate::{
     operand::Operand,
     operands::recorded,
     plan::{self, LOSS_SCALE, LossScaleRequest, Plan, SgdRequest, SoftmaxRequest},
+    setters::setters,
     shape,
     view::View,
 };
@@ -23,6 +24,7 @@ use crate::{
 /// values. What is stored as f16 or bf16 is then rounded once. Each logit is read twice. A row has at most 4 million
 /// classes: beyond, [`Error::LimitExceeded`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SoftmaxCrossEntropy<'a> {
     /// `[.., classes]`, M rows.
     pub logits: View<'a>,
@@ -39,6 +41,15 @@ pub struct SoftmaxCrossEntropy<'a> {
     /// the losses is 0 / 0, as in PyTorch.) PyTorch's -100 as a word is `-100i32 as u32`.
     pub ignore_index: Option<u32>,
 }
+
+setters!(SoftmaxCrossEntropy<'a> {
+    logits: impl Into<View<'a>>,
+    labels: impl Into<View<'a>>,
+    loss: impl Into<View<'a>>,
+    dlogits: impl Into<View<'a>>,
+    loss_scale: impl Into<Option<View<'a>>>,
+    ignore_index: impl Into<Option<u32>>,
+});
 
 impl<'a> SoftmaxCrossEntropy<'a> {
     /// Of the loss as it is, no label left out.
@@ -87,6 +98,7 @@ impl<'a> SoftmaxCrossEntropy<'a> {
 ///
 /// Nothing in it knows where one tensor ends: parameters that lie side by side are updated by one call.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Sgd<'a> {
     /// Updated in place.
     pub parameter: View<'a>,
@@ -104,6 +116,16 @@ pub struct Sgd<'a> {
     /// finite the whole update is left out.
     pub loss_scale: Option<View<'a>>,
 }
+
+setters!(Sgd<'a> {
+    parameter: impl Into<View<'a>>,
+    gradient: impl Into<View<'a>>,
+    velocity: impl Into<View<'a>>,
+    rate: f32,
+    momentum: f32,
+    copy: impl Into<Option<View<'a>>>,
+    loss_scale: impl Into<Option<View<'a>>>,
+});
 
 impl<'a> Sgd<'a> {
     /// Plain descent at a rate, in f32: set what else there is.
@@ -159,6 +181,7 @@ impl<'a> Sgd<'a> {
 /// state. The scale, powers of two throughout, changes no gradient otherwise. (Micikevicius et al. 2018; the rule and the
 /// numbers are those of PyTorch's GradScaler.)
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct LossScale<'a> {
     /// Gradients of all parameters, in f32.
     pub gradient: View<'a>,
@@ -171,6 +194,14 @@ pub struct LossScale<'a> {
     /// Good steps in a row, at least 1: 2000.
     pub interval: u32,
 }
+
+setters!(LossScale<'a> {
+    gradient: impl Into<View<'a>>,
+    state: impl Into<View<'a>>,
+    growth: f32,
+    backoff: f32,
+    interval: u32,
+});
 
 impl<'a> LossScale<'a> {
     /// The state to begin with: a scale of 65,536.

@@ -12,7 +12,7 @@ use elbow::{
 };
 
 fn backward_of(affine: AffineRequest) -> BackwardRequest {
-    BackwardRequest { affine, gradients: Gradients::default(), upstream_is_dz: false, below: None }
+    BackwardRequest::new(affine, Gradients::default())
 }
 
 #[test]
@@ -25,24 +25,16 @@ fn by_hand() {
         (WeightLayout::OutIn, [1.0, 1.0, 2.0, -1.0, 0.0, -3.0]),
         (WeightLayout::InOut, [1.0, 2.0, 0.0, 1.0, -1.0, -3.0]),
     ] {
-        let request = AffineRequest { layout, alpha: AlphaSource::PerLayer, ..AffineRequest::new(2, 3, 2, leaky) };
+        let request = AffineRequest::new(2, 3, 2, leaky).layout(layout).alpha(AlphaSource::PerLayer);
         let alpha = [0.5];
-        let inputs = ForwardInputs {
-            x: &x,
-            w: &w,
-            b: Some(&b),
-            alpha: Some(&alpha),
-            residual: None,
-            ..ForwardInputs::default()
-        };
+        let inputs = ForwardInputs::new(&x, &w).b(Some(&b)).alpha(Some(&alpha));
         let out = reference::forward(&request, inputs).unwrap();
         assert_eq!(out.z, [3.5, 0.0, -7.0, 2.5, 7.0, 2.0]);
         assert_eq!(out.z_terms, [3.5, 4.0, 7.0, 4.5, 7.0, 4.0]);
         assert_eq!(out.y, [3.5, 0.0, -3.5, 2.5, 7.0, 2.0]);
 
         let dy = [1.0, 2.0, -4.0, 1.0, 0.0, 3.0];
-        let inputs =
-            reference::BackwardInputs { x: &x, w: &w, b: Some(&b), alpha: Some(&alpha), dy: &dy, ..Default::default() };
+        let inputs = reference::BackwardInputs::new(&x, &w, &dy).b(Some(&b)).alpha(Some(&alpha));
         let out = reference::backward(&backward_of(request), inputs).unwrap();
         // leaky'(0) is the slope.
         assert_eq!(out.dz.value, [1.0, 1.0, -2.0, 1.0, 0.0, 3.0]);
@@ -66,7 +58,7 @@ fn by_hand() {
 #[test]
 fn elementwise_by_hand() {
     let prelu = Activation::prelu(0.25).unwrap();
-    let request = Elementwise { rows: 2, channels: 2, activation: prelu, alpha: AlphaSource::PerChannel };
+    let request = Elementwise::new(2, 2, prelu).alpha(AlphaSource::PerChannel);
     let (x, alpha) = ([-2.0, -4.0, 3.0, -1.0], [0.5, 2.0]);
     let (dy, ddx) = ([1.0, 1.0, 5.0, 3.0], [1.0, 2.0, 3.0, 4.0]);
     assert_eq!(reference::elementwise::forward(&request, &x, Some(&alpha)).unwrap(), [-1.0, -8.0, 3.0, -2.0]);
@@ -82,16 +74,16 @@ fn elementwise_by_hand() {
 #[test]
 fn zero_sizes_and_nan() {
     for (m, n, k) in [(0, 2, 3), (2, 0, 3), (2, 3, 0)] {
-        let request = AffineRequest { bias: false, ..AffineRequest::new(m, n, k, Activation::SILU) };
+        let request = AffineRequest::new(m, n, k, Activation::SILU).bias(false);
         let (x, w, dy) = (vec![1.0; m * k], vec![1.0; n * k], vec![1.0; m * n]);
-        let out = reference::forward(&request, ForwardInputs { x: &x, w: &w, ..Default::default() }).unwrap();
+        let out = reference::forward(&request, ForwardInputs::new(&x, &w)).unwrap();
         assert_eq!(out.y, vec![0.0; m * n]);
-        let inputs = reference::BackwardInputs { x: &x, w: &w, dy: &dy, ..Default::default() };
+        let inputs = reference::BackwardInputs::new(&x, &w, &dy);
         let out = reference::backward(&backward_of(request), inputs).unwrap();
         assert_eq!((out.dx.value, out.dw.value), (vec![0.0; m * k], vec![0.0; n * k]));
     }
-    let request = AffineRequest { bias: false, ..AffineRequest::new(2, 1, 1, Activation::RELU) };
-    let inputs = ForwardInputs { x: &[f32::NAN, 1.0], w: &[1.0], ..Default::default() };
+    let request = AffineRequest::new(2, 1, 1, Activation::RELU).bias(false);
+    let inputs = ForwardInputs::new(&[f32::NAN, 1.0], &[1.0]);
     let out = reference::forward(&request, inputs).unwrap();
     assert!(out.y[0].is_nan() && out.y[1] == 1.0);
 }
@@ -100,14 +92,14 @@ fn zero_sizes_and_nan() {
 fn wrong_lengths_are_named() {
     let request = AffineRequest::new(2, 3, 4, Activation::RELU);
     let (x, w, b) = ([0.0; 8], [0.0; 12], [0.0; 3]);
-    let right = ForwardInputs { x: &x, w: &w, b: Some(&b), ..Default::default() };
+    let right = ForwardInputs::new(&x, &w).b(Some(&b));
     let named = |inputs| match reference::forward(&request, inputs) {
         Err(Error::Shape { operand, .. }) => operand,
         other => panic!("{other:?}"),
     };
-    assert_eq!(named(ForwardInputs { x: &x[1..], ..right }), Operand::X);
-    assert_eq!(named(ForwardInputs { w: &w[1..], ..right }), Operand::W);
-    assert_eq!(named(ForwardInputs { b: Some(&b[1..]), ..right }), Operand::B);
+    assert_eq!(named(right.x(&x[1..])), Operand::X);
+    assert_eq!(named(right.w(&w[1..])), Operand::W);
+    assert_eq!(named(right.b(Some(&b[1..]))), Operand::B);
 }
 
 /// Numbers that are multiples of 1/64, so that a step of 1/4096 in f32 is exact.
@@ -153,18 +145,11 @@ fn a_chain_is_two_layers() {
     // Layer below: x = act(u·Vᵀ + c; α), then y = x·Wᵀ. u is one feature wide, so that db and dz show in c.
     let (m, n, k) = (3, 2, 4);
     for activation in smooth().into_iter().filter(Activation::has_alpha) {
-        let lower = AffineRequest { alpha: AlphaSource::PerChannel, ..AffineRequest::new(m, k, 1, activation) };
+        let lower = AffineRequest::new(m, k, 1, activation).alpha(AlphaSource::PerChannel);
         let (u, v, c, w, dy) = (numbers(m, 5), numbers(k, 6), numbers(k, 7), numbers(n * k, 8), numbers(m * n, 9));
         let alpha: Vec<f32> = (0..k).map(|i| activation.params()[0] + i as f32 / 4.0).collect();
         let loss = |c: &[f32], alpha: &[f32]| -> f64 {
-            let inputs = ForwardInputs {
-                x: &u,
-                w: &v,
-                b: Some(c),
-                alpha: Some(alpha),
-                residual: None,
-                ..ForwardInputs::default()
-            };
+            let inputs = ForwardInputs::new(&u, &v).b(Some(c)).alpha(Some(alpha));
             let x = reference::forward(&lower, inputs).unwrap().y;
             let mut sum = 0.0;
             for row in 0..m {
@@ -175,37 +160,17 @@ fn a_chain_is_two_layers() {
             }
             sum
         };
-        let inputs = ForwardInputs {
-            x: &u,
-            w: &v,
-            b: Some(&c),
-            alpha: Some(&alpha),
-            residual: None,
-            ..ForwardInputs::default()
-        };
+        let inputs = ForwardInputs::new(&u, &v).b(Some(&c)).alpha(Some(&alpha));
         let z_below: Vec<f32> = reference::forward(&lower, inputs).unwrap().z.iter().map(|&z| z as f32).collect();
-        let request = BackwardRequest {
-            upstream_is_dz: true,
-            below: Some(Below {
-                activation,
-                alpha: AlphaSource::PerChannel,
-                saved: Saved::Z,
-                db: Want::Overwrite,
-                dalpha: Want::Overwrite,
-                row_weight: false,
-                drow_weight: Want::No,
-            }),
-            ..backward_of(AffineRequest { bias: false, ..AffineRequest::new(m, n, k, Activation::RELU) })
-        };
+        let request =
+            backward_of(AffineRequest::new(m, n, k, Activation::RELU).bias(false)).upstream_is_dz(true).below(
+                Below::new(activation, Saved::Z)
+                    .alpha(AlphaSource::PerChannel)
+                    .db(Want::Overwrite)
+                    .dalpha(Want::Overwrite),
+            );
         let x = vec![0.0; m * k];
-        let inputs = reference::BackwardInputs {
-            x: &x,
-            w: &w,
-            dy: &dy,
-            z_below: Some(&z_below),
-            alpha_below: Some(&alpha),
-            ..Default::default()
-        };
+        let inputs = reference::BackwardInputs::new(&x, &w, &dy).z_below(Some(&z_below)).alpha_below(Some(&alpha));
         let out = reference::backward(&request, inputs).unwrap();
         agree("db_below", &out.db_below, |i| differentiate(&c, i, |c| loss(c, &alpha)));
         agree("dalpha_below", &out.dalpha_below, |i| differentiate(&alpha, i, |alpha| loss(&c, alpha)));

@@ -71,14 +71,8 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
     let mut inputs = vec![x.to_vec()];
     let mut zs = Vec::new();
     for layer in layers {
-        let operands = ForwardInputs {
-            x: inputs.last().unwrap(),
-            w: &layer.w,
-            b: Some(&layer.b),
-            alpha: layer.alpha.as_deref(),
-            residual: None,
-            ..ForwardInputs::default()
-        };
+        let operands =
+            ForwardInputs::new(inputs.last().unwrap(), &layer.w).b(Some(&layer.b)).alpha(layer.alpha.as_deref());
         let out = reference::forward(&layer.request, operands).unwrap();
         inputs.push(to_f32(&out.y));
         zs.push(to_f32(&out.z));
@@ -90,32 +84,20 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
     let mut dalpha = Vec::new();
     for index in (0..layers.len()).rev() {
         let layer = &layers[index];
-        let below = index.checked_sub(1).map(|i| Below {
-            activation: layers[i].request.activation,
-            alpha: layers[i].request.alpha,
-            saved: Saved::Z,
-            db: Want::Overwrite,
-            dalpha: Want::No,
-            row_weight: false,
-            drow_weight: Want::No,
+        let below = index.checked_sub(1).map(|i| {
+            Below::new(layers[i].request.activation, Saved::Z).alpha(layers[i].request.alpha).db(Want::Overwrite)
         });
-        let request = BackwardRequest {
-            affine: layer.request,
-            gradients: Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() },
-            upstream_is_dz: true,
-            below,
-        };
-        let operands = reference::BackwardInputs {
-            x: &inputs[index],
-            w: &layer.w,
-            b: Some(&layer.b),
-            alpha: layer.alpha.as_deref(),
-            dy: &dz,
-            z: None,
-            z_below: index.checked_sub(1).map(|i| zs[i].as_slice()),
-            alpha_below: index.checked_sub(1).and_then(|i| layers[i].alpha.as_deref()),
-            ..reference::BackwardInputs::default()
-        };
+        let request = BackwardRequest::new(
+            layer.request,
+            Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite),
+        )
+        .upstream_is_dz(true)
+        .below(below);
+        let operands = reference::BackwardInputs::new(&inputs[index], &layer.w, &dz)
+            .b(Some(&layer.b))
+            .alpha(layer.alpha.as_deref())
+            .z_below(index.checked_sub(1).map(|i| zs[i].as_slice()))
+            .alpha_below(index.checked_sub(1).and_then(|i| layers[i].alpha.as_deref()));
         let out = reference::backward(&request, operands).unwrap();
         gradients.push(HostGradients { dw: out.dw.value, db: out.db.value, dalpha });
         dz = to_f32(&out.dz_below.value);
@@ -162,8 +144,7 @@ fn a_step_is_the_step_of_the_reference() {
         let mut rng = Normal(spec.len() as u64 + 17);
         let max_batch = 43;
         let activation: Activation = spec.parse().unwrap();
-        let architecture =
-            Architecture { alpha, ignore_index: Some(PADDING), ..Architecture::new(sizes, activation, max_batch) };
+        let architecture = Architecture::new(sizes, activation, max_batch).alpha(alpha).ignore_index(PADDING);
         let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
         let (features, classes) = (sizes[0], sizes[sizes.len() - 1]);
         let loss = gpu.zeros(&[max_batch]).unwrap();
@@ -180,7 +161,7 @@ fn a_step_is_the_step_of_the_reference() {
             let (x, labels) = (gpu.upload(&x, &[rows, features]).unwrap(), gpu.upload_words(&labels, &[rows]).unwrap());
             let shape = [rows];
             let (x, labels) = (x.view(), labels.view());
-            let step = Step { x, labels, loss: loss.view_as(&shape), rate: RATE, momentum: MOMENTUM };
+            let step = Step::new(x, labels, loss.view_as(&shape), RATE).momentum(MOMENTUM);
             gpu.submit_pass(|pass| mlp.train(&gpu, pass, &step)).unwrap();
 
             assert_close(&format!("{name}: loss"), &gpu.download(step.loss).unwrap(), &losses, TOLERANCE);
@@ -225,7 +206,7 @@ fn the_chain_writes_dz_once_and_has_no_pass_of_its_own() {
     let gpu = Gpu::new().unwrap();
     for alpha in [AlphaSource::Constant, AlphaSource::PerChannel] {
         let activation = Activation::prelu(0.25).unwrap();
-        let architecture = Architecture { alpha, ..Architecture::new(&[20, 40, 30, 10], activation, 16) };
+        let architecture = Architecture::new(&[20, 40, 30, 10], activation, 16).alpha(alpha);
         let mlp = Mlp::new(&gpu, &architecture, &mut || 0.1).unwrap();
         let x = gpu.zeros(&[16, 20]).unwrap();
         let plans = mlp.backward_plans(&gpu, x.view()).unwrap();
@@ -248,7 +229,7 @@ fn training_reduces_the_loss() {
     let gpu = Gpu::new().unwrap();
     for (spec, alpha) in [("prelu(0.25)", AlphaSource::PerChannel), ("gelu_erf", AlphaSource::Constant)] {
         let mut rng = Normal(5);
-        let architecture = Architecture { alpha, ..Architecture::new(&[2, 32, 32, 2], spec.parse().unwrap(), 200) };
+        let architecture = Architecture::new(&[2, 32, 32, 2], spec.parse().unwrap(), 200).alpha(alpha);
         let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
         let x: Vec<f32> = (0..400).map(|_| rng.next()).collect();
         // Inside a circle or not: no linear map can tell.
@@ -256,7 +237,7 @@ fn training_reduces_the_loss() {
         let (x, labels) = (gpu.upload(&x, &[200, 2]).unwrap(), gpu.upload_words(&labels, &[200]).unwrap());
         let loss = gpu.zeros(&[200]).unwrap();
         let mean = |loss: &Tensor| gpu.download(loss).unwrap().iter().sum::<f32>() / 200.0;
-        let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.1, momentum: 0.9 };
+        let step = Step::new(x.view(), labels.view(), loss.view(), 0.1).momentum(0.9);
         gpu.submit_pass(|pass| mlp.train(&gpu, pass, &step)).unwrap();
         let first = mean(&loss);
         for _ in 0..150 {
@@ -289,7 +270,7 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
             (&x, &labels, (1.0, nan)),
             (&x, &labels, (1.0, -0.9)),
         ] {
-            let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate, momentum };
+            let step = Step::new(x.view(), labels.view(), loss.view(), rate).momentum(momentum);
             failures.push(mlp.train(&gpu, &mut *pass, &step).unwrap_err().to_string());
         }
         Ok(())
@@ -311,11 +292,9 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     assert_eq!(gpu.download(mlp.parameters(0).unwrap().w).unwrap(), before, "an error updated the parameters");
 
     let none = |sizes, activation, alpha| {
-        Mlp::new(&gpu, &Architecture { alpha, ..Architecture::new(sizes, activation, 8) }, &mut || 0.5)
-            .unwrap_err()
-            .to_string()
+        Mlp::new(&gpu, &Architecture::new(sizes, activation, 8).alpha(alpha), &mut || 0.5).unwrap_err().to_string()
     };
-    assert!(none(&[4], Activation::RELU, AlphaSource::Constant).starts_with("w: expected at least two sizes"));
+    assert!(none(&[4], Activation::RELU, AlphaSource::Constant).starts_with("mlp: sizes: expected at least two"));
     assert!(none(&[4, 3, 2], Activation::RELU, AlphaSource::PerLayer).starts_with("alpha: expected no alpha"));
 
     let sgd = Sgd::new(&x, &wide, &x, 1.0);
@@ -331,7 +310,7 @@ fn parameters_that_are_set_are_those_that_predict() {
     let prelu = Activation::prelu(0.25).unwrap();
     for storage in Float::ALL {
         let alpha = AlphaSource::PerChannel;
-        let architecture = Architecture { alpha, storage, ..Architecture::new(&sizes, prelu, 4) };
+        let architecture = Architecture::new(&sizes, prelu, 4).alpha(alpha).storage(storage);
         let mut normal = Normal(9);
         let [source, loaded] = [(); 2].map(|()| Mlp::new(&gpu, &architecture, &mut || normal.next()).unwrap());
         let x = gpu.upload_as(storage, &(0..12).map(|i| i as f32 / 4.0 - 1.0).collect::<Vec<_>>(), &[4, 3]).unwrap();
@@ -346,7 +325,7 @@ fn parameters_that_are_set_are_those_that_predict() {
             // As from a file: in f32, in memory of its own.
             let upload = |view: View<'_>| gpu.upload(&gpu.download(view).unwrap(), view.shape()).unwrap();
             let (w, b, alpha) = (upload(values.w), upload(values.b), values.alpha.map(upload));
-            let values = Parameters { w: w.view(), b: b.view(), alpha: alpha.as_ref().map(Tensor::view) };
+            let values = Parameters::new(w.view(), b.view()).alpha(alpha.as_ref().map(Tensor::view));
             gpu.submit(|encoder| loaded.set_parameters(&gpu, encoder, layer, &values)).unwrap();
             let set = loaded.parameters(layer).unwrap();
             assert_eq!(gpu.download(set.w).unwrap(), gpu.download(&w).unwrap());
@@ -364,9 +343,9 @@ fn parameters_that_are_set_are_those_that_predict() {
         let set = |layer, values: &Parameters<'_>| {
             said(gpu.submit(|encoder| loaded.set_parameters(&gpu, encoder, layer, values)))
         };
-        let mine = Parameters { w: other.view(), b: hidden.b, alpha: hidden.alpha };
-        assert!(set(0, &Parameters { w: hidden.b, ..mine }).starts_with("w: expected [5, 3], got [5]"));
-        assert!(set(0, &Parameters { alpha: None, ..mine }).starts_with("alpha: expected an alpha"));
+        let mine = Parameters::new(other.view(), hidden.b).alpha(hidden.alpha);
+        assert!(set(0, &mine.w(hidden.b)).starts_with("w: expected [5, 3], got [5]"));
+        assert!(set(0, &mine.alpha(None)).starts_with("alpha: expected an alpha"));
         assert!(set(1, &source.parameters(0).unwrap()).starts_with("w: expected [2, 5], got [5, 3]"));
         assert!(set(2, &mine).contains("the limit is 2"));
         assert_eq!(predict(&loaded), expected, "an error wrote a parameter");

@@ -76,7 +76,7 @@ proptest! {
         match text.parse::<Activation>() {
             Ok(activation) => reads_back(activation)?,
             Err(Error::UnknownActivation { text: quoted, .. }) => prop_assert_eq!(quoted, text),
-            Err(Error::BadParameter { activation, .. }) => prop_assert!(rows().iter().any(|row| row.name == activation)),
+            Err(Error::BadParameter { of, .. }) => prop_assert!(rows().iter().any(|row| row.name == of)),
             Err(other) => prop_assert!(false, "{:?}: {}", text, other),
         }
     }

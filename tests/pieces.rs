@@ -13,18 +13,16 @@ use proptest::prelude::*;
 
 const SOFTWARE: Caps = Caps::defaults(DeviceClass::Software);
 /// No limit that matters: what the plan would be in one piece.
-const BOUNDLESS: Caps = Caps { max_binding: u64::MAX / 8, max_scratch: u64::MAX / 8, max_work: u64::MAX, ..SOFTWARE };
+const BOUNDLESS: Caps = SOFTWARE.max_binding(u64::MAX / 8).max_scratch(u64::MAX / 8).max_work(u64::MAX);
 
 fn backward(m: usize, n: usize, k: usize, layout: WeightLayout, gap: usize) -> BackwardRequest {
     let want = Want::Overwrite;
     let usual = AffineRequest::new(m, n, k, Activation::leaky_relu(0.5).unwrap());
-    let affine = AffineRequest { layout, saved: Saved::Z, ..usual };
-    BackwardRequest {
-        affine: AffineRequest { storage: elbow_verify::with_gaps(&affine, gap), ..affine },
-        gradients: Gradients { x: want, w: want, b: want, ..Gradients::default() },
-        upstream_is_dz: false,
-        below: None,
-    }
+    let affine = usual.layout(layout).saved(Saved::Z);
+    BackwardRequest::new(
+        affine.storage(elbow_verify::with_gaps(&affine, gap)),
+        Gradients::default().x(want).w(want).b(want),
+    )
 }
 
 /// The elements that one tile touches, worked out from the tile's number alone, element by element of what it covers.
@@ -82,8 +80,8 @@ proptest! {
         binding in 10..20u32, work in 10..24u32, tile in 0..8usize, gap in 0..6usize,
     ) {
         let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
-        let caps = Caps { max_binding: 1 << binding, max_work: 1 << work, ..SOFTWARE };
-        let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
+        let caps = SOFTWARE.max_binding(1 << binding).max_work(1 << work);
+        let pin = Pin::default().tile(tile).splits(1);
         let request = backward(m, n, k, layout, gap.saturating_sub(3));
         let limits = |error: &Error| matches!(error, Error::LimitExceeded { .. } | Error::OutOfMemory { .. });
         match plan::forward(&request.affine, aligned, false, &caps, &pin) {
@@ -127,8 +125,8 @@ fn operands_longer_than_a_binding_are_bound_in_windows() {
         assert!(parts(&plan) >= 2, "{plan}");
     }
     // Both operands of dW, and dW itself: added up split after split, without partial products.
-    let small = Caps { max_binding: 4096, ..SOFTWARE };
-    let pin = Pin { tile: Some(3), ..Pin::default() };
+    let small = SOFTWARE.max_binding(4096);
+    let pin = Pin::default().tile(3);
     let mut request = backward(500, 60, 20, WeightLayout::OutIn, 0);
     request.gradients.b = Want::No;
     let plan = plan::backward(&request, true, &small, &pin).unwrap();
@@ -140,7 +138,7 @@ fn operands_longer_than_a_binding_are_bound_in_windows() {
 
 #[test]
 fn what_can_not_be_cut_is_refused_by_name() {
-    let small = Caps { max_binding: 4096, ..SOFTWARE };
+    let small = SOFTWARE.max_binding(4096);
     // One row of tiles of y is longer than a binding.
     let error = plan::forward(&AffineRequest::new(64, 2000, 4, Activation::RELU), true, false, &small, &Pin::default());
     assert!(
@@ -148,7 +146,7 @@ fn what_can_not_be_cut_is_refused_by_name() {
         "{error:?}"
     );
     let endless = AffineRequest::new(65_535, 65_535, 65_535, Activation::RELU);
-    let caps = Caps { max_binding: 1 << 40, max_scratch: 1 << 40, ..SOFTWARE };
+    let caps = SOFTWARE.max_binding(1 << 40).max_scratch(1 << 40);
     let error = plan::forward(&endless, true, false, &caps, &Pin::default());
     assert!(matches!(&error, Err(Error::LimitExceeded { what, .. }) if what.contains("dispatches")), "{error:?}");
 }

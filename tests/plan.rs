@@ -10,7 +10,7 @@ use elbow::{
 };
 
 const LAPTOP: Caps = Caps::defaults(DeviceClass::Discrete);
-const SOFTWARE: Caps = Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Software) };
+const SOFTWARE: Caps = Caps::defaults(DeviceClass::Software).subgroup(8);
 
 fn files(plan: &Plan) -> Vec<KernelFile> {
     plan.dispatches.iter().map(|d| d.kernel.file).collect()
@@ -21,16 +21,11 @@ fn forward(m: usize, n: usize, k: usize, caps: &Caps) -> Plan {
 }
 
 fn all() -> Gradients {
-    Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() }
+    Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite)
 }
 
 fn backward(activation: Activation, m: usize, n: usize, k: usize) -> BackwardRequest {
-    BackwardRequest {
-        affine: AffineRequest::new(m, n, k, activation),
-        gradients: all(),
-        upstream_is_dz: false,
-        below: None,
-    }
+    BackwardRequest::new(AffineRequest::new(m, n, k, activation), all())
 }
 
 fn planned(request: &BackwardRequest, caps: &Caps) -> Plan {
@@ -51,7 +46,7 @@ fn forward_is_one_dispatch() {
 fn the_device_decides_how_tiles_are_filled() {
     assert_eq!(files(&forward(512, 512, 256, &LAPTOP)), [KernelFile::ProductStaged]);
     assert_eq!(files(&forward(512, 512, 256, &SOFTWARE)), [KernelFile::ProductBroadcast]);
-    let no_subgroups = Caps { subgroup: 0, ..SOFTWARE };
+    let no_subgroups = SOFTWARE.subgroup(0);
     assert_eq!(files(&forward(512, 512, 256, &no_subgroups)), [KernelFile::ProductDirect]);
     assert_eq!(files(&forward(1, 1024, 64, &SOFTWARE)), [KernelFile::ProductSlicedK]);
     // The tile that leaves the least idle, where none fills the device.
@@ -66,14 +61,13 @@ fn few_rows_read_the_weight_along_the_reduction() {
         assert!(across(&plan), "{plan}");
         // A power of two of rows is computed, no more than there are lanes that store.
         assert_eq!(plan.dispatches[0].kernel.flag("ROWS") as usize, rows.next_power_of_two().min(8));
-        let wide = Caps { subgroup: 32, ..LAPTOP };
+        let wide = LAPTOP.subgroup(32);
         assert_eq!(forward(rows, 4096, 4096, &wide).dispatches[0].kernel.flag("SUBGROUP"), 1);
         assert_eq!(plan.dispatches[0].kernel.flag("SUBGROUP"), 0);
         // [in, out] weights have their neighbours across the reduction, and dx theirs along it.
-        let request =
-            AffineRequest { layout: WeightLayout::InOut, ..AffineRequest::new(rows, 256, 256, Activation::RELU) };
+        let request = AffineRequest::new(rows, 256, 256, Activation::RELU).layout(WeightLayout::InOut);
         assert!(!across(&plan::forward(&request, true, false, &LAPTOP, &Pin::default()).unwrap()));
-        let backward = BackwardRequest { affine: request, ..backward(Activation::RELU, rows, 256, 256) };
+        let backward = backward(Activation::RELU, rows, 256, 256).affine(request);
         let files = files(&planned(&backward, &LAPTOP));
         assert_eq!(files.iter().filter(|f| **f == KernelFile::ProductSlicedK).count(), 1, "{files:?}");
     }
@@ -105,7 +99,7 @@ fn products_of_few_tiles_fill_a_discrete_gpu() {
 #[test]
 fn vectors_only_where_every_row_is_a_whole_number_of_them() {
     let vec = |m, n, k, layout, aligned| {
-        let request = AffineRequest { layout, ..AffineRequest::new(m, n, k, Activation::RELU) };
+        let request = AffineRequest::new(m, n, k, Activation::RELU).layout(layout);
         plan::forward(&request, aligned, false, &LAPTOP, &Pin::default()).unwrap().dispatches[0].kernel.flag("VEC") == 1
     };
     assert!(vec(33, 33, 64, WeightLayout::OutIn, true));
@@ -126,7 +120,7 @@ fn two_strategies_of_backward() {
     assert_eq!(plan.strategy, Strategy::TwoPass);
     assert_eq!(files(&plan)[0], KernelFile::Rows, "dz is written once, and db reduced on the way");
     assert_eq!(plan.scratch(Operand::Dz), 256 * 256);
-    let pinned = Pin { strategy: Strategy::Prologue, ..Pin::default() };
+    let pinned = Pin::default().strategy(Strategy::Prologue);
     assert_eq!(plan::backward(&gelu, true, &LAPTOP, &pinned).unwrap().strategy, Strategy::Prologue);
 }
 
@@ -139,7 +133,7 @@ fn a_linear_layer_needs_no_dz_and_nothing_saved() {
 #[test]
 fn only_what_is_wanted_is_computed() {
     let mut request = backward(Activation::GELU_ERF, 64, 64, 64);
-    request.gradients = Gradients { b: Want::Overwrite, ..Gradients::default() };
+    request.gradients = Gradients::default().b(Want::Overwrite);
     assert_eq!(files(&planned(&request, &LAPTOP)), [KernelFile::Rows, KernelFile::ColumnSum]);
     request.gradients = Gradients::default();
     assert!(planned(&request, &LAPTOP).dispatches.is_empty());
@@ -156,15 +150,8 @@ fn only_what_is_wanted_is_computed() {
 #[test]
 fn a_chain_applies_the_slope_below_in_its_epilogue() {
     let activation = "prelu".parse().unwrap();
-    let below = Below {
-        activation,
-        alpha: AlphaSource::PerChannel,
-        saved: Saved::Z,
-        db: Want::Overwrite,
-        dalpha: Want::Overwrite,
-        row_weight: false,
-        drow_weight: Want::No,
-    };
+    let below =
+        Below::new(activation, Saved::Z).alpha(AlphaSource::PerChannel).db(Want::Overwrite).dalpha(Want::Overwrite);
     let mut request = backward(Activation::IDENTITY, 64, 32, 48);
     (request.upstream_is_dz, request.below) = (true, Some(below));
     let plan = planned(&request, &LAPTOP);
@@ -187,7 +174,7 @@ fn recomputation_costs_a_product_and_keeps_nothing() {
 
 #[test]
 fn memory_and_bindings_are_bounded() {
-    let tight = Caps { max_scratch: 1 << 10, ..LAPTOP };
+    let tight = LAPTOP.max_scratch(1 << 10);
     let error = plan::backward(&backward(Activation::GELU_ERF, 64, 64, 64), true, &tight, &Pin::default()).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { limit: 1024, .. }), "{error}");
     let wide = AffineRequest::new(1, 1, 40 << 20, Activation::RELU);
@@ -232,9 +219,9 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
     }
     assert_eq!(many.scratch(Operand::Dz), 65 * 8 * 40);
     // Less scratch, a shorter binding, less time: fewer layers to a dispatch, all of them somewhere.
-    let tight = Caps { max_scratch: one.scratch_bytes() * 10, ..LAPTOP };
-    let narrow = Caps { max_binding: 40 * 24 * 4 * 20, ..LAPTOP };
-    let slow = Caps { max_work: 65 * 8 * 40 * 24, ..LAPTOP };
+    let tight = LAPTOP.max_scratch(one.scratch_bytes() * 10);
+    let narrow = LAPTOP.max_binding(40 * 24 * 4 * 20);
+    let slow = LAPTOP.max_work(65 * 8 * 40 * 24);
     for caps in [tight, narrow, slow] {
         let plan = batch(65, &caps);
         assert!(plan.dispatches.len() > many.dispatches.len(), "{plan}");
@@ -242,14 +229,8 @@ fn a_batch_is_the_plan_of_one_layer_with_more_workgroups() {
         let of = |file| plan.dispatches.iter().filter(move |d| d.kernel.file == file);
         assert_eq!(of(KernelFile::Rows).map(|d| d.params.batch).sum::<u32>(), 65, "{plan}");
     }
-    let error = plan::backward_batch(
-        1 << 20,
-        &request.resolve().unwrap(),
-        true,
-        &Caps { max_binding: 1 << 13, ..LAPTOP },
-        &pin,
-    )
-    .unwrap_err();
+    let error = plan::backward_batch(1 << 20, &request.resolve().unwrap(), true, &LAPTOP.max_binding(1 << 13), &pin)
+        .unwrap_err();
     assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
 }
 
@@ -300,9 +281,9 @@ mod any_request {
             let required = row.parameters.iter().filter(|p| p.default.is_none()).count();
             let activation = Activation::new(row.kind, &vec![0.5; required]).unwrap();
             let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
-            let statistics = Statistics { channels, rows, around: channels && rows };
+            let statistics = Statistics::default().channels(channels).rows(rows).around(channels && rows);
             let usual = AffineRequest::new(m, n, k, activation);
-            AffineRequest { layout, alpha, saved, bias, residual, row_weight, statistics, ..usual }
+            usual.layout(layout).alpha(alpha).saved(saved).bias(bias).residual(residual).row_weight(row_weight).statistics(statistics)
         }
     }
 
@@ -312,16 +293,20 @@ mod any_request {
             upstream_is_dz: bool, chain in prop::option::of((alpha(), saved(), want(), want())),
         ) -> BackwardRequest {
             let below = chain.map(|(alpha, saved, db, dalpha)| {
-                Below { activation: Activation::leaky_relu(0.1).unwrap(), alpha, saved, db, dalpha, row_weight: false, drow_weight: Want::No }
+                Below::new(Activation::leaky_relu(0.1).unwrap(), saved).alpha(alpha).db(db).dalpha(dalpha)
             });
-            let gradients = Gradients { x, w, b, alpha, residual, ..Gradients::default() };
-            BackwardRequest { affine, gradients, upstream_is_dz, below }
+            let gradients = Gradients::default().x(x).w(w).b(b).alpha(alpha).residual(residual);
+            BackwardRequest::new(affine, gradients).upstream_is_dz(upstream_is_dz).below(below)
         }
     }
 
     fn pin() -> impl prop::strategy::Strategy<Value = Pin> {
         (prop::option::of(0..14usize), prop::option::of(0..9u32), any::<bool>()).prop_map(|(tile, splits, prologue)| {
-            Pin { tile, splits, strategy: if prologue { Strategy::Prologue } else { Strategy::Auto } }
+            Pin::default().tile(tile).splits(splits).strategy(if prologue {
+                Strategy::Prologue
+            } else {
+                Strategy::Auto
+            })
         })
     }
 
@@ -380,19 +365,13 @@ fn a_plan_binds_what_its_request_reads() {
                 for bits in 1..128u32 {
                     let on = |bit: u32| bits >> bit & 1 != 0;
                     let want = |bit| if on(bit) { Want::Overwrite } else { Want::No };
-                    let affine = AffineRequest { alpha, saved, bias: on(6), ..AffineRequest::new(5, 7, 3, activation) };
-                    let gradients = Gradients {
-                        x: want(0),
-                        w: want(1),
-                        b: want(2),
-                        alpha: want(3),
-                        residual: want(4),
-                        ..Gradients::default()
-                    };
-                    let request = BackwardRequest { affine, gradients, upstream_is_dz: on(5), below: None };
+                    let affine = AffineRequest::new(5, 7, 3, activation).alpha(alpha).saved(saved).bias(on(6));
+                    let gradients =
+                        Gradients::default().x(want(0)).w(want(1)).b(want(2)).alpha(want(3)).residual(want(4));
+                    let request = BackwardRequest::new(affine, gradients).upstream_is_dz(on(5));
                     // What the row cannot do is refused.
                     let strategy = [Strategy::Prologue, Strategy::TwoPass][bits as usize % 2];
-                    let pin = Pin { strategy, ..Pin::default() };
+                    let pin = Pin::default().strategy(strategy);
                     let Ok(plan) = plan::backward(&request, true, &LAPTOP, &pin) else { continue };
                     let bound = |operand| plan.dispatches.iter().flat_map(|d| &d.uses).any(|u| u.operand == operand);
                     for (i, operand) in operands.into_iter().enumerate() {

@@ -186,32 +186,11 @@ prop_compose! {
         } else {
             AlphaSource::Constant
         };
-        let affine = AffineRequest {
-            layout: if in_out { WeightLayout::InOut } else { WeightLayout::OutIn },
-            alpha,
-            bias,
-            residual: [None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual],
-            row_weight: weight,
-            statistics: Statistics { channels: statistics, rows: statistics, around: false },
-            saved: [Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved],
-            ..AffineRequest::new(sizes[0], sizes[1], sizes[2], activation)
-        };
+        let affine = AffineRequest::new(sizes[0], sizes[1], sizes[2], activation).layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn }).alpha(alpha).bias(bias).residual([None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual]).row_weight(weight).statistics(Statistics::default().channels(statistics).rows(statistics)).saved([Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved]);
         let only = |there: bool, want| if there { want } else { Want::No };
-        let gradients = Gradients {
-            x: if below.is_some() { Want::Overwrite } else { x },
-            w,
-            b,
-            alpha: only(alpha != AlphaSource::Constant, dalpha),
-            residual: only(affine.residual.is_some(), dresidual),
-            row_weight: only(weight, dweight),
-        };
-        let below = below.map(|(which, db, row_weight)| Below {
-            row_weight,
-            db,
-            drow_weight: only(row_weight, db),
-            ..Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z)
-        });
-        (BackwardRequest { affine, gradients, upstream_is_dz: false, below }, if prologue { Strategy::Prologue } else { Strategy::TwoPass })
+        let gradients = Gradients::default().x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
+        let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).db(db).drow_weight(only(row_weight, db)));
+        (BackwardRequest::new(affine, gradients).below(below), if prologue { Strategy::Prologue } else { Strategy::TwoPass })
     }
 }
 
@@ -220,8 +199,8 @@ proptest! {
 
     #[test]
     fn programs_compute_what_the_reference_computes((request, strategy) in any_request(), seed: u32) {
-        let caps = Caps { max_bindings: 12, ..Caps::defaults(DeviceClass::Discrete) };
-        let pin = Pin { tile: Some(0), splits: Some(1), strategy };
+        let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(12);
+        let pin = Pin::default().tile(0).splits(1).strategy(strategy);
         let affine = request.affine;
         let AffineRequest { m, n, k, .. } = affine;
         // A saved choice that is not enough is refused, here as everywhere.
@@ -245,9 +224,7 @@ proptest! {
             AlphaSource::PerChannel => Some(&alpha[..]),
         };
         let weight = affine.row_weight.then_some(&weight[..]);
-        let inputs = ForwardInputs {
-            x: &x, w: &w, b: affine.bias.then_some(&b), alpha, residual: affine.residual.map(|_| &residual[..]), row_weight: weight,
-        };
+        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight);
         let judge = reference::forward(&affine, inputs).unwrap();
         run_all(&forward, &[affine.activation], &mut numbers);
         close("y", &numbers.all(Operand::Y, m * n), &judge.y, &judge.z_terms)?;
@@ -262,12 +239,13 @@ proptest! {
             let y = numbers.0.get(&Operand::Y).cloned().unwrap_or_default();
             numbers.0.insert(Operand::Saved, y);
         }
-        let inputs = BackwardInputs {
-            x: &x, w: &w, b: affine.bias.then_some(&b), alpha, dy: &dy, residual: affine.residual.map(|_| &residual[..]), row_weight: weight,
-            z_below: request.below.map(|_| &z_below[..]),
-            row_weight_below: request.below.filter(|below| below.row_weight).map(|_| &weight_below[..]),
-            ..BackwardInputs::default()
-        };
+        let inputs = BackwardInputs::new(&x, &w, &dy)
+            .b(affine.bias.then_some(&b))
+            .alpha(alpha)
+            .residual(affine.residual.map(|_| &residual[..]))
+            .row_weight(weight)
+            .z_below(request.below.map(|_| &z_below[..]))
+            .row_weight_below(request.below.filter(|below| below.row_weight).map(|_| &weight_below[..]));
         let judge = reference::backward(&request, inputs).unwrap();
         // The activation of a chain's product is that of the layer below, and its only one.
         for dispatch in &backward.dispatches {

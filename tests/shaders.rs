@@ -36,7 +36,7 @@ fn activations() -> Vec<Activation> {
 }
 
 fn caps() -> Caps {
-    Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Discrete) }
+    Caps::defaults(DeviceClass::Discrete).subgroup(8)
 }
 
 /// Subgroups that reduce in other ways: none, and those of most GPUs.
@@ -57,7 +57,7 @@ fn collect(
     (dtype, f16): (Float, bool),
     gap: usize,
 ) {
-    let caps = || Caps { f16, ..caps() };
+    let caps = || caps().f16(f16);
     let storage = Storage::all(dtype);
     let mut add = |plan: elbow::Result<Plan>| {
         if let Ok(plan) = plan {
@@ -68,47 +68,40 @@ fn collect(
         for alpha in ALPHAS {
             for saved in SAVED {
                 for splits in [1, 2] {
-                    let request = AffineRequest {
-                        layout,
-                        alpha,
-                        bias,
-                        residual: residual.then_some(if more {
+                    let request = AffineRequest::new(size, size, size, activation)
+                        .layout(layout)
+                        .alpha(alpha)
+                        .bias(bias)
+                        .residual(residual.then_some(if more {
                             ResidualAt::BeforeActivation
                         } else {
                             ResidualAt::AfterActivation
-                        }),
-                        row_weight: more,
-                        statistics: Statistics { channels: more, rows: more, around: more && !residual },
-                        saved,
-                        storage,
-                        ..AffineRequest::new(size, size, size, activation)
-                    };
-                    let request = AffineRequest { storage: elbow_verify::with_gaps(&request, gap), ..request };
-                    let pin = Pin { tile: Some(tile), splits: Some(splits), ..Pin::default() };
+                        }))
+                        .row_weight(more)
+                        .statistics(Statistics::default().channels(more).rows(more).around(more && !residual))
+                        .saved(saved)
+                        .storage(storage);
+                    let request = request.storage(elbow_verify::with_gaps(&request, gap));
+                    let pin = Pin::default().tile(tile).splits(splits);
                     add(plan::forward(&request, true, residual, &caps(), &pin));
                     for strategy in [Strategy::Prologue, Strategy::TwoPass] {
-                        let pin = Pin { strategy, ..pin };
+                        let pin = pin.strategy(strategy);
                         for dalpha in [Want::No, Want::Overwrite] {
-                            let gradients = Gradients {
-                                x: Want::Overwrite,
-                                w: Want::Overwrite,
-                                b: if bias { Want::Overwrite } else { Want::No },
-                                alpha: dalpha,
-                                residual: if residual { Want::Overwrite } else { Want::No },
-                                row_weight: if more { Want::Overwrite } else { Want::No },
-                            };
-                            let below = Below {
-                                activation,
-                                alpha,
-                                saved,
-                                db: gradients.b,
-                                dalpha,
-                                row_weight: more,
-                                drow_weight: gradients.row_weight,
-                            };
+                            let gradients = Gradients::default()
+                                .x(Want::Overwrite)
+                                .w(Want::Overwrite)
+                                .b(if bias { Want::Overwrite } else { Want::No })
+                                .alpha(dalpha)
+                                .residual(if residual { Want::Overwrite } else { Want::No })
+                                .row_weight(if more { Want::Overwrite } else { Want::No });
+                            let below = Below::new(activation, saved)
+                                .alpha(alpha)
+                                .db(gradients.b)
+                                .dalpha(dalpha)
+                                .row_weight(more)
+                                .drow_weight(gradients.row_weight);
                             for below in [None, Some(below)] {
-                                let request =
-                                    BackwardRequest { affine: request, gradients, upstream_is_dz: false, below };
+                                let request = BackwardRequest::new(request, gradients).below(below);
                                 add(plan::backward(&request, true, &caps(), &pin));
                             }
                         }
@@ -146,12 +139,12 @@ fn every_kernel() -> Vec<Kernel> {
     for (tile, size) in
         (0..TILES.len()).filter(|&t| matches!(TILES[t].stage, Stage::Staged { .. })).flat_map(|t| [(t, 32), (t, 33)])
     {
-        let caps = Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Software) };
+        let caps = Caps::defaults(DeviceClass::Software).subgroup(8);
         for layout in LAYOUTS {
-            let affine = AffineRequest { layout, ..AffineRequest::new(size, size, size, Activation::RELU) };
-            let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, ..Gradients::default() };
-            let backward = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
-            let pin = Pin { tile: Some(tile), splits: Some(1), strategy: Strategy::Prologue };
+            let affine = AffineRequest::new(size, size, size, Activation::RELU).layout(layout);
+            let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite);
+            let backward = BackwardRequest::new(affine, gradients);
+            let pin = Pin::default().tile(tile).splits(1).strategy(Strategy::Prologue);
             let plans =
                 [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -159,13 +152,12 @@ fn every_kernel() -> Vec<Kernel> {
     }
     for rows in [1, 2, 3, 8, 33] {
         for (subgroup, layout, k) in SUBGROUPS.iter().flat_map(|s| LAYOUTS.map(|l| (*s, l, 32 + rows % 2))) {
-            let caps = Caps { subgroup, ..caps() };
+            let caps = caps().subgroup(subgroup);
             let tile = TILES.iter().position(|t| t.stage == Stage::SlicedK);
-            let affine =
-                AffineRequest { layout, saved: Saved::Mask, ..AffineRequest::new(rows, 33, k, Activation::RELU) };
-            let pin = Pin { tile, splits: Some(1), strategy: Strategy::Prologue };
-            let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
-            let backward = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
+            let affine = AffineRequest::new(rows, 33, k, Activation::RELU).layout(layout).saved(Saved::Mask);
+            let pin = Pin::default().tile(tile).splits(1).strategy(Strategy::Prologue);
+            let gradients = Gradients::default().x(Want::Overwrite);
+            let backward = BackwardRequest::new(affine, gradients);
             let plans =
                 [plan::forward(&affine, true, false, &caps, &pin), plan::backward(&backward, true, &caps, &pin)];
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -446,27 +438,19 @@ fn every_permutation_is_valid_on_every_backend() {
 #[test]
 fn no_product_takes_more_workgroup_memory_than_the_device_has() {
     let requests = |workgroup_bytes: u32, subgroup: u32| {
-        let caps = Caps { workgroup_bytes, subgroup, ..caps() };
+        let caps = caps().workgroup_bytes(workgroup_bytes).subgroup(subgroup);
         let mut kernels = HashSet::new();
         let mut add =
             |plan: elbow::Result<Plan>| kernels.extend(plan.into_iter().flat_map(|p| p.dispatches).map(|d| d.kernel));
         for tile in (0..TILES.len()).map(Some).chain([None]) {
             for (m, size) in [(1, 128), (8, 128), (8, 129), (256, 256), (257, 257)] {
                 for saved in [Saved::Z, Saved::Mask] {
-                    let pin = Pin { tile, splits: Some(1), strategy: Strategy::Prologue };
-                    let affine = AffineRequest { saved, ..AffineRequest::new(m, size, size, Activation::RELU) };
+                    let pin = Pin::default().tile(tile).splits(1).strategy(Strategy::Prologue);
+                    let affine = AffineRequest::new(m, size, size, Activation::RELU).saved(saved);
                     add(plan::forward(&affine, true, false, &caps, &pin));
-                    let below = Below {
-                        activation: Activation::RELU,
-                        alpha: AlphaSource::Constant,
-                        saved,
-                        db: Want::Overwrite,
-                        dalpha: Want::No,
-                        row_weight: false,
-                        drow_weight: Want::No,
-                    };
-                    let gradients = Gradients { x: Want::Overwrite, ..Gradients::default() };
-                    let backward = BackwardRequest { affine, gradients, upstream_is_dz: true, below: Some(below) };
+                    let below = Below::new(Activation::RELU, saved).alpha(AlphaSource::Constant).db(Want::Overwrite);
+                    let gradients = Gradients::default().x(Want::Overwrite);
+                    let backward = BackwardRequest::new(affine, gradients).upstream_is_dz(true).below(below);
                     add(plan::backward(&backward, true, &caps, &pin));
                 }
             }

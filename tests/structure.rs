@@ -9,7 +9,7 @@ use std::{
 };
 
 const FACTS: &[&str] =
-    &["activation", "dtype", "error", "operand", "request", "rules", "shape", "storage", "text", "words"];
+    &["activation", "dtype", "error", "operand", "request", "rules", "setters", "shape", "storage", "text", "words"];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];

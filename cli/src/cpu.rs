@@ -61,32 +61,24 @@ fn room(tensor: &mut Option<Tensor>) -> Option<&mut [f32]> {
 
 impl Fused {
     fn forward_inputs(&self) -> ForwardInputs<'_> {
-        ForwardInputs {
-            x: &self.x.values,
-            w: &self.w.values,
-            b: values(&self.b),
-            alpha: values(&self.alpha),
-            residual: values(&self.residual),
-            ..ForwardInputs::default()
-        }
+        ForwardInputs::new(&self.x.values, &self.w.values)
+            .b(values(&self.b))
+            .alpha(values(&self.alpha))
+            .residual(values(&self.residual))
     }
 
     /// Every gradient of an operand that is there.
     fn backward_request(&self) -> BackwardRequest {
         let want = |there| if there { Want::Overwrite } else { Want::No };
-        BackwardRequest {
-            affine: self.request,
-            gradients: Gradients {
-                x: Want::Overwrite,
-                w: Want::Overwrite,
-                b: want(self.b.is_some()),
-                alpha: want(self.alpha.is_some()),
-                residual: want(self.residual.is_some()),
-                ..Gradients::default()
-            },
-            upstream_is_dz: false,
-            below: None,
-        }
+        BackwardRequest::new(
+            self.request,
+            Gradients::default()
+                .x(Want::Overwrite)
+                .w(Want::Overwrite)
+                .b(want(self.b.is_some()))
+                .alpha(want(self.alpha.is_some()))
+                .residual(want(self.residual.is_some())),
+        )
     }
 }
 
@@ -140,14 +132,9 @@ fn fused_reference(job: &Fused) -> elbow::Result<Outputs> {
     let forward = reference::forward(&job.request, job.forward_inputs())?;
     let mut outputs = vec![(Operand::Y, rounded(&job.y_shape, &forward.y))];
     let Some(dy) = &job.dy else { return Ok(outputs) };
-    let inputs = reference::BackwardInputs {
-        x: &job.x.values,
-        w: &job.w.values,
-        b: values(&job.b),
-        alpha: values(&job.alpha),
-        dy: &dy.values,
-        ..Default::default()
-    };
+    let inputs = reference::BackwardInputs::new(&job.x.values, &job.w.values, &dy.values)
+        .b(values(&job.b))
+        .alpha(values(&job.alpha));
     let gradients = reference::backward(&job.backward_request(), inputs)?;
     outputs.push((Operand::Dx, rounded(&job.x.shape, &gradients.dx.value)));
     outputs.push((Operand::Dw, rounded(&job.w.shape, &gradients.dw.value)));
@@ -164,7 +151,7 @@ fn fused_reference(job: &Fused) -> elbow::Result<Outputs> {
 
 impl Elementwise {
     fn request(&self) -> cpu::Elementwise {
-        cpu::Elementwise { rows: self.rows, channels: self.channels, activation: self.activation, alpha: self.source }
+        cpu::Elementwise::new(self.rows, self.channels, self.activation).alpha(self.source)
     }
 }
 

@@ -69,16 +69,14 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
     let dalpha = room(Operand::Dalpha, job.alpha.as_ref())?;
     let dresidual = room(Operand::Dresidual, job.residual.as_ref())?;
 
-    let forward = affine::Forward {
-        layout: request.layout,
-        saved: request.saved,
-        b: b.as_ref().map(DeviceTensor::view),
-        alpha: alpha.as_ref().map(DeviceTensor::view),
-        residual: residual.as_ref().map(DeviceTensor::view),
-        ..affine::Forward::new(request.activation, &x, &w, &y)
-    };
+    let forward = affine::Forward::new(request.activation, &x, &w, &y)
+        .layout(request.layout)
+        .saved(request.saved)
+        .b(b.as_ref().map(DeviceTensor::view))
+        .alpha(alpha.as_ref().map(DeviceTensor::view))
+        .residual(residual.as_ref().map(DeviceTensor::view));
     let saved = forward.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
-    let forward = affine::Forward { save_to: saved.as_ref().map(DeviceTensor::view), ..forward };
+    let forward = forward.save_to(saved.as_ref().map(DeviceTensor::view));
     let backward = dy.as_ref().map(|dy| {
         let backward = forward.backward(dy).dx(gradient(&dx)).dw(gradient(&dw)).db(gradient(&db));
         backward.dalpha(gradient(&dalpha)).dresidual(gradient(&dresidual)).strategy(job.strategy)
@@ -112,7 +110,7 @@ fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {
     let (dalpha, dalpha2) = (like_alpha(Operand::Dalpha, back)?, like_alpha(Operand::Dalpha2, twice)?);
 
     let alpha = alpha.as_ref().map(DeviceTensor::view);
-    let forward = elementwise::Forward { alpha, ..elementwise::Forward::new(job.activation, &x, &y) };
+    let forward = elementwise::Forward::new(job.activation, &x, &y).alpha(alpha);
     gpu.submit_pass(|pass| {
         forward.record(gpu, &mut *pass)?;
         let Some(dy) = &dy else { return Ok(()) };

@@ -135,15 +135,13 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         Some(&[len]) if len == n => AlphaSource::PerChannel,
         Some(other) => return Err(Failure::mismatch(Operand::Alpha, format!("[1] or [{n}]"), format!("{other:?}"))),
     };
-    let mut request = AffineRequest {
-        layout,
-        alpha: source,
-        bias: b.is_some(),
-        residual: residual.as_ref().map(|_| ResidualAt::AfterActivation),
-        saved: args.save,
-        storage: Storage::default().with(Operand::Y, dtype_beside(&x, Operand::Y)),
-        ..AffineRequest::new(m, n, k, activation)
-    };
+    let mut request = AffineRequest::new(m, n, k, activation)
+        .layout(layout)
+        .alpha(source)
+        .bias(b.is_some())
+        .residual(residual.as_ref().map(|_| ResidualAt::AfterActivation))
+        .saved(args.save)
+        .storage(Storage::default().with(Operand::Y, dtype_beside(&x, Operand::Y)));
     request.check_sizes()?;
     let elements = shape::elements(Operand::Y, &y_shape)?;
     if elements > LARGEST_Y {

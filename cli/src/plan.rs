@@ -78,33 +78,30 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(class) => Caps::defaults(class),
     };
     let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
-    let request = AffineRequest {
-        layout: options.weight_layout,
-        alpha,
-        bias: !options.no_bias,
-        residual: options.residual,
-        row_weight: options.row_weight,
-        statistics: Statistics { channels: options.statistics, rows: options.statistics, around: false },
-        saved: options.save,
-        storage: Storage::all(dtype),
-        ..AffineRequest::new(options.m, options.n, options.k, activation)
-    };
+    let request = AffineRequest::new(options.m, options.n, options.k, activation)
+        .layout(options.weight_layout)
+        .alpha(alpha)
+        .bias(!options.no_bias)
+        .residual(options.residual)
+        .row_weight(options.row_weight)
+        .statistics(Statistics::default().channels(options.statistics).rows(options.statistics))
+        .saved(options.save)
+        .storage(Storage::all(dtype));
     let forward = plan::forward(&request, true, false, &caps, &Pin::default())?;
     let mut text = String::new();
     describe("forward", &forward, options.wgsl, &mut text)?;
     if options.backward {
         let want = |there: bool| if there { Want::Overwrite } else { Want::No };
-        let gradients = Gradients {
-            x: Want::Overwrite,
-            w: Want::Overwrite,
-            b: want(request.bias),
-            alpha: want(learnable),
-            residual: want(request.residual.is_some()),
-            row_weight: want(request.row_weight),
-        };
-        let affine = AffineRequest { saved: forward.saved, ..request };
-        let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
-        let backward = plan::backward(&request, true, &caps, &Pin { strategy: options.strategy, ..Pin::default() })?;
+        let gradients = Gradients::default()
+            .x(Want::Overwrite)
+            .w(Want::Overwrite)
+            .b(want(request.bias))
+            .alpha(want(learnable))
+            .residual(want(request.residual.is_some()))
+            .row_weight(want(request.row_weight));
+        let affine = request.saved(forward.saved);
+        let request = BackwardRequest::new(affine, gradients);
+        let backward = plan::backward(&request, true, &caps, &Pin::default().strategy(options.strategy))?;
         text.push('\n');
         describe("backward", &backward, options.wgsl, &mut text)?;
     }

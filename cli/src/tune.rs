@@ -54,7 +54,7 @@ fn writable(path: &Path) -> Result<(), Failure> {
 }
 
 fn describe(timing: &Timing) -> String {
-    let Timing { size, form, tile, time } = timing;
+    let Timing { size, form, tile, time, .. } = timing;
     let time = match time {
         Some(time) => format!("{:>9.3} ms", time.as_secs_f64() * 1e3),
         None => "WRONG, not used".to_owned(),

@@ -14,7 +14,7 @@ use crate::{args::Verify, failure::Failure, out};
 
 /// Runs the groups, or one case again, and prints a table or JSON.
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
-    let gpu = Gpu::with_options(elbow::Options { self_test: false, ..Default::default() })?;
+    let gpu = Gpu::with_options(elbow::Options::default().self_test(false))?;
     let reports = match &args.case {
         Some(case) => vec![suite::replay(&gpu, case)?],
         None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }, args.part),

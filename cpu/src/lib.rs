@@ -16,7 +16,7 @@
 //!
 //! // Two rows, one channel of two features: M = 2, N = 1, K = 2.
 //! let layer = AffineRequest::new(2, 1, 2, Activation::RELU);
-//! let inputs = ForwardInputs { x: &[1.0, 2.0, -3.0, 0.5], w: &[0.5, 0.25], b: Some(&[1.0]), ..Default::default() };
+//! let inputs = ForwardInputs::new(&[1.0, 2.0, -3.0, 0.5], &[0.5, 0.25]).b(Some(&[1.0]));
 //! let mut y = [0.0; 2];
 //! elbow_cpu::forward(&layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::None })?;
 //! assert_eq!(y, [2.0, 0.0]);

@@ -111,14 +111,11 @@ impl Case {
     }
 
     fn inputs(&self) -> ForwardInputs<'_> {
-        ForwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: self.request.bias.then_some(self.b.as_slice()),
-            alpha: self.alpha(),
-            residual: self.request.residual.map(|_| self.residual.as_slice()),
-            row_weight: self.row_weight(),
-        }
+        ForwardInputs::new(&self.x, &self.w)
+            .b(self.request.bias.then_some(self.b.as_slice()))
+            .alpha(self.alpha())
+            .residual(self.request.residual.map(|_| self.residual.as_slice()))
+            .row_weight(self.row_weight())
     }
 
     fn forward(&self, saved: SavedOut<'_>) -> Vec<f32> {
@@ -196,25 +193,19 @@ fn check_backward(case: &Case, z: &[f32], saved: SavedIn<'_>, want: Want, worksp
     let AffineRequest { m, n, k, .. } = affine;
     let learnable = affine.alpha != AlphaSource::Constant;
     let from_z = matches!(saved, SavedIn::Z(_) | SavedIn::None);
-    let gradients = Gradients {
-        x: want,
-        w: want,
-        b: want,
-        alpha: if learnable && from_z { want } else { Want::No },
-        residual: if affine.residual.is_some() { want } else { Want::No },
-        row_weight: if affine.row_weight && from_z { want } else { Want::No },
-    };
-    let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below: None };
-    let inputs = reference::BackwardInputs {
-        x: &case.x,
-        w: &case.w,
-        b: affine.bias.then_some(case.b.as_slice()),
-        alpha: case.alpha(),
-        dy: &case.dy,
-        z: Some(z),
-        row_weight: case.row_weight(),
-        ..Default::default()
-    };
+    let gradients = Gradients::default()
+        .x(want)
+        .w(want)
+        .b(want)
+        .alpha(if learnable && from_z { want } else { Want::No })
+        .residual(if affine.residual.is_some() { want } else { Want::No })
+        .row_weight(if affine.row_weight && from_z { want } else { Want::No });
+    let request = BackwardRequest::new(affine, gradients);
+    let inputs = reference::BackwardInputs::new(&case.x, &case.w, &case.dy)
+        .b(affine.bias.then_some(case.b.as_slice()))
+        .alpha(case.alpha())
+        .z(Some(z))
+        .row_weight(case.row_weight());
     let exact = reference::backward(&request, inputs).unwrap();
     let start = |length: usize| vec![if want == Want::Accumulate { 3.0 } else { f32::NAN }; length];
     let [mut dx, mut dw, mut db] = [m * k, n * k, n].map(start);
@@ -298,7 +289,7 @@ fn every_activation_both_layouts_every_alpha() {
                     [(None, false), (Some(after), false), (Some(before), false), (Some(after), true), (None, true)]
                 {
                     let usual = AffineRequest::new(13, 37, 19, activation);
-                    check(AffineRequest { layout, alpha, residual, row_weight, ..usual }, &mut workspace);
+                    check(usual.layout(layout).alpha(alpha).residual(residual).row_weight(row_weight), &mut workspace);
                 }
             }
         }
@@ -315,7 +306,7 @@ fn odd_shapes() {
             for k in sizes {
                 for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
                     let bias = (m + n + k) % 2 == 0;
-                    let request = AffineRequest { layout, bias, ..AffineRequest::new(m, n, k, leaky) };
+                    let request = AffineRequest::new(m, n, k, leaky).layout(layout).bias(bias);
                     check(request, &mut workspace);
                 }
             }
@@ -329,10 +320,7 @@ fn odd_shapes() {
             for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
                 for alpha in [AlphaSource::Constant, AlphaSource::PerChannel] {
                     if alpha == AlphaSource::Constant || activation.has_alpha() {
-                        check(
-                            AffineRequest { layout, alpha, ..AffineRequest::new(m, n, k, activation) },
-                            &mut workspace,
-                        );
+                        check(AffineRequest::new(m, n, k, activation).layout(layout).alpha(alpha), &mut workspace);
                     }
                 }
             }
@@ -344,7 +332,7 @@ fn odd_shapes() {
 fn integers_are_exact() {
     for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
         for (m, n, k) in [(65, 66, 67), (1, 129, 1025), (31, 255, 64), (257, 17, 128)] {
-            let request = AffineRequest { layout, ..AffineRequest::new(m, n, k, Activation::RELU) };
+            let request = AffineRequest::new(m, n, k, Activation::RELU).layout(layout);
             let case = Case::new(request, Numbers::integers);
             let y = case.forward(SavedOut::None);
             let exact = reference::forward(&request, case.inputs()).unwrap();
@@ -359,21 +347,19 @@ fn zero_sizes() {
     for (m, n, k) in [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0), (0, 0, 5), (70, 70, 0)] {
         for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
             for activation in [Activation::RELU, Activation::IDENTITY, Activation::SILU] {
-                let request = AffineRequest { layout, ..AffineRequest::new(m, n, k, activation) };
+                let request = AffineRequest::new(m, n, k, activation).layout(layout);
                 check(request, &mut workspace);
             }
-            let learnable = AffineRequest {
-                layout,
-                alpha: AlphaSource::PerLayer,
-                ..AffineRequest::new(m, n, k, Activation::swish(2.0).unwrap())
-            };
+            let learnable = AffineRequest::new(m, n, k, Activation::swish(2.0).unwrap())
+                .layout(layout)
+                .alpha(AlphaSource::PerLayer);
             check(learnable, &mut workspace);
         }
     }
     let request = AffineRequest::new(2, 3, 0, Activation::RELU);
     let b = [1.0, -1.0, 2.0];
     let mut y = [9.0; 7];
-    let inputs = ForwardInputs { b: Some(&b), ..Default::default() };
+    let inputs = ForwardInputs::new(&[], &[]).b(Some(&b));
     elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut y, ..Default::default() }).unwrap();
     assert_eq!(y, [1.0, 0.0, 2.0, 1.0, 0.0, 2.0, 9.0], "K = 0 is act(b), and what lies behind y is untouched");
 }
@@ -399,31 +385,15 @@ fn chains() {
                     AlphaSource::PerChannel => Some(&alphas[..]),
                 };
                 let dalpha_want = if alpha_below.is_some() { want } else { Want::No };
-                let request = BackwardRequest {
-                    affine,
-                    gradients: Gradients { x: want, ..Default::default() },
-                    upstream_is_dz: true,
-                    below: Some(Below {
-                        activation: below_activation,
-                        alpha: source,
-                        saved: Saved::Z,
-                        db: want,
-                        dalpha: dalpha_want,
-                        row_weight: false,
-                        drow_weight: Want::No,
-                    }),
-                };
+                let request = BackwardRequest::new(affine, Gradients::default().x(want))
+                    .upstream_is_dz(true)
+                    .below(Below::new(below_activation, Saved::Z).alpha(source).db(want).dalpha(dalpha_want));
                 let exact = reference::backward(
                     &request,
-                    reference::BackwardInputs {
-                        x: &case.x,
-                        w: &case.w,
-                        b: Some(&case.b),
-                        dy: &case.dy,
-                        z_below: Some(&z_below),
-                        alpha_below,
-                        ..Default::default()
-                    },
+                    reference::BackwardInputs::new(&case.x, &case.w, &case.dy)
+                        .b(Some(&case.b))
+                        .z_below(Some(&z_below))
+                        .alpha_below(alpha_below),
                 )
                 .unwrap();
                 let (mut dx, mut db, mut dalpha) =
@@ -463,7 +433,7 @@ fn elementwise_agrees() {
                 if alpha != AlphaSource::Constant && !activation.has_alpha() {
                     continue;
                 }
-                let request = Elementwise { rows, channels, activation, alpha };
+                let request = Elementwise::new(rows, channels, activation).alpha(alpha);
                 let count = rows * channels;
                 let mut numbers = Numbers(11);
                 let x: Vec<f32> = numbers.vec(count).iter().map(|x| x * 4.0).collect();
@@ -533,7 +503,7 @@ fn sums_of_many_terms() {
     let (x, dy) = (numbers.vec(count), numbers.vec(count));
     let activation = Activation::prelu(0.25).unwrap();
     for (rows, channels, alpha) in [(count, 1, AlphaSource::PerLayer), (count / 4, 4, AlphaSource::PerChannel)] {
-        let request = Elementwise { rows, channels, activation, alpha };
+        let request = Elementwise::new(rows, channels, activation).alpha(alpha);
         let alphas = vec![0.25; channels];
         let exact = reference::elementwise::backward(&request, &x, Some(&alphas), &dy).unwrap();
         let mut dx = vec![0.0; count];
@@ -548,23 +518,13 @@ fn sums_of_many_terms() {
 
 #[test]
 fn same_bits_again_and_on_one_thread() {
-    let request = AffineRequest {
-        alpha: AlphaSource::PerChannel,
-        ..AffineRequest::new(150, 70, 90, Activation::swish(1.5).unwrap())
-    };
+    let request = AffineRequest::new(150, 70, 90, Activation::swish(1.5).unwrap()).alpha(AlphaSource::PerChannel);
     let case = Case::new(request, |numbers, length| numbers.vec(length));
     let run = || {
         let mut z = vec![0.0; 150 * 70];
         let y = case.forward(SavedOut::Z(&mut z));
-        let wants = Gradients {
-            x: Want::Overwrite,
-            w: Want::No,
-            b: Want::Overwrite,
-            alpha: Want::Overwrite,
-            residual: Want::No,
-            ..Gradients::default()
-        };
-        let backward = BackwardRequest { affine: request, gradients: wants, upstream_is_dz: false, below: None };
+        let wants = Gradients::default().x(Want::Overwrite).b(Want::Overwrite).alpha(Want::Overwrite);
+        let backward = BackwardRequest::new(request, wants);
         let (mut dx, mut db, mut dalpha) = (vec![0.0; 150 * 90], vec![0.0; 70], vec![0.0; 70]);
         let inputs = BackwardInputs {
             w: &case.w,
@@ -598,12 +558,12 @@ fn wrong_operands_are_named() {
         }
     };
     let right = case.inputs();
-    assert_eq!(named(ForwardInputs { x: &case.x[1..], ..right }), Operand::X);
-    assert_eq!(named(ForwardInputs { w: &case.w[1..], ..right }), Operand::W);
-    assert_eq!(named(ForwardInputs { b: Some(&case.b[1..]), ..right }), Operand::B);
-    assert_eq!(named(ForwardInputs { b: None, ..right }), Operand::B);
-    assert_eq!(named(ForwardInputs { alpha: Some(&[1.0]), ..right }), Operand::Alpha);
-    assert_eq!(named(ForwardInputs { residual: Some(&case.residual), ..right }), Operand::Residual);
+    assert_eq!(named(right.x(&case.x[1..])), Operand::X);
+    assert_eq!(named(right.w(&case.w[1..])), Operand::W);
+    assert_eq!(named(right.b(Some(&case.b[1..]))), Operand::B);
+    assert_eq!(named(right.b(None)), Operand::B);
+    assert_eq!(named(right.alpha(Some(&[1.0]))), Operand::Alpha);
+    assert_eq!(named(right.residual(Some(&case.residual))), Operand::Residual);
     let short = elbow_cpu::forward(&request, right, ForwardOutputs { y: &mut [0.0; 5], ..Default::default() });
     assert!(matches!(short, Err(Error::Shape { operand: Operand::Y, .. })));
 }

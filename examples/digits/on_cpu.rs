@@ -60,20 +60,15 @@ impl Layer {
 
     fn forward(&mut self, x: &[f32], rows: usize) -> Result<()> {
         self.request.m = rows;
-        let inputs = ForwardInputs {
-            x,
-            w: &self.w.value,
-            b: Some(&self.b.value),
-            alpha: self.alpha.as_ref().map(|a| a.value.as_slice()),
-            residual: None,
-            ..ForwardInputs::default()
-        };
+        let inputs = ForwardInputs::new(x, &self.w.value)
+            .b(Some(&self.b.value))
+            .alpha(self.alpha.as_ref().map(|a| a.value.as_slice()));
         let saved = match self.saved {
             Saved::Z => SavedOut::Z(&mut self.z),
             Saved::Mask => SavedOut::Mask(&mut self.mask),
             _ => SavedOut::None,
         };
-        let request = AffineRequest { saved: self.saved, ..self.request };
+        let request = self.request.saved(self.saved);
         elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved })
     }
 
@@ -127,27 +122,16 @@ fn backward(
     workspace: &mut Workspace,
 ) -> Result<()> {
     let want = |wanted| if wanted { Want::Overwrite } else { Want::No };
-    let facts = below.as_ref().map(|below| Below {
-        activation: below.request.activation,
-        alpha: below.request.alpha,
-        saved: below.saved,
-        db: Want::Overwrite,
-        dalpha: want(below.request.alpha != AlphaSource::Constant),
-        row_weight: false,
-        drow_weight: Want::No,
+    let facts = below.as_ref().map(|below| {
+        Below::new(below.request.activation, below.saved)
+            .alpha(below.request.alpha)
+            .db(Want::Overwrite)
+            .dalpha(want(below.request.alpha != AlphaSource::Constant))
     });
-    let request = BackwardRequest {
-        // dy is dz: the layer is as good as linear, and its α has been seen to.
-        affine: AffineRequest {
-            activation: elbow::Activation::IDENTITY,
-            alpha: AlphaSource::Constant,
-            saved: Saved::None,
-            ..layer.request
-        },
-        gradients: Gradients { x: want(below.is_some()), w: Want::Overwrite, b: want(top), ..Gradients::default() },
-        upstream_is_dz: true,
-        below: facts,
-    };
+    // dy is dz: the layer is as good as linear, and its α has been seen to.
+    let linear = layer.request.activation(elbow::Activation::IDENTITY).alpha(AlphaSource::Constant).saved(Saved::None);
+    let gradients = Gradients::default().x(want(below.is_some())).w(Want::Overwrite).b(want(top));
+    let request = BackwardRequest::new(linear.bias(false), gradients).upstream_is_dz(true).below(facts);
     // The layer below is read (what it kept, its α) and written (dz, db, dα) in one call: its memory is taken apart.
     let mut dz_below = below.as_mut().map(|below| std::mem::take(&mut below.dz));
     let mut db_below = below.as_mut().map(|below| std::mem::take(&mut below.b.gradient));
@@ -163,7 +147,6 @@ fn backward(
         alpha_below: below.as_ref().and_then(|below| below.alpha.as_ref()).map(|alpha| alpha.value.as_slice()),
         ..BackwardInputs::default()
     };
-    let request = BackwardRequest { affine: AffineRequest { bias: false, ..request.affine }, ..request };
     let outputs = BackwardOutputs {
         dx: dz_below.as_deref_mut(),
         dw: Some(&mut layer.w.gradient),

@@ -137,7 +137,7 @@ impl<'d> Alone<'d> {
     }
 
     fn request(&self, rows: usize) -> Elementwise {
-        Elementwise { rows, channels: 1, activation: self.activation, alpha: AlphaSource::Constant }
+        Elementwise::new(rows, 1, self.activation).alpha(AlphaSource::Constant)
     }
 
     fn verify(&self) -> Result<f64> {

@@ -140,7 +140,7 @@ impl<'d> Layer<'d> {
     pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Float, pin: Pin) -> Result<Self> {
         let Shape { m, k, n } = shape;
         let storage = Storage::default().with(Operand::Y, dtype);
-        let mut request = AffineRequest { storage, ..AffineRequest::new(m, n, k, activation) };
+        let mut request = AffineRequest::new(m, n, k, activation).storage(storage);
         request.check_sizes()?;
         request.saved = request.resolve_saved(false)?;
         let (m64, k64, n64) = (m as u64, k as u64, n as u64);
@@ -223,12 +223,9 @@ impl<'d> Layer<'d> {
     pub fn record(&self, part: Part, pass: &mut wgpu::ComputePass<'_>) -> elbow::Result<()> {
         let gpu = &self.device.gpu;
         match part {
-            Part::Inference => {
-                Forward { saved: Saved::None, save_to: None, ..self.forward() }.record(gpu, &mut *pass)?
-            }
+            Part::Inference => self.forward().saved(Saved::None).save_to(None).record(gpu, &mut *pass)?,
             Part::Unfused => {
-                let linear =
-                    Forward { activation: Activation::IDENTITY, saved: Saved::None, save_to: None, ..self.forward() };
+                let linear = self.forward().activation(Activation::IDENTITY).saved(Saved::None).save_to(None);
                 linear.record(gpu, &mut *pass)?;
                 let y = &self.on_gpu.y;
                 elementwise::Forward::new(self.request.activation, y, y).record(gpu, &mut *pass)?;
@@ -248,9 +245,9 @@ impl<'d> Layer<'d> {
                 None => (&g.w, None),
             };
             let updates =
-                [Sgd { copy, ..Sgd::new(w, &g.dw, &g.velocity_w, RATE) }, Sgd::new(&g.b, &g.db, &g.velocity_b, RATE)];
+                [Sgd::new(w, &g.dw, &g.velocity_w, RATE).copy(copy), Sgd::new(&g.b, &g.db, &g.velocity_b, RATE)];
             for update in updates {
-                Sgd { momentum: MOMENTUM, ..update }.record(gpu, &mut *pass)?;
+                update.momentum(MOMENTUM).record(gpu, &mut *pass)?;
             }
         }
         Ok(())
@@ -314,13 +311,11 @@ impl<'d> Layer<'d> {
 
     fn forward(&self) -> Forward<'_> {
         let g = &self.on_gpu;
-        Forward {
-            saved: self.request.saved,
-            b: Some(g.b.view()),
-            save_to: g.kept.as_ref().map(Tensor::view),
-            pin: self.pin,
-            ..Forward::new(self.request.activation, &g.x, &g.w, &g.y)
-        }
+        Forward::new(self.request.activation, &g.x, &g.w, &g.y)
+            .saved(self.request.saved)
+            .b(g.b.view())
+            .save_to(g.kept.as_ref().map(Tensor::view))
+            .pin(self.pin)
     }
 
     fn backward(&self) -> Backward<'_> {
@@ -357,8 +352,8 @@ impl OnGpu {
 
 /// Which gradients: dx, dW and db.
 fn backward_request(affine: AffineRequest) -> BackwardRequest {
-    let gradients = Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() };
-    BackwardRequest { affine, gradients, upstream_is_dz: false, below: None }
+    let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite);
+    BackwardRequest::new(affine, gradients)
 }
 
 impl fmt::Display for Shape {

@@ -55,14 +55,14 @@ pub fn footprint(
     gpu.trim();
     let before = gpu.memory_bytes();
     let sizes = vec![width; layers + 1];
-    let architecture = Architecture { storage: dtype, ..Architecture::new(&sizes, activation, batch) };
+    let architecture = Architecture::new(&sizes, activation, batch).storage(dtype);
     // The numbers do not matter here.
     let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
     let made = gpu.memory_bytes();
     let (x, labels) = (gpu.zeros_of(dtype, &[batch, width])?, gpu.zeros_of(Dtype::U32, &[batch])?);
     let loss = gpu.zeros(&[batch])?;
     let with_batch = gpu.memory_bytes();
-    let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.0, momentum: 0.9 };
+    let step = Step::new(x.view(), labels.view(), loss.view(), 0.0).momentum(0.9);
     gpu.submit_pass(|pass| mlp.train(gpu, pass, &step))?;
     gpu.wait()?;
     let after = gpu.memory_bytes();

@@ -4,6 +4,7 @@ use super::Activation;
 
 /// Second moments for z ~ N(0, 1), by quadrature.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Gain {
     /// `E[act(z)²]`. Weights of variance `1 / (fan_in · E[act²])` keep the size of the signal from layer to layer.
     pub value_moment: f64,

@@ -5,6 +5,7 @@ use super::{Activation, Kind};
 /// A point where the slope, the curvature or a derivative by a learnable α jumps, and the slope that is declared there
 /// (PyTorch's).
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Kink {
     /// The place on the z axis.
     pub at: f64,

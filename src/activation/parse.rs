@@ -54,7 +54,7 @@ impl FromStr for Activation {
         let mut parameters = Vec::new();
         for (slot, piece) in inside.split(',').enumerate().filter(|_| !inside.is_empty()) {
             let value = piece.trim().parse::<f32>().map_err(|_| Error::BadParameter {
-                activation: row.name.into(),
+                of: row.name.into(),
                 parameter: row.parameters.get(slot).map_or("parameter", |parameter| parameter.name).into(),
                 expected: row.parameters.get(slot).map_or("nothing".into(), |parameter| parameter.domain.to_string()),
                 got: piece.trim().into(),

@@ -35,7 +35,7 @@ use crate::{
 /// # let gpu = Gpu::new()?;
 /// # let (x, w, b, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?, gpu.zeros(&[2, 4])?);
 /// # let (dy, dx, dw, db) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?);
-/// let layer = Forward { b: Some(b.view()), saved: Saved::Y, ..Forward::new(Activation::RELU, &x, &w, &y) };
+/// let layer = Forward::new(Activation::RELU, &x, &w, &y).b(&b).saved(Saved::Y);
 /// gpu.submit_pass(|pass| {
 ///     layer.record(&gpu, &mut *pass)?;
 ///     layer.backward(&dy).dx(&dx).dw(Gradient::accumulate(&dw)).db(&db).record(&gpu, &mut *pass)
@@ -76,12 +76,7 @@ impl<'a> Forward<'a> {
     /// # let (dy, dx, dw) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?);
     /// // y and the residual are gone; the layer had them.
     /// let gone = View::absent(&[2, 4], Dtype::F32);
-    /// let layer = Forward {
-    ///     saved: Saved::Z,
-    ///     save_to: Some(z.view()),
-    ///     residual: Some(gone),
-    ///     ..Forward::new(Activation::SILU, &x, &w, gone)
-    /// };
+    /// let layer = Forward::new(Activation::SILU, &x, &w, gone).saved(Saved::Z).save_to(&z).residual(gone);
     /// gpu.submit(|encoder| layer.backward(&dy).dx(&dx).dw(&dw).record(&gpu, encoder))?;
     /// # Ok::<(), elbow::Error>(())
     /// ```

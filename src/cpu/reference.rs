@@ -14,10 +14,12 @@ use crate::{
     error::Result,
     operand::Operand,
     request::{AffineRequest, AlphaSource, BackwardRequest, ResidualAt, Statistic, WeightLayout},
+    setters::setters,
 };
 
 /// What forward gives.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct ForwardOutputs {
     /// x·Wᵀ + b, `[M, N]`
     pub z: Vec<f64>,
@@ -53,6 +55,7 @@ impl Gradient {
 
 /// The operands of backward.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct BackwardInputs<'a> {
     /// `[M, K]`
     pub x: &'a [f32],
@@ -78,8 +81,30 @@ pub struct BackwardInputs<'a> {
     pub row_weight_below: Option<&'a [f32]>,
 }
 
+impl<'a> BackwardInputs<'a> {
+    /// Of a layer without a bias, with a constant α, alone.
+    pub fn new(x: &'a [f32], w: &'a [f32], dy: &'a [f32]) -> Self {
+        BackwardInputs { x, w, dy, ..Default::default() }
+    }
+}
+
+setters!(BackwardInputs<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    dy: &'a [f32],
+    b: Option<&'a [f32]>,
+    alpha: Option<&'a [f32]>,
+    z: Option<&'a [f32]>,
+    z_below: Option<&'a [f32]>,
+    alpha_below: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    row_weight: Option<&'a [f32]>,
+    row_weight_below: Option<&'a [f32]>,
+});
+
 /// All gradients, wanted or not. The sum of terms of a product is Σ |dz||w|.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct BackwardOutputs {
     /// dy ⊙ act'(z), `[M, N]`
     pub dz: Gradient,

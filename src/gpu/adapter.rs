@@ -1,9 +1,13 @@
 //! Which adapter: our own selection, so that a failure is a value that lists what is there.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    setters::setters,
+};
 
 /// What narrows the choice. Each part has the name of the environment variable that [`Gpu::new`](super::Gpu::new) reads it from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct AdapterChoice {
     /// `WGPU_BACKEND`: a list of backends (`vulkan`, `metal`, `dx12`, `gl`).
     pub backend: Option<String>,
@@ -12,6 +16,12 @@ pub struct AdapterChoice {
     /// `WGPU_POWER_PREF`: `low` puts an integrated GPU before a discrete one; anything else the other way.
     pub power: Option<String>,
 }
+
+setters!(AdapterChoice {
+    backend: impl Into<Option<String>>,
+    name: impl Into<Option<String>>,
+    power: impl Into<Option<String>>,
+});
 
 impl AdapterChoice {
     fn wanted(&self) -> String {

@@ -33,6 +33,19 @@ impl<'a, 'p> From<&'a mut wgpu::ComputePass<'p>> for Target<'a, 'p> {
     }
 }
 
+impl Target<'_, '_> {
+    /// Records into the pass, or into one pass of the encoder.
+    pub(crate) fn in_one_pass(self, f: impl FnOnce(&mut wgpu::ComputePass<'_>) -> Result<()>) -> Result<()> {
+        match self {
+            Target::Pass(pass) => f(pass),
+            Target::Encoder(encoder) => {
+                let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
+                f(&mut encoder.begin_compute_pass(&descriptor))
+            }
+        }
+    }
+}
+
 /// A binding, resolved: buffer, bytes, and the first element in it.
 struct Bound {
     operand: Operand,
@@ -65,22 +78,17 @@ impl Prepared {
     /// Records the call.
     pub fn record<'t, 'p: 't>(&self, target: impl Into<Target<'t, 'p>>) -> Result<()> {
         self.gpu.check()?;
-        let encode = |pass: &mut wgpu::ComputePass<'_>| {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        target.into().in_one_pass(|pass| {
             for (compiled, group, grid) in &self.ready {
                 pass.set_pipeline(&compiled.pipeline);
                 pass.set_bind_group(0, group, &[]);
                 pass.dispatch_workgroups(grid[0], grid[1], 1);
             }
-        };
-        match target.into() {
-            Target::Pass(pass) => encode(pass),
-            Target::Encoder(encoder) if !self.ready.is_empty() => {
-                let descriptor = wgpu::ComputePassDescriptor { label: Some("elbow"), timestamp_writes: None };
-                encode(&mut encoder.begin_compute_pass(&descriptor));
-            }
-            Target::Encoder(_) => {}
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Dispatches that one recording makes.

@@ -31,7 +31,7 @@ impl Gpu {
         let y = vec![CANARY; M * N + behind];
         let (x_, w_, b_) = (self.upload(&x, &[M, K])?, self.upload(&w, &[N, K])?, self.upload(&b, &[N])?);
         let y_ = self.upload(&y, &[y.len()])?;
-        let request = AffineRequest { saved: Saved::None, ..AffineRequest::new(M, N, K, Activation::GELU_ERF) };
+        let request = AffineRequest::new(M, N, K, Activation::GELU_ERF).saved(Saved::None);
         // The tile that compiles fastest; on a GPU one that goes through workgroup memory and its barriers.
         let tile = Some(if self.inner.class == DeviceClass::Software { 3 } else { 5 });
         let pin = Pin { tile, splits: Some(1), ..Pin::default() };

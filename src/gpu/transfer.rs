@@ -57,6 +57,13 @@ impl Tensor {
     }
 }
 
+/// For operands that a call may have.
+impl<'a> From<&'a Tensor> for Option<View<'a>> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Some(tensor.view())
+    }
+}
+
 impl<'a> From<&'a Tensor> for View<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         tensor.view()

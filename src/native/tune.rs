@@ -18,6 +18,7 @@ use crate::{
 
 /// One tile on one kind of product.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Timing {
     /// Size of the product.
     pub size: Size,
@@ -168,10 +169,10 @@ impl Product {
         let Product { form, a, b, c } = self;
         let layout = if *form == Form::Nt { WeightLayout::OutIn } else { WeightLayout::InOut };
         match form {
-            Form::Nt | Form::Nn => Forward { layout, pin, ..Forward::new(Activation::IDENTITY, a, b, c) }.prepare(gpu),
+            Form::Nt | Form::Nn => Forward::new(Activation::IDENTITY, a, b, c).layout(layout).pin(pin).prepare(gpu),
             Form::Tn => {
                 let (w, y) = (View::absent(c.shape(), c.dtype()), View::absent(a.shape(), a.dtype()));
-                let layer = Forward { pin, ..Forward::new(Activation::IDENTITY, b, w, y) };
+                let layer = Forward::new(Activation::IDENTITY, b, w, y).pin(pin);
                 layer.backward(a).dw(c).prepare(gpu)
             }
         }

@@ -141,7 +141,7 @@ fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: 
     match holds {
         true => Ok(()),
         false => Err(Error::BadParameter {
-            activation: of.into(),
+            of: of.into(),
             parameter: parameter.into(),
             expected: expected.into(),
             got: got.to_string(),

@@ -22,7 +22,7 @@ use proptest::{prelude::*, strategy::Strategy as _};
 
 /// As much memory as a device may have: the bounds of loops and indices alone are left.
 const fn roomy(class: DeviceClass, subgroup: u32) -> Caps {
-    Caps { subgroup, max_binding: 1 << 40, max_scratch: 1 << 40, ..Caps::defaults(class) }
+    Caps::defaults(class).subgroup(subgroup).max_binding(1 << 40).max_scratch(1 << 40)
 }
 
 const DEVICES: [Caps; 6] = [
@@ -30,7 +30,7 @@ const DEVICES: [Caps; 6] = [
     roomy(DeviceClass::Software, 0),
     roomy(DeviceClass::Discrete, 32),
     roomy(DeviceClass::Integrated, 0),
-    Caps { subgroup: 8, ..Caps::defaults(DeviceClass::Software) },
+    Caps::defaults(DeviceClass::Software).subgroup(8),
     Caps::defaults(DeviceClass::Discrete),
 ];
 
@@ -152,7 +152,7 @@ fn saved() -> impl prop::strategy::Strategy<Value = Saved> {
 
 fn pin() -> impl prop::strategy::Strategy<Value = Pin> {
     let splits = prop_oneof![2 => Just(None), 2 => (0..5u32).prop_map(Some), 1 => any::<u32>().prop_map(Some)];
-    (prop::option::of(0..TILES.len()), splits).prop_map(|(tile, splits)| Pin { tile, splits, ..Pin::default() })
+    (prop::option::of(0..TILES.len()), splits).prop_map(|(tile, splits)| Pin::default().tile(tile).splits(splits))
 }
 
 prop_compose! {
@@ -165,9 +165,9 @@ prop_compose! {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
         let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
-        let statistics = Statistics { channels: scaled, rows: prologue, around: false };
+        let statistics = Statistics::default().channels(scaled).rows(prologue);
         let usual = AffineRequest::new(m, n, k, activation);
-        let mut affine = AffineRequest { layout, alpha, saved, row_weight: scaled, statistics, ..usual };
+        let mut affine = usual.layout(layout).alpha(alpha).saved(saved).row_weight(scaled).statistics(statistics);
         affine.storage = elbow_verify::with_gaps(&affine, gap);
         if shared {
             affine.storage = affine.storage.with_batch_stride(Operand::X, Some(0)).with_batch_stride(Operand::B, Some(0));
@@ -185,13 +185,13 @@ prop_compose! {
                 let below = chain.map(|(db, dalpha)| {
                     let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
                     let drow_weight = if scaled { db } else { Want::No };
-                    Below { activation, alpha, saved: Saved::Z, db, dalpha, row_weight: scaled, drow_weight }
+                    Below::new(activation, Saved::Z).alpha(alpha).db(db).dalpha(dalpha).row_weight(scaled).drow_weight(drow_weight)
                 });
                 let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
                 let x = if below.is_some() { Want::Overwrite } else { x };
-                let gradients = Gradients { x, w, b, alpha: dalpha, residual: Want::No, row_weight: if scaled { w } else { Want::No } };
-                let pin = Pin { strategy: if prologue { Strategy::Prologue } else { Strategy::Auto }, ..pin };
-                let request = BackwardRequest { affine, gradients, upstream_is_dz: false, below };
+                let gradients = Gradients::default().x(x).w(w).b(b).alpha(dalpha).row_weight(if scaled { w } else { Want::No });
+                let pin = pin.strategy(if prologue { Strategy::Prologue } else { Strategy::Auto });
+                let request = BackwardRequest::new(affine, gradients).below(below);
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))
             }
             5 => match scaled {
@@ -285,12 +285,10 @@ proptest! {
 }
 
 fn dw(m: usize, n: usize, k: usize) -> BackwardRequest {
-    BackwardRequest {
-        affine: AffineRequest::new(m, n, k, Activation::IDENTITY),
-        gradients: Gradients { w: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() },
-        upstream_is_dz: false,
-        below: None,
-    }
+    BackwardRequest::new(
+        AffineRequest::new(m, n, k, Activation::IDENTITY),
+        Gradients::default().w(Want::Overwrite).b(Want::Overwrite),
+    )
 }
 
 #[test]
@@ -298,14 +296,14 @@ fn what_was_cut_is_planned_in_more_parts() {
     for caps in &DEVICES {
         let plan = plan::backward(&dw(20_000_000, 1, 1), true, caps, &Pin::default()).unwrap();
         bounded(&plan);
-        let pin = Pin { splits: Some(1), ..Pin::default() };
+        let pin = Pin::default().splits(1);
         let plan = plan::backward(&dw(65_536, 1, 1), true, caps, &pin).unwrap();
         bounded(&plan);
         assert!(plan.dispatches.iter().any(|d| d.kernel.file == KernelFile::SplitSum), "{plan}");
         assert!(plan.to_string().contains("loops of at most"), "{plan}");
         // Every tile, as long as a reduction may be.
         for tile in 0..TILES.len() {
-            let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
+            let pin = Pin::default().tile(tile).splits(1);
             for k in [131_000, 131_072, 1 << 20, (1 << 20) + 1, 1 << 28] {
                 match plan::forward(&AffineRequest::new(3, 5, k, Activation::RELU), true, false, caps, &pin) {
                     Ok(plan) => bounded(&plan),

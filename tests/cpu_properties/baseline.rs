@@ -143,7 +143,7 @@ fn requests() -> impl Strategy<Value = Request> {
                 residual,
                 row_weight,
                 upstream_is_dz,
-                gradients: Gradients { x, w, b, alpha, residual: of_residual, row_weight: of_weight },
+                gradients: Gradients::default().x(x).w(w).b(b).alpha(alpha).residual(of_residual).row_weight(of_weight),
                 gradients_below,
                 saved,
                 seed,
@@ -179,13 +179,13 @@ fn carried(
     dz_off: impl Iterator<Item = f64>,
 ) -> reference::BackwardOutputs {
     let AffineRequest { m, n, k, layout, .. } = *request;
-    let linear = AffineRequest { layout, bias: false, ..AffineRequest::new(m, n, k, Activation::IDENTITY) };
+    let linear = AffineRequest::new(m, n, k, Activation::IDENTITY).layout(layout).bias(false);
     let gradients = Gradients::default();
-    let backward = BackwardRequest { affine: linear, gradients, upstream_is_dz: true, below: None };
+    let backward = BackwardRequest::new(linear, gradients).upstream_is_dz(true);
     let [x, w] = [x, w].map(|values| values.iter().map(|value| value.abs()).collect::<Vec<_>>());
     // Rounded up.
     let dy: Vec<f32> = dz_off.map(|off| (off * 1.000_001 + 1e-45) as f32).collect();
-    reference::backward(&backward, reference::BackwardInputs { x: &x, w: &w, dy: &dy, ..Default::default() }).unwrap()
+    reference::backward(&backward, reference::BackwardInputs::new(&x, &w, &dy)).unwrap()
 }
 
 /// Σ over rows, or over everything if there is one sum.
@@ -234,25 +234,22 @@ impl Case {
     fn new(given: Request) -> Self {
         let [m, n, k] = given.shape;
         let layer = Layer::new(given.layer.0, given.layer.1, n);
-        let affine = AffineRequest {
-            layout: given.layout,
-            alpha: layer.source,
-            bias: given.bias,
-            residual: given.residual,
-            row_weight: given.row_weight,
-            ..AffineRequest::new(m, n, k, layer.activation)
-        };
+        let affine = AffineRequest::new(m, n, k, layer.activation)
+            .layout(given.layout)
+            .alpha(layer.source)
+            .bias(given.bias)
+            .residual(given.residual)
+            .row_weight(given.row_weight);
         let only_if = |possible: bool, want: Want| if possible { want } else { Want::No };
         let of_y = !given.upstream_is_dz;
-        let gradients = Gradients {
-            alpha: only_if(of_y && layer.learnable(), given.gradients.alpha),
-            residual: only_if(
+        let gradients = given
+            .gradients
+            .alpha(only_if(of_y && layer.learnable(), given.gradients.alpha))
+            .residual(only_if(
                 given.residual.is_some_and(|at| of_y || at == ResidualAt::BeforeActivation),
                 given.gradients.residual,
-            ),
-            row_weight: only_if(of_y && given.row_weight, given.gradients.row_weight),
-            ..given.gradients
-        };
+            ))
+            .row_weight(only_if(of_y && given.row_weight, given.gradients.row_weight));
         let saved = *given.saved[0].get(&layer.enough(gradients.need_z(), affine.y_has_more()));
         let below = given.below.map(|(activation, source)| {
             let layer = Layer::new(activation, source, k);
@@ -264,14 +261,22 @@ impl Case {
             // The layer below is not computed again.
             enough.retain(|saved| *saved != Saved::None);
             let saved = *given.saved[1].get(&enough);
-            (Below { activation, alpha: layer.source, saved, db, dalpha, row_weight, drow_weight }, layer)
+            (
+                Below::new(activation, saved)
+                    .alpha(layer.source)
+                    .db(db)
+                    .dalpha(dalpha)
+                    .row_weight(row_weight)
+                    .drow_weight(drow_weight),
+                layer,
+            )
         });
         let mut numbers = Numbers(given.seed);
         let [x, w, b, residual, dy, z_below] = [m * k, n * k, n, m * n, m * n, m * k].map(|length| numbers.vec(length));
         let [row_weight, row_weight_below] = [m, m].map(|length| numbers.vec(length));
         let upstream_is_dz = given.upstream_is_dz;
         let chain = below.as_ref().map(|(below, _)| *below);
-        let request = BackwardRequest { affine, gradients, upstream_is_dz, below: chain };
+        let request = BackwardRequest::new(affine, gradients).upstream_is_dz(upstream_is_dz).below(chain);
         let below = below.map(|(below, layer)| (layer, below.saved));
         Case { request, layer, saved, below, x, w, b, residual, row_weight, dy, z_below, row_weight_below }
     }
@@ -297,14 +302,11 @@ impl Case {
         let request = &self.request.affine;
         let (count, n) = (request.m * request.n, request.n);
         let residual = self.residual();
-        let inputs = ForwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: self.bias(),
-            alpha: self.layer.alpha(),
-            residual,
-            row_weight: self.row_weight(),
-        };
+        let inputs = ForwardInputs::new(&self.x, &self.w)
+            .b(self.bias())
+            .alpha(self.layer.alpha())
+            .residual(residual)
+            .row_weight(self.row_weight());
         let [mut z, mut y] = [(); 2].map(|()| vec![f32::NAN; count]);
         elbow_cpu::forward(request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
         let exact = reference::forward(request, inputs).unwrap();
@@ -345,7 +347,7 @@ impl Case {
         let AffineRequest { m, k, .. } = self.request.affine;
         let (mut y, mut mask) = (vec![f32::NAN; m * k], vec![0; m * k.div_ceil(32)]);
         if let Some((below, _)) = &self.below {
-            let request = Elementwise { rows: m, channels: k, activation: below.activation, alpha: below.source };
+            let request = Elementwise::new(m, k, below.activation).alpha(below.source);
             elementwise::forward(&request, &self.z_below, below.alpha(), &mut y).unwrap();
             for (i, z) in self.z_below.iter().enumerate() {
                 let bit = below.at(i % k).bit(f64::from(*z));
@@ -356,19 +358,14 @@ impl Case {
     }
 
     fn backward_of_reference(&self, kept: &Kept) -> reference::BackwardOutputs {
-        let inputs = reference::BackwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: self.bias(),
-            alpha: self.layer.alpha(),
-            dy: &self.dy,
-            z: Some(&kept.z),
-            z_below: self.below.is_some().then_some(&self.z_below),
-            alpha_below: self.below.as_ref().and_then(|(below, _)| below.alpha()),
-            residual: None,
-            row_weight: self.row_weight(),
-            row_weight_below: self.row_weight_below(),
-        };
+        let inputs = reference::BackwardInputs::new(&self.x, &self.w, &self.dy)
+            .b(self.bias())
+            .alpha(self.layer.alpha())
+            .z(Some(&kept.z))
+            .z_below(self.below.is_some().then_some(&self.z_below))
+            .alpha_below(self.below.as_ref().and_then(|(below, _)| below.alpha()))
+            .row_weight(self.row_weight())
+            .row_weight_below(self.row_weight_below());
         reference::backward(&self.request, inputs).unwrap()
     }
 

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use elbow::{
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, Want, WeightLayout},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, WeightLayout},
 };
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
@@ -108,7 +108,7 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
         |(m, n, k, (activation, alpha), (out_in, bias, residual, row_weight), saved, seed)| {
             let layout = if out_in { WeightLayout::OutIn } else { WeightLayout::InOut };
             let usual = AffineRequest::new(m, n, k, activation);
-            (AffineRequest { layout, alpha, bias, residual, row_weight, saved, ..usual }, seed)
+            (usual.layout(layout).alpha(alpha).bias(bias).residual(residual).row_weight(row_weight).saved(saved), seed)
         },
     )
 }
@@ -132,34 +132,26 @@ impl Operands {
     }
 
     fn forward(&self, request: &AffineRequest) -> reference::ForwardOutputs {
-        let inputs = ForwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: request.bias.then_some(&self.b),
-            alpha: operand(request.alpha, &self.alpha),
-            residual: request.residual.map(|_| &self.residual[..]),
-            row_weight: request.row_weight.then_some(&self.row_weight),
-        };
+        let inputs = ForwardInputs::new(&self.x, &self.w)
+            .b(request.bias.then_some(&self.b))
+            .alpha(operand(request.alpha, &self.alpha))
+            .residual(request.residual.map(|_| &self.residual[..]))
+            .row_weight(request.row_weight.then_some(&self.row_weight));
         reference::forward(request, inputs).unwrap()
     }
 
     /// The operands of backward, without a layer below.
     fn backward<'a>(&'a self, request: &AffineRequest, dy: &'a [f32]) -> reference::BackwardInputs<'a> {
-        reference::BackwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: request.bias.then_some(&self.b),
-            alpha: operand(request.alpha, &self.alpha),
-            dy,
-            residual: request.residual.map(|_| &self.residual[..]),
-            row_weight: request.row_weight.then_some(&self.row_weight),
-            ..Default::default()
-        }
+        reference::BackwardInputs::new(&self.x, &self.w, dy)
+            .b(request.bias.then_some(&self.b))
+            .alpha(operand(request.alpha, &self.alpha))
+            .residual(request.residual.map(|_| &self.residual[..]))
+            .row_weight(request.row_weight.then_some(&self.row_weight))
     }
 }
 
 fn backward_of(affine: AffineRequest) -> BackwardRequest {
-    BackwardRequest { affine, gradients: Gradients::default(), upstream_is_dz: false, below: None }
+    BackwardRequest::new(affine, Gradients::default())
 }
 
 /// Σ values ⊙ weights, and Σ of the absolute terms.
@@ -187,7 +179,7 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         };
         let loss = |operands: Operands| both(&operands)[0];
         let size = both(&operands)[1];
-        let backward = BackwardRequest { upstream_is_dz, ..backward_of(request) };
+        let backward = backward_of(request).upstream_is_dz(upstream_is_dz);
         let out = reference::backward(&backward, operands.backward(&request, &dy)).unwrap();
         let Operands { x, w, b, alpha, residual, row_weight } = &operands;
         agrees("dx", &out.dx, x, size, |x| loss(Operands { x, ..operands.clone() }))?;
@@ -229,24 +221,15 @@ fn a_chain_goes_on_through_the_layer_below() {
             return Ok(());
         }
         clear.set(clear.get() + 1);
-        let chain = Below {
-            activation: below,
-            alpha: source,
-            saved: Saved::Z,
-            db: Want::No,
-            dalpha: Want::No,
-            row_weight: true,
-            drow_weight: Want::No,
-        };
-        let inputs = reference::BackwardInputs {
-            z_below: Some(&z_below),
-            alpha_below: operand(source, &alpha_below),
-            row_weight_below: Some(&weights),
-            ..operands.backward(&request, &dy)
-        };
-        let out = reference::backward(&BackwardRequest { below: Some(chain), ..backward_of(request) }, inputs).unwrap();
+        let chain = Below::new(below, Saved::Z).alpha(source).row_weight(true);
+        let inputs = operands
+            .backward(&request, &dy)
+            .z_below(Some(&z_below))
+            .alpha_below(operand(source, &alpha_below))
+            .row_weight_below(Some(&weights));
+        let out = reference::backward(&backward_of(request).below(chain), inputs).unwrap();
         // By the chain rule: the loss of the layer below alone, with dx as what comes from above.
-        let elementwise = Elementwise { rows: m, channels: k, activation: below, alpha: source };
+        let elementwise = Elementwise::new(m, k, below).alpha(source);
         let both = |z: &[f32], alpha: &[f32], weights: &[f32]| {
             let mut y = reference::elementwise::forward(&elementwise, z, operand(source, alpha)).unwrap();
             y.iter_mut().enumerate().for_each(|(i, y)| *y *= f64::from(weights[i / k]));
@@ -275,7 +258,7 @@ fn the_double_backward_is_the_derivative_of_the_backward() {
     let (all, clear) = (Cell::new(0), Cell::new(0));
     let property = |((activation, source), rows, channels, seed): ((Activation, AlphaSource), usize, usize, u64)| {
         all.set(all.get() + 1);
-        let request = Elementwise { rows, channels, activation, alpha: source };
+        let request = Elementwise::new(rows, channels, activation).alpha(source);
         let mut numbers = Numbers(seed);
         let [x, dy, ddx] = [(); 3].map(|()| numbers.dyadic(rows * channels));
         let alpha = alphas(&activation, source, channels);

@@ -85,7 +85,7 @@ struct Results {
 
 impl Chain {
     fn new(activation: Activation, layout: WeightLayout) -> Self {
-        let affine = AffineRequest { layout, alpha: source_of(&activation), ..AffineRequest::new(M, N, K, activation) };
+        let affine = AffineRequest::new(M, N, K, activation).layout(layout).alpha(source_of(&activation));
         let mut numbers = Numbers(7);
         let [x, w, b, dy, z_below] = [M * K, N * K, N, M * N, M * K].map(|length| numbers.vec(length));
         let alpha = operand(&activation, &[activation.params()[0]; N]);
@@ -109,14 +109,7 @@ impl Chain {
     }
 
     fn forward(&self) -> ForwardInputs<'_> {
-        ForwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: Some(&self.b),
-            alpha: self.alpha.as_deref(),
-            residual: None,
-            ..ForwardInputs::default()
-        }
+        ForwardInputs::new(&self.x, &self.w).b(Some(&self.b)).alpha(self.alpha.as_deref())
     }
 
     fn alpha_below(&self) -> Option<Vec<f32>> {
@@ -125,42 +118,22 @@ impl Chain {
 
     fn backward(&self, dalpha: bool, saved_below: Saved, dalpha_below: bool) -> BackwardRequest {
         let want = |wanted| if wanted { Want::Overwrite } else { Want::No };
-        BackwardRequest {
-            affine: self.affine,
-            gradients: Gradients {
-                x: Want::Overwrite,
-                w: Want::Overwrite,
-                b: Want::Overwrite,
-                alpha: want(dalpha),
-                residual: Want::No,
-                ..Gradients::default()
-            },
-            upstream_is_dz: false,
-            below: self.below.map(|below| Below {
-                activation: below,
-                alpha: source_of(&below),
-                saved: saved_below,
-                db: Want::Overwrite,
-                dalpha: want(dalpha_below),
-                row_weight: false,
-                drow_weight: Want::No,
-            }),
-        }
+        BackwardRequest::new(
+            self.affine,
+            Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite).alpha(want(dalpha)),
+        )
+        .below(self.below.map(|below| {
+            Below::new(below, saved_below).alpha(source_of(&below)).db(Want::Overwrite).dalpha(want(dalpha_below))
+        }))
     }
 
     fn on_reference(&self) -> Results {
         let alpha_below = self.alpha_below();
-        let inputs = reference::BackwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: Some(&self.b),
-            alpha: self.alpha.as_deref(),
-            dy: &self.dy,
-            z: None,
-            z_below: self.below.is_some().then_some(&self.z_below),
-            alpha_below: alpha_below.as_deref(),
-            ..reference::BackwardInputs::default()
-        };
+        let inputs = reference::BackwardInputs::new(&self.x, &self.w, &self.dy)
+            .b(Some(&self.b))
+            .alpha(self.alpha.as_deref())
+            .z_below(self.below.is_some().then_some(&self.z_below))
+            .alpha_below(alpha_below.as_deref());
         let out = reference::backward(&self.backward(true, Saved::Z, true), inputs).unwrap();
         Results {
             implementation: format!("{}, reference: ", self.affine.activation),
@@ -346,7 +319,7 @@ fn a_linear_layer_has_gradients_that_do_not_see_z() {
 #[test]
 fn one_spoils_its_element_of_the_elementwise_operators() {
     for activation in defaults() {
-        let request = Elementwise { rows: M, channels: N, activation, alpha: source_of(&activation) };
+        let request = Elementwise::new(M, N, activation).alpha(source_of(&activation));
         let mut numbers = Numbers(11);
         let [mut x, dy, ddx] = [(); 3].map(|()| numbers.vec(M * N));
         x[2 * N + 33] = f32::NAN;

@@ -42,7 +42,7 @@ fn the_elementwise_operators() {
     for activation in piecewise() {
         let learns = activation.has_alpha();
         let alpha = if learns { AlphaSource::PerChannel } else { AlphaSource::Constant };
-        let request = Elementwise { rows: 1, channels: count, activation, alpha };
+        let request = Elementwise::new(1, count, activation).alpha(alpha);
         let alphas = learns.then(|| vec![activation.params()[0]; count]);
         let alphas = alphas.as_deref();
         let first = reference::elementwise::backward(&request, &x, alphas, &dy).unwrap();
@@ -71,9 +71,9 @@ fn the_elementwise_operators() {
 fn the_fused_layer_and_its_chain() {
     const Z: [f32; 5] = [-5.0, -0.25, 0.0, 0.25, 7.0];
     let n = Z.len();
-    let request = |activation: Activation| AffineRequest { bias: false, ..AffineRequest::new(1, n, n, activation) };
-    let gradients = Gradients { x: Want::Overwrite, b: Want::Overwrite, ..Gradients::default() };
-    let backward = |affine, below| BackwardRequest { affine, gradients, upstream_is_dz: false, below };
+    let request = |activation: Activation| AffineRequest::new(1, n, n, activation).bias(false);
+    let gradients = Gradients::default().x(Want::Overwrite).b(Want::Overwrite);
+    let backward = |affine, below| BackwardRequest::new(affine, gradients).below(below);
     let identity: Vec<f32> = (0..n * n).map(|i| if i / n == i % n { 1.0 } else { 0.0 }).collect();
     let ones = vec![1.0; n * n];
     for activation in piecewise().filter(|activation| !activation.needs_nothing()) {
@@ -91,21 +91,13 @@ fn the_fused_layer_and_its_chain() {
                 let [mut dx, mut db] = [(); 2].map(|()| vec![0.0; n]);
                 let outputs = BackwardOutputs { dx: Some(&mut dx), db: Some(&mut db), ..BackwardOutputs::default() };
                 let inputs = BackwardInputs { w: &identity, dy: &dy, saved: kept, ..BackwardInputs::default() };
-                let layer = backward(AffineRequest { saved, ..request(activation) }, None);
+                let layer = backward(request(activation).saved(saved), None);
                 elbow_cpu::backward(&layer, inputs, outputs, &mut Workspace::new()).unwrap();
                 for (got, expected) in db.iter().zip(slopes) {
                     assert!(same(*got, expected), "{activation} from {saved}: {upstream} gives {db:?}");
                 }
 
-                let below = Below {
-                    activation,
-                    alpha: AlphaSource::Constant,
-                    saved,
-                    db: Want::Overwrite,
-                    dalpha: Want::No,
-                    row_weight: false,
-                    drow_weight: Want::No,
-                };
+                let below = Below::new(activation, saved).alpha(AlphaSource::Constant).db(Want::Overwrite);
                 let chain = backward(request(Activation::IDENTITY), Some(below));
                 let mut db_below = vec![0.0; n];
                 let outputs = BackwardOutputs {
@@ -124,14 +116,7 @@ fn the_fused_layer_and_its_chain() {
                         "{activation} below, from {saved}: {dx:?}"
                     );
                 }
-                let judge = reference::BackwardInputs {
-                    w: &ones,
-                    dy: &dy,
-                    z_below: Some(&Z),
-                    z: Some(&Z),
-                    x: &Z,
-                    ..Default::default()
-                };
+                let judge = reference::BackwardInputs::new(&Z, &ones, &dy).z_below(Some(&Z)).z(Some(&Z));
                 let judged = reference::backward(&chain, judge).unwrap();
                 assert!(dx.iter().zip(&judged.dz_below.value).all(|(a, &b)| same(*a, b)), "{:?}", judged.dz_below);
             }

@@ -54,12 +54,8 @@ fn a_bad_alpha_stays_in_its_channel() {
             gpu.zeros(&[4]).unwrap(),
             gpu.zeros(&[4]).unwrap(),
         );
-        let forward = affine::Forward {
-            alpha: Some(alpha.view()),
-            saved: Saved::Z,
-            save_to: Some(z.view()),
-            ..affine::Forward::new(activation, &x, &w, &y)
-        };
+        let forward =
+            affine::Forward::new(activation, &x, &w, &y).alpha(alpha.view()).saved(Saved::Z).save_to(z.view());
         gpu.submit(|e| forward.record(gpu, e)).unwrap();
         gpu.submit(|e| forward.backward(&dy).db(&db).dalpha(&dalpha).record(gpu, e)).unwrap();
         let sums = [(Quantity::Slope, db), (Quantity::AlphaSlope, dalpha)];

@@ -134,27 +134,21 @@ impl Operands {
         let alpha = learnable.then(|| alpha_view(alpha));
         let b = layer.bias.then(|| view(b));
         let kept = matches!(layer.saved, Saved::Z | Saved::Mask).then(|| view(saved));
-        let forward = Forward {
-            layout: layer.layout,
-            saved: layer.saved,
-            b,
-            alpha,
-            residual: layer.residual.map(|_| view(residual)),
-            save_to: kept,
-            pin: spec.pin,
-            ..Forward::new(layer.activation, view(x), view(w), view(y))
-        };
+        let forward = Forward::new(layer.activation, view(x), view(w), view(y))
+            .layout(layer.layout)
+            .saved(layer.saved)
+            .b(b)
+            .alpha(alpha)
+            .residual(layer.residual.map(|_| view(residual)))
+            .save_to(kept)
+            .pin(spec.pin);
         // Of the layer below only z is at hand: its y is x.
         let (of_one, of_all) = ([[layer.m, 0], [layer.k, 0]], [[spec.layers, layer.m, 0], [spec.layers, layer.k, 0]]);
         let gone = |i: usize| {
             let shape: &[usize] = if alone.is_some() { &of_one[i] } else { &of_all[i] };
             View::absent(shape, Float::F32)
         };
-        let below = Forward {
-            saved: Saved::Z,
-            save_to: Some(view(z_below)),
-            ..Forward::new(Activation::RELU, gone(0), gone(1), view(x))
-        };
+        let below = Forward::new(Activation::RELU, gone(0), gone(1), view(x)).saved(Saved::Z).save_to(view(z_below));
         let mut backward = forward.backward(view(dy)).dw(gradient(view(dw))).db(gradient(view(db)));
         backward = backward.dresidual(gradient(view(dresidual)));
         if learnable {
@@ -181,26 +175,12 @@ fn expected(spec: &Spec, operands: &Operands, layer: usize) -> [Option<Vec<f64>>
     let affine = spec.layer;
     let alpha = (affine.alpha != AlphaSource::Constant).then_some(alpha);
     let (b, residual) = (affine.bias.then_some(b), affine.residual.map(|_| residual));
-    let forward =
-        reference::forward(&affine, ForwardInputs { x, w, b, alpha, residual, ..ForwardInputs::default() }).unwrap();
+    let forward = reference::forward(&affine, ForwardInputs::new(x, w).b(b).alpha(alpha).residual(residual)).unwrap();
     let want = Want::Overwrite;
-    let below = Below {
-        activation: Activation::RELU,
-        alpha: AlphaSource::Constant,
-        saved: Saved::Z,
-        db: want,
-        dalpha: Want::No,
-        row_weight: false,
-        drow_weight: Want::No,
-    };
-    let request = BackwardRequest {
-        affine,
-        gradients: Gradients::default(),
-        upstream_is_dz: false,
-        below: spec.below.then_some(below),
-    };
+    let below = Below::new(Activation::RELU, Saved::Z).alpha(AlphaSource::Constant).db(want);
+    let request = BackwardRequest::new(affine, Gradients::default()).below(spec.below.then_some(below));
     let z_below = spec.below.then_some(z_below);
-    let inputs = BackwardInputs { x, w, b, alpha, dy, z_below, ..BackwardInputs::default() };
+    let inputs = BackwardInputs::new(x, w, dy).b(b).alpha(alpha).z_below(z_below);
     let backward = reference::backward(&request, inputs).unwrap();
     let dx = if spec.below { backward.dz_below } else { backward.dx };
     let before = |i: usize, values: Vec<f64>| {
@@ -252,10 +232,10 @@ fn same_as_alone(gpu: &Gpu, spec: &Spec, together: &[Vec<u32>]) {
 fn specs() -> Vec<Spec> {
     let spec = |activation: &str, saved, layout, strategy| Spec {
         layers: 1,
-        layer: AffineRequest { saved, layout, ..AffineRequest::new(1, 1, 1, activation.parse().unwrap()) },
+        layer: AffineRequest::new(1, 1, 1, activation.parse().unwrap()).saved(saved).layout(layout),
         accumulate: false,
         below: false,
-        pin: Pin { tile: Some(3), splits: Some(1), strategy },
+        pin: Pin::default().tile(3).splits(1).strategy(strategy),
         misalign: 0,
         real: false,
     };
@@ -273,7 +253,7 @@ fn specs() -> Vec<Spec> {
 }
 
 fn sized(spec: Spec, layers: usize, [m, n, k]: [usize; 3], misalign: usize) -> Spec {
-    Spec { layers, layer: AffineRequest { m, n, k, ..spec.layer }, misalign, ..spec }
+    Spec { layers, layer: spec.layer.m(m).n(n).k(k), misalign, ..spec }
 }
 
 #[test]
@@ -297,7 +277,7 @@ fn any_kernel_serves_a_batch() {
     tiles.dedup_by_key(|tile| std::mem::discriminant(&TILES[*tile].stage));
     for (i, tile) in tiles.into_iter().enumerate() {
         let spec = specs()[i % 2];
-        check(gpu(), &sized(Spec { pin: Pin { tile: Some(tile), ..spec.pin }, ..spec }, 3, [9, 36, 20], 0));
+        check(gpu(), &sized(Spec { pin: spec.pin.tile(tile), ..spec }, 3, [9, 36, 20], 0));
     }
     check(gpu(), &sized(Spec { pin: Pin::default(), ..specs()[0] }, 7, [130, 40, 33], 1));
 }
@@ -305,9 +285,9 @@ fn any_kernel_serves_a_batch() {
 #[test]
 fn real_numbers_give_the_bits_of_calls_of_their_own() {
     let gpu = gpu();
-    let gelu = AffineRequest { saved: Saved::Z, ..AffineRequest::new(1, 1, 1, Activation::GELU_ERF) };
+    let gelu = AffineRequest::new(1, 1, 1, Activation::GELU_ERF).saved(Saved::Z);
     for (sizes, splits) in [([33, 64, 128], None), ([2, 12, 700], Some(3)), ([600, 8, 4], None)] {
-        let pin = Pin { splits, ..Pin::default() };
+        let pin = Pin::default().splits(splits);
         let spec = Spec { layers: 4, layer: gelu, accumulate: false, below: false, pin, misalign: 0, real: true };
         let spec = sized(spec, 4, sizes, 0);
         let operands = Operands::new(gpu, &spec);
@@ -328,10 +308,7 @@ fn more_layers_than_a_dimension_holds() {
     let (w, b) = (gpu.upload(&numbers, &[layers, 1, 1]).unwrap(), gpu.upload(&numbers, &[layers, 1]).unwrap());
     let y = gpu.upload(&vec![7.0; layers + 70_000], &[layers + 70_000]).unwrap();
     let shape = [layers, 1, 1];
-    let call = Forward {
-        b: Some(b.view()),
-        ..Forward::new(Activation::IDENTITY, &x, &w, View::new(y.buffer(), 0, &shape, Float::F32))
-    };
+    let call = Forward::new(Activation::IDENTITY, &x, &w, View::new(y.buffer(), 0, &shape, Float::F32)).b(b.view());
     let plan = call.plan(gpu).unwrap();
     assert!(plan.dispatches.len() == 1 && plan.dispatches[0].params.batch as usize == layers, "{plan}");
     gpu.submit(|e| call.record(gpu, e)).unwrap();
@@ -361,21 +338,21 @@ fn what_does_not_fit_is_named() {
     let gpu = gpu();
     let zeros = |shape: &[usize]| gpu.zeros(shape).unwrap();
     let (x, w, y, b) = (zeros(&[3, 5, 4]), zeros(&[3, 2, 4]), zeros(&[3, 5, 2]), zeros(&[3, 2]));
-    let call = Forward { b: Some(b.view()), ..Forward::new(Activation::RELU, &x, &w, &y) };
+    let call = Forward::new(Activation::RELU, &x, &w, &y).b(b.view());
     call.plan(gpu).unwrap();
     assert_eq!((call.request().unwrap().m, call.request().unwrap().n), (5, 2), "the request of one layer");
     let said = |call: &Forward<'_>| call.plan(gpu).unwrap_err().to_string();
     let two = zeros(&[2, 5, 4]);
-    let text = said(&Forward { x: two.view(), ..call });
+    let text = said(&call.x(two.view()));
     assert_eq!(text, "x: expected [3, ..]: w is that of 3 layers, got [2, 5, 4]");
-    let text = said(&Forward { b: Some(y.view()), ..call });
+    let text = said(&call.b(y.view()));
     assert_eq!(text, "b: expected [2] for each of 3 layers, got [5, 2] for each");
     let one = zeros(&[2]);
-    assert!(said(&Forward { b: Some(one.view()), ..call }).starts_with("b: expected [3, ..]"));
-    let transposed = said(&Forward { layout: WeightLayout::InOut, ..call });
+    assert!(said(&call.b(one.view())).starts_with("b: expected [3, ..]"));
+    let transposed = said(&call.layout(WeightLayout::InOut));
     assert!(transposed.contains("WeightLayout::OutIn") && transposed.contains("each of 3 layers"), "{transposed}");
     let dy = zeros(&[3, 5, 2]);
-    let layer = Forward { saved: Saved::Y, ..call };
+    let layer = call.saved(Saved::Y);
     layer.backward(&dy).db(&b).plan(gpu).unwrap();
     let error = layer.backward(&dy).db(&one).plan(gpu).unwrap_err();
     assert!(matches!(error, Error::Shape { operand: Operand::Db, .. }), "{error}");

@@ -17,7 +17,7 @@ fn layer(gpu: &Gpu, activation: Activation, x: &Tensor, w: &Tensor, dy: &Tensor)
     let [y, z] = std::array::from_fn(|_| gpu.zeros(&[m, n]).unwrap());
     let (dx, dw, db) = (gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[n, k]).unwrap(), gpu.zeros(&[n]).unwrap());
     gpu.submit_pass(|pass| {
-        let forward = Forward { saved: Saved::Z, save_to: Some(z.view()), ..Forward::new(activation, x, w, &y) };
+        let forward = Forward::new(activation, x, w, &y).saved(Saved::Z).save_to(z.view());
         forward.record(gpu, &mut *pass)?;
         forward.backward(dy).dx(&dx).dw(&dw).db(&db).record(gpu, &mut *pass)
     })
@@ -96,12 +96,10 @@ fn long_sums_keep_their_digits() {
     let alpha = gpu.upload(&[1.0], &[1]).unwrap();
     let gone = |shape| View::absent(shape, Float::F32);
     let (no_x, no_w, ys) = ([rows, 0], [1, 0], [rows, 1]);
-    let layer = Forward {
-        alpha: Some(alpha.view()),
-        saved: Saved::Z,
-        save_to: Some(x.view()),
-        ..Forward::new("prelu".parse().unwrap(), gone(&no_x), gone(&no_w), gone(&ys))
-    };
+    let layer = Forward::new("prelu".parse().unwrap(), gone(&no_x), gone(&no_w), gone(&ys))
+        .alpha(alpha.view())
+        .saved(Saved::Z)
+        .save_to(x.view());
     let call = layer.backward(&dy).db(&db).dalpha(&dalpha);
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     for (name, sum, sign) in [("db", db, 1.0), ("dalpha", dalpha, -1.0)] {
@@ -121,10 +119,7 @@ fn a_product_of_more_workgroups_than_one_dimension_holds() {
     let x = gpu.upload(&values, &[m, 1]).unwrap();
     let w = gpu.upload(&[2.0], &[1, 1]).unwrap();
     let y = gpu.zeros(&[m, 1]).unwrap();
-    let call = Forward {
-        pin: elbow::plan::Pin { tile: Some(3), splits: Some(1), ..Default::default() },
-        ..Forward::new(Activation::RELU, &x, &w, &y)
-    };
+    let call = Forward::new(Activation::RELU, &x, &w, &y).pin(elbow::plan::Pin::default().tile(3).splits(1));
     assert!(call.plan(gpu).unwrap().dispatches[0].params.tiles > 65_535);
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     let expected: Vec<f32> = values.iter().map(|v| (2.0 * v).max(0.0)).collect();

@@ -24,16 +24,11 @@ fn one(spec: &str, rows: usize, channels: usize, alpha_len: usize, accumulate: b
     let mut normal = |n: usize| -> Vec<f32> { (0..n).map(|_| numbers.normal() * 2.0).collect() };
     let (x, dy, ddx) = (normal(total), normal(total), normal(total));
     let alpha: Vec<f32> = normal(alpha_len).iter().map(|a| a.abs() + 0.3).collect();
-    let request = elbow::cpu::Elementwise {
-        rows,
-        channels,
-        activation,
-        alpha: match alpha_len {
-            0 => elbow::AlphaSource::Constant,
-            1 => elbow::AlphaSource::PerLayer,
-            _ => elbow::AlphaSource::PerChannel,
-        },
-    };
+    let request = elbow::cpu::Elementwise::new(rows, channels, activation).alpha(match alpha_len {
+        0 => elbow::AlphaSource::Constant,
+        1 => elbow::AlphaSource::PerLayer,
+        _ => elbow::AlphaSource::PerChannel,
+    });
     let alpha_given = (alpha_len > 0).then_some(&alpha[..]);
     let forward = reference::elementwise::forward(&request, &x, alpha_given).unwrap();
     let backward = reference::elementwise::backward(&request, &x, alpha_given, &dy).unwrap();
@@ -63,7 +58,7 @@ fn one(spec: &str, rows: usize, channels: usize, alpha_len: usize, accumulate: b
     let into = |t| if accumulate { Gradient::accumulate(t) } else { Gradient::overwrite(t) };
     let sum = |i: usize| (alpha_len > 0).then(|| into(&sums[i]));
     gpu.submit_pass(|pass| {
-        let forward = Forward { alpha, ..Forward::new(activation, &x, &out[0]) };
+        let forward = Forward::new(activation, &x, &out[0]).alpha(alpha);
         forward.record(gpu, &mut *pass)?;
         let backward = forward.backward(&dy).dx(into(&out[1])).dalpha(sum(0));
         backward.record(gpu, &mut *pass)?;
@@ -136,7 +131,7 @@ fn more_workgroups_than_one_dimension_holds() {
     let dx = gpu.zeros(&shape).unwrap();
     let dalpha = gpu.zeros(&[n]).unwrap();
     let y = View::absent(&shape, Float::F32);
-    let forward = Forward { alpha: Some(alpha_.view()), ..Forward::new(Activation::leaky_relu(0.0).unwrap(), &x_, y) };
+    let forward = Forward::new(Activation::leaky_relu(0.0).unwrap(), &x_, y).alpha(alpha_.view());
     let call = forward.backward(&x_).dx(&dx).dalpha(&dalpha);
     let tiles: u32 = call.plan(gpu).unwrap().dispatches.iter().map(|d| d.params.tiles - d.params.first).sum();
     assert!(tiles > 65_535);
@@ -165,7 +160,7 @@ fn empty_and_scalar_tensors() {
     let (x, alpha) = (gpu.zeros(&[0, 3]).unwrap(), gpu.upload(&[1.0; 3], &[3]).unwrap());
     let dalpha = gpu.upload(&[f32::NAN; 3], &[3]).unwrap();
     let y = gpu.zeros(&[0, 3]).unwrap();
-    let forward = Forward { alpha: Some(alpha.view()), ..Forward::new("prelu".parse().unwrap(), &x, &y) };
+    let forward = Forward::new("prelu".parse().unwrap(), &x, &y).alpha(alpha.view());
     let call = forward.backward(&x).dalpha(&dalpha);
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&dalpha).unwrap(), [0.0; 3]);

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use elbow::{
-    Checks, Gpu, Options,
+    Checks, Gpu,
     plan::{DeviceClass, Pin, Stage, TILES},
 };
 use elbow_verify::{Numbers, Spec, any_exact, suite::tiles};
@@ -96,7 +96,7 @@ fn what_the_plan_chooses_itself() {
 /// taken for a GPU. Reductions shorter than a block, than a step, whole, and one past.
 #[test]
 fn the_staged_products_of_a_gpu() {
-    let gpu = Gpu::with_options(Options { class: Some(DeviceClass::Discrete), self_test: false, ..options() }).unwrap();
+    let gpu = Gpu::with_options(options().class(DeviceClass::Discrete).self_test(false)).unwrap();
     let staged = tiles(&gpu).into_iter().filter(|&i| matches!(TILES[i].stage, Stage::Staged { .. }));
     let staged: Vec<usize> = staged.take(if full() || checks() == Checks::Trusted { 3 } else { 1 }).collect();
     assert!(!staged.is_empty(), "no staged tile fits this device");

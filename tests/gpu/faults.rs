@@ -24,7 +24,9 @@ use elbow::{
 use crate::common::gpu;
 
 /// The tile that drivers compile fastest; one splits nothing. So all these tests share few kernels.
-const PIN: Pin = Pin { strategy: elbow::Strategy::TwoPass, tile: Some(3), splits: Some(1) };
+fn pin() -> Pin {
+    Pin::default().strategy(elbow::Strategy::TwoPass).tile(3).splits(1)
+}
 
 /// A layer: M = 4, N = 3, K = 5.
 struct Layer {
@@ -47,12 +49,12 @@ impl Layer {
 
     fn forward(&self) -> Forward<'_> {
         let call = Forward::new(Activation::RELU, &self.x, &self.w, &self.y);
-        Forward { b: Some(self.b.view()), pin: PIN, ..call }
+        call.b(self.b.view()).pin(pin())
     }
 
     /// dx of the same layer, into memory as long as x.
     fn backward<'a>(&'a self, dx: &'a Tensor) -> Backward<'a> {
-        Forward { saved: elbow::Saved::Y, ..self.forward() }.backward(&self.y).dx(dx)
+        self.forward().saved(elbow::Saved::Y).backward(&self.y).dx(dx)
     }
 
     /// relu(x·Wᵀ + b), on the host.
@@ -105,7 +107,7 @@ fn lost_for_good(gpu: &Gpu, layer: &Layer) {
         let shape = [3];
         let [parameter, gradient, velocity] =
             [t, other, third].map(|t| elbow::View::new(t.buffer(), 0, &shape, Float::F32));
-        let call = elbow::train::Sgd { momentum: 0.9, ..elbow::train::Sgd::new(parameter, gradient, velocity, 0.1) };
+        let call = elbow::train::Sgd::new(parameter, gradient, velocity, 0.1).momentum(0.9);
         gpu.submit(|e| call.record(gpu, e))
     };
     let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());

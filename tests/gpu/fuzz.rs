@@ -107,18 +107,16 @@ fn random_calls_are_recorded_or_refused() {
                 false => View::new(tensors[chosen[i]].buffer(), offsets[i], &shapes[i], types[i]),
             };
             let activation: Activation = ["relu", "prelu"][numbers.below(2)].parse().unwrap();
-            let pin = Pin { tile: Some(3), splits: Some(1), ..Pin::default() };
+            let pin = Pin::default().tile(3).splits(1);
             let layout = numbers.pick(&[WeightLayout::OutIn, WeightLayout::OutIn, WeightLayout::InOut]);
             let forward = numbers.below(2) == 0;
             let result = catch_unwind(AssertUnwindSafe(|| {
-                let call = Forward {
-                    b: Some(view(2)),
-                    saved: Saved::Z,
-                    save_to: Some(view(4)),
-                    layout,
-                    pin,
-                    ..Forward::new(activation, view(0), view(1), view(3))
-                };
+                let call = Forward::new(activation, view(0), view(1), view(3))
+                    .b(view(2))
+                    .saved(Saved::Z)
+                    .save_to(view(4))
+                    .layout(layout)
+                    .pin(pin);
                 match forward {
                     true => call.record(gpu, &mut encoder),
                     false => call.backward(view(3)).dx(view(5)).record(gpu, &mut encoder),

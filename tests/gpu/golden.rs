@@ -66,13 +66,11 @@ fn fused(gpu: &Gpu, golden: &Points, saved: Saved, failures: &mut Vec<String>) {
     let [y, z, dx] = std::array::from_fn(|_| gpu.zeros(&column).unwrap());
     gpu.submit_pass(|pass| {
         // The smallest tile: its kernels are compiled once for each activation.
-        let pin = Pin { tile: Some(3), ..Pin::default() };
-        let forward = affine::Forward {
-            pin,
-            saved,
-            save_to: (saved == Saved::Z).then(|| z.view()),
-            ..affine::Forward::new(golden.activation, &x, &w, &y)
-        };
+        let pin = Pin::default().tile(3);
+        let forward = affine::Forward::new(golden.activation, &x, &w, &y)
+            .pin(pin)
+            .saved(saved)
+            .save_to((saved == Saved::Z).then(|| z.view()));
         forward.record(gpu, &mut *pass)?;
         forward.backward(&dy).dx(&dx).record(gpu, &mut *pass)
     })

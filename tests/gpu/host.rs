@@ -55,9 +55,9 @@ fn records_into_the_hosts_encoder_and_pass() {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         call.record(&gpu, &mut pass).unwrap();
         // A bad call in between is an error, and the pass goes on.
-        let bad = Forward { y: View::new(&buffer, 8, &[2, 4], Float::F32), ..call };
+        let bad = call.y(View::new(&buffer, 8, &[2, 4], Float::F32));
         assert!(matches!(bad.record(&gpu, &mut pass), Err(Error::Alias { .. })));
-        let second = Forward { y: View::new(&buffer, 260, &[2, 4], Float::F32), ..call };
+        let second = call.y(View::new(&buffer, 260, &[2, 4], Float::F32));
         second.record(&gpu, &mut pass).unwrap();
     }
     call.record(&gpu, &mut encoder).unwrap();
@@ -83,13 +83,13 @@ fn records_into_the_hosts_encoder_and_pass() {
 
 #[test]
 fn works_at_default_limits_with_no_features() {
-    let gpu = Gpu::with_options(Options { checks: checks(), default_limits: true, ..Options::default() }).unwrap();
+    let gpu = Gpu::with_options(Options::default().checks(checks()).default_limits(true)).unwrap();
     assert_eq!(gpu.caps().max_invocations, 256);
     let x = gpu.upload(&[1.0, -2.0], &[2, 1]).unwrap();
     let w = gpu.upload(&[3.0], &[1, 1]).unwrap();
     let (y, dx) = (gpu.zeros(&[2, 1]).unwrap(), gpu.zeros(&[2, 1]).unwrap());
     gpu.submit_pass(|pass| {
-        let forward = Forward { saved: elbow::Saved::Y, ..Forward::new(Activation::RELU, &x, &w, &y) };
+        let forward = Forward::new(Activation::RELU, &x, &w, &y).saved(elbow::Saved::Y);
         forward.record(&gpu, &mut *pass)?;
         forward.backward(&x).dx(&dx).record(&gpu, &mut *pass)
     })
@@ -130,7 +130,7 @@ fn display_names_the_adapter_loudly() {
 
 #[test]
 fn pipelines_are_compiled_once_and_pools_do_not_grow() {
-    let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
+    let gpu = Gpu::with_options(Options::default().checks(checks())).unwrap();
     let x = gpu.zeros(&[64, 64]).unwrap();
     let (y, db) = (gpu.zeros(&[64, 64]).unwrap(), gpu.zeros(&[64]).unwrap());
     let tensors = gpu.memory_bytes();
@@ -161,13 +161,11 @@ fn vectors_may_have_leading_ones() {
         let (b, alpha) = (tensor(&b, &shape), tensor(&alpha, &shape));
         let [y, z] = [(); 2].map(|()| gpu.zeros(&[2, 2]).unwrap());
         let [db, dalpha] = [(); 2].map(|()| gpu.zeros(&shape).unwrap());
-        let layer = Forward {
-            b: Some(b.view()),
-            alpha: Some(alpha.view()),
-            saved: Saved::Z,
-            save_to: Some(z.view()),
-            ..Forward::new("prelu".parse().unwrap(), &x, &w, &y)
-        };
+        let layer = Forward::new("prelu".parse().unwrap(), &x, &w, &y)
+            .b(b.view())
+            .alpha(alpha.view())
+            .saved(Saved::Z)
+            .save_to(z.view());
         gpu.submit_pass(|pass| {
             layer.record(gpu, &mut *pass)?;
             layer.backward(&dy).db(&db).dalpha(&dalpha).record(gpu, &mut *pass)
@@ -181,6 +179,6 @@ fn vectors_may_have_leading_ones() {
     assert_eq!(run(&[1, 1]), plain);
     let b = tensor(&[0.5, -8.0], &[2, 1]);
     let y = gpu.zeros(&[2, 2]).unwrap();
-    let refused = Forward { b: Some(b.view()), ..Forward::new(Activation::RELU, &x, &w, &y) }.plan(gpu).unwrap_err();
+    let refused = Forward::new(Activation::RELU, &x, &w, &y).b(b.view()).plan(gpu).unwrap_err();
     assert!(matches!(refused, Error::Shape { operand: elbow::Operand::B, .. }), "{refused}");
 }

@@ -30,7 +30,7 @@ fn cases_on_a_device_with_short_bindings() {
             for (m, n, k) in [(300, 40, 44), (7, 130, 60), (33, 64, 96)] {
                 let mut spec = Spec::new(m, n, k, "leaky_relu(0.5)".parse().unwrap());
                 (spec.forward.layout, spec.forward.saved, spec.gradients.w) = (layout, saved, Want::Accumulate);
-                spec.pin = Pin { strategy, tile: Some(3), splits: None };
+                spec.pin = Pin::default().strategy(strategy).tile(3);
                 specs.push(Spec { misalign: 1, data: Data::Integers, ..spec });
             }
         }
@@ -49,7 +49,7 @@ fn a_weight_longer_than_a_binding() {
     let (x, w) = (gpu.upload(&x, &[m, k]).unwrap(), gpu.upload(&w, &[n, k]).unwrap());
     let (y, z, dx) = (gpu.zeros(&[m, n]).unwrap(), gpu.zeros(&[m, n]).unwrap(), gpu.zeros(&[m, k]).unwrap());
     let activation = Activation::leaky_relu(0.5).unwrap();
-    let forward = Forward { saved: Saved::Z, save_to: Some(z.view()), ..Forward::new(activation, &x, &w, &y) };
+    let forward = Forward::new(activation, &x, &w, &y).saved(Saved::Z).save_to(z.view());
     let plan = forward.plan(&gpu).unwrap();
     assert!(plan.dispatches.len() > 1, "{plan}");
     gpu.submit(|e| forward.record(&gpu, e)).unwrap();
@@ -91,7 +91,7 @@ fn an_elementwise_tensor_longer_than_a_binding() {
     let prelu: Activation = "prelu".parse().unwrap();
     gpu.submit_pass(|pass| {
         let alpha = Some(alpha_.view());
-        let forward = elementwise::Forward { alpha, ..elementwise::Forward::new(prelu, &tensor, &y) };
+        let forward = elementwise::Forward::new(prelu, &tensor, &y).alpha(alpha);
         forward.record(&gpu, &mut *pass)?;
         forward.backward(&tensor).dx(&dx).dalpha(&dalpha).record(&gpu, &mut *pass)
     })

@@ -19,7 +19,7 @@ fn dw_of_ones(gpu: &Gpu, m: usize, pin: &Pin) -> f32 {
     let ones = gpu.upload(&vec![1.0; m], &[m, 1]).unwrap();
     let dw = gpu.zeros(&[1, 1]).unwrap();
     let gone = |shape| View::absent(shape, Float::F32);
-    let layer = Forward { pin: *pin, ..Forward::new(Activation::IDENTITY, &ones, gone(&[1, 1]), gone(ones.shape())) };
+    let layer = Forward::new(Activation::IDENTITY, &ones, gone(&[1, 1]), gone(ones.shape())).pin(*pin);
     let call = layer.backward(&ones).dw(&dw);
     gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
     gpu.download(&dw).unwrap()[0]
@@ -29,7 +29,7 @@ fn dw_of_ones(gpu: &Gpu, m: usize, pin: &Pin) -> f32 {
 fn sums_that_were_cut() {
     let gpu = gpu();
     assert_eq!(dw_of_ones(gpu, 20_000_000, &Pin::default()), 20_000_000.0);
-    let pin = Pin { splits: Some(1), ..Pin::default() };
+    let pin = Pin::default().splits(1);
     for m in [32_700, 65_535, 65_536, 65_540, 131_073] {
         assert_eq!(dw_of_ones(gpu, m, &pin), m as f32);
     }
@@ -47,8 +47,8 @@ fn every_kernel_at_the_bound() {
         for layout in [WeightLayout::OutIn, WeightLayout::InOut] {
             let across = [k, 1];
             let w = if layout == WeightLayout::OutIn { w.view() } else { w.view_as(&across) };
-            let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
-            let call = Forward { layout, pin, ..Forward::new(Activation::RELU, &x, w, &y) };
+            let pin = Pin::default().tile(tile).splits(1);
+            let call = Forward::new(Activation::RELU, &x, w, &y).layout(layout).pin(pin);
             let Ok(plan) = call.plan(gpu) else { continue };
             let trips = plan.dispatches.iter().map(|d| d.trips()).max().unwrap_or(0);
             assert!(trips <= MOST_TRIPS, "{plan}");
@@ -84,12 +84,10 @@ fn a_chain_over_many_classes() {
     // Of both layers only what this call reads.
     let gone = |shape| View::absent(shape, Float::F32);
     let (no_x, no_w, ys) = ([m, 0], [k, 0], [m, k]);
-    let below = Forward {
-        saved: Saved::Z,
-        save_to: Some(z_.view()),
-        alpha: Some(alpha.view()),
-        ..Forward::new(activation, gone(&no_x), gone(&no_w), gone(&ys))
-    };
+    let below = Forward::new(activation, gone(&no_x), gone(&no_w), gone(&ys))
+        .saved(Saved::Z)
+        .save_to(z_.view())
+        .alpha(alpha.view());
     let layer = Forward::new(Activation::IDENTITY, below.y, &w, gone(dy.shape()));
     let call = layer.backward_from_dz(&dy).dx(&out).below(&below).db_below(&db).dalpha_below(&dalpha);
     let plan = call.plan(gpu).unwrap();
@@ -115,12 +113,10 @@ fn one_alpha_for_a_wide_layer() {
     let (alpha, dalpha) = (gpu.upload(&[0.25], &[1]).unwrap(), gpu.zeros(&[1]).unwrap());
     let gone = |shape| View::absent(shape, Float::F32);
     let no_w = [n, 0];
-    let layer = Forward {
-        saved: Saved::Z,
-        save_to: Some(z.view()),
-        alpha: Some(alpha.view()),
-        ..Forward::new("prelu".parse().unwrap(), gone(&[1, 0]), gone(&no_w), gone(z.shape()))
-    };
+    let layer = Forward::new("prelu".parse().unwrap(), gone(&[1, 0]), gone(&no_w), gone(z.shape()))
+        .saved(Saved::Z)
+        .save_to(z.view())
+        .alpha(alpha.view());
     let call = layer.backward(&dy).dalpha(&dalpha);
     let plan = call.plan(gpu).unwrap();
     assert!(plan.dispatches.iter().filter(|d| d.kernel.file == KernelFile::ColumnSum).count() > 1, "{plan}");
@@ -133,7 +129,7 @@ fn one_alpha_for_a_wide_layer() {
 #[test]
 fn splits_one_after_the_other() {
     let gpu = narrow(64 << 10);
-    let pin = Pin { tile: Some(3), ..Pin::default() };
+    let pin = Pin::default().tile(3);
     let mut specs = Vec::new();
     for (layout, dtype) in [(WeightLayout::InOut, Float::F32), (WeightLayout::InOut, Float::F16)] {
         for (saved, alpha) in [(Saved::Z, AlphaSource::PerChannel), (Saved::Mask, AlphaSource::Constant)] {
@@ -151,7 +147,7 @@ fn splits_one_after_the_other() {
     for (m, saved) in [(9, Saved::Z), (70, Saved::Mask)] {
         let activation = "leaky_relu(0.5)".parse().unwrap();
         let (alpha, db) = (AlphaSource::Constant, Want::Accumulate);
-        let below = Below { activation, alpha, saved, db, dalpha: Want::No, row_weight: false, drow_weight: Want::No };
+        let below = Below::new(activation, saved).alpha(alpha).db(db);
         let mut spec = Spec::new(m, 900, 40, activation);
         (spec.below, spec.gradients.x, spec.gradients.w) = (Some(below), Want::Overwrite, Want::No);
         specs.push(Spec { data: Data::Integers, pin, ..spec });

@@ -2,7 +2,7 @@
 //! mixed precision. (That every kernel is right in every type is what `exact` and `real` draw at random.)
 
 use elbow::{
-    Activation, Error, Float, Gpu, Mlp, Operand, Options, Saved, Tensor, View, Want,
+    Activation, Error, Float, Gpu, Mlp, Operand, Saved, Tensor, View, Want,
     affine::Forward,
     cpu::{
         ForwardInputs,
@@ -20,7 +20,7 @@ const NARROW: [Float; 2] = [Float::F16, Float::Bf16];
 
 /// The device under test, and one without features: where the first knows f16, the second packs it.
 fn both() -> [Gpu; 2] {
-    [gpu().clone(), Gpu::with_options(Options { default_limits: true, ..options() }).unwrap()]
+    [gpu().clone(), Gpu::with_options(options().default_limits(true)).unwrap()]
 }
 
 /// y = x, from one type to another.
@@ -106,12 +106,7 @@ fn types_mix() {
     let dy = integers(m * n);
     let tdy = gpu.upload_as(Float::Bf16, &dy, &[m, n]).unwrap();
     gpu.submit_pass(|pass| {
-        let forward = Forward {
-            b: Some(tb.view()),
-            saved: Saved::Z,
-            save_to: Some(z.view()),
-            ..Forward::new(Activation::RELU, &tx, &tw, &y)
-        };
+        let forward = Forward::new(Activation::RELU, &tx, &tw, &y).b(tb.view()).saved(Saved::Z).save_to(z.view());
         forward.record(gpu, &mut *pass)?;
         forward.backward(&tdy).dx(&dx).dw(&dw).record(gpu, &mut *pass)
     })
@@ -144,8 +139,8 @@ fn native_and_packed_give_the_same_bits() {
         let w = gpu.upload_as(Float::F16, &normal(28 * 36), &[28, 36]).unwrap();
         let y = gpu.zeros_of(Float::F16, &[20, 28]).unwrap();
         // The tile that is right everywhere: the other device may have subgroups.
-        let pin = elbow::plan::Pin { tile: Some(0), ..Default::default() };
-        let call = Forward { pin, ..Forward::new("gelu".parse().unwrap(), &x, &w, &y) };
+        let pin = elbow::plan::Pin::default().tile(0);
+        let call = Forward::new("gelu".parse().unwrap(), &x, &w, &y).pin(pin);
         gpu.submit(|encoder| call.record(&gpu, encoder)).unwrap();
         let mut bytes = vec![0u8; 20 * 28 * 2];
         gpu.download_into(&y, &mut bytes).unwrap();
@@ -169,8 +164,8 @@ fn what_must_be_f32_or_words_is_refused_by_name() {
     };
     let record = |call: Forward<'_>| gpu.submit(|encoder| call.record(gpu, encoder));
     let forward = Forward::new("prelu".parse().unwrap(), &x, &w, &y);
-    refused(record(Forward { alpha: Some(alpha.view()), ..forward }), Operand::Alpha);
-    let masked = Forward { saved: Saved::Mask, save_to: Some(mask.view()), ..forward };
+    refused(record(forward.alpha(alpha.view())), Operand::Alpha);
+    let masked = forward.saved(Saved::Mask).save_to(mask.view());
     refused(record(masked), Operand::Saved);
     let backward = Forward::new(Activation::IDENTITY, &x, &w, &y).backward(&dy).dw(&dw);
     refused(gpu.submit(|encoder| backward.record(gpu, encoder)), Operand::Dw);
@@ -179,16 +174,17 @@ fn what_must_be_f32_or_words_is_refused_by_name() {
 
     // The same bytes as another type are not the same operand.
     let other = View::new(y.buffer(), 0, &[4, 6], Float::F16);
-    let aliased = record(Forward { residual: Some(other), ..forward });
+    let aliased = record(forward.residual(other));
     assert!(matches!(aliased, Err(Error::Alias { .. })), "{aliased:?}");
     // A number of two bytes may begin in the middle of a word (tests/gpu/strided.rs), and not in the middle of another.
-    let odd = record(Forward {
-        y: View::new(half.buffer(), 3, &[4, 5], Float::F16),
-        w: View::new(w.buffer(), 0, &[5, 8], Float::F32),
-        ..forward
-    });
+    let odd = record(forward.y(View::new(half.buffer(), 3, &[4, 5], Float::F16)).w(View::new(
+        w.buffer(),
+        0,
+        &[5, 8],
+        Float::F32,
+    )));
     assert!(matches!(odd, Err(Error::Misaligned { operand: Operand::Y, alignment: 2, .. })), "{odd:?}");
-    let long = record(Forward { y: View::new(half.buffer(), 44, &[4, 6], Float::F16), ..forward });
+    let long = record(forward.y(View::new(half.buffer(), 44, &[4, 6], Float::F16)));
     assert!(
         matches!(&long, Err(Error::Buffer { operand: Operand::Y, expected, .. }) if expected.contains("f16")),
         "{long:?}"
@@ -213,12 +209,12 @@ fn spirals(numbers: &mut Numbers, points: usize) -> (Vec<f32>, Vec<u32>) {
 fn trained(gpu: &Gpu, storage: Float, steps: usize) -> (f32, Mlp) {
     let mut numbers = Numbers::new(6);
     let (x, labels) = spirals(&mut numbers, 200);
-    let architecture = Architecture { storage, ..Architecture::new(&[2, 33, 32, 2], "silu".parse().unwrap(), 200) };
+    let architecture = Architecture::new(&[2, 33, 32, 2], "silu".parse().unwrap(), 200).storage(storage);
     let mlp = Mlp::new(gpu, &architecture, &mut || numbers.normal()).unwrap();
     let x = gpu.upload_as(storage, &x, &[200, 2]).unwrap();
     let labels = gpu.upload_words(&labels, &[200]).unwrap();
     let loss = gpu.zeros(&[200]).unwrap();
-    let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.1, momentum: 0.9 };
+    let step = Step::new(x.view(), labels.view(), loss.view(), 0.1).momentum(0.9);
     for _ in 0..steps {
         gpu.submit_pass(|pass| mlp.train(gpu, pass, &step)).unwrap();
     }
@@ -255,7 +251,7 @@ fn a_step_with_infinite_gradients_is_left_out() {
     let x = gpu.upload_as(Float::F16, &[0.5, -0.5], &[1, 2]).unwrap();
     let labels = gpu.upload_words(&[0], &[1]).unwrap();
     let loss = gpu.zeros(&[1]).unwrap();
-    let step = Step { x: x.view(), labels: labels.view(), loss: loss.view(), rate: 0.1, momentum: 0.9 };
+    let step = Step::new(x.view(), labels.view(), loss.view(), 0.1).momentum(0.9);
     gpu.submit_pass(|pass| mlp.train(gpu, pass, &step)).unwrap();
     assert_eq!(gpu.download(state).unwrap(), [2f32.powi(39), 0.0, 0.0, 1.0]);
     assert_eq!(parameters(&mlp), before);
@@ -273,7 +269,7 @@ fn the_scale_grows_and_shrinks_as_said() {
     let state = gpu.upload(&LossScale::INITIAL, &[4]).unwrap();
     let mut gradient = vec![0.5; 3001];
     let tensor = gpu.upload(&gradient, &[3001]).unwrap();
-    let call = LossScale { interval: 3, ..LossScale::new(&tensor, &state) };
+    let call = LossScale::new(&tensor, &state).interval(3);
     let run = || {
         gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
         gpu.download(&state).unwrap()
@@ -314,15 +310,11 @@ fn accuracy_of_mixed_precision() {
     let (b, dy) = (normal(n, 0.1), normal(m * n, 1.0));
     for spec in ["relu", "gelu", "silu"] {
         let activation: Activation = spec.parse().unwrap();
-        let affine = AffineRequest { saved: Saved::Z, ..AffineRequest::new(m, n, k, activation) };
-        let inputs = ForwardInputs { x: &x, w: &w, b: Some(&b), ..ForwardInputs::default() };
+        let affine = AffineRequest::new(m, n, k, activation).saved(Saved::Z);
+        let inputs = ForwardInputs::new(&x, &w).b(Some(&b));
         let forward = reference::forward(&affine, inputs).unwrap();
-        let request = BackwardRequest {
-            affine,
-            gradients: Gradients { x: Want::Overwrite, w: Want::Overwrite, b: Want::Overwrite, ..Default::default() },
-            upstream_is_dz: false,
-            below: None,
-        };
+        let request =
+            BackwardRequest::new(affine, Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite));
         for dtype in Float::ALL {
             let narrow = |values: &[f32], shape: &[usize]| gpu.upload_as(dtype, values, shape).unwrap();
             let (tx, tw, tdy) = (narrow(&x, &[m, k]), narrow(&w, &[n, k]), narrow(&dy, &[m, n]));
@@ -330,12 +322,7 @@ fn accuracy_of_mixed_precision() {
             let (y, z, dx) = (zeros(dtype, &[m, n]), zeros(dtype, &[m, n]), zeros(dtype, &[m, k]));
             let (dw, db, tb) = (zeros(Float::F32, &[n, k]), zeros(Float::F32, &[n]), gpu.upload(&b, &[n]).unwrap());
             gpu.submit_pass(|pass| {
-                let call = Forward {
-                    b: Some(tb.view()),
-                    saved: Saved::Z,
-                    save_to: Some(z.view()),
-                    ..Forward::new(activation, &tx, &tw, &y)
-                };
+                let call = Forward::new(activation, &tx, &tw, &y).b(tb.view()).saved(Saved::Z).save_to(z.view());
                 call.record(gpu, &mut *pass)?;
                 call.backward(&tdy).dx(&dx).dw(&dw).db(&db).record(gpu, &mut *pass)
             })
@@ -343,7 +330,7 @@ fn accuracy_of_mixed_precision() {
             let get = |tensor: &Tensor| gpu.download(tensor).unwrap();
             // The gradient at the z that was saved: where rounding x and w moves z across a kink, the slope is another one.
             let z = get(&z);
-            let inputs = BackwardInputs { x: &x, w: &w, b: Some(&b), dy: &dy, z: Some(&z), ..Default::default() };
+            let inputs = BackwardInputs::new(&x, &w, &dy).b(Some(&b)).z(Some(&z));
             let backward = reference::backward(&request, inputs).unwrap();
             let results = [
                 ("y", get(&y), &forward.y),

@@ -15,9 +15,9 @@ fn a_prepared_call_is_the_call() {
     let (w, dy) = (gpu.upload(&ws, &[n, k]).unwrap(), gpu.upload(&dys, &[m, n]).unwrap());
     let [y, z] = [(); 2].map(|()| gpu.zeros(&[m, n]).unwrap());
     let (dx, dw) = (gpu.zeros(&[m, k]).unwrap(), gpu.zeros(&[n, k]).unwrap());
-    let pin = Pin { tile: Some(0), splits: Some(2), ..Pin::default() };
+    let pin = Pin::default().tile(0).splits(2);
     let silu = Activation::SILU;
-    let forward = Forward { saved: Saved::Z, save_to: Some(z.view()), pin, ..Forward::new(silu, &x, &w, &y) };
+    let forward = Forward::new(silu, &x, &w, &y).saved(Saved::Z).save_to(z.view()).pin(pin);
     let backward = forward.backward(&dy).dx(&dx).dw(&dw);
     let results = || [&y, &dx, &dw].map(|t| gpu.download(t).unwrap());
     let mut expected = Vec::new();

@@ -10,7 +10,7 @@ fn spec(activation: Activation, alpha: AlphaSource, strategy: Strategy) -> Spec 
     let mut spec = Spec::new(19, 37, 45, activation);
     spec.forward.alpha = alpha;
     spec.gradients.alpha = if alpha == AlphaSource::Constant { Want::No } else { Want::Overwrite };
-    spec.pin = Pin { strategy, tile: Some(0), ..Pin::default() };
+    spec.pin = Pin::default().strategy(strategy).tile(0);
     spec
 }
 
@@ -42,15 +42,7 @@ fn chains_over_smooth_activations() {
         let activation: Activation = name.parse().unwrap();
         let alpha = if activation.has_alpha() { AlphaSource::PerChannel } else { AlphaSource::Constant };
         let dalpha = if activation.has_alpha() { Want::Overwrite } else { Want::No };
-        let below = Below {
-            activation,
-            alpha,
-            saved: Saved::Z,
-            db: Want::Accumulate,
-            dalpha,
-            row_weight: false,
-            drow_weight: Want::No,
-        };
+        let below = Below::new(activation, Saved::Z).alpha(alpha).db(Want::Accumulate).dalpha(dalpha);
         specs.push(Spec { below: Some(below), ..spec(activation, AlphaSource::Constant, Strategy::Auto) });
     }
     passes(gpu(), &specs);

@@ -38,9 +38,9 @@ fn slopes(activation: Activation, z: &[f32], stored: Float, saved: Saved) -> Res
     let (x, w) = (gpu.upload(z, &shape)?, gpu.upload(&[1.0], &[1, 1])?);
     let (dy, dx) = (gpu.upload(&vec![1.0; rows], &shape)?, gpu.zeros(&shape)?);
     let y = gpu.zeros_of(stored, &shape)?;
-    let forward = Forward { saved, ..Forward::new(activation, &x, &w, &y) };
+    let forward = Forward::new(activation, &x, &w, &y).saved(saved);
     let kept = forward.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
-    let forward = Forward { save_to: kept.as_ref().map(Tensor::view), ..forward };
+    let forward = forward.save_to(kept.as_ref().map(Tensor::view));
     gpu.submit_pass(|pass| {
         forward.record(gpu, &mut *pass)?;
         forward.backward(&dy).dx(&dx).record(gpu, &mut *pass)
@@ -110,7 +110,7 @@ fn a_chain_refuses_a_narrow_y_too() {
         let run = |saved: Saved, save_to: Option<View<'_>>| -> Result<Vec<f32>, Error> {
             let dz = gpu.zeros(&[1, 3])?;
             let (gone, gone_w) = (View::absent(&[1, 1], Float::F32), View::absent(&[3, 1], Float::F32));
-            let below = Forward { saved, save_to, ..Forward::new(activation, gone, gone_w, &y) };
+            let below = Forward::new(activation, gone, gone_w, &y).saved(saved).save_to(save_to);
             let top = Forward::new(Activation::IDENTITY, &y, &w, View::absent(&[1, 1], Float::F32));
             gpu.submit(|e| top.backward(&dy).dx(&dz).below(&below).record(gpu, e))?;
             gpu.download(&dz)
@@ -127,8 +127,8 @@ fn a_chain_refuses_a_narrow_y_too() {
     // Of the facts alone, as a plan without a device sees them.
     assert_eq!(AffineRequest::new(1, 1, 1, activation).resolve_saved(false).unwrap(), Saved::Y);
     let storage = elbow::storage::Storage::default().with(Operand::Y, Float::Bf16);
-    let request = AffineRequest { saved: Saved::Y, storage, ..AffineRequest::new(1, 1, 1, activation) };
+    let request = AffineRequest::new(1, 1, 1, activation).saved(Saved::Y).storage(storage);
     assert!(matches!(request.resolve_saved(false), Err(Error::Unsupported { .. })));
-    let auto = AffineRequest { saved: Saved::Auto, ..request };
+    let auto = request.saved(Saved::Auto);
     assert_eq!(auto.resolve_saved(false).unwrap(), Saved::Mask);
 }

@@ -2,7 +2,7 @@
 //! sum over lanes by subgroups, where the adapter has them, and through workgroup memory, where it has none.
 
 use elbow::{
-    AlphaSource, Checks, Gpu, Options, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    AlphaSource, Checks, Gpu, ResidualAt, Saved, Strategy, Want, WeightLayout,
     plan::{Pin, Stage, TILES},
     request::{Below, Gradients},
 };
@@ -15,7 +15,7 @@ fn tiles() -> Vec<usize> {
 }
 
 fn across(splits: u32) -> Pin {
-    Pin { tile: tiles().first().copied(), splits: Some(splits), strategy: Strategy::Prologue }
+    Pin::default().tile(tiles().first().copied()).splits(splits).strategy(Strategy::Prologue)
 }
 
 fn spec(activation: &str, splits: u32) -> Spec {
@@ -45,15 +45,7 @@ fn backwards() -> Vec<Spec> {
     };
     let activation = "prelu".parse().unwrap();
     let (db, dalpha) = (Want::Overwrite, Want::Accumulate);
-    let below = Below {
-        activation,
-        alpha: AlphaSource::PerChannel,
-        saved: Saved::Z,
-        db,
-        dalpha,
-        row_weight: false,
-        drow_weight: Want::No,
-    };
+    let below = Below::new(activation, Saved::Z).alpha(AlphaSource::PerChannel).db(db).dalpha(dalpha);
     let chain = Spec { below: Some(below), ..dx(Want::Overwrite, 1) };
     vec![dx(Want::Overwrite, 1), dx(Want::Accumulate, 3), chain]
 }
@@ -106,7 +98,7 @@ fn lanes_along_the_reduction() {
 
 #[test]
 fn lanes_along_the_reduction_without_subgroups() {
-    let gpu = Gpu::with_options(Options { default_limits: true, ..options() }).unwrap();
+    let gpu = Gpu::with_options(options().default_limits(true)).unwrap();
     assert_eq!(gpu.caps().subgroup, 0);
     checked(&gpu);
 }

@@ -32,10 +32,7 @@ impl Case {
         // What a call that writes nothing would leave.
         let loss = gpu.upload(&vec![-7.0; rows], &[rows]).unwrap();
         let dlogits = gpu.upload(&vec![-7.0; self.logits.len()], &[rows, self.classes]).unwrap();
-        let call = SoftmaxCrossEntropy {
-            ignore_index: self.ignore_index,
-            ..SoftmaxCrossEntropy::new(&logits, &labels, &loss, &dlogits)
-        };
+        let call = SoftmaxCrossEntropy::new(&logits, &labels, &loss, &dlogits).ignore_index(self.ignore_index);
         gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
         (gpu.download(&loss).unwrap(), gpu.download(&dlogits).unwrap())
     }
@@ -287,10 +284,7 @@ fn narrow_logits_and_a_loss_scale() {
             let dx = gpu.zeros_of(dtype, &[rows, classes]).unwrap();
             let (labels, loss) = (gpu.upload_words(&labels, &[rows]).unwrap(), gpu.zeros(&[rows]).unwrap());
             let state = gpu.upload(&[1024.0, 0.0, 0.0, 0.0], &[4]).unwrap();
-            let call = SoftmaxCrossEntropy {
-                loss_scale: Some(state.view()),
-                ..SoftmaxCrossEntropy::new(&x, &labels, &loss, &dx)
-            };
+            let call = SoftmaxCrossEntropy::new(&x, &labels, &loss, &dx).loss_scale(state.view());
             gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
             for (&got, &expected) in gpu.download(&loss).unwrap().iter().zip(&expected.loss) {
                 assert!(off(got, expected) <= LOSS, "{dtype}: {got}, right {expected}");

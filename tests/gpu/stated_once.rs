@@ -13,7 +13,9 @@ use elbow::{
 
 use crate::common::{Numbers, gpu};
 
-const PIN: Pin = Pin { strategy: elbow::Strategy::TwoPass, tile: Some(3), splits: Some(1) };
+fn pin() -> Pin {
+    Pin::default().strategy(elbow::Strategy::TwoPass).tile(3).splits(1)
+}
 
 fn one(value: f32) -> Tensor {
     gpu().upload(&[value], &[1, 1]).unwrap()
@@ -24,7 +26,7 @@ fn y_and_dx(layer: &Forward<'_>, y: &Tensor) -> (f32, f32) {
     let gpu = gpu();
     let (dx, dy) = (one(f32::NAN), one(1.0));
     let kept = layer.saved_shape().unwrap().map(|(shape, dtype)| gpu.zeros_of(dtype, &shape).unwrap());
-    let layer = Forward { save_to: kept.as_ref().map(Tensor::view), pin: PIN, ..*layer };
+    let layer = layer.save_to(kept.as_ref().map(Tensor::view)).pin(pin());
     gpu.submit_pass(|pass| {
         layer.record(gpu, &mut *pass)?;
         layer.backward(&dy).dx(&dx).record(gpu, &mut *pass)
@@ -38,9 +40,9 @@ fn y_and_dx(layer: &Forward<'_>, y: &Tensor) -> (f32, f32) {
 fn a_residual_is_not_forgotten() {
     let (x, w, residual, y) = (one(0.425), one(1.5), one(0.08), one(f32::NAN));
     let softplus: Activation = "softplus".parse().unwrap();
-    let layer = Forward { saved: Saved::Auto, ..Forward::new(softplus, &x, &w, &y) };
+    let layer = Forward::new(softplus, &x, &w, &y).saved(Saved::Auto);
     assert_eq!(layer.saved_shape().unwrap(), None, "y is enough");
-    let added = Forward { residual: Some(residual.view()), ..layer };
+    let added = layer.residual(residual.view());
     assert_eq!(added.saved_shape().unwrap(), Some((vec![1, 1], Dtype::F32)), "z is needed");
     let z = f64::from(0.425f32 * 1.5);
     let right = (1.5 * softplus.slope(z)) as f32;
@@ -56,8 +58,7 @@ fn an_alpha_is_not_forgotten() {
     let (x, w, y) = (one(1.0), one(-1.0), one(f32::NAN));
     let alpha = gpu().upload(&[0.9], &[1]).unwrap();
     for saved in [Saved::Auto, Saved::Z, Saved::None] {
-        let layer =
-            Forward { alpha: Some(alpha.view()), saved, ..Forward::new(Activation::prelu(0.25).unwrap(), &x, &w, &y) };
+        let layer = Forward::new(Activation::prelu(0.25).unwrap(), &x, &w, &y).alpha(alpha.view()).saved(saved);
         assert_eq!(y_and_dx(&layer, &y), (-0.9, -0.9), "{saved}");
     }
 }
@@ -68,7 +69,7 @@ fn a_bias_is_not_forgotten() {
     let (x, w, y) = (one(1.0), one(-1.0), one(f32::NAN));
     let b = gpu().upload(&[2.0], &[1]).unwrap();
     for saved in [Saved::None, Saved::Auto, Saved::Mask] {
-        let layer = Forward { b: Some(b.view()), saved, ..Forward::new(Activation::RELU, &x, &w, &y) };
+        let layer = Forward::new(Activation::RELU, &x, &w, &y).b(b.view()).saved(saved);
         assert_eq!(y_and_dx(&layer, &y), (1.0, -1.0), "{saved}");
     }
 }
@@ -80,8 +81,7 @@ fn a_view_says_its_type() {
     let x = gpu.upload_as(Float::F16, &[1.0, 1.0], &[1, 2]).unwrap();
     let (w, y) = (gpu.upload(&[1.0, 0.0], &[1, 2]).unwrap(), one(f32::NAN));
     for view in [x.view(), x.view_as(&[1, 2]), View::new(x.buffer(), 0, &[1, 2], Dtype::F16)] {
-        gpu.submit(|e| Forward { pin: PIN, ..Forward::new(Activation::IDENTITY, view, &w, &y) }.record(gpu, e))
-            .unwrap();
+        gpu.submit(|e| Forward::new(Activation::IDENTITY, view, &w, &y).pin(pin()).record(gpu, e)).unwrap();
         assert_eq!(gpu.download(&y).unwrap(), [1.0]);
     }
 }
@@ -107,18 +107,15 @@ fn what_forward_decided_is_what_backward_reads() {
                 .flat_map(|(dtype, saved)| [false, true].map(|residual| (residual, dtype, saved)))
             {
                 let (x, y) = (View::absent(&[3, 2], dtype), View::absent(&[3, 40], dtype));
-                let layer = Forward {
-                    saved,
-                    alpha: alpha.map(Tensor::view),
-                    residual: residual.then_some(y),
-                    ..Forward::new(activation, x, &w, y)
-                };
+                let layer = Forward::new(activation, x, &w, y)
+                    .saved(saved)
+                    .alpha(alpha.map(Tensor::view))
+                    .residual(residual.then_some(y));
                 let Ok(kept) = layer.saved_shape() else {
                     assert_ne!(saved, Saved::Auto, "{activation} has a choice that is right");
                     continue;
                 };
-                let layer =
-                    Forward { save_to: kept.as_ref().map(|(shape, dtype)| View::absent(shape, *dtype)), ..layer };
+                let layer = layer.save_to(kept.as_ref().map(|(shape, dtype)| View::absent(shape, *dtype)));
                 let request = layer.request().unwrap();
                 assert!(request.saved == saved || saved == Saved::Auto, "{activation}: {saved}");
                 assert_eq!(layer.plan(gpu).unwrap().saved, request.saved);
@@ -175,15 +172,13 @@ impl Layer {
             let tensor = self.held.iter().find(|(o, _)| *o == operand).map(|(_, tensor)| tensor).unwrap();
             if gone.contains(&operand) { View::absent(tensor.shape(), tensor.dtype()) } else { tensor.view() }
         };
-        Forward {
-            saved,
-            b: Some(view(Operand::B)),
-            alpha: activation.has_alpha().then(|| view(Operand::Alpha)),
-            residual: (saved != Saved::Y).then(|| view(Operand::Residual)),
-            save_to: matches!(saved, Saved::Z | Saved::Mask).then(|| view(Operand::Saved)),
-            pin: PIN,
-            ..Forward::new(activation, view(Operand::X), view(Operand::W), view(Operand::Y))
-        }
+        Forward::new(activation, view(Operand::X), view(Operand::W), view(Operand::Y))
+            .saved(saved)
+            .b(view(Operand::B))
+            .alpha(activation.has_alpha().then(|| view(Operand::Alpha)))
+            .residual((saved != Saved::Y).then(|| view(Operand::Residual)))
+            .save_to(matches!(saved, Saved::Z | Saved::Mask).then(|| view(Operand::Saved)))
+            .pin(pin())
     }
 
     fn backward<'a>(&'a self, layer: &Forward<'a>, dy: &'a Tensor, wanted: [bool; 5]) -> Backward<'a> {
@@ -271,14 +266,9 @@ fn a_chain_knows_the_layer_below() {
     let (x, w0, residual, y0, z0) = (one(0.425), one(1.5), one(0.08), one(0.0), one(0.0));
     let (w1, y1, dy) = (one(3.0), one(0.0), one(1.0));
     let (dz, db, dx) = (one(f32::NAN), gpu.zeros(&[1]).unwrap(), one(f32::NAN));
-    let below = Forward {
-        saved: Saved::Auto,
-        residual: Some(residual.view()),
-        save_to: Some(z0.view()),
-        pin: PIN,
-        ..Forward::new(softplus, &x, &w0, &y0)
-    };
-    let top = Forward { saved: Saved::Y, pin: PIN, ..Forward::new(relu, &y0, &w1, &y1) };
+    let below =
+        Forward::new(softplus, &x, &w0, &y0).saved(Saved::Auto).residual(residual.view()).save_to(z0.view()).pin(pin());
+    let top = Forward::new(relu, &y0, &w1, &y1).saved(Saved::Y).pin(pin());
     let chain = top.backward(&dy).dx(&dz).below(&below).db_below(&db);
     gpu.submit_pass(|pass| {
         below.record(gpu, &mut *pass)?;
@@ -299,14 +289,14 @@ fn a_chain_knows_the_layer_below() {
     };
     let wide = gpu.zeros(&[1, 2]).unwrap();
     let (wide_w, half) = (gpu.zeros(&[2, 1]).unwrap(), gpu.zeros_of(Float::F16, &[1, 1]).unwrap());
-    let bare = Forward { residual: None, save_to: None, ..below };
-    assert_eq!(said(&Forward { y: y1.view(), ..below }), Operand::X);
-    assert_eq!(said(&Forward { y: half.view(), ..below }), Operand::X);
-    assert_eq!(said(&Forward { saved: Saved::Y, y: wide.view(), w: wide_w.view(), ..bare }), Operand::X);
-    assert_eq!(said(&Forward { save_to: None, ..below }), Operand::SavedBelow);
-    let nothing = top.backward(&dy).dx(&dz).below(&Forward { saved: Saved::None, ..bare }).plan(gpu);
+    let bare = below.residual(None).save_to(None);
+    assert_eq!(said(&below.y(y1.view())), Operand::X);
+    assert_eq!(said(&below.y(half.view())), Operand::X);
+    assert_eq!(said(&bare.saved(Saved::Y).y(wide.view()).w(wide_w.view())), Operand::X);
+    assert_eq!(said(&below.save_to(None)), Operand::SavedBelow);
+    let nothing = top.backward(&dy).dx(&dz).below(&bare.saved(Saved::None)).plan(gpu);
     assert!(matches!(nothing, Err(Error::Unsupported { .. })), "{nothing:?}");
-    let from_y = top.backward(&dy).dx(&dz).below(&Forward { saved: Saved::Y, save_to: None, ..below }).plan(gpu);
+    let from_y = top.backward(&dy).dx(&dz).below(&below.saved(Saved::Y).save_to(None)).plan(gpu);
     assert!(matches!(from_y, Err(Error::Unsupported { .. })), "{from_y:?}");
 }
 
@@ -331,13 +321,13 @@ fn words_and_numbers_are_not_taken_for_each_other() {
     let [x, w, y, z] = [call.x, call.w, call.y, call.save_to.unwrap()].map(as_words);
     let [b, alpha, residual] = [call.b, call.alpha, call.residual].map(|view| as_words(view.unwrap()));
     for (operand, call) in [
-        (Operand::X, Forward { x: x.view(), ..call }),
-        (Operand::W, Forward { w: w.view(), ..call }),
-        (Operand::B, Forward { b: Some(b.view()), ..call }),
-        (Operand::Alpha, Forward { alpha: Some(alpha.view()), ..call }),
-        (Operand::Residual, Forward { residual: Some(residual.view()), ..call }),
-        (Operand::Y, Forward { y: y.view(), ..call }),
-        (Operand::Saved, Forward { save_to: Some(z.view()), ..call }),
+        (Operand::X, call.x(x.view())),
+        (Operand::W, call.w(w.view())),
+        (Operand::B, call.b(b.view())),
+        (Operand::Alpha, call.alpha(alpha.view())),
+        (Operand::Residual, call.residual(residual.view())),
+        (Operand::Y, call.y(y.view())),
+        (Operand::Saved, call.save_to(z.view())),
     ] {
         assert_eq!(refused(|gpu, e| call.record(gpu, e)), words(operand));
     }
@@ -349,7 +339,7 @@ fn words_and_numbers_are_not_taken_for_each_other() {
         (Operand::Db, call.backward(&dy).db(&b)),
         (Operand::Dalpha, call.backward(&dy).dalpha(&alpha)),
         (Operand::Dresidual, call.backward(&dy).dresidual(&residual)),
-        (Operand::Saved, Forward { save_to: Some(z.view()), ..call }.backward(&dy).dw(&layer.gradients[1])),
+        (Operand::Saved, call.save_to(z.view()).backward(&dy).dw(&layer.gradients[1])),
     ] {
         assert_eq!(refused(|gpu, e| call.record(gpu, e)), words(operand));
     }
@@ -392,7 +382,7 @@ fn what_is_kept_is_shaped_as_y() {
     let (m, n, k) = (3, 33, 2);
     let kept = |x: &[usize], w: &[usize], y: &[usize], layout, saved| {
         let view = |shape| View::absent(shape, Dtype::BF16);
-        let layer = Forward { layout, saved, ..Forward::new(Activation::RELU, view(x), view(w), view(y)) };
+        let layer = Forward::new(Activation::RELU, view(x), view(w), view(y)).layout(layout).saved(saved);
         layer.saved_shape().unwrap()
     };
     for (layout, w) in [(WeightLayout::OutIn, [n, k]), (WeightLayout::InOut, [k, n])] {

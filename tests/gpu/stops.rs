@@ -51,11 +51,10 @@ impl Layer {
         let zeros = |shape: &[usize]| gpu.zeros(shape).unwrap();
         let y = zeros(&[M, N]);
         let out = [zeros(&[M, K]), zeros(&[N, K]), zeros(&[N]), zeros(&[N])];
-        let pin = Pin { strategy: self.strategy, ..Pin::default() };
-        let forward =
-            Forward { alpha: alpha_view, saved: self.saved, pin, ..Forward::new(self.activation, &x, &w, &y) };
+        let pin = Pin::default().strategy(self.strategy);
+        let forward = Forward::new(self.activation, &x, &w, &y).alpha(alpha_view).saved(self.saved).pin(pin);
         let kept = forward.saved_shape().unwrap().map(|(shape, dtype)| gpu.zeros_of(dtype, &shape).unwrap());
-        let forward = Forward { save_to: kept.as_ref().map(Tensor::view), ..forward };
+        let forward = forward.save_to(kept.as_ref().map(Tensor::view));
         let backward = forward.backward(&dy).dx(&out[0]).dw(&out[1]).db(&out[2]);
         let backward = if alpha { backward.dalpha(&out[3]) } else { backward };
         gpu.submit(|e| forward.record(gpu, e)).unwrap();
@@ -164,10 +163,10 @@ fn the_epilogue_of_a_chain_stops_it_too() {
                 let gone_y = View::absent(&[1, 5], Float::F32);
                 let y = if saved == Saved::Y { kept.view() } else { gone_y };
                 let save_to = (saved != Saved::Y).then(|| kept.view());
-                let under = Forward { alpha, saved, save_to, ..Forward::new(activation, gone, gone_w, y) };
+                let under = Forward::new(activation, gone, gone_w, y).alpha(alpha).saved(saved).save_to(save_to);
                 let top_y = View::absent(&[1, 2], Float::F32);
-                let pin = Pin { splits: Some(splits), ..Pin::default() };
-                let top = Forward { pin, ..Forward::new(Activation::IDENTITY, gone_y, &w, top_y) };
+                let pin = Pin::default().splits(splits);
+                let top = Forward::new(Activation::IDENTITY, gone_y, &w, top_y).pin(pin);
                 let call = top.backward(&dy).dx(&dz).below(&under).db_below(db.view_as(&[5]));
                 let sums = per_channel && saved == Saved::Z;
                 let call = if sums { call.dalpha_below(dalpha.view_as(&[5])) } else { call };
@@ -214,12 +213,11 @@ fn the_elementwise_operators_stop_it() {
     for activation in piecewise() {
         let learns = activation.has_alpha();
         let alphas = vec![activation.params()[0]; count];
-        let request = cpu::Elementwise {
-            rows: 1,
-            channels: count,
-            activation,
-            alpha: if learns { AlphaSource::PerChannel } else { AlphaSource::Constant },
-        };
+        let request = cpu::Elementwise::new(1, count, activation).alpha(if learns {
+            AlphaSource::PerChannel
+        } else {
+            AlphaSource::Constant
+        });
         let given = learns.then_some(&alphas[..]);
         let back = reference::elementwise::backward(&request, &x, given, &dy).unwrap();
         let double = reference::elementwise::double_backward(&request, &x, given, &dy, &ddx).unwrap();
@@ -232,7 +230,7 @@ fn the_elementwise_operators_stop_it() {
         let y = gpu.zeros(&shape).unwrap();
         let sum = |i: usize| learns.then(|| Gradient::overwrite(&sums[i]));
         gpu.submit_pass(|pass| {
-            let forward = elementwise::Forward { alpha, ..elementwise::Forward::new(activation, &tx, &y) };
+            let forward = elementwise::Forward::new(activation, &tx, &y).alpha(alpha);
             let backward = forward.backward(&tdy).dx(&out[0]).dalpha(sum(0));
             backward.record(gpu, &mut *pass)?;
             backward.backward(&tddx).ddy(&out[1]).dx2(&out[2]).dalpha2(sum(1)).record(gpu, &mut *pass)

@@ -71,11 +71,8 @@ fn three_layers_side_by_side_in_one_buffer() {
                 let all = gpu.download(tensor).unwrap();
                 (upload(&places.iter().map(|&p| all[p]).collect::<Vec<f32>>(), &[rows, range.len()]), places)
             };
-            let layer = |x, w, y, z| Forward {
-                saved: Saved::Z,
-                save_to: Some(z),
-                ..Forward::new("leaky_relu(0.5)".parse().unwrap(), x, w, y)
-            };
+            let layer =
+                |x, w, y, z| Forward::new("leaky_relu(0.5)".parse().unwrap(), x, w, y).saved(Saved::Z).save_to(z);
             // The same layer without gaps.
             let [(x_alone, _), (w_alone, _), (dy_alone, of_y)] =
                 [cut(&all_x, &of_k), cut(&all_w, &of_k), cut(&all_dy, &of_n)];
@@ -130,7 +127,7 @@ fn layers_of_a_batch_share_memory_and_lie_apart() {
     fn shared(tensor: &Tensor, layers: usize) -> View<'_> {
         tensor.view().expanded(layers).unwrap()
     }
-    let layer = |x, b, y| Forward { b: Some(b), saved: Saved::Y, ..Forward::new(Activation::RELU, x, w.view(), y) };
+    let layer = |x, b, y| Forward::new(Activation::RELU, x, w.view(), y).b(b).saved(Saved::Y);
     let inside = layer(shared(&x1, layers), shared(&b1, layers), turned);
     let each = layer(x_each.view(), b_each.view(), y_each.view());
     gpu.submit_pass(|pass| {
@@ -348,10 +345,7 @@ fn alpha_along_any_dimension() {
     let (x, y) = (gpu.zeros(&[2, 3, 4]).unwrap(), gpu.zeros(&[2, 3, 4]).unwrap());
     for shape in [&[3][..], &[2, 1], &[3, 4], &[4, 1, 1], &[2, 1, 1, 1]] {
         let alpha = gpu.zeros(shape).unwrap();
-        let call = elementwise::Forward {
-            alpha: Some(alpha.view()),
-            ..elementwise::Forward::new("prelu".parse().unwrap(), &x, &y)
-        };
+        let call = elementwise::Forward::new("prelu".parse().unwrap(), &x, &y).alpha(alpha.view());
         let error = gpu.submit(|encoder| call.record(gpu, encoder)).unwrap_err();
         assert!(matches!(error, Error::Shape { operand: Operand::Alpha, .. }), "{shape:?}: {error}");
     }
@@ -375,10 +369,8 @@ fn channels_last(
     let (ddy, dx2) = (gpu.zeros(&shape)?, gpu.zeros(&shape)?);
     let alpha = gpu.upload(alpha, alpha_shape)?;
     let (dalpha, dalpha2) = (gpu.zeros(alpha_shape)?, gpu.zeros(alpha_shape)?);
-    let forward = elementwise::Forward {
-        alpha: Some(alpha.view()),
-        ..elementwise::Forward::new(activation, cols(&x_wide, &(2..2 + c)), cols(&y, &(2..2 + c)))
-    };
+    let forward =
+        elementwise::Forward::new(activation, cols(&x_wide, &(2..2 + c)), cols(&y, &(2..2 + c))).alpha(alpha.view());
     let backward = forward.backward(cols(&dy_wide, &(2..2 + c))).dx(cols(&dx, &(2..2 + c))).dalpha(&dalpha);
     gpu.submit_pass(|pass| {
         elementwise::copy(&x, cols(&x_wide, &(2..2 + c))).record(gpu, &mut *pass)?;
@@ -411,13 +403,13 @@ fn what_lies_otherwise_is_named() {
     let mask = gpu.zeros_of(Dtype::U32, &[m, 2]).unwrap();
     let calls = [
         // Every other element of a row, and a matrix that stands on its side.
-        (Operand::X, Forward { x: x.view().with_strides(&[2 * k, 2]).unwrap().slice(1, 0..k).unwrap(), ..layer }),
-        (Operand::X, Forward { x: turned.view().transposed(0, 1).unwrap(), ..layer }),
-        (Operand::B, Forward { b: Some(bias.view().slice(1, 0..1).unwrap().transposed(0, 1).unwrap()), ..layer }),
+        (Operand::X, layer.x(x.view().with_strides(&[2 * k, 2]).unwrap().slice(1, 0..k).unwrap())),
+        (Operand::X, layer.x(turned.view().transposed(0, 1).unwrap())),
+        (Operand::B, layer.b(bias.view().slice(1, 0..1).unwrap().transposed(0, 1).unwrap())),
         // Rows that are written must not be one row.
-        (Operand::Y, Forward { y: y.view().with_strides(&[0, 1]).unwrap(), ..layer }),
-        (Operand::Y, Forward { y: y.view().with_strides(&[n - 1, 1]).unwrap(), ..layer }),
-        (Operand::Saved, Forward { saved: Saved::Mask, save_to: Some(mask.view().slice(1, 0..1).unwrap()), ..layer }),
+        (Operand::Y, layer.y(y.view().with_strides(&[0, 1]).unwrap())),
+        (Operand::Y, layer.y(y.view().with_strides(&[n - 1, 1]).unwrap())),
+        (Operand::Saved, layer.saved(Saved::Mask).save_to(mask.view().slice(1, 0..1).unwrap())),
     ];
     for (operand, call) in calls {
         let error = gpu.submit(|encoder| call.record(gpu, encoder)).unwrap_err();
@@ -427,7 +419,7 @@ fn what_lies_otherwise_is_named() {
     let wide = gpu.zeros(&[m, 2 * n]).unwrap();
     let [left, right] = [0, n].map(|at| wide.view().slice(1, at..at + n).unwrap());
     let record = |y, residual| {
-        let call = Forward { y, residual: Some(residual), ..layer };
+        let call = layer.y(y).residual(residual);
         gpu.submit(|encoder| call.record(gpu, encoder))
     };
     assert_eq!(record(left, left), Ok(()));

@@ -277,7 +277,7 @@ fn downloads_run_side_by_side() {
 /// A download that is given up, before it began or on its way, leaves the caller's memory alone and no trace in the pool.
 #[test]
 fn a_download_may_be_given_up() {
-    let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
+    let gpu = Gpu::with_options(Options::default().checks(checks())).unwrap();
     let tensor = gpu.upload(&[1.0, 2.0, 3.0], &[3]).unwrap();
     let held = gpu.memory_bytes();
     for times in [1, 30] {
@@ -304,7 +304,7 @@ fn a_download_may_be_given_up() {
 /// On its way when the device is lost: an error, and the caller's memory as it was.
 #[test]
 fn a_lost_device_ends_a_download() {
-    let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
+    let gpu = Gpu::with_options(Options::default().checks(checks())).unwrap();
     let tensor = gpu.upload(&[1.0; 1000], &[1000]).unwrap();
     let mut into = vec![7.0; 1000];
     let begun = Begun::new(gpu.download_into_async(&tensor, &mut into));

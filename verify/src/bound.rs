@@ -166,8 +166,7 @@ fn statistics_of(
 /// near a kink its slope is the slope there.
 pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> Result<[Expected; 9]> {
     let layer = spec.forward;
-    let request =
-        BackwardRequest { affine: layer, gradients: spec.gradients, upstream_is_dz: false, below: spec.below };
+    let request = BackwardRequest::new(layer, spec.gradients).below(spec.below);
     let judge = reference::backward(&request, operands.backward(spec, z))?;
     let dz_off = errors_of_dz(spec, operands, z)?;
     // The same sums over absolute values carry an error of dz to dx, dw and db.
@@ -175,10 +174,9 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
         let errors: Vec<f32> = errors.iter().map(|&e| (e * 1.000001) as f32).collect();
         let absolute = |v: &[f32]| v.iter().map(|v| v.abs()).collect::<Vec<f32>>();
         let (x, w) = (absolute(&operands.x), absolute(&operands.w));
-        let affine =
-            AffineRequest { alpha: AlphaSource::Constant, bias: false, residual: None, row_weight: false, ..layer };
-        let request = BackwardRequest { affine, upstream_is_dz: true, below: None, ..request };
-        reference::backward(&request, BackwardInputs { x: &x, w: &w, dy: &errors, ..BackwardInputs::default() })
+        let affine = layer.alpha(AlphaSource::Constant).bias(false).residual(None).row_weight(false);
+        let request = request.affine(affine).upstream_is_dz(true).below(None);
+        reference::backward(&request, BackwardInputs::new(&x, &w, &errors))
     };
     let carried = carry(&dz_off.slope)?;
     let sum = |gradient: &reference::Gradient, carried: &[f64], reduced: usize| {

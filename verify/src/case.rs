@@ -149,32 +149,25 @@ impl Operands {
     }
 
     pub(crate) fn forward(&self, layer: &AffineRequest) -> ForwardInputs<'_> {
-        ForwardInputs {
-            x: &self.x,
-            w: &self.w,
-            b: layer.bias.then_some(&self.b[..]),
-            alpha: (layer.alpha != AlphaSource::Constant).then_some(&self.alpha[..]),
-            residual: layer.residual.map(|_| &self.residual[..]),
-            row_weight: layer.row_weight.then_some(&self.row_weight[..]),
-        }
+        ForwardInputs::new(&self.x, &self.w)
+            .b(layer.bias.then_some(&self.b[..]))
+            .alpha((layer.alpha != AlphaSource::Constant).then_some(&self.alpha[..]))
+            .residual(layer.residual.map(|_| &self.residual[..]))
+            .row_weight(layer.row_weight.then_some(&self.row_weight[..]))
     }
 
     pub(crate) fn backward<'a>(&'a self, spec: &Spec, z: Option<&'a [f32]>) -> BackwardInputs<'a> {
-        let ForwardInputs { x, w, b, alpha, residual, row_weight } = self.forward(&spec.forward);
+        let ForwardInputs { x, w, b, alpha, residual, row_weight, .. } = self.forward(&spec.forward);
         let below = spec.below;
-        BackwardInputs {
-            x,
-            w,
-            b,
-            alpha,
-            dy: &self.dy,
-            z,
-            z_below: below.map(|_| &self.z_below[..]),
-            alpha_below: below.filter(|b| b.alpha != AlphaSource::Constant).map(|_| &self.alpha_below[..]),
-            residual,
-            row_weight,
-            row_weight_below: below.filter(|b| b.row_weight).map(|_| &self.row_weight_below[..]),
-        }
+        BackwardInputs::new(x, w, &self.dy)
+            .b(b)
+            .alpha(alpha)
+            .z(z)
+            .z_below(below.map(|_| &self.z_below[..]))
+            .alpha_below(below.filter(|b| b.alpha != AlphaSource::Constant).map(|_| &self.alpha_below[..]))
+            .residual(residual)
+            .row_weight(row_weight)
+            .row_weight_below(below.filter(|b| b.row_weight).map(|_| &self.row_weight_below[..]))
     }
 }
 
@@ -248,23 +241,22 @@ impl Case {
             Saved::Mask => Some(view(s.saved, &masks)),
             _ => None,
         };
-        let call = Forward {
-            layout: forward.layout,
-            saved,
-            b: forward.bias.then(|| view(s.b, &ns)),
-            alpha,
-            residual: forward.residual.map(|_| view(s.residual, &ys)),
-            residual_at: forward.residual.unwrap_or_default(),
-            row_weight: forward.row_weight.then(|| view(s.row_weight, &ms)),
-            statistics: affine::Statistics {
-                channels: forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)),
-                rows: forward.statistics.rows.then(|| view(s.statistics[1], &of_rows)),
-                around: forward.statistics.around.then(|| view(s.around, &around)),
-            },
-            save_to: saved_z_or_mask,
-            pin,
-            ..Forward::new(forward.activation, view(s.x, &xs), view(s.w, &ws), view(s.y, &ys))
-        };
+        let call = Forward::new(forward.activation, view(s.x, &xs), view(s.w, &ws), view(s.y, &ys))
+            .layout(forward.layout)
+            .saved(saved)
+            .b(forward.bias.then(|| view(s.b, &ns)))
+            .alpha(alpha)
+            .residual(forward.residual.map(|_| view(s.residual, &ys)))
+            .residual_at(forward.residual.unwrap_or_default())
+            .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
+            .statistics(
+                affine::Statistics::default()
+                    .channels(forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)))
+                    .rows(forward.statistics.rows.then(|| view(s.statistics[1], &of_rows)))
+                    .around(forward.statistics.around.then(|| view(s.around, &around))),
+            )
+            .save_to(saved_z_or_mask)
+            .pin(pin);
         call.record(gpu, &mut *pass)?;
         let wants = self.spec.wants();
         let gradient = |i: usize, shape| match wants[i] {
@@ -286,13 +278,11 @@ impl Case {
             let kept = (below.saved != Saved::Y)
                 .then(|| view(s.saved_below, if below.saved == Saved::Mask { &masks_below } else { &xs }));
             let gone = |shape| View::absent(shape, self.spec.dtype);
-            let layer = Forward {
-                saved: below.saved,
-                alpha: (below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)),
-                save_to: kept,
-                row_weight: below.row_weight.then(|| view(s.row_weight_below, &ms)),
-                ..Forward::new(below.activation, gone(&no_x), gone(&no_w), view(s.x, &xs))
-            };
+            let layer = Forward::new(below.activation, gone(&no_x), gone(&no_w), view(s.x, &xs))
+                .saved(below.saved)
+                .alpha((below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)))
+                .save_to(kept)
+                .row_weight(below.row_weight.then(|| view(s.row_weight_below, &ms)));
             backward = backward
                 .below(&layer)
                 .db_below(gradient(6, &ks))

@@ -99,7 +99,7 @@ pub fn on_device(
     }
     let all = kernels == Kernels::All || learnable;
     gpu.submit_pass(|pass| {
-        let forward = Forward { alpha, ..Forward::new(activation, &x, &out[0].1) };
+        let forward = Forward::new(activation, &x, &out[0].1).alpha(alpha);
         forward.record(gpu, &mut *pass)?;
         let backward = forward.backward(&ones);
         let mut double = backward.backward(&ones).ddy(&out[1].1).dx2(&out[2].1);

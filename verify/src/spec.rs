@@ -60,8 +60,8 @@ impl Spec {
     pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         let want = Want::Overwrite;
         Spec {
-            forward: AffineRequest { saved: Saved::Z, ..AffineRequest::new(m, n, k, activation) },
-            gradients: Gradients { x: want, w: want, b: want, ..Gradients::default() },
+            forward: AffineRequest::new(m, n, k, activation).saved(Saved::Z),
+            gradients: Gradients::default().x(want).w(want).b(want),
             below: None,
             pin: Pin::default(),
             misalign: 0,
@@ -124,7 +124,7 @@ impl Spec {
     }
 
     fn stored_forward(&self) -> AffineRequest {
-        AffineRequest { storage: Storage::all(self.dtype), ..self.forward }
+        self.forward.storage(Storage::all(self.dtype))
     }
 }
 
@@ -164,14 +164,8 @@ pub const EXACT: [&str; 12] = [
 const RESIDUAL: [Option<ResidualAt>; 4] =
     [None, None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)];
 const STATISTICS: [Statistics; 5] = {
-    const NONE: Statistics = Statistics { channels: false, rows: false, around: false };
-    [
-        NONE,
-        NONE,
-        NONE,
-        Statistics { channels: true, rows: true, ..NONE },
-        Statistics { channels: true, around: true, ..NONE },
-    ]
+    const NONE: Statistics = Statistics::NONE;
+    [NONE, NONE, NONE, NONE.channels(true).rows(true), NONE.channels(true).around(true)]
 };
 const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
 const SAVED: [Saved; 5] = [Saved::Auto, Saved::Z, Saved::Y, Saved::Mask, Saved::None];
@@ -213,34 +207,30 @@ fn any(
         let activation = activation(numbers);
         let alpha = if activation.has_alpha() { numbers.pick(&ALPHA) } else { AlphaSource::Constant };
         let learnable = alpha != AlphaSource::Constant;
-        let forward = AffineRequest {
-            saved: numbers.pick(&SAVED),
-            bias: numbers.below(3) != 0,
-            residual: numbers.pick(&RESIDUAL),
-            row_weight: numbers.below(4) == 0,
-            statistics: numbers.pick(&STATISTICS),
-            layout: numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]),
-            alpha,
-            ..AffineRequest::new(1, 1, 1, activation)
-        };
-        let gradients = Gradients {
-            x: numbers.pick(&WANTS),
-            w: numbers.pick(&WANTS),
-            b: numbers.pick(&WANTS),
-            alpha: if learnable { numbers.pick(&WANTS) } else { Want::No },
-            residual: numbers.pick(&WANTS),
-            row_weight: if forward.row_weight { numbers.pick(&WANTS) } else { Want::No },
-        };
+        let forward = AffineRequest::new(1, 1, 1, activation)
+            .saved(numbers.pick(&SAVED))
+            .bias(numbers.below(3) != 0)
+            .residual(numbers.pick(&RESIDUAL))
+            .row_weight(numbers.below(4) == 0)
+            .statistics(numbers.pick(&STATISTICS))
+            .layout(numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]))
+            .alpha(alpha);
+        let gradients = Gradients::default()
+            .x(numbers.pick(&WANTS))
+            .w(numbers.pick(&WANTS))
+            .b(numbers.pick(&WANTS))
+            .alpha(if learnable { numbers.pick(&WANTS) } else { Want::No })
+            .residual(numbers.pick(&WANTS))
+            .row_weight(if forward.row_weight { numbers.pick(&WANTS) } else { Want::No });
         let below = (numbers.below(3) == 0).then(|| any_below(numbers));
         let spec = Spec {
             forward,
-            gradients: if below.is_some() { Gradients { x: Want::Overwrite, ..gradients } } else { gradients },
+            gradients: if below.is_some() { gradients.x(Want::Overwrite) } else { gradients },
             below,
-            pin: Pin {
-                tile: Some(tiles[index % tiles.len()]),
-                splits: Some([1, 3][index / tiles.len() % 2]),
-                strategy: [Strategy::Prologue, Strategy::TwoPass][(index + index / tiles.len()) % 2],
-            },
+            pin: Pin::default()
+                .tile(tiles[index % tiles.len()])
+                .splits([1, 3][index / tiles.len() % 2])
+                .strategy([Strategy::Prologue, Strategy::TwoPass][(index + index / tiles.len()) % 2]),
             misalign: 0,
             data,
             dtype: numbers.pick(&[Float::F32, Float::F32, Float::F16, Float::Bf16]),
@@ -255,22 +245,18 @@ fn any(
 }
 
 fn any_below(numbers: &mut Numbers) -> Below {
-    let below = Below {
-        db: numbers.pick(&WANTS),
-        ..Below::new(
-            parsed(numbers.pick(&["relu", "leaky_relu(0.5)", "prelu"])),
-            numbers.pick(&[Saved::Z, Saved::Y, Saved::Mask]),
-        )
-    };
+    let below = Below::new(
+        parsed(numbers.pick(&["relu", "leaky_relu(0.5)", "prelu"])),
+        numbers.pick(&[Saved::Z, Saved::Y, Saved::Mask]),
+    )
+    .db(numbers.pick(&WANTS));
     match numbers.below(3) {
         0 => below,
-        1 => Below { row_weight: true, saved: Saved::Z, drow_weight: numbers.pick(&WANTS), ..below },
-        _ => Below {
-            alpha: numbers.pick(&ALPHA[1..]),
-            activation: parsed("prelu"),
-            saved: Saved::Z,
-            dalpha: numbers.pick(&WANTS),
-            ..below
-        },
+        1 => below.row_weight(true).saved(Saved::Z).drow_weight(numbers.pick(&WANTS)),
+        _ => below
+            .alpha(numbers.pick(&ALPHA[1..]))
+            .activation(parsed("prelu"))
+            .saved(Saved::Z)
+            .dalpha(numbers.pick(&WANTS)),
     }
 }

@@ -41,11 +41,11 @@ impl Layer {
         let dy = gpu.upload(&[1.0; M * N], &[M, N])?;
         let (y, dx) = (gpu.zeros(&[M, N])?, gpu.zeros(&[M, K])?);
         let (dw, db) = (gpu.zeros(&[N, K])?, gpu.zeros(&[N])?);
-        let pin = Pin { tile: Some(3), strategy: self.strategy, ..Pin::default() };
+        let pin = Pin::default().tile(3).strategy(self.strategy);
         let (saved, b_) = (self.saved, Some(b.view()));
-        let forward = Forward { b: b_, saved, pin, ..Forward::new(self.activation, &x, &w, &y) };
+        let forward = Forward::new(self.activation, &x, &w, &y).b(b_).saved(saved).pin(pin);
         let kept = forward.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
-        let forward = Forward { save_to: kept.as_ref().map(Tensor::view), ..forward };
+        let forward = forward.save_to(kept.as_ref().map(Tensor::view));
         gpu.submit_pass(|pass| {
             forward.record(gpu, &mut *pass)?;
             let backward = forward.backward(&dy).dx(&dx).dw(&dw).db(&db);

@@ -199,8 +199,8 @@ fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
 fn quick_pin(index: usize) -> Pin {
     match index % 3 {
         0 => Pin::default(),
-        1 => Pin { tile: Some(3), splits: Some(3), strategy: Strategy::Prologue },
-        _ => Pin { tile: Some(3), strategy: Strategy::TwoPass, ..Pin::default() },
+        1 => Pin::default().tile(3).splits(3).strategy(Strategy::Prologue),
+        _ => Pin::default().tile(3).strategy(Strategy::TwoPass),
     }
 }
 

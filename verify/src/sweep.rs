@@ -137,7 +137,7 @@ impl<'a> Device<'a> {
         let alpha = self.alpha.as_ref().map(Tensor::view);
         let out = |i: usize| self.out.get(i).map(Gradient::overwrite);
         gpu.submit_pass(|pass| {
-            let forward = Forward { alpha, ..Forward::new(self.activation, &self.x, &self.out[0]) };
+            let forward = Forward::new(self.activation, &self.x, &self.out[0]).alpha(alpha);
             forward.record(gpu, &mut *pass)?;
             let backward = forward.backward(&self.ones);
             backward.backward(&self.ones).ddy(out(1)).dx2(out(2)).dalpha2(out(4)).record(gpu, &mut *pass)?;

@@ -32,12 +32,12 @@ macro_rules! words {
 }
 
 words!(bool: "no" = false, "yes" = true);
-words!(Statistics: "no" = Statistics { channels: false, rows: false, around: false },
-    "channels" = Statistics { channels: true, rows: false, around: false },
-    "around" = Statistics { channels: true, rows: false, around: true },
-    "rows" = Statistics { channels: false, rows: true, around: false },
-    "both" = Statistics { channels: true, rows: true, around: false },
-    "all" = Statistics { channels: true, rows: true, around: true });
+words!(Statistics: "no" = Statistics::NONE,
+    "channels" = Statistics::NONE.channels(true),
+    "around" = Statistics::NONE.channels(true).around(true),
+    "rows" = Statistics::NONE.rows(true),
+    "both" = Statistics::NONE.channels(true).rows(true),
+    "all" = Statistics::NONE.channels(true).rows(true).around(true));
 words!(Data: "integers" = Data::Integers, "normal" = Data::Normal, "lognormal" = Data::Lognormal, "huge" = Data::Huge,
     "alternating" = Data::Alternating);
 
@@ -138,15 +138,12 @@ fn below(text: &str) -> Result<Below> {
         .collect::<Vec<_>>()
         .try_into()
         .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight", text))?;
-    Ok(Below {
-        activation: activation.parse()?,
-        alpha: alpha.parse()?,
-        saved: saved.parse()?,
-        row_weight: bool::read(row_weight)?,
-        db: db.parse()?,
-        dalpha: dalpha.parse()?,
-        drow_weight: drow_weight.parse()?,
-    })
+    Ok(Below::new(activation.parse()?, saved.parse()?)
+        .alpha(alpha.parse()?)
+        .row_weight(bool::read(row_weight)?)
+        .db(db.parse()?)
+        .dalpha(dalpha.parse()?)
+        .drow_weight(drow_weight.parse()?))
 }
 
 #[cfg(test)]

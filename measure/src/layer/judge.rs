@@ -106,8 +106,8 @@ impl Layer<'_> {
         let AffineRequest { n, k, .. } = self.request;
         let rows = self.rows();
         let x = rows.of(&self.host.x, k);
-        let request = AffineRequest { m: rows.0.len(), ..self.request };
-        let inputs = ForwardInputs { x: &x, w: &self.host.w, b: Some(&self.host.b), ..ForwardInputs::default() };
+        let request = self.request.m(rows.0.len());
+        let inputs = ForwardInputs::new(&x, &self.host.w).b(Some(&self.host.b));
         let want = reference::forward(&request, inputs)?;
         judge(&self.named("GPU", what), tolerance(self.dtype), &rows.of(y, n), &want.y, &want.z_terms)
     }
@@ -120,18 +120,11 @@ impl Layer<'_> {
 
         let rows = self.rows();
         let (x, dy, z_rows) = (rows.of(&host.x, k), rows.of(&host.dy, n), z.map(|z| rows.of(z, n)));
-        let request = AffineRequest { m: rows.0.len(), ..self.request };
-        let inputs = ForwardInputs { x: &x, w: &host.w, b: Some(&host.b), ..ForwardInputs::default() };
+        let request = self.request.m(rows.0.len());
+        let inputs = ForwardInputs::new(&x, &host.w).b(Some(&host.b));
         let want = reference::forward(&request, inputs)?;
         let y = judge(&self.named(side, "y"), stored, &rows.of(got.y, n), &want.y, &want.z_terms)?;
-        let inputs = reference::BackwardInputs {
-            x: &x,
-            w: &host.w,
-            b: Some(&host.b),
-            dy: &dy,
-            z: z_rows.as_deref(),
-            ..reference::BackwardInputs::default()
-        };
+        let inputs = reference::BackwardInputs::new(&x, &host.w, &dy).b(Some(&host.b)).z(z_rows.as_deref());
         let want = reference::backward(&backward_request(request), inputs)?.dx;
         let dx = judge(&self.named(side, "dx"), stored, &rows.of(got.dx, k), &want.value, &want.terms)?;
 
@@ -139,15 +132,8 @@ impl Layer<'_> {
         let neurons = Rows(columns.picked.clone());
         let (w, b) = (neurons.of(&host.w, k), columns.of(&host.b));
         let (dy, z_columns) = (columns.of(&host.dy), z.map(|z| columns.of(z)));
-        let request = AffineRequest { n: columns.picked.len(), ..self.request };
-        let inputs = reference::BackwardInputs {
-            x: &host.x,
-            w: &w,
-            b: Some(&b),
-            dy: &dy,
-            z: z_columns.as_deref(),
-            ..reference::BackwardInputs::default()
-        };
+        let request = self.request.n(columns.picked.len());
+        let inputs = reference::BackwardInputs::new(&host.x, &w, &dy).b(Some(&b)).z(z_columns.as_deref());
         let want = reference::backward(&backward_request(request), inputs)?;
         let dw = judge(&self.named(side, "dw"), TOLERANCE, &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
         let db = judge(&self.named(side, "db"), TOLERANCE, &columns.of(got.db), &want.db.value, &want.db.terms)?;

@@ -64,7 +64,7 @@ impl<'a> OnCpu<'a> {
 
     fn forward(&mut self, part: Part) -> Result<()> {
         let host = &self.layer.host;
-        let inputs = ForwardInputs { x: &host.x, w: &self.w, b: Some(&self.b), ..ForwardInputs::default() };
+        let inputs = ForwardInputs::new(&host.x, &self.w).b(Some(&self.b));
         let mut request = self.layer.request;
         if !part.has_forward() {
             request.saved = Saved::None;

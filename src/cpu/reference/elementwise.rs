@@ -10,6 +10,7 @@ use crate::{
 
 /// What backward gives.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct BackwardOutputs {
     /// dy ⊙ act'(x)
     pub dx: Vec<f64>,
@@ -19,6 +20,7 @@ pub struct BackwardOutputs {
 
 /// What double backward gives.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct DoubleBackwardOutputs {
     /// ddx ⊙ act'(x)
     pub ddy: Vec<f64>,

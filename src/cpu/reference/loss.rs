@@ -8,6 +8,7 @@ use crate::{
 
 /// What the loss gives.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LossOutputs {
     /// log Σ_c exp(logits\[m, c\]) − logits\[m, labels\[m\]\], `[M]`
     pub loss: Vec<f64>,

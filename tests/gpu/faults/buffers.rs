@@ -6,7 +6,7 @@ use elbow::{
     elementwise, wgpu,
 };
 
-use super::{Layer, PIN, fails, good};
+use super::{Layer, fails, good, pin};
 use crate::common::{checks, gpu};
 
 fn buffer_of(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -28,10 +28,10 @@ fn refuses<T: std::fmt::Debug>(result: elbow::Result<T>, says: &[&str]) {
 /// The same buffer as every operand of a layer in turn.
 fn each_operand<'a>(call: Forward<'a>, buffer: &'a wgpu::Buffer) -> [(Operand, Forward<'a>); 4] {
     [
-        (Operand::X, Forward { x: View::new(buffer, 0, &[4, 5], Float::F32), ..call }),
-        (Operand::W, Forward { w: View::new(buffer, 0, &[3, 5], Float::F32), ..call }),
-        (Operand::B, Forward { b: Some(View::new(buffer, 0, &[3], Float::F32)), ..call }),
-        (Operand::Y, Forward { y: View::new(buffer, 0, &[4, 3], Float::F32), ..call }),
+        (Operand::X, call.x(View::new(buffer, 0, &[4, 5], Float::F32))),
+        (Operand::W, call.w(View::new(buffer, 0, &[3, 5], Float::F32))),
+        (Operand::B, call.b(View::new(buffer, 0, &[3], Float::F32))),
+        (Operand::Y, call.y(View::new(buffer, 0, &[4, 3], Float::F32))),
     ]
 }
 
@@ -64,7 +64,7 @@ fn n45_n46_alignment() {
             |e: &Error| matches!(e, Error::Misaligned { operand: Operand::X, alignment: 4, offset: o } if *o == offset);
         let (x, w) = (View::new(o.x.buffer(), offset, &[2, 5], Float::F32), o.w.view());
         let y = o.y.view_as(&[2, 3]);
-        fails(Forward { x, w, y, ..call }, misaligned, &[&format!("got {offset}")]);
+        fails(call.x(x).w(w).y(y), misaligned, &[&format!("got {offset}")]);
         for dtype in Float::ALL.into_iter().filter(|dtype| !offset.is_multiple_of(dtype.bytes())) {
             let view = View::new(o.x.buffer(), offset, &[2], dtype);
             let misaligned = Error::Misaligned { operand: Operand::Tensor, alignment: dtype.bytes(), offset };
@@ -80,13 +80,9 @@ fn n45_n46_alignment() {
     refuses(gpu.download(View::new(&odd, 8, &[12], Float::F32)), &["48 bytes from offset 8", "55 bytes"]);
     // Its last half word can't be bound or copied: whole words alone can.
     refuses(gpu.write(View::new(&odd, 52, &[1], Float::F16), &[7.0]), &["4 bytes from offset 52", "55 bytes"]);
-    gpu.submit(|e| Forward { y: View::new(&odd, 4, &[4, 3], Float::F32), ..call }.record(gpu, e)).unwrap();
+    gpu.submit(|e| call.y(View::new(&odd, 4, &[4, 3], Float::F32)).record(gpu, e)).unwrap();
     assert_eq!(gpu.download(View::new(&odd, 4, &[12], Float::F32)).unwrap(), Layer::expected(gpu, &o).unwrap());
-    fails(
-        Forward { y: View::new(&odd, 8, &[4, 3], Float::F32), ..call },
-        unfit(Operand::Y),
-        &["48 bytes from offset 8", "55 bytes"],
-    );
+    fails(call.y(View::new(&odd, 8, &[4, 3], Float::F32)), unfit(Operand::Y), &["48 bytes from offset 8", "55 bytes"]);
     good(gpu);
 }
 
@@ -112,7 +108,7 @@ fn n47_n60_mapped() {
     range.copy_from_slice(bytemuck::cast_slice(&gpu.download(&o.x).unwrap()));
     drop(range);
     mapped.unmap();
-    gpu.submit(|e| Forward { x: View::new(&mapped, 0, &[4, 5], Float::F32), ..o.forward() }.record(gpu, e)).unwrap();
+    gpu.submit(|e| o.forward().x(View::new(&mapped, 0, &[4, 5], Float::F32)).record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&o.y).unwrap(), Layer::expected(gpu, &o).unwrap());
     assert_eq!(gpu.download(view).unwrap(), gpu.download(&o.x).unwrap());
     good(gpu);
@@ -169,8 +165,8 @@ fn n49_n50_n51_overlaps() {
     let alias =
         |a, b| move |e: &Error| matches!(e, Error::Alias { operand, other, .. } if (*operand, *other) == (a, b));
     let y_on_x = alias(Operand::Y, Operand::X);
-    fails(Forward { y: o.x.view_as(&[4, 3]), ..call }, y_on_x, &["y overlaps x", "disjoint", "0..48", "0..80"]);
-    fails(Forward { y: View::new(o.x.buffer(), 4, &[4, 3], Float::F32), ..call }, y_on_x, &["4..52"]);
+    fails(call.y(o.x.view_as(&[4, 3])), y_on_x, &["y overlaps x", "disjoint", "0..48", "0..80"]);
+    fails(call.y(View::new(o.x.buffer(), 4, &[4, 3], Float::F32)), y_on_x, &["4..52"]);
 
     let (dx, dw) = (gpu.zeros(&[4, 5]).unwrap(), gpu.zeros(&[3, 5]).unwrap());
     let backward = o.backward(&dx).dw(&dw);
@@ -189,13 +185,13 @@ fn n49_n50_n51_overlaps() {
     // A residual may be the memory of y exactly, not partly; two inputs may share what they like.
     let shifted = gpu.zeros(&[20]).unwrap();
     let residual = Some(View::new(shifted.buffer(), 4, &[4, 3], Float::F32));
-    let partly = Forward { y: shifted.view_as(&[4, 3]), residual, ..call };
+    let partly = call.y(shifted.view_as(&[4, 3])).residual(residual);
     fails(partly, alias(Operand::Y, Operand::Residual), &[]);
-    let exact = Forward { residual: Some(shifted.view_as(&[4, 3])), ..partly };
+    let exact = partly.residual(shifted.view_as(&[4, 3]));
     gpu.submit(|e| exact.record(gpu, e)).unwrap();
     let square = gpu.zeros(&[5, 5]).unwrap();
     let y = gpu.zeros(&[5, 5]).unwrap();
-    let same = Forward { pin: PIN, ..Forward::new(Activation::RELU, &square, &square, &y) };
+    let same = Forward::new(Activation::RELU, &square, &square, &y).pin(pin());
     gpu.submit(|e| same.record(gpu, e)).unwrap();
     let partly = elementwise::Forward::new(
         Activation::RELU,
@@ -219,7 +215,7 @@ fn n52_one_arena() {
     let arena = gpu.upload(&arena, &[64]).unwrap();
     let at = |first: u64, shape| View::new(arena.buffer(), first * 4, shape, Float::F32);
     let call = Forward::new(Activation::RELU, at(0, &[4, 5]), at(20, &[3, 5]), at(38, &[4, 3]));
-    gpu.submit(|e| Forward { b: Some(at(35, &[3])), pin: PIN, ..call }.record(gpu, e)).unwrap();
+    gpu.submit(|e| call.b(at(35, &[3])).pin(pin()).record(gpu, e)).unwrap();
     let got = gpu.download(&arena).unwrap();
     assert_eq!(got[38..50], Layer::expected(gpu, &o).unwrap());
     assert!(got[50..].iter().all(|&v| v == 7.0), "{got:?}");
@@ -260,7 +256,7 @@ fn n54_another_instance() {
     let (device, _queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
     let foreign = buffer_of(&device, 256, wgpu::BufferUsages::STORAGE);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let call = Forward { x: View::new(&foreign, 0, &[4, 5], Float::F32), ..o.forward() };
+        let call = o.forward().x(View::new(&foreign, 0, &[4, 5], Float::F32));
         gpu.submit(|e| call.record(gpu, e))
     }));
     if let Ok(result) = outcome {

@@ -1,7 +1,7 @@
 //! Numbers 57 and 64, and the manners of a guest after an error of its own: no scope left behind, none of the host's touched.
 //! (55, no adapter, is tested where adapters are chosen, in `src/gpu/adapter.rs`.)
 
-use elbow::{Activation, Error, Float, Gpu, Options, View, affine::Forward, elementwise, wgpu};
+use elbow::{Activation, Error, Float, Gpu, View, elementwise, wgpu};
 
 use super::{Layer, good};
 use crate::common::{checks, gpu, options};
@@ -59,7 +59,7 @@ fn n57_limits_below_the_defaults() {
 /// 64: f16 on a device that does not know it.
 #[test]
 fn n64_f16_without_the_feature_is_packed() {
-    let gpu = Gpu::with_options(Options { default_limits: true, ..options() }).unwrap();
+    let gpu = Gpu::with_options(options().default_limits(true)).unwrap();
     assert!(!gpu.caps().f16);
     // Three elements: the last one has a word of its own, whose other half stays as it was.
     let x = gpu.upload_as(Float::F16, &[-1.0, 0.5, 3.0], &[3]).unwrap();
@@ -89,9 +89,9 @@ fn error_scopes_of_the_host_stay_the_hosts() {
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     let call = layer.forward();
     for bad in [
-        Forward { x: View::new(&destroyed, 0, &[4, 5], Float::F32), ..call },
-        Forward { y: layer.x.view_as(&[4, 3]), ..call },
-        Forward { x: layer.x.view_as(&[1 << 33, 1 << 33]), ..call },
+        call.x(View::new(&destroyed, 0, &[4, 5], Float::F32)),
+        call.y(layer.x.view_as(&[4, 3])),
+        call.x(layer.x.view_as(&[1 << 33, 1 << 33])),
     ] {
         bad.record(&guest, &mut encoder).unwrap_err();
     }
@@ -106,7 +106,7 @@ fn error_scopes_of_the_host_stay_the_hosts() {
         assert!(caught.is_none(), "{caught:?}");
     }
     let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-    Forward { x: View::new(&destroyed, 0, &[4, 5], Float::F32), ..call }
+    call.x(View::new(&destroyed, 0, &[4, 5], Float::F32))
         .record(&guest, &mut device.create_command_encoder(&Default::default()))
         .unwrap_err();
     drop(buffer(wgpu::BufferUsages::empty()));

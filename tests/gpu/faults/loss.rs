@@ -13,7 +13,7 @@ use crate::common::{checks, gpu};
 
 /// A device of our own, and a guest's on a host's.
 fn devices() -> [(&'static str, Gpu); 2] {
-    let own = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
+    let own = Gpu::with_options(Options::default().checks(checks())).unwrap();
     let adapter = elbow::native::adapters().unwrap().into_iter().next().unwrap();
     let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
     [("own", own), ("host's", Gpu::from_wgpu_with(&device, &queue, checks()))]

@@ -2,13 +2,13 @@
 
 use elbow::{Activation, Error, Float, Gpu, Operand, Options, Saved, Tensor, View, affine::Forward};
 
-use super::{Layer, PIN, good};
+use super::{Layer, good, pin};
 use crate::common::checks;
 
 const MIB: usize = 1 << 20;
 
 fn fresh() -> Gpu {
-    Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap()
+    Gpu::with_options(Options::default().checks(checks())).unwrap()
 }
 
 /// 64 MiB: a call beyond is refused with the numbers, and changes nothing; dropping tensors gives their bytes back.
@@ -71,7 +71,7 @@ fn scratch_counts_too() {
 /// A layer of which z was kept, and y was not.
 fn relu_of<'a>(x: View<'a>, w: &'a Tensor, z: &'a Tensor) -> Forward<'a> {
     let layer = Forward::new(Activation::RELU, x, w, View::absent(z.shape(), Float::F32));
-    Forward { saved: Saved::Z, save_to: Some(z.view()), pin: PIN, ..layer }
+    layer.saved(Saved::Z).save_to(z.view()).pin(pin())
 }
 
 /// Secret values go through scratch and staging; then everything that a later user can read is looked at: fresh tensors,

@@ -64,9 +64,9 @@ fn n34_to_n41_out_of_domain() {
         ("leaky_relu(1e39)", "slope"),
     ] {
         let error = text.parse::<Activation>().expect_err(text);
-        let Error::BadParameter { parameter: named, activation, .. } = &error else { panic!("{text}: {error:?}") };
+        let Error::BadParameter { parameter: named, of, .. } = &error else { panic!("{text}: {error:?}") };
         assert_eq!(named, parameter, "{error}");
-        assert!(text.starts_with(activation.as_str()), "{error}");
+        assert!(text.starts_with(of.as_str()), "{error}");
     }
     good(gpu());
 }
@@ -123,7 +123,7 @@ fn rates_and_scales_that_make_no_sense_are_named() {
         other => panic!("{name}: {other:?}"),
     };
     let sgd = |rate, momentum| {
-        let call = Sgd { momentum, ..Sgd::new(&parameter, &gradient, &velocity, rate) };
+        let call = Sgd::new(&parameter, &gradient, &velocity, rate).momentum(momentum);
         gpu.submit(|e| call.record(gpu, e))
     };
     for rate in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -138,13 +138,13 @@ fn rates_and_scales_that_make_no_sense_are_named() {
     let usual = LossScale::new(&gradient, &state);
     let scale = |call: LossScale<'_>| gpu.submit(|e| call.record(gpu, e));
     for growth in [f32::NAN, f32::INFINITY, 1.0, 0.5, 0.0, -2.0] {
-        bad(scale(LossScale { growth, ..usual }), "growth");
+        bad(scale(usual.growth(growth)), "growth");
     }
     for backoff in [f32::NAN, 0.0, -0.5, 1.0, 2.0, f32::INFINITY] {
-        bad(scale(LossScale { backoff, ..usual }), "backoff");
+        bad(scale(usual.backoff(backoff)), "backoff");
     }
-    bad(scale(LossScale { interval: 0, ..usual }), "interval");
+    bad(scale(usual.interval(0)), "interval");
     assert_eq!(gpu.download(&state).unwrap(), LossScale::INITIAL);
-    scale(LossScale { growth: 4.0, backoff: 0.25, interval: 1, ..usual }).unwrap();
+    scale(usual.growth(4.0).backoff(0.25).interval(1)).unwrap();
     good(gpu);
 }

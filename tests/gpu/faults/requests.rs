@@ -1,9 +1,6 @@
 //! Beside the sixty-four: operands that are missing or of no use, choices that are not offered, text that is no kernel.
 
-use elbow::{
-    Activation, Error, Operand, Saved,
-    affine::{Backward, Forward},
-};
+use elbow::{Activation, Error, Operand, Saved, affine::Backward};
 
 use super::{Layer, fails, good};
 use crate::common::gpu;
@@ -14,15 +11,15 @@ fn operands_missing_or_of_no_use() {
     let o = Layer::new(gpu).unwrap();
     let call = o.forward();
     let operand = |e: &Error| matches!(e, Error::Operand { .. });
-    fails(Forward { saved: Saved::Z, ..call }, operand, &["saved: expected z"]);
-    fails(Forward { save_to: Some(o.y.view()), ..call }, operand, &["saved"]);
-    fails(Forward { alpha: Some(o.b.view()), ..call }, operand, &["alpha", "relu"]);
+    fails(call.saved(Saved::Z), operand, &["saved: expected z"]);
+    fails(call.save_to(o.y.view()), operand, &["saved"]);
+    fails(call.alpha(o.b.view()), operand, &["alpha", "relu"]);
     let dx = gpu.zeros(&[4, 5]).unwrap();
     let named = |backward: Backward<'_>, operand: Operand| match backward.plan(gpu) {
         Err(Error::Shape { operand: named, .. } | Error::Operand { operand: named, .. }) => assert_eq!(named, operand),
         other => panic!("{operand}: {other:?}"),
     };
-    let layer = Forward { saved: Saved::Z, ..call };
+    let layer = call.saved(Saved::Z);
     named(layer.backward(&o.y).dx(&dx), Operand::Saved);
     named(call.backward(&o.y).dw(&o.b), Operand::Dw);
     named(call.backward(&o.y).dalpha(&o.b), Operand::Dalpha);
@@ -37,11 +34,11 @@ fn an_illegal_saved_choice_is_an_error_not_a_wrong_gradient() {
     let o = Layer::new(gpu).unwrap();
     let call = o.forward();
     let unsupported = |e: &Error| matches!(e, Error::Unsupported { .. });
-    let gelu = Forward { activation: Activation::GELU_ERF, ..call };
-    fails(Forward { saved: Saved::Y, ..gelu }, unsupported, &["gelu_erf"]);
-    fails(Forward { saved: Saved::Mask, save_to: Some(o.y.view()), ..gelu }, unsupported, &[]);
+    let gelu = call.activation(Activation::GELU_ERF);
+    fails(gelu.saved(Saved::Y), unsupported, &["gelu_erf"]);
+    fails(gelu.saved(Saved::Mask).save_to(o.y.view()), unsupported, &[]);
     let residual = Some(o.x.view_as(&[4, 3]));
-    fails(Forward { saved: Saved::Y, residual, ..call }, unsupported, &["residual"]);
+    fails(call.saved(Saved::Y).residual(residual), unsupported, &["residual"]);
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Numbers 1 to 21: sizes of zero, sizes that do not fit, sizes beyond every limit.
 
-use elbow::{
-    Activation, Error, Float, Gpu, Operand, Saved, View, WeightLayout, affine::Forward, elementwise, plan::Pin,
-};
+use elbow::{Activation, Error, Float, Gpu, Operand, Saved, View, WeightLayout, affine::Forward, elementwise};
 
-use super::{Layer, PIN, fails, good};
+use super::{Layer, fails, good, pin};
 use crate::common::{gpu, options};
 
 fn shape(operand: Operand) -> impl Fn(&Error) -> bool {
@@ -26,8 +24,7 @@ fn n01_n02_n03_zero_sizes() {
         let (x, w, b, y) = (ones(&[m, k]), ones(&[n, k]), ones(&[n]), nans(&[m, n]));
         let (dy, dx, dw, db) = (ones(&[m, n]), nans(&[m, k]), nans(&[n, k]), nans(&[n]));
         gpu.submit_pass(|pass| {
-            let forward =
-                Forward { b: Some(b.view()), saved: Saved::Y, pin: PIN, ..Forward::new(Activation::RELU, &x, &w, &y) };
+            let forward = Forward::new(Activation::RELU, &x, &w, &y).b(b.view()).saved(Saved::Y).pin(pin());
             forward.record(gpu, &mut *pass)?;
             forward.backward(&dy).dx(&dx).dw(&dw).db(&db).record(gpu, pass)
         })
@@ -48,17 +45,17 @@ fn n04_to_n07_shapes_that_do_not_fit_are_named() {
     let o = Layer::new(gpu).unwrap();
     let call = o.forward();
     let w = o.w.view_as(&[5, 3]);
-    fails(Forward { w, ..call }, shape(Operand::W), &["w: expected [N, 5]", "[5, 3]", "InOut"]);
-    fails(Forward { layout: WeightLayout::InOut, ..call }, shape(Operand::W), &["OutIn"]);
-    fails(Forward { b: Some(o.b.view_as(&[2])), ..call }, shape(Operand::B), &["b: expected [3], got [2]"]);
-    fails(Forward { b: Some(o.b.view_as(&[1])), ..call }, shape(Operand::B), &["expected [3], got [1]"]);
+    fails(call.w(w), shape(Operand::W), &["w: expected [N, 5]", "[5, 3]", "InOut"]);
+    fails(call.layout(WeightLayout::InOut), shape(Operand::W), &["OutIn"]);
+    fails(call.b(o.b.view_as(&[2])), shape(Operand::B), &["b: expected [3], got [2]"]);
+    fails(call.b(o.b.view_as(&[1])), shape(Operand::B), &["expected [3], got [1]"]);
     let prelu: Activation = "prelu".parse().unwrap();
     let alpha = Some(o.b.view_as(&[2]));
-    fails(Forward { activation: prelu, alpha, ..call }, shape(Operand::Alpha), &["[1] or [3]"]);
-    let alone = elementwise::Forward { alpha, ..elementwise::Forward::new(prelu, &o.y, &o.y) };
+    fails(call.activation(prelu).alpha(alpha), shape(Operand::Alpha), &["[1] or [3]"]);
+    let alone = elementwise::Forward::new(prelu, &o.y, &o.y).alpha(alpha);
     assert!(shape(Operand::Alpha)(&alone.plan(gpu).unwrap_err()));
-    fails(Forward { y: o.y.view_as(&[3, 4]), ..call }, shape(Operand::Y), &[]);
-    fails(Forward { residual: Some(o.b.view()), ..call }, shape(Operand::Residual), &[]);
+    fails(call.y(o.y.view_as(&[3, 4])), shape(Operand::Y), &[]);
+    fails(call.residual(o.b.view()), shape(Operand::Residual), &[]);
     assert!(matches!(gpu.upload(&[1.0], &[2]), Err(Error::Shape { .. })));
     assert!(matches!(gpu.write(&o.b, &[1.0; 4]), Err(Error::Shape { .. })));
     good(gpu);
@@ -75,20 +72,20 @@ fn n08_n09_n10_n20_sizes_beyond_limits() {
     for x in
         [[65_536, 65_536], [u32::MAX as usize, 2], [1 << 33, 1 << 33], [(1 << 32) + 1, 1], [usize::MAX, usize::MAX]]
     {
-        fails(Forward { x: o.x.view_as(&x), ..call }, limit, &["elements of x"]);
+        fails(call.x(o.x.view_as(&x)), limit, &["elements of x"]);
     }
     let k = u32::MAX as usize;
     let (x, w, y) = ([1, k], [3, k], [1, 3]);
-    let long = Forward { x: o.x.view_as(&x), w: o.w.view_as(&w), y: o.y.view_as(&y), ..call };
+    let long = call.x(o.x.view_as(&x)).w(o.w.view_as(&w)).y(o.y.view_as(&y));
     fails(long, limit, &["elements of x"]);
     // As many as an operand may have: the last step of a loop may reach past its end.
     let k = (1 << 32) - (1 << 16);
     let (x, w) = ([1, k], [3, k]);
-    let long = Forward { x: o.x.view_as(&x), w: o.w.view_as(&w), ..long };
+    let long = long.x(o.x.view_as(&x)).w(o.w.view_as(&w));
     fails(long, limit, &["elements of w"]);
     // Few enough elements, but the buffer has 20.
     let (w, y) = ([1, k], [1, 1]);
-    let long = Forward { w: o.w.view_as(&w), y: o.y.view_as(&y), b: None, ..long };
+    let long = long.w(o.w.view_as(&w)).y(o.y.view_as(&y)).b(None);
     fails(long, |e| matches!(e, Error::LimitExceeded { .. } | Error::Buffer { .. }), &["x"]);
     let most = gpu.device().limits().max_buffer_size;
     if most < u64::from(u32::MAX) * 4 {
@@ -96,7 +93,7 @@ fn n08_n09_n10_n20_sizes_beyond_limits() {
         assert!(limit(&gpu.zeros(&[elements]).unwrap_err()));
     }
     assert!(limit(&gpu.zeros(&[1 << 32]).unwrap_err()));
-    fails(Forward { pin: Pin { tile: Some(99), ..PIN }, ..call }, limit, &["pinned tile"]);
+    fails(call.pin(pin().tile(99)), limit, &["pinned tile"]);
     drop(o);
     assert!(gpu.memory_bytes() < held + (1 << 20));
 }
@@ -110,20 +107,16 @@ fn n11_n12_n15_lengths_and_offsets() {
     let call = o.forward();
     let short = gpu.zeros(&[16]).unwrap();
     let buffer = |e: &Error| matches!(e, Error::Buffer { operand: Operand::X, .. });
-    fails(Forward { x: View::new(short.buffer(), 0, &[4, 5], Float::F32), ..call }, buffer, &["80 bytes", "64 bytes"]);
+    fails(call.x(View::new(short.buffer(), 0, &[4, 5], Float::F32)), buffer, &["80 bytes", "64 bytes"]);
     for offset in [4, 1 << 32, 1 << 40, u64::MAX - 3] {
-        fails(
-            Forward { x: View::new(o.x.buffer(), offset, &[4, 5], Float::F32), ..call },
-            buffer,
-            &[&offset.to_string()],
-        );
+        fails(call.x(View::new(o.x.buffer(), offset, &[4, 5], Float::F32)), buffer, &[&offset.to_string()]);
         let view = View::new(o.x.buffer(), offset, &[20], Float::F32);
         assert!(matches!(gpu.download(view), Err(Error::Buffer { .. })), "{offset}");
         assert!(matches!(gpu.write(view, &[7.0; 20]), Err(Error::Buffer { .. })), "{offset}");
     }
     let long = gpu.upload(&[7.0; 64], &[64]).unwrap();
     let y = View::new(long.buffer(), 80, &[4, 3], Float::F32);
-    gpu.submit(|e| Forward { y, ..call }.record(gpu, e)).unwrap();
+    gpu.submit(|e| call.y(y).record(gpu, e)).unwrap();
     let got = gpu.download(&long).unwrap();
     assert_eq!(got[20..32], Layer::expected(gpu, &o).unwrap());
     assert!(got[..20].iter().chain(&got[32..]).all(|&v| v == 7.0), "{got:?}");
@@ -137,7 +130,7 @@ fn n16_one_element() {
     let one = |value| gpu.upload(&[value], &[1, 1]).unwrap();
     let (x, w, y, dx) = (one(3.0), one(0.5), one(f32::NAN), one(f32::NAN));
     gpu.submit_pass(|pass| {
-        let forward = Forward { saved: Saved::Y, pin: PIN, ..Forward::new(Activation::RELU, &x, &w, &y) };
+        let forward = Forward::new(Activation::RELU, &x, &w, &y).saved(Saved::Y).pin(pin());
         forward.record(gpu, &mut *pass)?;
         forward.backward(&x).dx(&dx).record(gpu, pass)
     })
@@ -171,8 +164,8 @@ fn n21_rank() {
     let gpu = gpu();
     let o = Layer::new(gpu).unwrap();
     let call = o.forward();
-    fails(Forward { x: o.x.view_as(&[]), ..call }, shape(Operand::X), &["at least one dimension"]);
-    let five = Forward { x: o.x.view_as(&[2, 1, 2, 1, 5]), y: o.y.view_as(&[2, 1, 2, 1, 3]), ..call };
+    fails(call.x(o.x.view_as(&[])), shape(Operand::X), &["at least one dimension"]);
+    let five = call.x(o.x.view_as(&[2, 1, 2, 1, 5])).y(o.y.view_as(&[2, 1, 2, 1, 3]));
     gpu.submit(|e| five.record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&o.y).unwrap(), Layer::expected(gpu, &o).unwrap());
     let scalar = elementwise::Forward::new(Activation::RELU, o.x.view_as(&[]), o.y.view_as(&[]));

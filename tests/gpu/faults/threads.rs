@@ -6,7 +6,7 @@ use elbow::{
     elementwise, wgpu,
 };
 
-use super::{PIN, good};
+use super::{good, pin};
 use crate::common::{Numbers, checks, full, gpu};
 
 /// What one worker owns: a layer of its own shape, so that all of them need other parts of the shared scratch.
@@ -38,7 +38,7 @@ impl Worker {
     }
 
     fn forward(&self) -> Forward<'_> {
-        Forward { saved: Saved::Y, pin: PIN, ..Forward::new(Activation::RELU, &self.x, &self.w, &self.y) }
+        Forward::new(Activation::RELU, &self.x, &self.w, &self.y).saved(Saved::Y).pin(pin())
     }
 
     fn backward(&self) -> Backward<'_> {
@@ -95,7 +95,7 @@ impl Worker {
             }
             7 => {
                 let shape = [self.m, N];
-                let bad = Forward { y: self.x.view_as(&shape), ..self.forward() };
+                let bad = self.forward().y(self.x.view_as(&shape));
                 let error = gpu.submit(|e| bad.record(gpu, e)).unwrap_err();
                 assert!(matches!(error, Error::Alias { .. } | Error::Buffer { .. }), "{error}");
             }
@@ -139,7 +139,7 @@ fn n58_eight_devices() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let gpu = Gpu::with_options(Options { checks: checks(), ..Options::default() }).unwrap();
+                let gpu = Gpu::with_options(Options::default().checks(checks())).unwrap();
                 let worker = Worker::new(&gpu, 3).unwrap();
                 for _ in 0..20 {
                     assert_eq!(worker.all_bits(&gpu).unwrap(), expected);

@@ -2,7 +2,7 @@
 
 use elbow::{Activation, Gpu, Saved, Tensor, activation::Quantity, affine::Forward, elementwise};
 
-use super::{PIN, good};
+use super::{good, pin};
 use crate::common::{gpu, judge};
 
 /// Two slopes, two kinks, two exponentials, one cubic in a tanh.
@@ -29,13 +29,8 @@ fn layer(gpu: &Gpu, activation: Activation, [x, w]: [&Tensor; 2], b: Option<&Ten
     let (dx, dw) = (gpu.zeros(x.shape()).unwrap(), gpu.zeros(w.shape()).unwrap());
     let dy = gpu.upload(&vec![1.0; m * n], &[m, n]).unwrap();
     gpu.submit_pass(|pass| {
-        let forward = Forward {
-            b: b.map(Tensor::view),
-            saved: Saved::Z,
-            save_to: Some(z.view()),
-            pin: PIN,
-            ..Forward::new(activation, x, w, &y)
-        };
+        let forward =
+            Forward::new(activation, x, w, &y).b(b.map(Tensor::view)).saved(Saved::Z).save_to(z.view()).pin(pin());
         forward.record(gpu, &mut *pass)?;
         forward.backward(&dy).dx(&dx).dw(&dw).record(gpu, pass)
     })

@@ -52,8 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
 
-    let inputs = ForwardInputs { x: &x, w: &w, ..ForwardInputs::default() };
-    let request = AffineRequest { bias: false, ..AffineRequest::new(M, N, K, Activation::GELU_ERF) };
+    let inputs = ForwardInputs::new(&x, &w);
+    let request = AffineRequest::new(M, N, K, Activation::GELU_ERF).bias(false);
     let want = reference::forward(&request, inputs)?.y;
     for (i, (got, want)) in got.iter().zip(&want).enumerate() {
         if got.is_nan() || (f64::from(*got) - want).abs() > 1e-5 {
