@@ -264,8 +264,8 @@ impl<'a> Forward<'a> {
         let operands = self.operands();
         let (batch, request) = self.resolve(&operands)?;
         let in_place = self.residual.is_some_and(|r| r.same_memory(&self.y));
-        let (layers, aligned) = (batch::layers(batch), operands.aligned());
-        Ok((plan::forward_batch(layers, &request, aligned, in_place, &gpu.caps(), &self.pin)?, operands))
+        let (batch, aligned) = (batch::count(batch), operands.aligned());
+        Ok((plan::forward_batch(batch, &request, aligned, in_place, &gpu.caps(), &self.pin)?, operands))
     }
 }
 

@@ -11,6 +11,7 @@ mod pieces;
 mod product;
 mod programs;
 mod reduce;
+mod split;
 mod subnormals;
 mod tile;
 mod training;

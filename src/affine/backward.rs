@@ -172,8 +172,8 @@ impl<'a> Backward<'a> {
 
     fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
         let (batch, request, operands) = self.resolve()?;
-        let (layers, aligned) = (batch::layers(batch), operands.aligned());
-        Ok((plan::backward_batch(layers, &request, aligned, &gpu.caps(), &self.layer.pin)?, operands))
+        let (batch, aligned) = (batch::count(batch), operands.aligned());
+        Ok((plan::backward_batch(batch, &request, aligned, &gpu.caps(), &self.layer.pin)?, operands))
     }
 
     /// The number of layers, what is left to compute of each, and on what.

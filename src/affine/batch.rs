@@ -53,7 +53,7 @@ impl Batch {
 }
 
 /// How many layers that is.
-pub(super) fn layers(batch: Option<Batch>) -> usize {
+pub(super) fn count(batch: Option<Batch>) -> usize {
     batch.map_or(1, |batch| batch.0)
 }
 

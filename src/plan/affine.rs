@@ -3,9 +3,10 @@
 use super::{
     Caps, DeviceClass, Pin, Plan,
     builder::PartialSums,
-    product::{Finish, Matrix, Product, product},
+    product::{Finish, Matrix, Product},
     programs::{self, Gradient, Local},
     reduce::{self, ColumnPass, Sums},
+    split::product,
 };
 use crate::{
     error::Result,

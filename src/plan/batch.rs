@@ -25,10 +25,10 @@ pub fn forward(
     forward_batch(1, &request.resolve()?, aligned, residual_in_place, caps, pin)
 }
 
-/// [`forward`] for so many layers that the request describes one of, each with operands of its own: x `[E, .., K]`, w
+/// [`forward`] for a batch of layers that the request describes one of, each with operands of its own: x `[E, .., K]`, w
 /// `[E, N, K]`, and so on.
 pub fn forward_batch(
-    layers: usize,
+    batch: usize,
     request: &Resolved<AffineRequest>,
     aligned: bool,
     residual_in_place: bool,
@@ -37,7 +37,7 @@ pub fn forward_batch(
 ) -> Result<Plan> {
     let aligned = aligned && request.storage.keeps_fours();
     let one = affine::forward(request, aligned, residual_in_place, caps, pin)?;
-    finished(one, layers as u64, &request.storage, caps)
+    finished(one, batch as u64, &request.storage, caps)
 }
 
 /// The plan of every wanted gradient; `aligned` as for [`forward`].
@@ -47,7 +47,7 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
 
 /// [`backward`] for so many layers, as [`forward_batch`].
 pub fn backward_batch(
-    layers: usize,
+    batch: usize,
     request: &Resolved<BackwardRequest>,
     aligned: bool,
     caps: &Caps,
@@ -55,12 +55,12 @@ pub fn backward_batch(
 ) -> Result<Plan> {
     let storage = &request.affine.storage;
     let one = affine::backward(request, aligned && storage.keeps_fours(), caps, pin)?;
-    finished(one, layers as u64, storage, caps)
+    finished(one, batch as u64, storage, caps)
 }
 
 /// As many layers in each dispatch as bindings, scratch and the time of a dispatch allow; a layer that is too large for
 /// that alone is cut into pieces, one layer after the other. Scratch is used again by the next dispatches.
-fn finished(one: Plan, layers: u64, storage: &Storage, caps: &Caps) -> Result<Plan> {
+fn finished(one: Plan, batch: u64, storage: &Storage, caps: &Caps) -> Result<Plan> {
     let strides: Vec<Vec<u64>> =
         one.dispatches.iter().map(|d| d.uses.iter().map(|u| stride(&one, u, storage)).collect()).collect();
     let together = one
@@ -68,11 +68,11 @@ fn finished(one: Plan, layers: u64, storage: &Storage, caps: &Caps) -> Result<Pl
         .iter()
         .zip(&strides)
         .flat_map(|(dispatch, strides)| most(dispatch, strides, caps))
-        .fold(layers, u64::min)
+        .fold(batch, u64::min)
         .max(1);
-    let groups = layers.div_ceil(together);
+    let groups = batch.div_ceil(together);
     let dispatches = groups.saturating_mul(one.dispatches.len() as u64);
-    if layers > 1 && dispatches > MOST_PIECES {
+    if batch > 1 && dispatches > MOST_PIECES {
         return Err(Error::LimitExceeded {
             what: "dispatches of one call".into(),
             asked: dispatches,
@@ -83,7 +83,7 @@ fn finished(one: Plan, layers: u64, storage: &Storage, caps: &Caps) -> Result<Pl
     for group in 0..groups {
         let first = group * together;
         for (dispatch, strides) in one.dispatches.iter().zip(&strides) {
-            plan.dispatches.push(several(dispatch, strides, first, together.min(layers - first))?);
+            plan.dispatches.push(several(dispatch, strides, first, together.min(batch - first))?);
         }
     }
     pieces::cut(&mut plan, caps)?;

@@ -1,0 +1,168 @@
+//! A product with its reduction whole or split: into how many parts, where they lie, and the stage that adds them.
+
+use super::{
+    Along, Builder, Caps, Cut, Dispatch, Form, Grid, Pin, Plan, TILES,
+    builder::{PartialSums, Stack, farthest, workgroups},
+    product::{Finish, Matrix, Method, Product, tiled, vectors, wide},
+    programs, reduce, tile,
+};
+use crate::{
+    error::{Error, Result},
+    kernel::{KernelFile, MOST_TRIPS, Params},
+    operand::Operand,
+    request::Want,
+};
+
+/// Adds a product: one dispatch, or split-K and the stage that adds its parts.
+pub(super) fn product(
+    plan: &mut Plan,
+    product: &Product,
+    aligned: bool,
+    caps: &Caps,
+    pin: &Pin,
+) -> Result<PartialSums> {
+    let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
+    let form = Form::new(a.along, b.along);
+    // Sums over rows and columns are those of tiles: in the product itself, if that has whole sums.
+    let unsplit = finish.has_sums();
+    let (tile, mut splits) = match pin.tile {
+        None => tile::choose(caps, rows, cols, k, form, unsplit),
+        Some(index) => {
+            let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
+                what: "number of the pinned tile".into(),
+                asked: index as u64,
+                limit: TILES.len() as u64 - 1,
+            })?;
+            // Some tiles can't serve a product whose operands lie across the reduction.
+            match tile.fits(caps, form) || !tile.fits(caps, Form::Nt) {
+                true => (tile, tile::splits(caps, &tile, rows, cols, k)),
+                false => tile::choose(caps, rows, cols, k, form, unsplit),
+            }
+        }
+    };
+    if !tile.fits(caps, form) {
+        return Err(Error::Unsupported {
+            what: pin.tile.map_or("a product".into(), |index| format!("pinned tile {index}")),
+            why: "the device has too few invocations or too little workgroup memory for it".into(),
+        });
+    }
+    if let Some(pinned) = pin.splits {
+        splits = pinned.max(1);
+    }
+    if unsplit {
+        splits = 1;
+    }
+    let vec = aligned && vectors(rows, cols, k, a, b);
+    // A lane that stores one column has no four.
+    let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
+    let wanted = k.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
+    let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide };
+    let longest = longest_chunk(&tiled(product, &whole, caps)?.0);
+    let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
+    let splits = k.div_ceil(chunk).max(1);
+    // Where the plan must split, and the partial products would be too long, the splits are added up in turn.
+    let partials = splits.saturating_mul(rows * cols);
+    let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
+    let method = Method { splits, chunk, partial: splits > 1 && !in_turn, ..whole };
+    if in_turn {
+        return one_by_one(plan, product, &method, aligned, caps);
+    }
+    let (dispatch, sums) = tiled(product, &method, caps)?;
+    plan.dispatches.push(dispatch);
+    if splits == 1 {
+        return Ok(sums);
+    }
+    let Stack { first, rows: splits, .. } =
+        reduce::folded(plan, 1, Stack { first: 0, rows: splits, cols: rows * cols }, MOST_ADDED)?;
+    let from = Products { operand: Operand::Partials, within: None, first, splits };
+    split_sum(plan, product, &from, aligned, caps)
+}
+
+/// The partial products that one stage adds for each element.
+const MOST_ADDED: u64 = 1024;
+
+/// The splits one after the other, each added to what those before it have left: in the result's own memory, or in scratch.
+fn one_by_one(plan: &mut Plan, product: &Product, method: &Method, aligned: bool, caps: &Caps) -> Result<PartialSums> {
+    let own = product.finish.own_memory();
+    let operand = own.unwrap_or(Operand::Partials);
+    let finished = product.finish.plain().filter(|_| own.is_some());
+    let of = |want| {
+        let finish = Finish { program: programs::sum(operand, want), in_place: None, ..product.finish.clone() };
+        let (dispatch, _) =
+            tiled(&Product { a: product.a.clone(), b: product.b.clone(), finish, ..*product }, method, caps)?;
+        Ok(dispatch)
+    };
+    let mut want = finished.unwrap_or(Want::Overwrite);
+    let Params { tiles, split_tiles, .. } = of(want)?.params;
+    for first in (0..tiles).step_by(split_tiles as usize) {
+        let mut dispatch = of(want)?;
+        (dispatch.params.first, dispatch.params.tiles) = (first, first + split_tiles);
+        plan.dispatches.push(dispatch);
+        want = Want::Accumulate;
+    }
+    if finished.is_some() {
+        return Ok(PartialSums::default());
+    }
+    let from = Products { operand, within: own.map(Operand::name), first: 0, splits: 1 };
+    split_sum(plan, product, &from, aligned, caps)
+}
+
+/// The longest part of the reduction that an invocation may run through: a multiple of 4.
+fn longest_chunk(whole: &Dispatch) -> u64 {
+    let trips = |fours: u32| whole.kernel.trips(&Params { chunk: 4 * fours, ..whole.params });
+    let (mut good, mut bad) = (1, whole.params.k.div_ceil(4) + 1);
+    if trips(bad) <= MOST_TRIPS {
+        return u64::MAX;
+    }
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if trips(middle) <= MOST_TRIPS { good = middle } else { bad = middle }
+    }
+    4 * u64::from(good)
+}
+
+/// The longest part of the reduction whose operands fit into one binding each, where they lie across it.
+fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
+    let chunk = |matrix: &Matrix, across: u64| match matrix.along {
+        true => u64::MAX,
+        false => (caps.max_binding / 16 / farthest(&product.finish.storage, &matrix.program, across).max(1) * 4).max(4),
+    };
+    chunk(&product.a, product.rows).min(chunk(&product.b, product.cols))
+}
+
+/// Partial products [splits, rows, cols]: from which element of what on, or in the memory of which output.
+struct Products {
+    operand: Operand,
+    within: Option<&'static str>,
+    first: u64,
+    splits: u64,
+}
+
+fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool, caps: &Caps) -> Result<PartialSums> {
+    const LANES: u32 = 64;
+    let &Product { rows, cols, ref finish, .. } = product;
+    let wide = wide(cols, aligned);
+    let bn = if wide { 4 * LANES } else { LANES };
+    // Sums over rows are those of a few.
+    let bm = if finish.has_sums() { 16 } else { 1 };
+    let (parts, across) = (rows.div_ceil(u64::from(bm)), cols.div_ceil(u64::from(bn)));
+    let mut build = Builder::storing(KernelFile::SplitSum, finish.storage, caps);
+    build.flag("BM", bm).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);
+    let grid = Grid::output(rows, cols, wide);
+    build.read_within("products", grid.elem(), from.operand, from.splits * rows * cols, from.within).from(from.first);
+    if from.splits == 1 {
+        build.along(Along::Rows(cols));
+    }
+    let sums = build.finish(&finish.program, &grid, finish.in_place).sums(&grid, [parts, across], reduce::free(plan));
+    build.stages(&finish.stages);
+    build.params.rows = rows as u32;
+    build.params.cols = cols as u32;
+    build.params.splits = from.splits as u32;
+    build.params.tiles_cols = across as u32;
+    build.params.tiles = workgroups(parts * across)?;
+    build.params.split_tiles = build.params.tiles;
+    let (bm, bn) = (u64::from(bm), u64::from(bn));
+    build.cut = Cut { rows: bm, cols: bn, splits: false, work: bm * bn * from.splits };
+    plan.dispatches.push(build.build());
+    Ok(sums)
+}
