@@ -69,11 +69,15 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
         accessors::declare(slot, index, binding, native, kernel.flag("BATCHED") == 1, &mut text);
     }
     text.push_str(&template::expand(&functions, &flags).map_err(fail)?);
-    for (name, program, along) in [("a", &kernel.a, "A_ALONG_K"), ("b", &kernel.b, "B_ALONG_K")] {
+    let inner = |along, across| if kernel.flag(along) == 1 { "P.k" } else { across };
+    let operands = [("a", &kernel.a, inner("A_ALONG_K", "P.rows")), ("b", &kernel.b, inner("B_ALONG_K", "P.cols"))];
+    for (name, program, inner) in operands {
         if !program.is_empty() {
-            let across = if name == "a" { "P.rows" } else { "P.cols" };
-            lower::load(program, &kernel.slots, name, if kernel.flag(along) == 1 { "P.k" } else { across }, &mut text);
+            lower::load(program, &kernel.slots, name, inner, &mut text);
         }
+    }
+    if kernel.flag("AHEAD") == 1 {
+        lower::ahead(operands, &kernel.slots, kernel.flag("VEC") == 1, &mut text);
     }
     if !kernel.finish.is_empty() {
         lower::finish(&kernel.finish, &kernel.slots, kernel.flag("WIDE") == 1, &mut text);

@@ -100,13 +100,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
     }
 #end
+#if STATIC
+    var tile_sums: array<vec4<f32>, TM * TN4>;
+#else
     var tile_sums: array<f32, TM * TN>;
+#end
 #for i in TM
 #for j in TN
+#if STATIC
+#if B_ALONG_K
+    tile_sums[{i}u * TN4 + {j:vec}u].{j:lane} = acc_{i}_{j};
+#else
+    tile_sums[{i}u * TN4 + {j:vec}u].{j:lane} = acc_{i}_{j:vec}.{j:lane};
+#end
+#else
 #if B_ALONG_K
     tile_sums[{i}u * TN + {j}u] = acc_{i}_{j};
 #else
     tile_sums[{i}u * TN + {j}u] = acc_{i}_{j:vec}.{j:lane};
+#end
 #end
 #end
 #end

@@ -37,3 +37,28 @@ fn b_four(outer: u32, inner: u32) -> vec4<f32> {
 #end
 #end
 }
+
+#if AHEAD
+#if !VEC
+// What four neighbours are made of, for `a_value` and `b_value`: computed one by one.
+fn a_fetch(i: u32, outer: u32, inner: u32) -> Raw {
+#if A_ALONG_K
+    let last = P.k - 1u;
+#else
+    let last = P.rows - 1u;
+#end
+    return Raw(vec4<f32>(a_one(outer, min(inner, last)), a_one(outer, min(inner + 1u, last)),
+                         a_one(outer, min(inner + 2u, last)), a_one(outer, min(inner + 3u, last))));
+}
+
+fn b_fetch(i: u32, outer: u32, inner: u32) -> Raw {
+#if B_ALONG_K
+    let last = P.k - 1u;
+#else
+    let last = P.cols - 1u;
+#end
+    return Raw(vec4<f32>(b_one(outer, min(inner, last)), b_one(outer, min(inner + 1u, last)),
+                         b_one(outer, min(inner + 2u, last)), b_one(outer, min(inner + 3u, last))));
+}
+#end
+#end

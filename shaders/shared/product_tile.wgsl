@@ -38,7 +38,107 @@ fn local_col(j: u32, x: u32) -> u32 {
 var<workgroup> lane_sums: array<real, LANES>;
 #end
 
-// A loop, not unrolled text: TM·TN copies of an activation would cost more to compile than to run. Every lane comes here.
+#if COLUMN_SUMS
+// The lane's sums over its rows of the columns from `col` on, added up over the workgroup. Every lane comes here; the sums come one
+// after the other, because all of them need not fit into memory together.
+fn store_column_sums(number: u32, sum: real, col: u32, at: Place, x: u32, y: u32) {
+    lane_sums[y * WX + x] = sum;
+    workgroupBarrier();
+    if (y == 0u && col < P.cols) {
+        var total = real();
+        for (var row = 0u; row < WY; row += 1u) {
+            total += lane_sums[row * WX + x];
+        }
+        partials_set((number * P.split_tiles + at.tile) / P.tiles_cols * P.cols + col, total);
+    }
+    workgroupBarrier();
+}
+#end
+
+#if ROW_SUMS
+// The lane's sum over its columns of one row, added up over the lanes of the row. Every lane comes here.
+fn store_row_sum(number: u32, sum: real, row: u32, at: Place, x: u32, y: u32) {
+    let total = over_row(sum, x, y * WX);
+    if (x == 0u && row < P.rows) {
+        row_partials_put((number * P.tiles_cols + at.tile % P.tiles_cols) * P.rows + row, total);
+    }
+}
+#end
+
+#if STATIC
+// Every index into the sums is a number: one that a GPU's compiler does not know sends each access through a tree of branches, or
+// the whole array to memory. Four rows by name, and then the next four take their place. What depends on the column alone is loaded once,
+// before anything is stored. Every lane comes here.
+fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32, y: u32) {
+    let lane = y * WX + x;
+#if BITS
+    clear_bits(lane);
+#end
+#for j in GROUPS
+    let lc_{j} = local_col({j}u * WIDTH, x);
+    let col_{j} = at.col + lc_{j};
+#if !PARTIAL
+    let of_column_{j} = at_column(min(col_{j}, P.cols - WIDTH));
+#end
+#for k in COLUMN_SUMS
+    var column_{k}_{j} = real();
+#end
+#end
+    for (var i = 0u; i < TM; i += 4u) {
+#for i in NAMED_ROWS
+        let lr_{i} = local_row(i + {i}u, y);
+        let row_{i} = at.row + lr_{i};
+#for k in ROW_SUMS
+        var of_row_{k}_{i} = real();
+#end
+        if (row_{i} < P.rows) {
+#if !PARTIAL
+            let of_row = at_row(row_{i});
+#end
+#for j in GROUPS
+            if (col_{j} < P.cols) {
+#if WIDE
+                let sum = (*sums)[{i}u * TN4 + {j}u];
+#else
+                let sum = (*sums)[{i}u * TN4 + {j:vec}u].{j:lane};
+#end
+                let index = row_{i} * P.cols + col_{j};
+#if PARTIAL
+                // One split of the reduction; split_sum adds them up.
+                partials_set(at.split * P.rows * P.cols + index, sum);
+#else
+                let terms = finish(index, row_{i}, col_{j}, lr_{i}, lc_{j}, of_row, of_column_{j}, sum);
+#for k in COLUMN_SUMS
+                column_{k}_{j} += terms.m{k};
+#end
+#for k in ROW_SUMS
+                of_row_{k}_{i} += terms.n{k};
+#end
+#end
+            }
+#end
+        }
+#for k in ROW_SUMS
+        store_row_sum({k}u, of_row_{k}_{i}, row_{i}, at, x, y);
+#end
+#end
+#for i in ROWS_BEHIND
+#for j in TN4
+        (*sums)[{i}u * TN4 + {j}u] = (*sums)[({i}u + 4u) * TN4 + {j}u];
+#end
+#end
+    }
+#for j in GROUPS
+#for k in COLUMN_SUMS
+    store_column_sums({k}u, column_{k}_{j}, col_{j}, at, x, y);
+#end
+#end
+#if BITS
+    store_bits(lane, at.row, at.col);
+#end
+}
+#else
+// A loop, not unrolled text: TM·TN copies of an activation would cost a compiler for a CPU more than they save. Every lane comes here.
 fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u32) {
     let lane = y * WX + x;
 #if BITS
@@ -84,27 +184,14 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
             }
         }
 #for k in COLUMN_SUMS
-        // A lane's columns one group after the other, and the sums one after the other: all need not fit into memory together.
-        lane_sums[lane] = column_{k};
-        workgroupBarrier();
-        if (y == 0u && col < P.cols) {
-            var total = real();
-            for (var row = 0u; row < WY; row += 1u) {
-                total += lane_sums[row * WX + x];
-            }
-            partials_set(({k}u * P.split_tiles + at.tile) / P.tiles_cols * P.cols + col, total);
-        }
-        workgroupBarrier();
+        store_column_sums({k}u, column_{k}, col, at, x, y);
 #end
     }
 #if ROW_SUMS
     for (var i = 0u; i < TM; i += 1u) {
         let row = at.row + local_row(i, y);
 #for k in ROW_SUMS
-        let of_row_{k} = over_row(of_rows_{k}[i], x, y * WX);
-        if (x == 0u && row < P.rows) {
-            row_partials_put(({k}u * P.tiles_cols + at.tile % P.tiles_cols) * P.rows + row, of_row_{k});
-        }
+        store_row_sum({k}u, of_rows_{k}[i], row, at, x, y);
 #end
     }
 #end
@@ -112,3 +199,4 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
     store_bits(lane, at.row, at.col);
 #end
 }
+#end

@@ -42,10 +42,10 @@ impl Kernel {
                 along + self.store_tile(u64::from(p.cols))
             }
             KernelFile::ProductStaged => {
-                // Looped, a block is filled in four turns and multiplied in one for each of its steps; unrolled, only what is
-                // left at the end of the reduction is filled in turns.
-                let (turns, tail) = if flag("LOOPED") == 1 { (4 + flag("BK"), 0) } else { (0, 4) };
-                steps.div_ceil(flag("BK")) * (1 + turns) + tail + self.store_tile(u64::from(p.cols))
+                // The first step, which may not be a whole one, is filled in four turns; so are all, and multiplied in one turn for
+                // each of their steps, where nothing is loaded ahead.
+                let turns = if flag("AHEAD") == 1 { 0 } else { 4 + flag("BK") };
+                steps.div_ceil(flag("BK")) * (1 + turns) + 4 + self.store_tile(u64::from(p.cols))
             }
             KernelFile::ProductSlicedK => {
                 let span = flag("SPAN");
@@ -83,6 +83,11 @@ impl Kernel {
         let column = |j: u64| if interleaved { j / 4 * wx * 4 + j % 4 } else { j };
         let groups = (0..self.of("TN")).step_by(self.width() as usize);
         let inside = groups.clone().filter(|&j| column(j) < cols).count() as u64;
+        if self.flag("STATIC") == 1 {
+            // Four rows a turn, columns by name.
+            let sums = tm * self.row_sums() * halvings(wx) + inside * self.column_sums() * wy;
+            return tm.div_ceil(4) + sums + self.mask_words();
+        }
         let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * halvings(wx) } else { 0 };
         groups.count() as u64 + inside * (tm + self.column_sums() * wy) + tm * of_rows + self.mask_words()
     }

@@ -91,7 +91,9 @@ impl Choices {
             // Of the tiles that share rows the largest is the fastest, and takes a CPU's compiler seconds: for products that
             // run for seconds themselves.
             DeviceClass::Software => Choices([[12, 3, 8], [8, 8, 8], [9, 9, 9], [10, 10, 10]]),
-            DeviceClass::Integrated | DeviceClass::Discrete => Choices([[11, 3, 4], [11, 2, 2], [7, 7, 7], [7, 7, 7]]),
+            DeviceClass::Integrated | DeviceClass::Discrete => {
+                Choices([[11, 3, 4], [11, 2, 2], [13, 13, 13], [13, 13, 13]])
+            }
         }
     }
 

@@ -101,6 +101,7 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     let &Method { tile, splits, chunk, partial, vec, wide } = method;
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let kernel = |file| Builder::storing(file, finish.storage, caps);
+    let gpu = caps.class != DeviceClass::Software;
     let mut build = match tile.stage {
         Stage::Direct => kernel(KernelFile::ProductDirect),
         Stage::Broadcast => {
@@ -110,9 +111,13 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         }
         Stage::Staged { bk } => {
             let mut build = kernel(KernelFile::ProductStaged);
-            // A GPU's compiler profits from whole steps in one block; a CPU's only takes longer.
-            let unroll = if caps.class == DeviceClass::Software { 1 } else { bk };
-            build.flag("BK", bk).flag("UNROLL", unroll).on("LOOPED", unroll < bk).flag("INTERLEAVED", 1);
+            // A GPU's compiler profits from whole steps in one block, and from loads ahead of their use; a CPU's only takes longer.
+            build.flag("BK", bk).flag("QUADS", bk / 4).on("AHEAD", gpu).flag("INTERLEAVED", 1);
+            build.on("IDLE_LANES", bk / 4 * (tile.bm() + tile.bn()) / 4 < tile.wx * tile.wy);
+            build
+                .on("TURN_BOTH", a.along && b.along)
+                .on("TURN_A", a.along && !b.along)
+                .on("TURN_B", !a.along && b.along);
             build
         }
         Stage::SlicedK => {
@@ -125,6 +130,16 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         }
     };
     let Tile { wx, wy, tm, tn, .. } = tile;
+    let by_name = gpu && tn.is_multiple_of(4) && tile.stage != Stage::Broadcast;
+    let [groups, rows_by_name, rows_behind] = match by_name {
+        true => [if wide { tn / 4 } else { tn }, tm.min(4), tm.saturating_sub(4)],
+        false => [0; 3],
+    };
+    build
+        .on("STATIC", by_name)
+        .flag("GROUPS", groups)
+        .flag("NAMED_ROWS", rows_by_name)
+        .flag("ROWS_BEHIND", rows_behind);
     build.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
     build.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
     build

@@ -56,7 +56,7 @@ const fn across(wy: u32) -> Tile {
 
 /// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
 /// to one workgroup.
-pub const TILES: [Tile; 13] = [
+pub const TILES: [Tile; 16] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -70,11 +70,14 @@ pub const TILES: [Tile; 13] = [
     broadcast(32),
     across(8),
     across(1),
+    staged(16, 16, 8, 8, 16),
+    staged(16, 8, 8, 4, 16),
+    staged(16, 16, 8, 4, 16),
 ];
 
 /// For each tile, what takes its place where it can't run or is too large, the best first.
 const SMALLER: [&[usize]; TILES.len()] =
-    [&[], &[0], &[], &[4], &[], &[], &[5], &[6, 5], &[4], &[1, 0], &[9, 1, 0], &[], &[]];
+    [&[], &[0], &[], &[4], &[], &[], &[5], &[14, 5], &[4], &[1, 0], &[9, 1, 0], &[], &[], &[7, 14, 5], &[5], &[14, 5]];
 
 impl Tile {
     /// Rows of the workgroup tile.
@@ -162,15 +165,22 @@ const fn filling(class: DeviceClass) -> Filling {
 pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, unsplit: bool) -> (Tile, u32) {
     let size = Size::of(rows, cols, k);
     let chosen = caps.choices.get(size, form);
-    // A smaller tile where the chosen one can't run, or leaves most of the device idle, split as far as it may be.
-    let (tiles_wanted, split_wanted) = if caps.class == DeviceClass::Software { (4, u64::MAX) } else { (64, 128) };
+    // A smaller tile where the chosen one can't run, or leaves most of the device idle: whole if one fills it (an H100 is faster
+    // with 256 tiles of 64×64 than with 64 of 128×128 in four splits), else split as far as it may be.
+    let (tiles_wanted, split_wanted) = match caps.class {
+        DeviceClass::Software => (4, u64::MAX),
+        DeviceClass::Integrated => (64, 128),
+        DeviceClass::Discrete => (128, 128),
+    };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
     let splits = |tile: &Tile| if unsplit { 1 } else { splits(caps, tile, rows, cols, k) };
     let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
-    let fills = |i: &usize| tiles(i) >= tiles_wanted || tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
+    let fills = |i: &usize| tiles(i) >= tiles_wanted;
+    let fills_split = |i: &usize| tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
     // Where none fills the device, the first of those that come nearest.
-    let index = fitting().find(fills).or_else(|| fitting().rev().max_by_key(tiles)).unwrap_or(0);
+    let nearest = || fitting().rev().max_by_key(tiles);
+    let index = fitting().find(fills).or_else(|| fitting().find(fills_split)).or_else(nearest).unwrap_or(0);
     let tile = TILES[index];
     (tile, splits(&tile))
 }

@@ -42,6 +42,47 @@ pub(super) fn load(program: &Program, slots: &[Slot], name: &str, inner: &'stati
     }
 }
 
+/// Both operands of a product in two parts, for a kernel that loads before it needs them: `NAME_fetch(i, outer, inner)` loads what the four
+/// neighbours from element i on are made of, and `NAME_value(raw)` computes them. One by one (not `vec`) the kernel's own text fetches, and what
+/// it fetches is the value.
+pub(super) fn ahead(operands: [(&str, &Program, &'static str); 2], slots: &[Slot], vec: bool, text: &mut String) {
+    let loads = |program: &Program| {
+        let steps = program.steps().iter().enumerate();
+        steps.filter(|(_, step)| matches!(step, Step::Load(..) | Step::LoadBit(_))).map(|(i, _)| i).collect::<Vec<_>>()
+    };
+    let most = if vec { operands.iter().map(|(_, program, _)| loads(program).len()).max().unwrap_or(1) } else { 1 };
+    let members: Vec<String> = (0..most.max(1)).map(|n| format!("v{n}: vec4<f32>")).collect();
+    let _ = writeln!(text, "struct Raw {{ {} }}", members.join(", "));
+    for (name, program, inner) in operands {
+        let lowered = Lowered { program, slots, wide: true, row: "outer", col: "inner", cols: inner };
+        if !vec {
+            let _ = writeln!(text, "fn {name}_value(raw: Raw) -> vec4<f32> {{ return raw.v0; }}");
+            continue;
+        }
+        let loads = loads(program);
+        let bit = |i: usize| matches!(program.steps()[i], Step::LoadBit(_));
+        let _ = writeln!(text, "fn {name}_fetch(i: u32, outer: u32, inner: u32) -> Raw {{\n    var raw = Raw();");
+        for (n, &i) in loads.iter().enumerate() {
+            lowered.line(i, text);
+            let loaded = if bit(i) { format!("select(vec4<f32>(), vec4<f32>(1.0), v{i})") } else { format!("v{i}") };
+            let _ = writeln!(text, "    raw.v{n} = {loaded};");
+        }
+        let _ = writeln!(text, "    return raw;\n}}\nfn {name}_value(raw: Raw) -> vec4<f32> {{");
+        for i in 0..program.steps().len() {
+            match loads.iter().position(|&load| load == i) {
+                Some(n) if bit(i) => {
+                    let _ = writeln!(text, "    let v{i} = raw.v{n} != vec4<f32>();");
+                }
+                Some(n) => {
+                    let _ = writeln!(text, "    let v{i} = raw.v{n};");
+                }
+                None => lowered.line(i, text),
+            }
+        }
+        let _ = writeln!(text, "    return v{};\n}}", program.steps().len().saturating_sub(1));
+    }
+}
+
 /// What a value depends on: bit 0 the column, bit 1 the row.
 const COLUMN: u8 = 1;
 const ROW: u8 = 2;

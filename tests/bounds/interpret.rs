@@ -71,6 +71,9 @@ impl<'a> Machine<'a> {
         match &self.module.types[ty].inner {
             TypeInner::Scalar(s) | TypeInner::Atomic(s) => scalar(s.kind, 0),
             TypeInner::Vector { size, scalar: s } => V::Many(vec![scalar(s.kind, 0); *size as usize]),
+            TypeInner::Matrix { columns, rows, scalar: s } => {
+                V::Many(vec![V::Many(vec![scalar(s.kind, 0); *rows as usize]); *columns as usize])
+            }
             TypeInner::Array { base, size, .. } => match size {
                 naga::ArraySize::Constant(n) => V::Many(vec![self.zero(*base); n.get() as usize]),
                 _ => V::F,
