@@ -2,14 +2,15 @@
 // gelu_erf: y = z Phi(z)
 // With t = |z|: the tail is -t Phi(-t) = -t e R(t), e = exp(-t^2/2), R = mills; for z > 0 it is z minus the same, because
 // gelu(z) - gelu(-z) = z. No 1 + erf, so no cancellation. t is capped where the tail is zero: inf * 0 does not arise. Near 0 it is
-// half of z: the tail of the least normal numbers is subnormal, and may be flushed.
+// half of z: the tail of the least normal numbers is subnormal, and may be flushed. NaN comes through relu(z), of which the tail is taken.
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    let t = capped_abs(z, 15.0);
+    let t = capped_bits(z, 15.0);
     let g = gauss_scaled(t);
-    let r = g.m * mills(t);
-    let upper = select(z - t * scale2(r, g.n), 0.5 * z, t < 1e-30);
-    return select(upper, scale2(-t * r, g.n), z < 0.0);
+    let half = g.n >> 1u;
+    let tail = g.m * mills(t) * t * power2(half);
+    let upper = select(z, -0.0, is_negative(z));
+    return select(upper - tail * power2(g.n - half), 0.5 * z, t < 1e-30);
 }
 
 // e (R - t / sqrt(2 pi)) for z < 0, and 1 minus it above.

@@ -35,10 +35,13 @@ fn act_inner_slope(t: f32) -> f32 {
 }
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    let t = capped_abs(z, 11.0);
+    let t = capped_bits(z, 11.0);
     let g = act_exp(t);
-    let d = 1.0 + scale2(g.m, g.n);
-    return select(z / d, scale2(-t * g.m / d, g.n), z < 0.0);
+    let half = g.n >> 1u;
+    let e = g.m * power2(half);
+    let rest = power2(g.n - half);
+    let negative = is_negative(z);
+    return select(z, -t * e, negative) / (1.0 + e * rest) * select(1.0, rest, negative);
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

@@ -1,10 +1,8 @@
 #use bits
 // relu: y = z > 0 ? z : 0; slope 0 at 0
 
-// As an integer z is at most that of -inf where it is negative and no NaN: two instructions for what a comparison, a test for NaN and two
-// selections do.
 fn act(z: f32, p: vec2<f32>) -> f32 {
-    return select(z, 0.0, bitcast<i32>(z) <= -8388608);
+    return select(z, 0.0, is_negative(z));
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

@@ -46,6 +46,21 @@ fn capped_abs(x: f32, cap: f32) -> f32 {
     return keep_nan(select(a, cap, a > cap), x);
 }
 
+// The same with a cap for NaN, in two instructions: for where NaN goes another way.
+fn capped_bits(x: f32, cap: f32) -> f32 {
+    return bitcast<f32>(min(bitcast<u32>(x) & 0x7fffffffu, bitcast<u32>(cap)));
+}
+
+// -inf to -0, in one instruction, and no NaN: as integers their bits lie below those of a NaN with a sign.
+fn is_negative(x: f32) -> bool {
+    return bitcast<i32>(x) <= -8388608;
+}
+
+// 2^n for n in [-126, 127].
+fn power2(n: i32) -> f32 {
+    return bitcast<f32>((n << 23u) + 0x3f800000);
+}
+
 // The magnitude of v with the sign of x.
 fn with_sign(v: f32, x: f32) -> f32 {
     return bitcast<f32>((bitcast<u32>(v) & 0x7fffffffu) | (bitcast<u32>(x) & 0x80000000u));

@@ -7,7 +7,8 @@ const INV_SQRT_2PI: f32 = 0.3989423;
 // exp(-t^2 / 2) for t in [0, 16]: t is split by bits so that its square is exact in two parts.
 fn gauss_scaled(t: f32) -> Scaled {
     let h = head(t);
-    return exp_scaled(-0.5 * h * h, -0.5 * (t - h) * (t + h));
+    let g = -0.5 * h;
+    return exp_scaled(g * h, (-0.5 * t - g) * (t + h));
 }
 
 // exp(t^2 / 2) * Phi(-t) for t in [0, 16] (Mills' ratio / sqrt(2 pi)); own minimax fit, degree 9 in q = (t - 3.5)/(t + 3.5).
