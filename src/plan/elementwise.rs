@@ -233,7 +233,7 @@ fn check_alpha(forward: &ElementwiseForward, operand: Operand, want: Want) -> Re
     if want.wanted() && forward.alpha == AlphaSource::Constant {
         return Err(Error::Operand {
             operand,
-            expected: "no gradient of alpha: no alpha operand was given".into(),
+            expected: "no gradient of alpha, because the layer has no alpha operand".into(),
             got: format!("{operand} wanted"),
         });
     }
