@@ -121,7 +121,8 @@ impl Gpu {
     /// It never blocks: any executor can drive it, also a browser's. While the self-test runs it asks to be polled again at once, because
     /// nobody else can poll the device yet.
     ///
-    /// [`Error::NoAdapter`], with a list of the adapters that exist, if none fits; [`Error::SelfTest`] if the adapter computes wrong numbers.
+    /// [`Error::NoAdapter`], with a list of the adapters that exist, if none fits; [`Error::SelfTest`] if the adapter computes wrong
+    /// numbers.
     ///
     /// ```no_run
     /// use elbow::{Gpu, Options, gpu::AdapterChoice};
@@ -288,7 +289,8 @@ impl Gpu {
     }
 
     /// The bound of [`Gpu::memory_bytes`], in bytes: `u64::MAX`, no bound, unless set. Drivers promise more memory than they have and fail
-    /// when it is used, so a host that shares the device sets a bound. Plans keep their scratch below it: a small bound can change the plan.
+    /// when it is used, so a host that shares the device sets a bound. Plans keep their scratch below it: a small bound can change the
+    /// plan.
     pub fn memory_limit(&self) -> u64 {
         self.inner.memory.budget.limit()
     }

@@ -37,8 +37,8 @@ impl AffineRequest {
         Ok(Resolved(AffineRequest { saved: self.resolve_saved(false)?, ..*self }))
     }
 
-    /// The choice that is kept: the cheapest sufficient one for `Saved::Auto`; an error if another choice is not enough for right gradients.
-    /// `needs_z`: a gradient will be wanted that needs z itself ([`Gradients::need_z`](crate::request::Gradients::need_z)).
+    /// The choice that is kept: the cheapest sufficient one for `Saved::Auto`; an error if another choice is not enough for right
+    /// gradients. `needs_z`: a gradient will be wanted that needs z itself ([`Gradients::need_z`](crate::request::Gradients::need_z)).
     ///
     /// ```
     /// use elbow::{Activation, Saved, request::AffineRequest};
@@ -195,8 +195,8 @@ impl BackwardRequest {
 }
 
 impl Resolved<BackwardRequest> {
-    /// Whether these gradients read an operand: x for dW, w for dx, what was kept, α and the row weight for the slope; and where nothing was
-    /// kept, x, w, b and a residual before the activation, to compute z again. [`BackwardRequest::resolve`] has an example.
+    /// Whether these gradients read an operand: x for dW, w for dx, what was kept, α and the row weight for the slope; and where nothing
+    /// was kept, x, w, b and a residual before the activation, to compute z again. [`BackwardRequest::resolve`] has an example.
     pub fn reads(&self, operand: Operand) -> bool {
         let (affine, wants) = (&self.affine, &self.gradients);
         let slope = !affine.is_linear() && self.needs_dz();

@@ -222,8 +222,8 @@ impl<'a> Sgd<'a> {
 /// device: the host does not wait.
 ///
 /// The state is four numbers: the scale of the next step; 1 / scale of this step, or 0 if it is left out; steps since the scale changed;
-/// steps left out so far. Order of each step: [`SoftmaxCrossEntropy`] with the state, backward, this call, [`Sgd`] with the state. The scale
-/// is a power of two, so it changes no other bit of the gradients. (Micikevicius et al. 2018; rule and numbers are those of PyTorch's
+/// steps left out so far. Order of each step: [`SoftmaxCrossEntropy`] with the state, backward, this call, [`Sgd`] with the state. The
+/// scale is a power of two, so it changes no other bit of the gradients. (Micikevicius et al. 2018; rule and numbers are those of PyTorch's
 /// GradScaler.)
 ///
 /// ```no_run

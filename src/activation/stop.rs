@@ -17,8 +17,8 @@ impl Activation {
 
     /// upstream · derivative, as every backward multiplies them.
     ///
-    /// If the activation is made of pieces and the derivative is 0, the result is 0, also for an infinite upstream gradient (PyTorch selects
-    /// there); NaN stays NaN. Otherwise it is the product: 0·∞ is NaN.
+    /// If the activation is made of pieces and the derivative is 0, the result is 0, also for an infinite upstream gradient (PyTorch
+    /// selects there); NaN stays NaN. Otherwise it is the product: 0·∞ is NaN.
     ///
     /// ```
     /// use elbow::Activation;

@@ -1,5 +1,5 @@
-//! Whether a buffer can serve as an operand. Checked before wgpu sees it, as far as wgpu tells; what only wgpu can find, it refuses, and the
-//! refusal is traced to the operand.
+//! Whether a buffer can serve as an operand. Checked before wgpu sees it, as far as wgpu tells; what only wgpu can find, it refuses, and
+//! the refusal is traced to the operand.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! The plan of a copy from one view to another: for [`crate::elementwise::copy`], and for transfers that wgpu cannot copy (gaps, half words).
+//! The plan of a copy from one view to another: for [`crate::elementwise::copy`], and for transfers that wgpu cannot copy (gaps, half
+//! words).
 
 use super::{Gpu, operands::Operands};
 use crate::{

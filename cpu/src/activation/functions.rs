@@ -8,8 +8,8 @@ use super::math::*;
 pub(super) trait Functions {
     /// Whether α is an argument; else the activation's own number is used.
     const HAS_ALPHA: bool = false;
-    /// Up to this |z|, where no power of two is out of f32's range, `act_near` and `act_dz_near` give the same bits with fewer instructions.
-    /// Only the most common activations have them; 0 for the others.
+    /// Up to this |z|, where no power of two is out of f32's range, `act_near` and `act_dz_near` give the same bits with fewer
+    /// instructions. Only the most common activations have them; 0 for the others.
     const NEAR: f32 = 0.0;
     /// act(z).
     fn act(z: f32, a: f32, s: f32) -> f32;
