@@ -244,7 +244,7 @@ pub struct Params {
     pub first: u32,
     /// Layers of the dispatch, with `tiles - first` tiles each.
     pub batch: u32,
-    /// 0, which no compiler knows.
+    /// 0, but no compiler knows that: kernels use it to keep drivers from simplifying arithmetic on NaN and rounding errors.
     pub zero: u32,
     /// Numbers for the programs: `[α, second]` of the first activation, then of the second; or the kernel's own.
     pub p: [f32; 4],
