@@ -1,4 +1,4 @@
-//! The activations: one table ([`rows`]), one block of mathematics, one WGSL file for each function.
+//! The activations: one table ([`rows`]), their mathematics in f64, and one WGSL file for each function.
 //!
 //! ```
 //! use elbow::activation::Activation;
@@ -32,10 +32,18 @@ pub(crate) use table::shared_wgsl;
 
 use crate::error::{Error, Result};
 
-/// An activation with its parameters: a plain value.
+/// An activation with its parameters: y = act(z; α), a plain value.
 ///
 /// It parses and prints (`"leaky_relu(0.01)"`), evaluates in f64, and knows its kinks, its Lipschitz constant, its
 /// moments under a normal distribution, and what forward must keep for backward.
+///
+/// ```
+/// use elbow::Activation;
+/// let leaky: Activation = "Leaky-ReLU(0.5)".parse()?;
+/// assert_eq!((leaky, leaky.to_string()), (Activation::leaky_relu(0.5)?, "leaky_relu(0.5)".to_owned()));
+/// assert_eq!((leaky.value(-4.0), leaky.slope(-4.0), leaky.alpha_slope(-4.0)), (-2.0, 0.5, -4.0));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Activation {
     kind: Kind,
@@ -48,7 +56,7 @@ impl Activation {
     }
 }
 
-/// By the bits of the parameters: a NaN that became an α is equal to itself, and 0 is not -0.
+/// Compares the bits of the parameters: NaN, which a learnable α may become, equals itself, and 0 differs from -0.
 impl PartialEq for Activation {
     fn eq(&self, other: &Self) -> bool {
         self.bits() == other.bits()
@@ -63,7 +71,7 @@ impl Hash for Activation {
     }
 }
 
-/// Which row of the table. The formulas are in [`Row::formula`].
+/// The row of the table that an activation belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[rustfmt::skip]
@@ -132,7 +140,7 @@ pub enum Kind {
     Hardshrink,
 }
 
-/// Constants for the activations that take no parameter.
+/// The activations without a parameter.
 #[rustfmt::skip]
 impl Activation {
     /// y = z
@@ -171,9 +179,16 @@ impl Activation {
     pub const TANHSHRINK: Activation = Activation::fixed(Kind::Tanhshrink, [0.0, 0.0]);
 }
 
-/// Constructors; each checks its parameters' domains ([`Parameter::domain`]) and fails with [`Error::BadParameter`].
+/// Constructors. A parameter outside its domain ([`Parameter::domain`]) is an [`Error::BadParameter`].
 impl Activation {
-    /// Any activation from its parameters in order; missing ones take their default.
+    /// Any activation from its parameters, in order; missing ones take their default.
+    ///
+    /// ```
+    /// use elbow::{Activation, activation::Kind};
+    /// assert_eq!(Activation::new(Kind::Elu, &[])?, Activation::elu(1.0)?);
+    /// assert!(Activation::new(Kind::Hardtanh, &[1.0, -1.0]).is_err()); // min > max
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn new(kind: Kind, parameters: &[f32]) -> Result<Self> {
         let row = kind.row();
         let bad = |parameter: &str, expected: String, got: String| Error::BadParameter {
@@ -207,12 +222,19 @@ impl Activation {
         Ok(Activation { kind, params })
     }
 
-    /// y = z > 0 ? z : slope · z
+    /// y = z > 0 ? z : slope · z. The other constructors are used alike.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// let layers = [Activation::leaky_relu(0.01)?, Activation::hardtanh(-1.0, 1.0)?, Activation::swish(1.5)?];
+    /// assert!(Activation::leaky_relu(f32::NAN).is_err());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn leaky_relu(slope: f32) -> Result<Self> {
         Self::new(Kind::LeakyRelu, &[slope])
     }
 
-    /// y = z > 0 ? z : α z; the start value where α is learnable.
+    /// y = z > 0 ? z : α z. α is usually learnable; this is its start value.
     pub fn prelu(alpha: f32) -> Result<Self> {
         Self::new(Kind::Prelu, &[alpha])
     }
@@ -247,13 +269,13 @@ impl Activation {
         Self::new(Kind::Celu, &[alpha])
     }
 
-    /// y = log(1 + exp(β z)) / β, β from 1e-10 to 1e10. Without a threshold; in f32 its value and slope are those of PyTorch's default
-    /// threshold of 20, where the two differ by less than a tenth of an ulp.
+    /// y = log(1 + exp(β z)) / β, β from 1e-10 to 1e10, without a threshold. PyTorch's default threshold of 20 changes value and slope by
+    /// less than a tenth of an ulp of f32.
     pub fn softplus(beta: f32) -> Result<Self> {
         Self::new(Kind::Softplus, &[beta])
     }
 
-    /// As [`Activation::softplus`], but y = z where β z > threshold: PyTorch's form, to the letter.
+    /// [`Activation::softplus`], but y = z where β z > threshold: PyTorch's exact form.
     pub fn softplus_with_threshold(beta: f32, threshold: f32) -> Result<Self> {
         Self::new(Kind::Softplus, &[beta, threshold])
     }
@@ -268,7 +290,7 @@ impl Activation {
         Self::new(Kind::Swish, &[beta])
     }
 
-    /// y = min(max(slope z + offset, 0), 1): ONNX's form; [`Activation::HARDSIGMOID`] is PyTorch's.
+    /// y = min(max(slope z + offset, 0), 1), ONNX's form; PyTorch's is [`Activation::HARDSIGMOID`].
     pub fn hardsigmoid(slope: f32, offset: f32) -> Result<Self> {
         Self::new(Kind::HardsigmoidAffine, &[slope, offset])
     }
@@ -289,39 +311,50 @@ impl Activation {
 }
 
 impl Kind {
-    /// Its row of the table.
+    /// Its row of the table: name, formula, parameters, tolerances.
+    ///
+    /// ```
+    /// use elbow::activation::Kind;
+    /// assert_eq!((Kind::Relu.row().name, Kind::Relu.row().formula), ("relu", "max(z, 0)"));
+    /// ```
     pub fn row(self) -> &'static Row {
         &rows()[self as usize]
     }
 }
 
 impl Activation {
-    /// Which row.
+    /// Which function it is, without its parameters.
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Its row of the table.
+    /// Its row of the table: formula, parameters, tolerances.
     pub fn row(&self) -> &'static Row {
         self.kind.row()
     }
 
-    /// The row's name.
+    /// The name of its row, such as `leaky_relu`, without parameters.
     pub fn name(&self) -> &'static str {
         self.row().name
     }
 
-    /// `[α, second parameter]`, as the shaders see them.
+    /// `[α, second parameter]`, as the kernels get them; 0 where there is none.
     pub const fn params(&self) -> [f32; 2] {
         self.params
     }
 
-    /// The same activation with another α (unchecked: what a learnable α may become on the device).
+    /// The same activation with another α. Not checked against its domain, because a learnable α may leave it on the device.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::prelu(0.25)?.with_alpha(-0.5).value(-2.0), 1.0);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub const fn with_alpha(self, alpha: f32) -> Self {
         Activation { kind: self.kind, params: [alpha, self.params[1]] }
     }
 
-    /// Whether α can be learnable.
+    /// Whether α can be learnable: an operand with a gradient.
     pub fn has_alpha(&self) -> bool {
         self.row().learnable
     }

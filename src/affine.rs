@@ -1,13 +1,22 @@
-//! The fused layer on the device: y = act(x·Wᵀ + b; α), and its gradients; a residual after or before the activation, a factor for each
-//! row, statistics on the way.
+//! The fused layer on the device, y = act(x·Wᵀ + b; α), and its gradients. Optional: a residual after or before the activation, a
+//! factor for each row, and statistics of z and y.
 //!
-//! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]` (`[1, N]` is as good),
+//! Shapes: x `[.., K]` (leading dimensions flatten to M rows), w `[N, K]` or `[K, N]`, b `[N]`, alpha `[1]` or `[N]` (`[1, N]` too),
 //! residual and y `[.., N]`. Everything is recorded into the caller's encoder or pass; nothing is submitted.
 //!
-//! Many layers of one shape are one call: w `[E, N, K]` (or `[E, K, N]`) says that there are E of them, each with operands of
-//! its own, and every operand begins with E: x `[E, .., K]`, b `[E, N]`, alpha `[E]` or `[E, N]`, residual and y `[E, .., N]`, what was
-//! saved, and the gradients. Each layer gets the bits that a call of its own would give it, where that call's operands are
-//! aligned as the batch's are.
+//! A batch, many layers of one shape, is one call: with w `[E, N, K]` (or `[E, K, N]`) there are E layers, and every operand begins
+//! with E: x `[E, .., K]`, b `[E, N]`, alpha `[E]` or `[E, N]`, residual and y `[E, .., N]`, what was saved, and the gradients. Each
+//! layer gets the same bits as in a call of its own, if the operands of both are aligned alike.
+//!
+//! ```no_run
+//! use elbow::{Activation, Gpu, affine::Forward};
+//! let gpu = Gpu::new()?;
+//! // Eight layers 64 -> 10, for 32 rows each; all of them read one x.
+//! let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[8, 10, 64])?, gpu.zeros(&[8, 32, 10])?);
+//! let layers = Forward::new(Activation::RELU, x.view().expanded(8)?, &w, &y);
+//! gpu.submit(|encoder| layers.record(&gpu, encoder))?;
+//! # Ok::<(), elbow::Error>(())
+//! ```
 //!
 //! A layer is stated once, as a [`Forward`]; [`Forward::backward`] makes its [`Backward`].
 
@@ -35,13 +44,13 @@ use crate::{
     view::View,
 };
 
-/// Statistics of z and y that forward leaves on its way, without another pass over memory: the five of [`Statistic`], for each channel
-/// (over the rows) or for each row (over the channels).
+/// Statistics of z and y that forward writes without another pass over memory: the five of [`Statistic`], for each channel (over the
+/// rows) or for each row (over the channels).
 ///
 /// ```no_run
-/// # use elbow::{Activation, Gpu, Statistic, affine::{Forward, Statistics}};
-/// # let gpu = Gpu::new()?;
-/// # let (x, w, y) = (gpu.zeros(&[64, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[64, 4])?);
+/// use elbow::{Activation, Gpu, Statistic, affine::{Forward, Statistics}};
+/// let gpu = Gpu::new()?;
+/// let (x, w, y) = (gpu.zeros(&[64, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[64, 4])?);
 /// let channels = gpu.zeros(&[5, 4])?;
 /// let statistics = Statistics::default().channels(&channels);
 /// let layer = Forward::new(Activation::RELU, &x, &w, &y).statistics(statistics);
@@ -51,17 +60,17 @@ use crate::{
 /// # Ok::<(), elbow::Error>(())
 /// ```
 ///
-/// A variance is the mean of squares less the square of the mean, both of v − c: its error is about 2⁻²² times
-/// variance + (mean − c)². c is 0, or for channels what `around` holds.
+/// A variance is the mean of (v − c)² less the square of the mean of v − c; its error is about 2⁻²² · (variance + (mean − c)²). c is 0,
+/// or, for channels, the number in `around`.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Statistics<'a> {
-    /// Those of each channel, `[5, N]`.
+    /// Receives those of each channel, `[5, N]`.
     pub channels: Option<View<'a>>,
-    /// Those of each row, `[5, M]`.
+    /// Receives those of each row, `[5, M]`.
     pub rows: Option<View<'a>>,
-    /// Numbers near the means of z and of y in each channel, `[2, N]`: those of the step before, say. They matter where a mean is far
-    /// larger than the deviation from it, as in a saturated unit.
+    /// c: numbers near the means of z and of y in each channel, `[2, N]`, for instance those of the previous step. They matter where a
+    /// mean is far larger than the standard deviation, as in a saturated unit.
     pub around: Option<View<'a>>,
 }
 
@@ -71,39 +80,55 @@ setters!(Statistics<'a> {
     around: impl Into<Option<View<'a>>>,
 });
 
-/// A layer: its operands and its choices. It is recorded as the forward call, and it is what backward is made from
-/// ([`Forward::backward`]), also where forward ran elsewhere: what backward does not read may be [`View::absent`].
+/// One layer: its operands and its choices.
+///
+/// ```text
+/// z = x·Wᵀ + b (+ residual)        y = row_weight ⊙ act(z; α) (+ residual)
+/// ```
+///
+/// It is recorded as the forward call, and backward is made from it ([`Forward::backward`]), also where forward ran elsewhere: an
+/// operand that backward does not read may then be [`View::absent`].
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, Saved, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, w, b) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[10])?);
+/// let (y, z) = (gpu.zeros(&[32, 10])?, gpu.zeros(&[32, 10])?);
+/// let layer = Forward::new(Activation::GELU_ERF, &x, &w, &y).b(&b).saved(Saved::Z).save_to(&z);
+/// gpu.submit(|encoder| layer.record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Forward<'a> {
-    /// The activation.
+    /// act; its own α counts where `alpha` is None.
     pub activation: Activation,
-    /// How w lies.
+    /// Whether w is `[N, K]` (the default) or `[K, N]`.
     pub layout: WeightLayout,
-    /// What is kept for backward.
+    /// What is kept for backward; [`Saved::None`] after `new`.
     pub saved: Saved,
-    /// Input `[.., K]`.
+    /// Input `[.., K]`, M rows.
     pub x: View<'a>,
-    /// Weight.
+    /// Weight `[N, K]` or `[K, N]`; three dimensions are a batch.
     pub w: View<'a>,
     /// Bias `[N]`.
     pub b: Option<View<'a>>,
     /// Learnable α: `[1]` or `[N]`. Without it the activation's own number counts.
     pub alpha: Option<View<'a>>,
-    /// Added after the activation, or before it, `[.., N]`; may be the memory of y.
+    /// Added after the activation or before it, `[.., N]`; may be the very memory of y.
     pub residual: Option<View<'a>>,
-    /// Where the residual is added.
+    /// Whether the residual is added to act(z) (the default) or is a part of z.
     pub residual_at: ResidualAt,
-    /// A factor of each row of act(z), shaped as the leading dimensions of y: `[..]`.
+    /// A factor for each row of act(z), M elements, shaped as the leading dimensions of y: `[..]`.
     pub row_weight: Option<View<'a>>,
     /// Output `[.., N]`.
     pub y: View<'a>,
-    /// Where z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]`, [`Dtype::U32`]) goes, and where backward finds it:
-    /// [`Forward::saved_shape`] says whether the choice calls for one.
+    /// z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]`, [`Dtype::U32`]): written by forward, read by backward. [`Forward::saved_shape`] says
+    /// whether `saved` needs one.
     pub save_to: Option<View<'a>>,
-    /// Where statistics of z and y go.
+    /// Statistics of z and y to write; none after `new`.
     pub statistics: Statistics<'a>,
-    /// Choices taken away from the plan, and from that of backward.
+    /// Choices that the plan of forward, and of backward, must follow.
     pub pin: Pin,
 }
 
@@ -125,7 +150,15 @@ setters!(Forward<'a> {
 });
 
 impl<'a> Forward<'a> {
-    /// y = act(x·Wᵀ), nothing kept (`Saved::Y`, or `Saved::None`: backward recomputes): set what else there is.
+    /// y = act(x·Wᵀ), with nothing kept for backward (`Saved::None`); everything else is told by the setters.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
+    /// gpu.submit(|encoder| Forward::new(Activation::RELU, &x, &w, &y).record(&gpu, encoder))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn new(activation: Activation, x: impl Into<View<'a>>, w: impl Into<View<'a>>, y: impl Into<View<'a>>) -> Self {
         Forward {
             activation,
@@ -145,19 +178,28 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// The request that the operands' shapes make, in a batch that of one layer, with `Saved::Auto` resolved: what backward
-    /// will read. An error names the operand that does not fit.
+    /// The shapes and choices as plain facts, with `Saved::Auto` resolved; of a batch, those of one layer. An error names the operand that
+    /// does not fit.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, Saved, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
+    /// let request = Forward::new(Activation::RELU, &x, &w, &y).saved(Saved::Auto).request()?;
+    /// assert_eq!((request.m, request.n, request.k, request.saved), (32, 10, 64, Saved::Y));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn request(&self) -> Result<AffineRequest> {
         self.resolve(&self.operands()).map(|(_, request)| *request)
     }
 
-    /// What `save_to` must be, for `gpu.zeros_of(dtype, &shape)`: z in the type of y, or the mask. None if nothing is kept
-    /// beside y. (z may be stored in another type than y.)
+    /// Shape and type to allocate for `save_to`: z in the type of y (another float type is allowed too), or the mask. None if nothing
+    /// but y is kept.
     ///
     /// ```no_run
-    /// # use elbow::{Activation, Gpu, Saved, affine::Forward};
-    /// # let gpu = Gpu::new()?;
-    /// # let (x, w, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
+    /// use elbow::{Activation, Gpu, Saved, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
     /// let layer = Forward::new(Activation::SILU, &x, &w, &y).saved(Saved::Auto);
     /// let kept = layer.saved_shape()?.map(|(shape, dtype)| gpu.zeros_of(dtype, &shape)).transpose()?;
     /// let layer = layer.save_to(kept.as_ref().map(|kept| kept.view()));
@@ -179,7 +221,7 @@ impl<'a> Forward<'a> {
         Ok(Some((shape, dtype)))
     }
 
-    /// The number of layers and the request of each.
+    /// The number of layers, if it is a batch, and the checked request of one layer.
     fn resolve(&self, operands: &Operands<'a>) -> Result<(Option<Batch>, Resolved<AffineRequest>)> {
         let (batch, one) = self.one()?;
         let storage = operands.storage(batch.is_some())?;
@@ -191,7 +233,7 @@ impl<'a> Forward<'a> {
         Ok((batch, resolve().map_err(|error| batch::said_of_each(batch, error))?))
     }
 
-    /// Of one layer: what the shapes of its operands make; everything but where the kept goes.
+    /// The request of one layer, from the shapes of all operands but `save_to`.
     fn facts(&self, storage: Storage) -> Result<AffineRequest> {
         let (m, k) = shape::rows_and_columns(Operand::X, &self.x.shape)?;
         let n = weight_n(self.w, self.layout, k)?;
@@ -211,7 +253,7 @@ impl<'a> Forward<'a> {
             expect_shape(operand, view, &shape)?;
         }
         if let (Some(_), None) = (around, channels) {
-            let expected = "statistics of channels: these are numbers that their variances are summed around".into();
+            let expected = "statistics of channels, whose variances are summed around these numbers".into();
             return Err(Error::Operand { operand: Operand::Around, expected, got: "none".into() });
         }
         Ok(AffineRequest {
@@ -234,7 +276,7 @@ impl<'a> Forward<'a> {
         })
     }
 
-    /// Of one layer whose forward has run: it is settled what it kept, and where.
+    /// The request of one layer whose forward has run: what it kept is there and can no longer be `Auto`.
     fn facts_behind(&self, storage: Storage) -> Result<AffineRequest> {
         let mut request = self.facts(storage)?;
         request.saved = request.resolve_saved(false)?;
@@ -242,7 +284,7 @@ impl<'a> Forward<'a> {
         Ok(request)
     }
 
-    /// Where backward finds what was kept.
+    /// The operand in which backward finds what was kept: y itself, or `save_to`.
     fn kept(&self, saved: Saved) -> Option<View<'a>> {
         if saved == Saved::Y { Some(self.y) } else { self.save_to }
     }

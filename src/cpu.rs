@@ -1,5 +1,5 @@
-//! Layers on the CPU: what is asked for and its operands, and [`reference`](mod@reference), the judge of every result. The fast
-//! implementation, the fair opponent in benchmarks, is a crate of its own, `elbow-cpu`: it takes the same and checks it with [`operands`].
+//! Layers on the CPU: [`reference`](mod@reference), in f64, judges every result; this module has its inputs and checks them ([`operands`]).
+//! The fast implementation, against which the GPU is timed, is a crate of its own, `elbow-cpu`, and takes the same inputs.
 
 pub mod operands;
 pub mod reference;
@@ -12,26 +12,31 @@ use crate::{
     setters::setters,
 };
 
-/// The operands of forward: slices of at least the length that the request says; what lies behind is not read.
+/// The operands of forward, as slices. Each has at least as many elements as the request says; further elements are not read.
+///
+/// ```
+/// use elbow::cpu::ForwardInputs;
+/// let inputs = ForwardInputs::new(&[1.0, 2.0, -3.0, 0.5], &[0.5, 0.25]).b(Some(&[1.0]));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct ForwardInputs<'a> {
-    /// `[M, K]`
+    /// Input `[M, K]`.
     pub x: &'a [f32],
-    /// `[N, K]` or `[K, N]`
+    /// Weight `[N, K]` or `[K, N]`, as the request says.
     pub w: &'a [f32],
-    /// `[N]`, if the request has a bias.
+    /// Bias `[N]`, if and only if the request has one.
     pub b: Option<&'a [f32]>,
-    /// `[1]` or `[N]`, if α is not a constant.
+    /// α `[1]` or `[N]`, if and only if it is not a constant.
     pub alpha: Option<&'a [f32]>,
-    /// `[M, N]`, if the request has a residual.
+    /// Residual `[M, N]`, if and only if the request has one.
     pub residual: Option<&'a [f32]>,
-    /// `[M]`, if the request has a row weight.
+    /// Row weight `[M]`, if and only if the request has one.
     pub row_weight: Option<&'a [f32]>,
 }
 
 impl<'a> ForwardInputs<'a> {
-    /// Of a layer without a bias, with a constant α.
+    /// The operands of a layer without a bias, with a constant α.
     pub const fn new(x: &'a [f32], w: &'a [f32]) -> Self {
         ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None }
     }
@@ -47,7 +52,15 @@ setters!(ForwardInputs<'a> {
 });
 
 impl<'a> ForwardInputs<'a> {
-    /// The same operands, each of exactly its length.
+    /// The same operands, each cut to exactly its length. An error names an operand that is too short, missing, or given although the
+    /// request has none.
+    ///
+    /// ```
+    /// use elbow::{Activation, cpu::ForwardInputs, request::AffineRequest};
+    /// let layer = AffineRequest::new(1, 1, 2, Activation::RELU); // with a bias
+    /// let error = ForwardInputs::new(&[1.0, 2.0], &[0.5, 0.25]).checked(&layer).unwrap_err();
+    /// assert_eq!(error.to_string(), "b: expected an operand of shape [1], got none");
+    /// ```
     pub fn checked(&self, request: &AffineRequest) -> Result<ForwardInputs<'a>> {
         request.check_sizes()?;
         let (m, n, k) = (request.m, request.n, request.k);
@@ -62,17 +75,23 @@ impl<'a> ForwardInputs<'a> {
     }
 }
 
-/// An activation alone on a tensor [rows, channels]; α per channel goes along the last dimension.
+/// An activation alone on a tensor `[rows, channels]`: y = act(x; α), with α a constant, `[1]` or `[channels]`.
+///
+/// ```
+/// use elbow::{Activation, AlphaSource, cpu::Elementwise};
+/// let request = Elementwise::new(2, 3, Activation::prelu(0.25)?).alpha(AlphaSource::PerChannel);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Elementwise {
-    /// Leading dimensions, flattened.
+    /// Product of all dimensions but the last.
     pub rows: usize,
     /// The last dimension.
     pub channels: usize,
-    /// The activation.
+    /// act; its own α counts where α is a constant.
     pub activation: Activation,
-    /// Where its α comes from.
+    /// Whether α is a constant or an operand of `[1]` or `[channels]`.
     pub alpha: AlphaSource,
 }
 
@@ -86,7 +105,7 @@ impl Elementwise {
 setters!(Elementwise { rows: usize, channels: usize, activation: Activation, alpha: AlphaSource });
 
 impl Elementwise {
-    /// α of the right length, if it is an operand.
+    /// α cut to its length, None if it is a constant. An error if it is too short, missing, or given although it is a constant.
     pub fn checked_alpha<'a>(&self, given: Option<&'a [f32]>) -> Result<Option<&'a [f32]>> {
         crate::rules::check_alpha(Operand::Alpha, self.activation, self.alpha)?;
         operands::alpha(Operand::Alpha, given, self.alpha, self.channels)

@@ -1,4 +1,4 @@
-//! Types of elements: floats, one row and one WGSL prelude each, and words of bits.
+//! Types of elements: floats, each with a WGSL prelude, and u32 words.
 
 mod host;
 
@@ -12,23 +12,27 @@ pub(crate) use host::per_element;
 
 use crate::error::{Error, Result};
 
-/// What the elements of a view or a tensor are: floats, or words of bits (masks, labels). A call refuses one where it reads
-/// or writes the other.
+/// The type of the elements of a view or a tensor: floats, or u32 words (masks, labels). A call that reads one refuses the other.
+///
+/// ```
+/// use elbow::{Dtype, Float};
+/// assert_eq!((Dtype::from(Float::F16), Dtype::F16.bytes(), "bf16".parse()), (Dtype::F16, 2, Ok(Dtype::BF16)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
-    /// Numbers, stored in this format.
+    /// Numbers in this format.
     Float(Float),
-    /// u32 words: a mask of 32 bits each, or labels.
+    /// u32 words: 32 bits of a mask, or a label, each.
     U32,
 }
 
 impl Dtype {
-    /// [`Float::F32`].
+    /// Numbers in [`Float::F32`].
     pub const F32: Dtype = Dtype::Float(Float::F32);
-    /// [`Float::F16`].
+    /// Numbers in [`Float::F16`].
     pub const F16: Dtype = Dtype::Float(Float::F16);
-    /// [`Float::Bf16`].
+    /// Numbers in [`Float::Bf16`].
     pub const BF16: Dtype = Dtype::Float(Float::Bf16);
 
     /// Bytes of one element.
@@ -60,22 +64,26 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// The format in which numbers are stored. They are computed with in f32, whatever they are stored in, and sums are
-/// accumulated in f32.
+/// The format in which numbers are stored. Arithmetic and sums are in f32 for all of them.
+///
+/// ```
+/// use elbow::Float;
+/// assert_eq!((Float::F16.round(0.1), Float::F16.unit_roundoff()), (0.099975586, 1.0 / 2048.0));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Float {
     /// IEEE single precision; never replaced by tf32 or f16 on the way.
     #[default]
     F32,
-    /// IEEE half precision: 11 bits, up to 65,504. Beyond that a result is infinite.
+    /// IEEE half precision: 11 significant bits, up to 65,504; a larger result becomes infinite.
     F16,
-    /// The upper half of an f32: its range, 8 bits.
+    /// The upper half of an f32: its range, with 8 significant bits.
     Bf16,
 }
 
 impl Float {
-    /// Every row.
+    /// Every format.
     pub const ALL: [Float; 3] = [Float::F32, Float::F16, Float::Bf16];
 
     /// Bytes of one element.
@@ -113,7 +121,7 @@ impl Float {
         }
     }
 
-    /// Half the distance of neighbours near `v`: the largest error of [`Float::round`] there. Infinite where it overflows.
+    /// The largest error of [`Float::round`] near `v`: half the distance of two neighbours. Infinite where rounding overflows.
     pub fn rounding(self, v: f64) -> f64 {
         let (bits, least, most) = match self {
             Float::F32 => (24, -149, f64::from(f32::MAX)),
@@ -125,7 +133,13 @@ impl Float {
         if v.abs() >= most + step / 2.0 { f64::INFINITY } else { step / 2.0 }
     }
 
-    /// The values as they lie in memory, each rounded to the nearest, in whole words of 4 bytes.
+    /// The bytes of the values in device memory: each rounded to the nearest, little-endian, padded to whole words of 4 bytes.
+    ///
+    /// ```
+    /// use elbow::Float;
+    /// let bytes = Float::F16.encode(&[1.0, -2.0, 0.5]);
+    /// assert_eq!((bytes.len(), Float::F16.decode(&bytes, 3)), (8, vec![1.0, -2.0, 0.5]));
+    /// ```
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity((values.len() * self.bytes() as usize).next_multiple_of(4));
         f32::store(values, self.into(), &mut |piece| bytes.extend_from_slice(piece));
@@ -133,7 +147,7 @@ impl Float {
         bytes
     }
 
-    /// The first `count` values of what lies in memory, or as many as there are.
+    /// The first `count` values in bytes of device memory, or as many as there are: the reverse of [`Float::encode`].
     pub fn decode(self, bytes: &[u8], count: usize) -> Vec<f32> {
         let each = self.bytes() as usize;
         let mut values = vec![0.0; count.min(bytes.len() / each)];
@@ -141,7 +155,7 @@ impl Float {
         values
     }
 
-    /// The WGSL prelude: `NAME_value` and `NAME_bits` of a type that is not the one computed with.
+    /// The WGSL prelude of a narrow type: the functions `NAME_value` and `NAME_bits`, from and to f32.
     pub(crate) const fn prelude(self) -> &'static str {
         match self {
             Float::F32 => "",
@@ -208,7 +222,7 @@ mod tests {
 
     #[test]
     fn every_narrow_number_is_read_and_written_as_it_is() {
-        // So many that they are converted in pieces, the last of them short.
+        // More than one piece of the conversion, and the last piece is short.
         let words: Vec<u16> = (0..=u16::MAX).chain([0x3c00]).collect();
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let one: [fn(u16) -> f32; 2] = [|bits| f16::from_bits(bits).to_f32(), |bits| bf16::from_bits(bits).to_f32()];

@@ -1,8 +1,8 @@
-//! The activations alone, on a tensor: value, backward, double backward. And copies that bring elements into order.
+//! The activations alone, on a tensor: y = act(x; α), backward and double backward. And [`copy`], between views of any strides and types.
 //!
 //! ```no_run
-//! # use elbow::{Activation, Gpu, elementwise::{self, Forward}};
-//! # let gpu = Gpu::new()?;
+//! use elbow::{Gpu, elementwise::Forward};
+//! let gpu = Gpu::new()?;
 //! // PReLU of an image [batch, channels, height, width], one slope for each channel.
 //! let (x, y) = (gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[8, 16, 28, 28])?);
 //! let (dy, dx, dalpha) = (gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[8, 16, 28, 28])?, gpu.zeros(&[16, 1, 1])?);
@@ -29,16 +29,27 @@ use crate::{
     view::View,
 };
 
-/// y = act(x; α), x `[..]`. α is one number, `[1]`, or runs along one dimension of x, shaped as it broadcasts: `[N]` along the last one,
-/// `[C, 1, 1]` along the channels of `[B, C, H, W]`. y may be the memory of x.
+/// y = act(x; α), x `[..]`.
+///
+/// α is one number, `[1]`, or one for each index of one dimension of x, in the shape that broadcasts to x: `[N]` for the last dimension,
+/// `[C, 1, 1]` for the channels of `[B, C, H, W]`. y may be the very memory of x.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, elementwise::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, y) = (gpu.upload(&[-1.0, 0.0, 2.0], &[3])?, gpu.zeros(&[3])?);
+/// gpu.submit(|encoder| Forward::new(Activation::RELU, &x, &y).record(&gpu, encoder))?;
+/// assert_eq!(gpu.download(&y)?, [0.0, 0.0, 2.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Forward<'a> {
-    /// The activation.
+    /// act; its own α counts where `alpha` is None.
     pub activation: Activation,
-    /// Input.
+    /// Input, of any shape.
     pub x: View<'a>,
-    /// Learnable α.
+    /// Learnable α, in f32.
     pub alpha: Option<View<'a>>,
     /// Output, shaped as x.
     pub y: View<'a>,
@@ -51,7 +62,17 @@ setters!(Forward<'a> {
     y: impl Into<View<'a>>,
 });
 
-/// dx = dy ⊙ act'(x; α), dα = Σ dy ⊙ ∂act/∂α, of a [`Forward`] ([`Forward::backward`]). dx may be the memory of dy.
+/// dx = dy ⊙ act'(x; α), dα = Σ dy ⊙ ∂act/∂α: the gradients of a [`Forward`], made by [`Forward::backward`]. dx may be the very memory of
+/// dy.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, elementwise::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, y) = (gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?);
+/// let (dy, dx) = (gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?);
+/// gpu.submit(|encoder| Forward::new(Activation::SILU, &x, &y).backward(&dy).dx(&dx).record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing is recorded yet"]
 pub struct Backward<'a> {
@@ -61,8 +82,21 @@ pub struct Backward<'a> {
     dalpha: Option<Gradient<'a>>,
 }
 
-/// The backward of a [`Backward`] ([`Backward::backward`]): given the cotangent ddx of dx,
-/// ddy = ddx ⊙ act'(x), dx2 = ddx ⊙ dy ⊙ act''(x), dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α.
+/// The gradients of a [`Backward`], made by [`Backward::backward`]. ddx is the gradient that comes back to dx:
+///
+/// ```text
+/// ddy = ddx ⊙ act'(x)        dx2 = ddx ⊙ dy ⊙ act''(x)        dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α
+/// ```
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, elementwise::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, y, dy) = (gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?);
+/// let (ddx, ddy, dx2) = (gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?);
+/// let double = Forward::new(Activation::GELU_ERF, &x, &y).backward(&dy).backward(&ddx);
+/// gpu.submit(|encoder| double.ddy(&ddy).dx2(&dx2).record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing is recorded yet"]
 pub struct DoubleBackward<'a> {
@@ -85,13 +119,13 @@ fn expect_shape(operand: Operand, view: Option<View<'_>>, x: View<'_>) -> Result
 }
 
 impl<'a> Forward<'a> {
-    /// y = act(x).
+    /// y = act(x), with the activation's own α; [`Forward::alpha`] makes it learnable.
     pub fn new(activation: Activation, x: impl Into<View<'a>>, y: impl Into<View<'a>>) -> Self {
         Forward { activation, x: x.into(), alpha: None, y: y.into() }
     }
 
-    /// The backward call for an upstream gradient shaped as x; add the gradients that are wanted. It reads x, so forward must not
-    /// have written y over it; y itself is not read, and may be [`View::absent`].
+    /// The backward call for an upstream gradient dy, shaped as x; set the gradients that are wanted. It reads x, so forward must not
+    /// have overwritten it with y; y itself is not read, and may be [`View::absent`].
     pub fn backward(&self, dy: impl Into<View<'a>>) -> Backward<'a> {
         Backward { forward: *self, dy: dy.into(), dx: None, dalpha: None }
     }
@@ -103,15 +137,11 @@ impl<'a> Forward<'a> {
         Ok(ElementwiseForward { rows, channels, inner, activation: self.activation, alpha, in_place, storage })
     }
 
-    /// What backward asks of it: that x is still there.
+    /// The request of backward: x must not have been overwritten by y.
     fn facts_behind(&self, in_place: bool, storage: Storage) -> Result<ElementwiseForward> {
         if self.x.same_memory(&self.y) && !self.activation.needs_nothing() {
-            let expected = "x as it was before forward".into();
-            return Err(Error::Operand {
-                operand: Operand::X,
-                expected,
-                got: "the memory of y, written over it".into(),
-            });
+            let expected = "an x that forward has not overwritten".into();
+            return Err(Error::Operand { operand: Operand::X, expected, got: "the memory of y".into() });
         }
         self.facts(in_place, storage)
     }
@@ -142,8 +172,8 @@ impl<'a> Backward<'a> {
         Backward { dalpha: dalpha.into(), ..self }
     }
 
-    /// The backward call of this one for a cotangent of dx, shaped as x; add the gradients that are wanted. This one need not have
-    /// been recorded.
+    /// The double backward call for the gradient ddx that comes back to dx, shaped as x; set the gradients that are wanted. This call
+    /// itself need not be recorded.
     pub fn backward(&self, ddx: impl Into<View<'a>>) -> DoubleBackward<'a> {
         DoubleBackward { backward: *self, ddx: ddx.into(), ddy: None, dx2: None, dalpha2: None }
     }
@@ -170,17 +200,17 @@ impl<'a> Backward<'a> {
 }
 
 impl<'a> DoubleBackward<'a> {
-    /// The gradient for dy, shaped as x.
+    /// ddy = ddx ⊙ act'(x), shaped as x.
     pub fn ddy(self, ddy: impl Into<Option<Gradient<'a>>>) -> Self {
         DoubleBackward { ddy: ddy.into(), ..self }
     }
 
-    /// The gradient for x.
+    /// dx2 = ddx ⊙ dy ⊙ act''(x), shaped as x: what double backward adds to the gradient of x.
     pub fn dx2(self, dx2: impl Into<Option<Gradient<'a>>>) -> Self {
         DoubleBackward { dx2: dx2.into(), ..self }
     }
 
-    /// The gradient for α, shaped as alpha.
+    /// dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α, shaped as alpha.
     pub fn dalpha2(self, dalpha2: impl Into<Option<Gradient<'a>>>) -> Self {
         DoubleBackward { dalpha2: dalpha2.into(), ..self }
     }
@@ -215,7 +245,7 @@ impl<'a> DoubleBackward<'a> {
     }
 }
 
-/// Copies the elements of one view to another of the same shape ([`copy`]).
+/// A copy from one view to another of the same shape, made by [`copy`].
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing is recorded yet"]
 pub struct Copy<'a> {
@@ -223,13 +253,15 @@ pub struct Copy<'a> {
     to: View<'a>,
 }
 
-/// `to[i, j, ..] = from[i, j, ..]`, whatever strides the two have: a transposition, a slice brought together, a broadcast written out.
-/// Numbers are converted from any type to any, rounded to the nearest; words go to words. The two may not overlap.
+/// `to[i, j, ..] = from[i, j, ..]`, whatever the strides of the two: it transposes, packs a slice, writes a broadcast out.
+///
+/// Numbers are converted between f32, f16 and bf16, rounded to the nearest; u32 words are copied to words alone. [`Error::Shape`] if the
+/// shapes differ, [`Error::Alias`] if the two overlap in memory.
 ///
 /// ```no_run
-/// # use elbow::{Float, Gpu, elementwise};
-/// # let gpu = Gpu::new()?;
-/// # let (w, w_turned) = (gpu.zeros(&[64, 32])?, gpu.zeros_of(Float::F16, &[32, 64])?);
+/// use elbow::{Float, Gpu, elementwise};
+/// let gpu = Gpu::new()?;
+/// let (w, w_turned) = (gpu.zeros(&[64, 32])?, gpu.zeros_of(Float::F16, &[32, 64])?);
 /// // W [N, K] in f32 as [K, N] in f16.
 /// gpu.submit(|encoder| elementwise::copy(w.view().transposed(0, 1)?, &w_turned).record(&gpu, encoder))?;
 /// # Ok::<(), elbow::Error>(())
@@ -246,14 +278,15 @@ impl<'a> Copy<'a> {
 
 recorded!(Forward, Backward, DoubleBackward, Copy);
 
-/// Where α comes from, and x as `[rows, channels]` and what is behind them: the channels are the dimension of x along which α runs, else the last one.
+/// Where α comes from, and x as `[rows, channels]` with `inner` elements for each channel. The channels are the dimension of x along which
+/// α runs, else the last one; then there is no `inner`.
 fn along(x: View<'_>, alpha: Option<View<'_>>) -> Result<(AlphaSource, [usize; 2], Option<usize>)> {
     let dims: &[usize] = &x.shape;
-    // A tensor of no dimensions is one number.
+    // A tensor without dimensions is one number.
     let Some((&last, leading)) = dims.split_last() else { return Ok((alpha_of(alpha, 1, &[1])?, [1, 1], None)) };
     let whole = [leading.iter().product(), last];
     let Some(given) = alpha else { return Ok((AlphaSource::Constant, whole, None)) };
-    // The only dimension of α that is not 1, counted from behind.
+    // The only dimension of α that is not 1, counted from the last one.
     let mut long = given.shape.iter().rev().enumerate().filter(|(_, dim)| **dim != 1);
     match (long.next(), long.next()) {
         (Some((behind, &channels)), None) if dims.iter().rev().nth(behind) == Some(&channels) => {
@@ -265,21 +298,20 @@ fn along(x: View<'_>, alpha: Option<View<'_>>) -> Result<(AlphaSource, [usize; 2
     }
 }
 
-/// One number, or an error that says what it could be.
+/// α as one number; an error that lists the shapes that α may have.
 fn alpha_of(alpha: Option<View<'_>>, last: usize, x: &[usize]) -> Result<AlphaSource> {
     match alpha_source(Operand::Alpha, alpha, 1) {
         Ok(AlphaSource::PerChannel) => Ok(AlphaSource::PerLayer),
         Ok(source) => Ok(source),
         Err(_) => {
-            let expected =
-                format!("[1], [{last}], or one dimension of {x:?} with ones in the place of those behind it");
+            let expected = format!("[1], [{last}], or one dimension of {x:?} followed by ones, as it broadcasts");
             let got = alpha.map_or("none".into(), |alpha| format!("{:?}", alpha.shape));
             Err(Error::Shape { operand: Operand::Alpha, expected, got })
         }
     }
 }
 
-/// Where α runs along another dimension than the last, rows with gaps must be as long as all that lies behind it.
+/// If α runs along another dimension than the last, gaps are possible only after the `inner` elements of each channel.
 fn in_rows(request: &ElementwiseForward, x: View<'_>, operands: &Operands<'_>) -> Result<()> {
     match request.inner.is_none() || x.shape.last().copied() == request.inner {
         true => Ok(()),

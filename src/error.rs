@@ -1,85 +1,92 @@
-//! Every way a call can fail, as one enum: which operand, what was expected, what came.
+//! Every way in which a call can fail: which operand, what was expected, what was given.
 
 use crate::operand::Operand;
 
-/// What went wrong. After an error nothing was recorded, submitted or written by the call that returns it: the caller's encoder
-/// is as it was.
+/// Why a call failed. The call that returns it has recorded, submitted and written nothing: the caller's encoder is as it was.
 ///
-/// Natively that is all. In a browser elbow's own checks are as early, but wgpu's answers come after a call has returned:
-/// what they say is [`Error::Late`], of an earlier call, which may have recorded into an encoder that will now be refused.
+/// In a browser elbow's own checks come as early, but wgpu's answers come after a call has returned: then a later call returns them as
+/// [`Error::Late`], and the encoder of the call that failed is refused when it is submitted.
+///
+/// ```
+/// use elbow::{Activation, Dtype, Error, Operand, View, affine::Forward};
+/// let [x, w, y] = [[32, 64], [10, 63], [32, 10]].map(|shape| View::absent(&shape, Dtype::F32));
+/// let error = Forward::new(Activation::RELU, x, w, y).request().unwrap_err();
+/// assert!(matches!(error, Error::Shape { operand: Operand::W, .. }));
+/// assert_eq!(error.to_string(), "w: expected [N, 64] ([out, in]) for x with 64 columns, got [10, 63]");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no adapter as it was asked for.
+    /// No adapter fits the choice.
     #[error("no GPU adapter: wanted {wanted}; found {}", list(found))]
     NoAdapter {
-        /// What was asked for (environment variables included).
+        /// The choice, environment variables included.
         wanted: String,
-        /// The adapters that are there.
+        /// The adapters that exist.
         found: Vec<String>,
     },
-    /// The device was lost or destroyed; nothing more can be done with it.
+    /// The device is lost or destroyed: every further call fails too. Open another.
     #[error("the GPU device is lost: {reason}")]
     DeviceLost {
-        /// The driver's or wgpu's own words.
+        /// The reason that the driver or wgpu gives.
         reason: String,
     },
-    /// What elbow owns would pass its bound ([`crate::Gpu::memory_limit`]), or the driver has no more.
+    /// elbow's buffers would exceed [`crate::Gpu::memory_limit`], or the driver has no more memory.
     #[error("out of memory: {asked} bytes would be held, the limit is {limit} bytes")]
     OutOfMemory {
-        /// Bytes that would be held with what was asked for.
+        /// Bytes that elbow would own with this allocation.
         asked: u64,
-        /// The bound in force; where it was the driver that refused, what is held already.
+        /// The limit in bytes; if the driver refused, the bytes that elbow owns already.
         limit: u64,
     },
-    /// A size is beyond what this device, or 32-bit indexing, can do.
+    /// A size is beyond a limit of this device, or of 32-bit indices.
     #[error("{what}: asked for {asked}, the limit is {limit}")]
     LimitExceeded {
-        /// Which limit.
+        /// The limit, in words.
         what: String,
-        /// What the call needs.
+        /// The number that the call needs.
         asked: u64,
-        /// What there is.
+        /// The largest number that is possible.
         limit: u64,
     },
     /// An operand's shape does not fit the others.
     #[error("{operand}: expected {expected}, got {got}")]
     Shape {
-        /// The operand.
+        /// The operand that does not fit.
         operand: Operand,
-        /// The shape that would fit.
+        /// The shape that fits.
         expected: String,
-        /// The shape that came.
+        /// The shape that was given.
         got: String,
     },
-    /// An operand is needed and missing, or given and of no use.
+    /// An operand is missing, not allowed in this call, or of the wrong type or strides.
     #[error("{operand}: expected {expected}, got {got}")]
     Operand {
-        /// The operand.
+        /// The operand that does not fit.
         operand: Operand,
-        /// What the request calls for.
+        /// What the call needs.
         expected: String,
-        /// What came.
+        /// What was given.
         got: String,
     },
-    /// A buffer can't serve as this operand: missing usage flag, too short, mapped, destroyed, another device's.
+    /// A buffer can't be this operand: it lacks a usage, is too short, mapped, destroyed or of another device.
     #[error("{operand}: expected {expected}, got {got}")]
     Buffer {
-        /// The operand.
+        /// The operand that does not fit.
         operand: Operand,
         /// What the buffer must be.
         expected: String,
         /// What it is.
         got: String,
     },
-    /// An offset is not a multiple of the element size.
+    /// The offset of a view is not a multiple of the element size.
     #[error("{operand}: expected an offset that is a multiple of {alignment} bytes, got {offset}")]
     Misaligned {
-        /// The operand.
+        /// The operand that does not fit.
         operand: Operand,
-        /// Bytes.
+        /// The element size in bytes.
         alignment: u64,
-        /// The offset that came.
+        /// The offset that was given, in bytes.
         offset: u64,
     },
     /// Two operands overlap in memory, and one of them is written.
@@ -103,58 +110,58 @@ pub enum Error {
         of: String,
         /// The parameter's name.
         parameter: String,
-        /// Its domain.
+        /// Its domain, in words.
         expected: String,
-        /// What came.
+        /// The value that was given.
         got: String,
     },
-    /// A text names no activation.
+    /// A text is not the name of an activation.
     #[error("activation {text:?}: expected {expected}")]
     UnknownActivation {
         /// The text.
         text: String,
-        /// What would have been understood.
+        /// The names that exist, the most similar first.
         expected: String,
     },
-    /// The request is well formed, but this combination is not offered, and why.
+    /// Every operand is right by itself, but this combination is not offered.
     #[error("{what} is not possible: {why}")]
     Unsupported {
-        /// What was asked for.
+        /// The combination.
         what: String,
-        /// Why not, and what would do.
+        /// Why not, and what is possible instead.
         why: String,
     },
     /// A driver refused a kernel.
     #[error("kernel {kernel} did not compile: {message}")]
     ShaderCompile {
-        /// The kernel's label.
+        /// The label of the kernel.
         kernel: String,
-        /// The compiler's words.
+        /// The message of the compiler.
         message: String,
     },
-    /// wgpu refused something that passed our own checks: what a host recorded beside elbow's calls, for one.
+    /// wgpu refused something that had passed elbow's checks, for instance a command that the host recorded in the same encoder.
     #[error("{operation}: {message}")]
     Wgpu {
         /// What elbow was doing.
         operation: String,
-        /// wgpu's words.
+        /// The message of wgpu.
         message: String,
     },
-    /// wgpu has refused something of an earlier call, and has said so only now; the call that returns this did nothing. Only where
-    /// wgpu answers late, in a browser: there this is how any refusal of wgpu's is learnt ([`crate::Gpu::settled`]).
+    /// In a browser alone: wgpu reports now that it refused something of an earlier call. The call that returns this error did nothing.
+    /// [`crate::Gpu::settled`] awaits these reports.
     #[error("{operation}, in an earlier call: {message}")]
     Late {
         /// What the earlier call was doing: compiling a kernel, creating a buffer, binding operands, submitting.
         operation: String,
-        /// wgpu's words.
+        /// The message of wgpu.
         message: String,
     },
-    /// What a tuner has measured could not be kept (feature `tune`).
+    /// The file of tuned choices could not be written (feature `tune`).
     #[error("tuning cache {path}: {message}")]
     Cache {
         /// The file.
         path: String,
-        /// The system's words.
+        /// The message of the operating system.
         message: String,
     },
     /// The adapter's driver computes wrong numbers.
@@ -162,13 +169,13 @@ pub enum Error {
     SelfTest {
         /// The adapter.
         adapter: String,
-        /// Which number, and what it should be.
+        /// Which number is wrong, and what it should be.
         message: String,
     },
-    /// The device did not answer in time; the work may still finish.
+    /// The device did not answer within [`crate::Gpu::timeout`]; submitted work may still finish.
     #[error("the GPU did not finish within {waited:?}")]
     Timeout {
-        /// How long was waited.
+        /// The timeout.
         waited: std::time::Duration,
     },
 }

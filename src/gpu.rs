@@ -1,4 +1,4 @@
-//! The device wrapper: elbow's own device or a host's.
+//! [`Gpu`]: a device, elbow's own or a host's, with the pipelines and the memory that elbow keeps on it.
 
 mod adapter;
 mod budget;
@@ -34,28 +34,33 @@ use crate::{
     setters::setters,
 };
 
-/// Whether kernels carry the driver-independent checks that wgpu can inject.
+/// Whether wgpu injects its bounds checks into the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Checks {
-    /// None: every kernel guards its own indices before it loads, and every loop ends by its bounds. The default.
+    /// No (the default): every kernel compares an index with its bounds before it loads, and every loop has a bound.
     #[default]
     Trusted,
-    /// All of wgpu's: bounds, loops, integer division. Slower; the test suite runs in both modes.
+    /// Yes, those of bounds, loops and integer division. Slower; for whoever looks for a fault. The test suite runs in both modes.
     Checked,
 }
 
 /// How a [`Gpu`] is opened.
+///
+/// ```no_run
+/// use elbow::{Checks, Gpu, Options};
+/// let gpu = Gpu::with_options(Options::default().checks(Checks::Checked).default_limits(true))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Shader checks.
+    /// Whether wgpu's shader checks are on: [`Checks::Trusted`], off, unless set.
     pub checks: Checks,
-    /// Ask for `wgpu::Limits::defaults()` and no features, whatever the device has: what a host may hand us.
+    /// Opens the device with `wgpu::Limits::defaults()` and no features, whatever it has, as a host might: off, unless set.
     pub default_limits: bool,
-    /// Run [`Gpu::self_test_async`] before the device is handed out; on, unless set.
+    /// Runs [`Gpu::self_test_async`] before the device is returned: on, unless set.
     pub self_test: bool,
-    /// Plan as for this class of device, whatever the adapter says of itself: a software adapter then runs the kernels of a
-    /// GPU, which are other texts. For tests.
+    /// Plans for this class of device instead of the adapter's own. For tests: a software adapter then runs the kernels of a GPU.
     pub class: Option<DeviceClass>,
 }
 
@@ -72,7 +77,18 @@ impl Default for Options {
     }
 }
 
-/// A device with its pipelines and its pooled memory. A cheap handle: clones share everything.
+/// A device with its pipelines and its pooled memory. Cheap to clone: clones share everything, on any number of threads.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let x = gpu.upload(&[1.0, -2.0], &[1, 2])?;
+/// let w = gpu.upload(&[0.5, 0.25], &[1, 2])?;
+/// let y = gpu.zeros(&[1, 1])?;
+/// gpu.submit(|encoder| Forward::new(Activation::RELU, &x, &w, &y).record(&gpu, encoder))?;
+/// assert_eq!(gpu.download(&y)?, [0.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
@@ -88,23 +104,33 @@ struct Inner {
     checks: Checks,
     pipelines: pipeline::Pipelines,
     memory: memory::Memory,
-    /// What wgpu has yet to say of earlier calls.
+    /// Errors of earlier calls that wgpu has not reported yet (in a browser).
     late: late::Late,
     timeout_ms: AtomicU64,
-    /// Why the device is lost, once it is known. The callback of a device of our own sets it; a host's is not touched.
+    /// Why the device is lost, once it is known. A callback sets it on a device of our own; on a host's device no callback is installed.
     lost: Arc<OnceLock<String>>,
-    /// Which tile serves which product: the class's, or tuned.
+    /// Which tile each product takes: the choices of the device's class, or tuned ones.
     choices: Mutex<Choices>,
-    /// What it makes of subnormals, once it was asked.
+    /// Set by the first [`Gpu::subnormals_async`].
     subnormals: OnceLock<Subnormals>,
 }
 
 impl Gpu {
-    /// Opens the best adapter that fits the choice: a real GPU before a software one; where nothing fits,
-    /// [`Error::NoAdapter`] lists the adapters that are there. `AdapterChoice::default()` takes any.
+    /// Opens the best adapter that fits the choice, a real GPU before a software one. `AdapterChoice::default()` fits all.
     ///
-    /// It only awaits: any executor can drive it, a browser's too. It asks to be polled again while the self-test runs,
-    /// because nobody else has the device yet.
+    /// It never blocks: any executor can drive it, also a browser's. While the self-test runs it asks to be polled again at once, because
+    /// nobody else can poll the device yet.
+    ///
+    /// [`Error::NoAdapter`], with a list of the adapters that exist, if none fits; [`Error::SelfTest`] if the adapter computes wrong
+    /// numbers.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, Options, gpu::AdapterChoice};
+    /// # async fn page() -> elbow::Result<()> {
+    /// let gpu = Gpu::open(&AdapterChoice::default(), Options::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(choice: &AdapterChoice, options: Options) -> Result<Self> {
         let adapter = adapter::select(choice).await?;
         let (features, limits) = if options.default_limits {
@@ -136,13 +162,29 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// A guest on a host's device: no handler is installed, and nothing is submitted or polled unless a call says that it
-    /// does. Works at `wgpu::Limits::defaults()` with no features.
+    /// elbow as a guest on a host's device: no handler is installed, and nothing is submitted or polled unless a call says that it
+    /// does. `wgpu::Limits::defaults()` and no features are enough. Keep the result: it holds the compiled pipelines.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, wgpu};
+    /// # fn host(device: &wgpu::Device, queue: &wgpu::Queue) -> elbow::Result<()> {
+    /// let gpu = Gpu::from_wgpu(device, queue);
+    /// gpu.self_test()?; // on a host's device only where it is asked for
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_wgpu(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
         Self::from_wgpu_with(device, queue, Checks::default())
     }
 
     /// [`Gpu::from_wgpu`] with a choice of shader checks.
+    ///
+    /// ```no_run
+    /// use elbow::{Checks, Gpu, wgpu};
+    /// # fn host(device: &wgpu::Device, queue: &wgpu::Queue) {
+    /// let gpu = Gpu::from_wgpu_with(device, queue, Checks::Checked);
+    /// # }
+    /// ```
     pub fn from_wgpu_with(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks) -> Self {
         Self::on(device, queue, checks, None)
     }
@@ -175,37 +217,51 @@ impl Gpu {
         Gpu { inner: Arc::new(inner) }
     }
 
-    /// The wgpu device.
+    /// The wgpu device, for resources of your own.
     pub fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }
 
-    /// The wgpu queue.
+    /// The wgpu queue, for submissions of your own.
     pub fn queue(&self) -> &wgpu::Queue {
         &self.inner.queue
     }
 
-    /// What the adapter says of itself.
+    /// Name, driver, backend and type of the adapter, as wgpu reports them.
     pub fn info(&self) -> &wgpu::AdapterInfo {
         &self.inner.info
     }
 
-    /// Whether the adapter is a CPU that plays GPU: right results, no speed to boast of.
+    /// Whether the adapter is a CPU in the place of a GPU (lavapipe, WARP, SwiftShader): its results are right, its speed is a CPU's.
     pub fn is_software(&self) -> bool {
         self.inner.class == DeviceClass::Software
     }
 
-    /// Which tile serves which product in plans that are made from now on.
+    /// Which tile each product takes in plans that are made from now on.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// println!("{}", gpu.choices());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn choices(&self) -> Choices {
         *self.inner.choices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Other choices, as a tuner measured them. They change no result beyond its bound; for the same bits, keep them.
+    /// Replaces [`Gpu::choices`], for instance by what `native::tune` has measured. Another tile may sum in another order: results keep
+    /// their error bounds, but not their bits.
+    ///
+    /// ```no_run
+    /// use elbow::{Choices, DeviceClass, Gpu};
+    /// let gpu = Gpu::new()?;
+    /// gpu.set_choices(Choices::of(DeviceClass::Discrete)); // as without tuning
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn set_choices(&self, choices: Choices) {
         *self.inner.choices.lock().unwrap_or_else(PoisonError::into_inner) = choices;
     }
 
-    /// What plans may use on this device.
+    /// The limits and choices that plans keep to on this device.
     pub fn caps(&self) -> Caps {
         let Inner { limits, info, features, .. } = &*self.inner;
         let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
@@ -226,42 +282,64 @@ impl Gpu {
         }
     }
 
-    /// Bytes of all buffers that elbow owns on this device: tensors, scratch, parameter blocks, staging. What was dropped
-    /// no longer counts, though work in flight may hold it a little longer.
+    /// Bytes of all buffers that elbow owns on this device: tensors, scratch, parameter blocks, staging. A buffer that was dropped no
+    /// longer counts, although submitted work may still hold it.
     pub fn memory_bytes(&self) -> u64 {
         self.inner.memory.budget.used()
     }
 
-    /// The bound of [`Gpu::memory_bytes`]: `u64::MAX`, none, unless set. Drivers lend more than there is, and find out when it
-    /// is used; a host that shares the device with others sets a bound. It is what plans look at, too, when they could use
-    /// more scratch: a small bound can mean another plan.
+    /// The bound of [`Gpu::memory_bytes`], in bytes: `u64::MAX`, no bound, unless set. Drivers promise more memory than they have and fail
+    /// when it is used, so a host that shares the device sets a bound. Plans keep their scratch below it: a small bound can change the
+    /// plan.
     pub fn memory_limit(&self) -> u64 {
         self.inner.memory.budget.limit()
     }
 
-    /// Sets [`Gpu::memory_limit`]. A call that would pass it first releases what is pooled, then fails with
-    /// [`Error::OutOfMemory`]; what is there already stays.
+    /// Sets [`Gpu::memory_limit`]. A call that would exceed it releases the pools, tries again, then fails with [`Error::OutOfMemory`];
+    /// tensors that exist stay.
+    ///
+    /// ```no_run
+    /// use elbow::{Error, Gpu};
+    /// let gpu = Gpu::new()?;
+    /// gpu.set_memory_limit(256 << 20); // 256 MiB
+    /// assert!(matches!(gpu.zeros(&[1 << 30]), Err(Error::OutOfMemory { .. }))); // 4 GiB
+    /// println!("{} bytes held", gpu.memory_bytes());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn set_memory_limit(&self, bytes: u64) {
         self.inner.memory.budget.set_limit(bytes);
     }
 
-    /// How long a blocking call waits before it gives up with [`Error::Timeout`]: 5 minutes, unless set.
+    /// The timeout of calls that block: after so long they fail with [`Error::Timeout`]. 5 minutes, unless set.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.inner.timeout_ms.load(Ordering::Relaxed))
     }
 
-    /// Sets [`Gpu::timeout`]. Work that was submitted goes on when a wait gives up.
+    /// Sets [`Gpu::timeout`], in whole milliseconds. Submitted work goes on after a timeout.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// let gpu = elbow::Gpu::new()?;
+    /// gpu.set_timeout(Duration::from_secs(10));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn set_timeout(&self, timeout: Duration) {
         let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.inner.timeout_ms.store(ms, Ordering::Relaxed);
     }
 
-    /// Releases every pooled buffer: scratch, parameter blocks, staging. The next call that needs one makes it anew.
+    /// Releases every pooled buffer: scratch, parameter blocks, staging. The next call that needs one allocates it again.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// gpu.trim(); // after the largest batch
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn trim(&self) {
         self.inner.memory.trim();
     }
 
-    /// Number of pipelines that are kept: of those compiled so far, the 512 that were asked for last at most.
+    /// Number of compiled pipelines that are kept: at most 512, those that were used last.
     pub fn pipelines(&self) -> usize {
         self.inner.pipelines.len()
     }
@@ -270,7 +348,7 @@ impl Gpu {
 /// How long a blocking call waits, unless [`Gpu::set_timeout`] says otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Features that are used where they are there; none is needed.
+/// Features that are used where the device has them; none is required.
 const WANTED: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::SUBGROUP).union(wgpu::Features::SHADER_F16);
 

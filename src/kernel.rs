@@ -1,5 +1,5 @@
-//! The kernels: one row each, and a variant of a row as plain data (flags and slots) that the plan fills in and the shader
-//! assembler turns into text.
+//! The kernels, one WGSL file each, and their variants as plain data (flags, slots, programs): the plan makes a variant, the shader
+//! assembler its text.
 
 mod bounds;
 
@@ -17,15 +17,15 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum KernelFile {
-    /// A product with its register tile filled straight from storage: software adapters, few rows.
+    /// A product whose register tile is filled directly from storage: for software adapters, and for few rows.
     ProductDirect,
-    /// A product that stages tiles in workgroup memory: real GPUs.
+    /// A product that stages tiles in workgroup memory: for GPUs.
     ProductStaged,
-    /// A product whose lanes share the rows of A by subgroup broadcast: software adapters with subgroups of 8.
+    /// A product whose lanes share the rows of A by subgroup broadcast: for software adapters with subgroups of 8.
     ProductBroadcast,
-    /// A product of few rows whose lanes lie along the reduction: real GPUs.
+    /// A product of few rows whose lanes are along the reduction: for GPUs.
     ProductSlicedK,
-    /// Second stage of split-K: adds up the partial products in order.
+    /// The second stage of a split product: adds the partial products in order.
     SplitSum,
     /// One pass over the elements of a matrix, with sums over its rows.
     Rows,
@@ -33,24 +33,24 @@ pub enum KernelFile {
     ColumnSum,
     /// One pass over the elements of a tensor.
     Flat,
-    /// Elements from one place to another.
+    /// A copy between any strides and types.
     Copy,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
-    /// How many labels are not the one to be ignored, block by block.
+    /// Counts the labels other than the one to be ignored, block by block.
     CountLabels,
     /// Stochastic gradient descent with momentum.
     Sgd,
-    /// Whether a gradient is infinite or NaN, block by block.
+    /// Looks for infinite or NaN gradients, block by block.
     NonFinite,
-    /// The loss scale after a backward.
+    /// Updates the loss scale after a backward.
     LossScale,
-    /// What arithmetic makes of subnormal numbers.
+    /// Computes with subnormal numbers, to see whether they are flushed.
     Subnormals,
 }
 
 impl KernelFile {
-    /// Every row.
+    /// Every kernel.
     pub const ALL: [KernelFile; 15] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
@@ -105,33 +105,33 @@ impl KernelFile {
     }
 }
 
-/// What a slot holds.
+/// What a slot is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Elem {
-    /// Elements of the slot's dtype, one by one.
+    /// Single elements of the slot's dtype.
     Scalar,
-    /// The same in aligned groups of four.
+    /// Aligned groups of four elements of the slot's dtype.
     Four,
     /// u32 words: a mask, labels.
     Word,
-    /// The bits of elements of two bytes, one by one: what moves them and does not look at them.
+    /// Single elements of two bytes as bits, for kernels that only move them.
     Half,
 }
 
 /// One storage binding of a kernel, and the name of its accessor functions: `NAME_at(i)`, `NAME_put(i, v)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// Its role, as the WGSL knows it.
+    /// Its name in the WGSL.
     pub role: &'static str,
     /// Whether the kernel writes it.
     pub written: bool,
-    /// What it holds.
+    /// What it is made of.
     pub elem: Elem,
-    /// In which type its elements are stored; of no account for words.
+    /// The type of its elements; ignored for words.
     pub dtype: Float,
-    /// In place: this input is the same memory as that output and is read through its binding.
+    /// For in place: the output whose memory this input is; it is read through that output's binding.
     pub within: Option<&'static str>,
-    /// Its rows lie `Params::row_stride` apart; else one directly after the other.
+    /// Whether its rows are `Params::row_stride` apart; else they have no gaps.
     pub strided: bool,
 }
 
@@ -154,13 +154,13 @@ pub type Flags = BTreeMap<&'static str, u32>;
 pub struct Kernel {
     /// The row.
     pub file: KernelFile,
-    /// The activations inside, by the number that the programs give them.
+    /// The activations that the programs call, by number.
     pub stages: Vec<Kind>,
-    /// An element of A, where the kernel is a product.
+    /// Loads an element of A, if the kernel is a product.
     pub a: Program,
-    /// An element of B.
+    /// Loads an element of B, if the kernel is a product.
     pub b: Program,
-    /// What becomes of a finished sum, or of an element.
+    /// Finishes a sum of a product, or computes an element.
     pub finish: Program,
     /// Text constants and switches: how the kernel schedules.
     pub flags: Flags,
@@ -169,7 +169,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Storage bindings: slots, less those that are read through an output's.
+    /// Number of storage bindings: of the slots that are not read through another's binding.
     pub fn bindings(&self) -> u32 {
         self.slots.iter().filter(|slot| slot.within.is_none()).count() as u32
     }
@@ -179,8 +179,8 @@ impl Kernel {
         self.flags.get(name).copied().unwrap_or(0)
     }
 
-    /// What its file must know of the programs, as constants: finished sums that it gives, sums over rows and over columns that it
-    /// takes (`COLUMN_SUMS`: one for each column; `ROW_SUMS`), whether bits are written.
+    /// What the WGSL file must know of the programs, as constants: the number of finished sums that `finish` takes (`SUMS`), of sums over
+    /// rows (`COLUMN_SUMS`, one for each column) and over columns (`ROW_SUMS`), and whether it writes bits.
     pub(crate) fn facts(&self) -> [(&'static str, u32); 4] {
         let Kernel { finish, .. } = self;
         [
@@ -214,7 +214,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// Slots of a kernel.
+/// The most slots of a kernel.
 pub const MOST_SLOTS: usize = 12;
 
 /// The parameter block of every kernel, binding 0: 224 bytes, the same layout as `struct Params` in
@@ -228,28 +228,28 @@ pub struct Params {
     pub cols: u32,
     /// Length of the reduction.
     pub k: u32,
-    /// What one workgroup takes of the reduction.
+    /// Steps of the reduction, or rows, of one workgroup.
     pub chunk: u32,
-    /// The number behind that of the last tile.
+    /// One more than the number of the last tile.
     pub tiles: u32,
     /// Tiles in one row of tiles.
     pub tiles_cols: u32,
     /// Tiles of one split.
     pub split_tiles: u32,
-    /// Workgroups in x; the rest is folded into y.
+    /// Workgroups in x; y has as many rows of these as it takes.
     pub grid_x: u32,
-    /// Channels: the length of the last dimension, where the kernel knows no columns.
+    /// Number of channels, for kernels without columns.
     pub channels: u32,
     /// Number of the first tile: not 0 where a long dispatch was cut into pieces.
     pub first: u32,
-    /// How many layers the dispatch is for: each has `tiles - first` tiles.
+    /// Layers of the dispatch, with `tiles - first` tiles each.
     pub batch: u32,
-    /// 0, which no compiler knows.
+    /// 0, but no compiler knows that: kernels use it to keep drivers from simplifying arithmetic on NaN and rounding errors.
     pub zero: u32,
-    /// Numbers that programs take: `[α, second]` of the first activation, then of the next; or the kernel's own.
+    /// Numbers for the programs: `[α, second]` of the first activation, then of the second; or the kernel's own.
     pub p: [f32; 4],
-    /// What is added to an index of each slot to find its place in the binding: hosts may bind at any offset. Modulo 2³²:
-    /// where the binding is a window that starts behind element 0, this is that window's start taken away.
+    /// For each slot the number that is added to an index to get the place in the binding, modulo 2³²: the offset of the operand in its
+    /// binding, less the first index of a window.
     pub at: [u32; MOST_SLOTS],
     /// Elements of each slot from one layer to the next.
     pub batch_stride: [u32; MOST_SLOTS],
@@ -257,10 +257,10 @@ pub struct Params {
     pub row_stride: [u32; MOST_SLOTS],
     /// The label whose rows are left out.
     pub ignored: u32,
-    /// Parts of the rows: each leaves a partial sum.
+    /// Parts of the rows, of which each writes a partial sum.
     pub parts: u32,
-    /// Partial products that are added up.
+    /// Number of partial products to add up.
     pub splits: u32,
-    /// To the next multiple of 16 bytes.
+    /// Fills the block up to a multiple of 16 bytes.
     pub padding: u32,
 }

@@ -8,7 +8,7 @@
 //!
 //! x is `[.., K]`, W is `[N, K]` (or `[K, N]`), b is `[N]`, α a constant, `[1]` or `[N]`, y is `[.., N]`. Data and weights
 //! are stored in f32, f16 or bf16 ([`Float`]), sums and the gradients of parameters in f32.
-//! Many layers of one shape are one call, each operand with their number in front: see [`affine`].
+//! A batch, many layers of one shape, is one call: see [`affine`].
 //!
 //! # Three levels
 //!
@@ -23,7 +23,7 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 //!
-//! **Recording.** Operands are views of wgpu buffers; calls go into your encoder or pass. Nothing is submitted:
+//! **Recording.** Operands are views of wgpu buffers; calls are recorded into your encoder or pass ([`Target`]). Nothing is submitted:
 //!
 //! ```no_run
 //! use elbow::{Activation, Dtype, Gpu, Saved, View, affine::Forward, wgpu};
@@ -61,17 +61,17 @@
 //! default: `serde` ([`Activation`], [`Float`], [`Dtype`] and choices as text). A guest on a host's device takes `default-features = false`
 //! and the backends that its host has.
 //!
-//! Recording, preparing, submitting and uploading never wait. [`Gpu::open`], [`Gpu::download_async`] and what else is a future only
-//! await, and are woken while somebody polls the device. What waits lives in `native`, and is not there in a browser;
-//! what wgpu refuses is learnt late there ([`Gpu::settled`]).
+//! Recording, preparing, submitting and uploading never wait. [`Gpu::open`], [`Gpu::download_async`] and the other futures never block,
+//! and are woken while the host polls the device. Calls that block are in `native`, which is not compiled for a browser; there wgpu
+//! reports errors late ([`Gpu::settled`]).
 //!
 //! # The contract
 //!
 //! - NaN in, NaN out; ±inf gives the limit; the slope at a kink is PyTorch's, declared in the activation's row.
 //! - What forward saves is a choice ([`Saved`]); one that is not enough is an error, never a wrong gradient.
-//! - A layer is stated once: its backward is made from its forward call.
+//! - A layer is stated once: its backward is made from its forward call ([`affine::Forward::backward`]).
 //! - Same device, same plan: same bits. Reductions have two stages and no float atomics.
-//! - Errors are values ([`Error`]) that name operand, expected and got; after one nothing was recorded (late in a browser: [`Error::Late`]).
+//! - Errors are values ([`Error`]) that name operand, expected and got. A call that fails records nothing (browsers: [`Error::Late`]).
 //!
 //! The accuracy of each function, in ulp over all finite inputs, is in its row ([`activation::Row::ulp`]) and measured in
 //! `docs/numerics.md`.
@@ -85,7 +85,7 @@ pub mod dtype;
 pub mod elementwise;
 pub mod error;
 pub mod gpu;
-// How it works inside: reachable for tests, tools and the curious, and no part of what a version promises.
+// The inside: public for tests and tools, but not promised by any version.
 #[doc(hidden)]
 pub mod kernel;
 pub mod mlp;
@@ -118,7 +118,7 @@ pub use gpu::{
     record::{Prepared, Target},
     transfer::Tensor,
 };
-/// The half that this version is built on, for `f16` and `bf16` on the host ([`HostValue`]): use it, so that the types match.
+/// The `half` crate of this version, for `f16` and `bf16` on the host ([`HostValue`]): use it, so that the types match.
 pub use half;
 pub use mlp::Mlp;
 pub use operand::Operand;
@@ -126,5 +126,5 @@ pub use operands::Gradient;
 pub use plan::{Caps, Choices, DeviceClass, Pin, Plan};
 pub use request::{AlphaSource, ResidualAt, Saved, Statistic, Strategy, Want, WeightLayout};
 pub use view::View;
-/// The wgpu that this version is built on: use it, so that the types match.
+/// The `wgpu` crate of this version: use it, so that the types match.
 pub use wgpu;

@@ -1,9 +1,25 @@
-//! A stack of dense layers that lives on the device: y₀ = x, y_l = act(y_{l−1}·W_lᵀ + b_l; α_l), the last layer linear.
+//! A multi-layer perceptron on the device: y₀ = x, y_l = act(y_{l−1}·W_lᵀ + b_l; α_l), the last layer linear.
 //!
-//! A convenience over [`affine`](crate::affine) and [`train`](crate::train): it owns memory and nothing else. Everything is recorded into the
-//! caller's encoder or pass, so that a whole training step can be one pass and one submission. Backward is a chain: the dx
-//! product of each layer applies the slope of the layer below, so dz of a hidden layer is written once and no pass of its
-//! own is spent on it.
+//! A convenience over [`affine`](crate::affine) and [`train`](crate::train) that owns the memory of parameters and batch. Everything is
+//! recorded into the caller's encoder or pass, so that a whole training step can be one pass and one submission. Backward is a chain:
+//! the dx product of each layer applies the slope of the layer below ([`Backward::below`](crate::affine::Backward::below)), which costs
+//! no pass over memory of its own.
+//!
+//! ```no_run
+//! use elbow::mlp::{Architecture, Mlp, Step};
+//! use elbow::{Activation, Gpu};
+//! use rand::{RngExt, SeedableRng};
+//! let gpu = Gpu::new()?;
+//! let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+//! let architecture = Architecture::new(&[2, 16, 2], Activation::RELU, 4);
+//! let mlp = Mlp::new(&gpu, &architecture, &mut || rng.sample(rand_distr::StandardNormal))?;
+//! let x = gpu.upload(&[0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], &[4, 2])?;
+//! let (labels, loss) = (gpu.upload_words(&[0, 1, 1, 0], &[4])?, gpu.zeros(&[4])?);
+//! for _ in 0..100 {
+//!     gpu.submit_pass(|pass| mlp.train(&gpu, pass, &Step::new(&x, &labels, &loss, 0.2).momentum(0.9)))?;
+//! }
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 mod parameters;
 mod step;
@@ -29,7 +45,16 @@ use crate::{
     view::View,
 };
 
-/// What an [`Mlp`] is made of.
+/// The sizes and types of an [`Mlp`].
+///
+/// ```
+/// use elbow::{Activation, AlphaSource, Float, mlp::Architecture};
+/// // 64 features, two hidden layers, 10 classes, up to 256 rows in a batch.
+/// let plain = Architecture::new(&[64, 128, 64, 10], Activation::RELU, 256);
+/// let learnable = Architecture::new(&[64, 128, 10], Activation::prelu(0.25)?, 256).alpha(AlphaSource::PerChannel);
+/// let mixed_precision = plain.storage(Float::F16);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Architecture<'a> {
@@ -37,16 +62,15 @@ pub struct Architecture<'a> {
     pub sizes: &'a [usize],
     /// The activation of every hidden layer; the last layer is linear.
     pub activation: Activation,
-    /// Where its α comes from; a learnable one starts at the activation's own number.
+    /// Whether α is a constant or learnable, for each layer or each channel; it starts at the activation's own α.
     pub alpha: AlphaSource,
-    /// The largest batch that will come.
+    /// The most rows that a call may have: memory is allocated for so many.
     pub max_batch: usize,
-    /// The type in which the products read weights and in which the layers leave y, z and dz. With f16 or bf16 training
-    /// is of mixed precision: parameters, their gradients and velocities stay f32, and so do the sums of the products;
-    /// with f16 the loss is scaled ([`LossScale`]).
+    /// The type in which weights are read and y, z and dz are stored. With f16 or bf16 training is in mixed precision: parameters, their
+    /// gradients and velocities stay f32, and so do sums. With f16 the loss is scaled ([`LossScale`]).
     pub storage: Float,
-    /// Rows with this label have no loss and no gradient, and are not counted in the mean
-    /// ([`SoftmaxCrossEntropy::ignore_index`]); a token of padding, for instance.
+    /// The label of rows that are left out, such as padding: their loss and gradient are 0, and the mean is over the other rows
+    /// ([`ignore_index`](crate::train::SoftmaxCrossEntropy::ignore_index)).
     pub ignore_index: Option<u32>,
 }
 
@@ -60,7 +84,7 @@ setters!(Architecture<'a> {
 });
 
 impl<'a> Architecture<'a> {
-    /// A constant α, everything in f32.
+    /// With a constant α, everything in f32, no label left out.
     pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
         Architecture {
             sizes,
@@ -73,17 +97,18 @@ impl<'a> Architecture<'a> {
     }
 }
 
-/// A multi-layer perceptron on the device: parameters, their gradients, and the memory of a batch, allocated once.
+/// A multi-layer perceptron on the device: its parameters, their gradients, and the memory of a batch, allocated once. The module has an
+/// example.
 #[derive(Debug, Clone)]
 pub struct Mlp {
     layers: Vec<Layer>,
     max_batch: usize,
     ignore_index: Option<u32>,
-    /// All parameters side by side, so that one dispatch updates them; gradients and velocities lie the same way.
+    /// All parameters in one tensor, so that one dispatch updates them; gradients and velocities have the same layout.
     parameters: Tensor,
     gradients: Tensor,
     velocity: Tensor,
-    /// The parameters in the type that the products read, if that is another one.
+    /// The parameters in the storage type, from which layers read, if that is not f32.
     copy: Option<Tensor>,
     loss_scale: Option<Tensor>,
 }
@@ -97,24 +122,35 @@ struct Layer {
     alpha: Option<Place<1>>,
     /// `[max_batch, N]`
     y: Tensor,
-    /// z or the mask, where the activation calls for one.
+    /// z or the mask, if the activation needs one for its slope.
     kept: Option<Tensor>,
     /// `[max_batch, N]`
     dz: Tensor,
 }
 
 impl Layer {
-    /// Its own among the parameters, their gradients or what the products read.
+    /// This layer's part of all parameters, of all gradients or of the copy.
     fn among<'a>(&'a self, all: &'a Tensor) -> Parameters<'a> {
         Parameters { w: self.w.of(all), b: self.b.of(all), alpha: self.alpha.as_ref().map(|alpha| alpha.of(all)) }
     }
 }
 
 impl Mlp {
-    /// Allocates and initialises: weights normal with standard deviation gain / √fan_in, the gain by the activation's row
-    /// (He et al. 2015 for ReLU and PReLU), biases 0, α at the activation's own number.
+    /// Allocates and initialises. Weights are normal with standard deviation gain / √K, the gain of [`Activation::gain`] (He et al. 2015
+    /// for ReLU and PReLU); biases are 0, α is the activation's own.
     ///
-    /// `normal` gives standard normal numbers; layer by layer, in the order of W `[N, K]`.
+    /// `normal` returns standard normal numbers; it is called for each weight, layer by layer, in the order of W `[N, K]`.
+    /// [`Error::BadParameter`] if there are fewer than two sizes.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
+    /// use rand::{RngExt, SeedableRng};
+    /// let gpu = Gpu::new()?;
+    /// let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    /// let architecture = Architecture::new(&[64, 128, 10], Activation::GELU_ERF, 256);
+    /// let mlp = Mlp::new(&gpu, &architecture, &mut || rng.sample(rand_distr::StandardNormal))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
         let Architecture { sizes, activation, alpha, max_batch, storage, ignore_index } = *architecture;
         if sizes.len() < 2 {
@@ -137,7 +173,7 @@ impl Mlp {
             request.check_sizes()?;
             let learnable = alpha != AlphaSource::Constant;
             let saved = request.resolve_saved(learnable)?;
-            // An activation that is zero almost everywhere has no gain to speak of.
+            // An activation that is 0 almost everywhere (threshold far above 0) has an infinite gain.
             let gain = activation.gain().he_gain();
             let gain = if gain.is_finite() { gain } else { 1.0 };
             let deviation = (gain / (k.max(1) as f64).sqrt()) as f32;
@@ -167,52 +203,61 @@ impl Mlp {
         Ok(Mlp { layers, max_batch, ignore_index, parameters, gradients, velocity, copy, loss_scale })
     }
 
-    /// Number of layers.
+    /// Number of layers: one less than the sizes.
     pub fn layers(&self) -> usize {
         self.layers.len()
     }
 
-    /// The largest batch.
+    /// The most rows that a call may have.
     pub fn max_batch(&self) -> usize {
         self.max_batch
     }
 
-    /// The activation of a layer.
+    /// The activation of a layer, counted from 0; None if there is no such layer.
     pub fn activation(&self, layer: usize) -> Option<Activation> {
         self.layers.get(layer).map(|l| l.activation)
     }
 
-    /// What a layer keeps for backward.
+    /// What a layer keeps for backward: the cheapest choice that its activation allows.
     pub fn saved(&self, layer: usize) -> Option<Saved> {
         self.layers.get(layer).map(|l| l.saved)
     }
 
-    /// The state of the loss scale, where there is one: [`LossScale`] says what its numbers are.
+    /// The state of the loss scale, `[4]`, if the storage is f16: [`LossScale`] says what its numbers are.
     pub fn loss_scale(&self) -> Option<&Tensor> {
         self.loss_scale.as_ref()
     }
 
-    /// The parameters of a layer, on the device, in f32, to be read: [`Gpu::download`] copies them back. With another
-    /// storage the products read a copy of their own, so they are written by [`Mlp::set_parameters`] alone.
+    /// The parameters of a layer in f32, as read-only views. They are written by [`Mlp::set_parameters`] alone, which keeps the copy in
+    /// another storage type up to date.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 3], Activation::RELU, 4), &mut || 0.5)?;
+    /// if let Some(first) = mlp.parameters(0) {
+    ///     println!("w {:?}, b {:?}", gpu.download(first.w)?, gpu.download(first.b)?);
+    /// }
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn parameters(&self, layer: usize) -> Option<Parameters<'_>> {
         let Parameters { w, b, alpha } = self.layers.get(layer)?.among(&self.parameters);
         Some(Parameters { w: w.read_only(), b: b.read_only(), alpha: alpha.map(View::read_only) })
     }
 
-    /// The gradients of a layer that the last backward left, in f32; those of the scaled loss, where there is a scale.
+    /// The gradients of a layer that the last backward wrote, in f32: of the scaled loss, if there is a loss scale.
     pub fn gradients(&self, layer: usize) -> Option<Parameters<'_>> {
         self.layers.get(layer).map(|layer| layer.among(&self.gradients))
     }
 
-    /// Replaces the parameters of a layer by tensors of the same shapes, of any float type; what the products read is
-    /// replaced with them. Velocities stay as they are.
+    /// Records copies that replace the parameters of a layer by tensors of the same shapes, of any float type. Velocities stay as they are.
+    /// An error names the operand that does not fit, and nothing is recorded.
     ///
     /// ```no_run
-    /// # use elbow::{Activation, Gpu, mlp::{Architecture, Mlp, Parameters}};
-    /// # let gpu = Gpu::new()?;
-    /// # let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 3], Activation::RELU, 4), &mut || 0.0)?;
-    /// # let (w, b) = ([0.0; 6], [0.0; 3]);
-    /// let (w, b) = (gpu.upload(&w, &[3, 2])?, gpu.upload(&b, &[3])?);
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp, Parameters}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 3], Activation::RELU, 4), &mut || 0.0)?;
+    /// let (w, b) = (gpu.upload(&[0.5; 6], &[3, 2])?, gpu.upload(&[0.0; 3], &[3])?);
     /// let loaded = Parameters::new(&w, &b);
     /// gpu.submit(|encoder| mlp.set_parameters(&gpu, encoder, 0, &loaded))?;
     /// # Ok::<(), elbow::Error>(())
@@ -226,7 +271,7 @@ impl Mlp {
     ) -> Result<()> {
         let Some(place) = self.layers.get(layer) else {
             let (asked, limit) = (layer as u64, self.layers.len() as u64);
-            return Err(Error::LimitExceeded { what: "number of a layer, from 0 on".into(), asked, limit });
+            return Err(Error::LimitExceeded { what: "number of a layer, counted from 0".into(), asked, limit });
         };
         let mut copies: Vec<Prepared> = Vec::new();
         for all in [Some(&self.parameters), self.copy.as_ref()].into_iter().flatten() {
@@ -247,7 +292,7 @@ impl Mlp {
                     let name = |there| if there { "an alpha" } else { "no alpha" };
                     return Err(Error::Operand {
                         operand: Operand::Alpha,
-                        expected: format!("{}: that is what layer {layer} has", name(given.is_none())),
+                        expected: format!("{}, as in layer {layer}", name(given.is_none())),
                         got: name(given.is_some()).into(),
                     });
                 }
@@ -256,12 +301,13 @@ impl Mlp {
         target.into().in_one_pass(|pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
     }
 
-    /// The output y `[max_batch, N]` of a layer: after forward the first rows hold the batch. Of the last layer: the logits.
+    /// The output y `[max_batch, N]` of a layer; after forward its first M rows are those of the batch. Of the last layer: the logits.
     pub fn output(&self, layer: usize) -> Option<&Tensor> {
         self.layers.get(layer).map(|l| &l.y)
     }
 
-    /// The gradient dz `[max_batch, N]` of a layer. Of the last layer: what the loss writes and backward starts from.
+    /// The gradient dz `[max_batch, N]` of a layer. Of the last layer it is written by the loss (or by a loss of your own), and backward
+    /// starts from it.
     pub fn dz(&self, layer: usize) -> Option<&Tensor> {
         self.layers.get(layer).map(|l| &l.dz)
     }

@@ -1,6 +1,14 @@
-//! What may wait: the blocking conveniences of a native program, and all that needs a clock, files or the environment.
+//! The calls that block, and those that need a clock, files or the environment: for native programs, not compiled for a browser.
 //!
-//! Everything else in this crate returns at once, or is a future. This room is not there in a browser.
+//! Everything else in this crate returns at once, or is a future.
+//!
+//! ```no_run
+//! for adapter in elbow::native::adapters()? {
+//!     println!("{}", adapter.get_info().name);
+//! }
+//! let gpu = elbow::Gpu::new()?; // blocks
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 mod open;
 mod transfer;

@@ -1,10 +1,15 @@
-//! The names of operands, as used in errors, plans, programs, shaders and documents: one line each.
+//! The names of operands in errors, plans, programs, shaders and documents, one line each.
 
 use std::fmt;
 
 macro_rules! operands {
     ($($(#[doc = $about:literal])+ $variant:ident = $name:literal,)+) => {
         /// The name of an operand.
+        ///
+        /// ```
+        /// use elbow::Operand;
+        /// assert_eq!(Operand::Dalpha.name(), "dalpha");
+        /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum Operand {
@@ -12,12 +17,12 @@ macro_rules! operands {
         }
 
         impl Operand {
-            /// Every name.
+            /// Every operand, in the order of their declaration.
             pub const ALL: [Operand; Operand::COUNT] = [$(Operand::$variant),+];
-            /// How many there are.
+            /// The number of operands, for tables that are indexed by one.
             pub const COUNT: usize = [$($name),+].len();
 
-            /// The name, as in the documents and in the shaders.
+            /// The name in errors, documents and shaders.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Operand::$variant => $name,)+
@@ -34,11 +39,11 @@ operands! {
     W = "w",
     /// Bias `[N]`.
     B = "b",
-    /// Learnable shape parameter, `[1]` or `[N]`.
+    /// Learnable shape parameter α, `[1]` or `[N]`.
     Alpha = "alpha",
     /// Added after the activation or before it, `[.., N]`.
     Residual = "residual",
-    /// One factor for each row of act(z), `[..]`.
+    /// A factor for each row of act(z), `[..]`.
     RowWeight = "row_weight",
     /// Output `[.., N]`.
     Y = "y",
@@ -52,9 +57,9 @@ operands! {
     Around = "around",
     /// Upstream gradient ∂L/∂y `[.., N]`.
     Dy = "dy",
-    /// Pre-activation, computed again into elbow's own scratch memory.
+    /// Pre-activation z that backward computes again, in elbow's scratch memory.
     Z = "z",
-    /// dy ⊙ act'(z), in elbow's own scratch memory.
+    /// dz = dy ⊙ act'(z), in elbow's scratch memory.
     Dz = "dz",
     /// Gradient of x.
     Dx = "dx",
@@ -80,7 +85,7 @@ operands! {
     DalphaBelow = "dalpha_below",
     /// Gradient of the row weight of the layer below.
     DrowWeightBelow = "drow_weight_below",
-    /// Cotangent of dx (double backward).
+    /// The gradient that comes back to dx (double backward).
     Ddx = "ddx",
     /// Gradient for dy (double backward).
     Ddy = "ddy",
@@ -88,9 +93,9 @@ operands! {
     Dx2 = "dx2",
     /// Gradient for alpha (double backward).
     Dalpha2 = "dalpha2",
-    /// What is copied.
+    /// The source of a copy.
     From = "from",
-    /// Where a copy goes.
+    /// The destination of a copy.
     To = "to",
     /// Scores of each class, `[.., C]` (softmax cross-entropy).
     Logits = "logits",
@@ -106,11 +111,11 @@ operands! {
     ParameterGradient = "gradient",
     /// The velocity of the parameters (training).
     Velocity = "velocity",
-    /// Partial results in elbow's own scratch memory.
+    /// Partial sums, in elbow's scratch memory.
     Partials = "partials",
-    /// A tensor that belongs to no operator (upload, download, loss, update).
+    /// A tensor outside a call of a layer: of an upload, a download or a view.
     Tensor = "tensor",
-    /// Parameters in the type that the products read, kept beside those in f32 (training).
+    /// The parameters rounded to the type that layers read, kept beside those in f32 (training).
     Copy = "copy",
     /// State of the loss scale (training).
     LossScale = "loss_scale",

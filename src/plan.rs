@@ -1,5 +1,5 @@
-//! What will run: a request turned into a list of dispatches, as plain data. Every heuristic lives here. A plan can be
-//! printed, compared and tested without a GPU.
+//! Plans: a request turned into a list of dispatches, as plain data. Every heuristic is here. A plan can be printed, compared and tested
+//! without a GPU.
 
 mod affine;
 mod batch;
@@ -44,10 +44,15 @@ use crate::{
     words::words,
 };
 
-/// What kind of device will run the plan: the heuristics differ.
+/// The kind of device that will run a plan; the heuristics depend on it.
+///
+/// ```
+/// use elbow::DeviceClass;
+/// assert_eq!("discrete".parse(), Ok(DeviceClass::Discrete));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceClass {
-    /// A CPU that plays GPU (lavapipe, WARP, SwiftShader).
+    /// A CPU in the place of a GPU (lavapipe, WARP, SwiftShader).
     Software,
     /// A GPU that shares the CPU's memory.
     Integrated,
@@ -55,30 +60,35 @@ pub enum DeviceClass {
     Discrete,
 }
 
-/// What a plan may use.
+/// The limits and choices that a plan keeps to: those of a device ([`Gpu::caps`](crate::Gpu::caps)), or assumed ones, to plan without one.
+///
+/// ```
+/// use elbow::{Caps, DeviceClass};
+/// assert_eq!(Caps::defaults(DeviceClass::Discrete).max_bindings, 8);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Caps {
     /// The kind of device.
     pub class: DeviceClass,
-    /// Invocations in a workgroup.
+    /// The most invocations of a workgroup.
     pub max_invocations: u32,
-    /// Bytes of workgroup memory.
+    /// The most bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Lanes of a subgroup, where every subgroup has as many and the device has subgroup operations; else 0.
+    /// Lanes of a subgroup, if all subgroups have the same number and the device has subgroup operations; else 0.
     pub subgroup: u32,
-    /// Whether shaders know the type f16. Without it elbow packs and unpacks.
+    /// Whether shaders have the type f16. Without it elbow packs f16 into words itself.
     pub f16: bool,
-    /// Storage bindings of a kernel.
+    /// The most storage bindings of a kernel.
     pub max_bindings: u32,
-    /// Bytes of an operand that one binding may hold, wherever in its buffer they start.
+    /// The most bytes of an operand in one binding, at any offset in its buffer.
     pub max_binding: u64,
-    /// Bytes of scratch that one operation may use.
+    /// The most bytes of each scratch buffer of a call.
     pub max_scratch: u64,
-    /// Multiply-adds of one dispatch: what a slow device of this class does in about 100 ms. Operating systems reset a
-    /// device that is busy with one dispatch for seconds, so longer ones are cut into pieces.
+    /// The most multiply-adds of one dispatch: what a slow device of this class does in about 100 ms. Longer dispatches are cut into
+    /// pieces, because operating systems reset a device that is busy with one dispatch for seconds.
     pub max_work: u64,
-    /// Which tile serves which product.
+    /// The tile for each size and form of product.
     pub choices: Choices,
 }
 
@@ -96,7 +106,7 @@ setters!(const Caps {
 });
 
 impl Caps {
-    /// WebGPU's default limits, on a device of this class.
+    /// WebGPU's default limits on a device of this class, without optional features.
     pub const fn defaults(class: DeviceClass) -> Self {
         Caps {
             class,
@@ -118,7 +128,7 @@ words! {
 }
 
 impl DeviceClass {
-    /// [`Caps::max_work`], unless a device is known better.
+    /// [`Caps::max_work`] for this class of device.
     pub const fn max_work(self) -> u64 {
         match self {
             DeviceClass::Software => 120_000_000,
@@ -128,16 +138,25 @@ impl DeviceClass {
     }
 }
 
-/// Choices taken away from the heuristics: what is `None` or `Auto` is still chosen. A plan that is pinned completely
-/// gives the same bits on the same device, always.
+/// Choices that a plan must follow instead of its heuristics; what is `None` or `Auto` is still chosen. A plan that is pinned completely
+/// always gives the same bits on the same device.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, Pin, Strategy, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
+/// let pin = Pin::default().strategy(Strategy::TwoPass).tile(0).splits(1);
+/// gpu.submit(|encoder| Forward::new(Activation::RELU, &x, &w, &y).pin(pin).record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Pin {
-    /// The strategy of backward.
+    /// How backward brings dz to its products.
     pub strategy: Strategy,
-    /// The tile of every product, by its place in [`TILES`].
+    /// The tile of every product, by its place in [`TILES`]; a product that it cannot serve gets another.
     pub tile: Option<usize>,
-    /// Splits of every product's reduction: more, where the loops of one invocation would become too long.
+    /// The splits of every product's reduction, at least 1; more if the loops of one invocation would become too long.
     pub splits: Option<u32>,
 }
 
@@ -147,16 +166,16 @@ setters!(Pin {
     splits: impl Into<Option<u32>>,
 });
 
-/// One operand of a dispatch: which one, and which part of it.
+/// The part of an operand that a dispatch uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Use {
     /// The operand.
     pub operand: Operand,
-    /// The element of the operand that is index 0 in the kernel.
+    /// The element of the operand to which the kernel's index 0 belongs.
     pub origin: u64,
-    /// First index that the dispatch touches: the binding starts there.
+    /// The first index that the dispatch reads or writes: the binding starts there.
     pub first: u64,
-    /// Elements from there on.
+    /// Number of elements from `first` on.
     pub len: u64,
     /// How the indices run along the tiles.
     pub along: Along,
@@ -168,7 +187,7 @@ impl Use {
     }
 }
 
-/// One kernel launch as data.
+/// One dispatch as data: a kernel, its parameters and its operands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dispatch {
     /// The kernel variant.
@@ -177,48 +196,57 @@ pub struct Dispatch {
     pub params: Params,
     /// Its operands, in the order of the kernel's slots.
     pub uses: Vec<Use>,
-    /// What one of its tiles covers.
+    /// The part of the output that one tile covers.
     pub cut: Cut,
 }
 
 impl Dispatch {
-    /// The most loop iterations that one of its invocations may run, all its loops added up: never more than
+    /// The most loop iterations that one invocation may run, summed over its loops: never more than
     /// [`kernel::MOST_TRIPS`](crate::kernel::MOST_TRIPS).
     pub fn trips(&self) -> u64 {
         self.kernel.trips(&self.params)
     }
 
-    /// The largest number that an index in it takes: below 2³².
+    /// The largest value of an index in the kernel: below 2³².
     pub fn reach(&self) -> u64 {
         self.kernel.reach(&self.params)
     }
 }
 
-/// A list of dispatches, and the scratch they share.
+/// A list of dispatches that use common scratch memory: what a call does on a device. It prints as text.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
+/// let plan = Forward::new(Activation::RELU, &x, &w, &y).plan(&gpu)?;
+/// println!("{} dispatches, {} bytes of scratch\n{plan}", plan.dispatches.len(), plan.scratch_bytes());
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
-    /// In order; each sees what those before it wrote.
+    /// The dispatches in order; each reads what earlier ones wrote.
     pub dispatches: Vec<Dispatch>,
-    /// The strategy that was chosen (backward).
+    /// The strategy that was chosen, for backward; `Auto` for other calls.
     pub strategy: Strategy,
-    /// What forward saves (forward) or backward reads.
+    /// What forward keeps, or backward reads.
     pub saved: Saved,
 }
 
 impl Plan {
-    /// Elements of a scratch operand (z, dz, partials) that the plan needs.
+    /// Elements that the plan needs of a scratch operand (z, dz or partials).
     pub fn scratch(&self, operand: Operand) -> u64 {
         let uses = self.dispatches.iter().flat_map(|d| &d.uses);
         uses.filter(|u| u.operand == operand).map(|u| u.origin + u.first + u.len).max().unwrap_or(0)
     }
 
-    /// Bytes of scratch, all together.
+    /// Bytes of all scratch memory.
     pub fn scratch_bytes(&self) -> u64 {
         SCRATCH.iter().map(|&operand| self.scratch(operand) * 4).sum()
     }
 }
 
-/// The operands that live in elbow's own memory.
+/// The operands in scratch memory, which elbow owns.
 pub const SCRATCH: [Operand; 3] = [Operand::Z, Operand::Dz, Operand::Partials];
 
 impl fmt::Display for Plan {

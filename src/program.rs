@@ -1,8 +1,8 @@
-//! What a kernel computes of each element, as plain data: a straight-line list of steps over f32 values.
+//! Programs: what a kernel computes for each element, as a list of steps over f32 values, without branches.
 //!
-//! A kernel file schedules (which lane handles which element, in which order) and knows nothing of what is computed. That is a
-//! program: one for an element of A or B as it is loaded, one for a finished sum before it is stored. A program prints a line a step,
-//! compares and hashes (it is part of a kernel's key), is checked before it becomes WGSL, and can be run in f64 ([`Program::run`]).
+//! A kernel file schedules (which lane handles which element, in which order); programs say what is computed: one loads an element of A,
+//! one of B, and one finishes a sum before it is stored. A program prints one line a step, compares and hashes (it is part of a kernel's
+//! key), is checked before it becomes WGSL, and can be run in f64 ([`Program::run`]).
 //!
 //! ```
 //! use elbow::program::{By, Program, Write};
@@ -26,40 +26,40 @@ pub use run::Memory;
 
 use crate::{activation::Quantity, operand::Operand};
 
-/// A value: the place of the step that made it.
+/// A value: the number of the step that makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Value(pub(crate) u8);
 
-/// Which number of an operand belongs to the element in row m and column n.
+/// Which number of an operand the element in row m and column n uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum By {
-    /// Its own: the operand is `[rows, cols]`.
+    /// One for each element: the operand is `[rows, cols]`.
     Element,
-    /// The row's: `[rows]`.
+    /// One for each row: `[rows]`.
     Row,
-    /// The column's: `[cols]`.
+    /// One for each column: `[cols]`.
     Column,
-    /// The same for all: `[1]`.
+    /// One for all: `[1]`.
     Whole,
-    /// The column's in one of several planes, `[planes, cols]`: what sums over rows are finished into.
+    /// One for each column in one of several planes, `[planes, cols]`: for results of sums over rows.
     Plane(u8),
 }
 
-/// A function of an activation's file.
+/// A function of an activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Function {
-    /// A quantity, of z.
+    /// A quantity from z.
     Of(Quantity),
-    /// act'(z), of y.
+    /// act'(z) from y.
     SlopeOfY,
-    /// act'(z), of the bit that a mask keeps.
+    /// act'(z) from the bit of the mask.
     SlopeOfBit,
-    /// That bit, of z.
+    /// The bit of the mask from z.
     Bit,
 }
 
 impl Function {
-    /// Its name in the activation's file.
+    /// Its name in `shaders/activation`.
     pub const fn wgsl_name(self) -> &'static str {
         match self {
             Function::Of(quantity) => quantity.wgsl_name(),
@@ -70,34 +70,34 @@ impl Function {
     }
 }
 
-/// How a store treats what is there.
+/// How a store treats the old number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Write {
-    /// It is lost.
+    /// Replaces it.
     Overwrite,
-    /// It is added to.
+    /// Adds to it.
     Accumulate,
 }
 
-/// What a sum runs over.
+/// The direction of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Over {
-    /// All rows: one sum for each column.
+    /// Over all rows: one sum for each column.
     Rows,
-    /// All columns: one sum for each row.
+    /// Over all columns: one sum for each row.
     Columns,
 }
 
-/// One step. It makes a number, or a bit, or writes.
+/// One step: it makes a number or a bit, or it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// A sum that the kernel has finished: of a product, or one of the planes of partial sums.
+    /// A sum that the kernel has finished: that of a product, or of one of the planes of partial sums.
     Sum(u8),
     /// A number of the parameter block, by its place in `Params::p`.
     Parameter(u8),
-    /// A number of an operand.
+    /// Loads a number of an operand.
     Load(Operand, By),
-    /// The element's bit of a mask.
+    /// Loads the element's bit of a mask.
     LoadBit(Operand),
     /// v + w
     Add(Value, Value),
@@ -105,26 +105,24 @@ pub enum Step {
     Subtract(Value, Value),
     /// v · w
     Multiply(Value, Value),
-    /// v · w, where w is a derivative that was chosen with its piece of the activation: 0 where w is 0, also for infinite v, and NaN
-    /// where v is NaN.
+    /// v · w for a derivative w of a piecewise activation: 0 where w is 0, also for infinite v; NaN where v is NaN.
     Pass(Value, Value),
-    /// The same for second derivatives, which have two factors: v · u · w.
+    /// v · u · w, alike: for second derivatives, which have two factors.
     PassBoth(Value, Value, Value),
     /// 1 where v ≤ 0, else 0.
     NotPositive(Value),
-    /// A function of the activation at this place in the kernel's list, of a number or a bit; with an α that is a value, or its
-    /// constant.
+    /// A function of the activation with this number in the kernel's list, of a number or a bit; with a value as α, or else its own.
     Act(u8, Function, Value, Option<Value>),
-    /// A number of an operand is written.
+    /// Writes a number of an operand.
     Store(Operand, By, Write, Value),
-    /// The element's bit of a mask is written.
+    /// Writes the element's bit of a mask.
     StoreBit(Operand, Value),
-    /// A term of the next sum over rows or columns; the kernel leaves partial sums.
+    /// Adds a term to the next sum over rows or columns, of which the kernel writes partial sums.
     Reduce(Over, Value),
 }
 
 impl Step {
-    /// The values that it takes.
+    /// The values that the step uses.
     pub(crate) fn takes(&self) -> impl Iterator<Item = Value> + use<> {
         let values = match *self {
             Step::Sum(_) | Step::Parameter(_) | Step::Load(..) | Step::LoadBit(_) => [None; 3],
@@ -144,21 +142,21 @@ impl Step {
 /// How a program uses an operand: one binding of its kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// Which.
+    /// The operand.
     pub operand: Operand,
-    /// Which number of it, of planes the last one; None: a bit of a mask.
+    /// Which number of it, with the last of several planes; None for a bit of a mask.
     pub by: Option<By>,
-    /// Whether it is written.
+    /// Whether the program writes it.
     pub written: bool,
 }
 
-/// A list of steps. [`Program::check`] says what holds of one that a kernel can run.
+/// A list of steps. A kernel can run it if it passes [`Program::check`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Program {
     steps: Vec<Step>,
 }
 
-/// How programs are written: each call is a step.
+/// Writing a program: each call appends a step.
 impl Program {
     fn step(&mut self, step: Step) -> Value {
         self.steps.push(step);
@@ -236,14 +234,14 @@ impl Program {
     }
 }
 
-/// What a kernel's file, its bindings and its plan must know of a program.
+/// Questions that kernels, bindings and plans ask of a program.
 impl Program {
     /// The steps, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Whether it does nothing.
+    /// Whether it has no steps.
     pub const fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -262,7 +260,7 @@ impl Program {
             match all.iter_mut().find(|access| access.operand == operand) {
                 Some(access) => {
                     access.written |= written;
-                    // The last plane says how many there are.
+                    // The last plane gives their number.
                     if let (Some(By::Plane(last)), Some(By::Plane(plane))) = (&mut access.by, by) {
                         *last = plane.max(*last);
                     }
@@ -273,12 +271,12 @@ impl Program {
         all
     }
 
-    /// How many sums over rows, or over columns, it has terms of.
+    /// Number of sums over rows, or over columns, that it adds terms to.
     pub fn sums(&self, over: Over) -> u32 {
         self.steps.iter().filter(|step| matches!(step, Step::Reduce(o, _) if *o == over)).count() as u32
     }
 
-    /// How many finished sums it takes.
+    /// Number of finished sums that it uses.
     pub fn finished_sums(&self) -> u32 {
         let planes = self.steps.iter().filter_map(|s| if let Step::Sum(plane) = s { Some(plane + 1) } else { None });
         planes.max().unwrap_or(0).into()

@@ -1,9 +1,9 @@
-//! What is asked for, as plain facts: shapes, activation, which gradients. No device in sight; the plan and the CPU implementation
-//! read the same request.
+//! Requests: a layer as plain facts (shapes, activation, which gradients), without buffers. Plans and the CPU implementations are made from
+//! them.
 
 use crate::{activation::Activation, setters::setters, storage::Storage};
 
-/// How the weight matrix lies in memory.
+/// The order of the dimensions of w.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum WeightLayout {
     /// `[N, K]`, out features first: PyTorch's nn.Linear, ONNX with transB = 1, candle.
@@ -16,7 +16,7 @@ pub enum WeightLayout {
 /// Where an activation's shape parameter α comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum AlphaSource {
-    /// The number in the [`Activation`] itself.
+    /// The [`Activation`]'s own number.
     #[default]
     Constant,
     /// One learnable number for the whole layer: an operand of one element.
@@ -25,7 +25,7 @@ pub enum AlphaSource {
     PerChannel,
 }
 
-/// Where a residual joins the layer.
+/// Where the residual is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ResidualAt {
     /// y = act(z) + residual.
@@ -35,11 +35,10 @@ pub enum ResidualAt {
     BeforeActivation,
 }
 
-/// What the statistics of a channel, or of a row, are, in their order in memory. Variances are those of the population (divided by
-/// the count).
+/// The statistics of a channel, or of a row, in their order in memory. A variance is divided by the count (not the count − 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Statistic {
-    /// The share of z ≤ 0: 1 for a dead ReLU.
+    /// The share of z ≤ 0, from 0 to 1; it is 1 for a dead ReLU.
     NotPositive,
     /// The mean of z.
     MeanZ,
@@ -52,7 +51,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// All of them, in order.
+    /// All statistics, in their order in memory.
     pub const ALL: [Statistic; 5] =
         [Statistic::NotPositive, Statistic::MeanZ, Statistic::VarianceZ, Statistic::MeanY, Statistic::VarianceY];
 
@@ -68,7 +67,7 @@ impl Statistic {
     }
 }
 
-/// Which statistics of z and y forward leaves on its way.
+/// Which statistics of z and y forward writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -76,34 +75,39 @@ pub struct Statistics {
     pub channels: bool,
     /// Those of each row, over the channels.
     pub rows: bool,
-    /// The variances of channels are summed around numbers that are given.
+    /// Whether the variances of channels are summed around numbers that the caller gives, near the means.
     pub around: bool,
 }
 
 setters!(const Statistics { channels: bool, rows: bool, around: bool });
 
 impl Statistics {
-    /// None of them.
+    /// No statistics.
     pub const NONE: Statistics = Statistics { channels: false, rows: false, around: false };
 
-    /// Whether there are any.
+    /// Whether any statistics are written.
     pub const fn any(&self) -> bool {
         self.channels || self.rows
     }
 }
 
 /// What forward keeps for backward.
+///
+/// ```
+/// use elbow::Saved;
+/// assert_eq!(("mask".parse(), Saved::Mask.name()), (Ok(Saved::Mask), "mask"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Saved {
-    /// The cheapest that is right; [`AffineRequest::resolve_saved`] says which.
+    /// The cheapest choice that gives right gradients; [`AffineRequest::resolve_saved`] says which.
     #[default]
     Auto,
     /// The pre-activation z, `[.., N]`. Always enough.
     Z,
-    /// The output y itself: no extra memory. Enough where y determines the slope.
+    /// The output y itself, without extra memory. Enough where y determines the slope.
     Y,
-    /// One bit an element, rows padded to whole u32 words. Enough where the slope has two values.
-    /// A bit cannot say NaN: where z was NaN the gradient passes as if the bit were set.
+    /// One bit an element, each row padded to whole u32 words. Enough where the slope has two values.
+    /// A bit cannot represent NaN: where z was NaN the gradient passes as if the bit were set.
     Mask,
     /// Nothing: backward computes z again from x, w and b.
     None,
@@ -115,9 +119,9 @@ pub enum Want {
     /// Not computed.
     #[default]
     No,
-    /// The operand is overwritten, whatever was in it.
+    /// The operand is overwritten, whatever it held, NaN included.
     Overwrite,
-    /// Added to what is there (+=).
+    /// It is added to what the operand holds (+=).
     Accumulate,
 }
 
@@ -134,43 +138,50 @@ pub enum Strategy {
     /// The plan chooses by shape and activation.
     #[default]
     Auto,
-    /// dz is computed in the prologue of each product, while its tiles are loaded; it never lies in memory.
+    /// Each product computes dz in its prologue, while it loads a tile: dz is never written to memory.
     Prologue,
-    /// One pass writes dz to scratch and reduces db and dα on the way; then two plain products.
+    /// One pass writes dz to scratch memory and sums db and dα; two plain products follow.
     TwoPass,
 }
 
-/// The forward request: x is M×K, W is N×K (or K×N), y is M×N.
+/// A layer: x is M×K, W is N×K (or K×N), y is M×N.
 ///
 /// ```text
 /// z = x·Wᵀ + b (+ residual)        y = row_weight ⊙ act(z; α) (+ residual)
 /// ```
+///
+/// ```
+/// use elbow::{Activation, ResidualAt, Saved, request::AffineRequest};
+/// let layer = AffineRequest::new(32, 10, 64, Activation::SILU).residual(ResidualAt::AfterActivation);
+/// assert_eq!(layer.resolve_saved(false)?, Saved::Z); // what Saved::Auto stands for
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AffineRequest {
-    /// Rows of x and y: the batch.
+    /// M, rows of x and y.
     pub m: usize,
-    /// Columns of y: out features.
+    /// N, columns of y: out features.
     pub n: usize,
-    /// Columns of x: in features.
+    /// K, columns of x: in features.
     pub k: usize,
-    /// How W lies.
+    /// Whether w is `[N, K]` or `[K, N]`.
     pub layout: WeightLayout,
     /// The activation.
     pub activation: Activation,
     /// Where its α comes from.
     pub alpha: AlphaSource,
-    /// Whether b is there.
+    /// Whether there is a b.
     pub bias: bool,
     /// Whether a residual is added, and where.
     pub residual: Option<ResidualAt>,
     /// Whether each row of act(z) has a factor.
     pub row_weight: bool,
-    /// What else forward leaves.
+    /// Statistics of z and y that forward writes.
     pub statistics: Statistics,
     /// What is kept for backward.
     pub saved: Saved,
-    /// In which types the operands are stored, those of backward among them.
+    /// Types and strides of all operands, also those of backward.
     pub storage: Storage,
 }
 
@@ -190,7 +201,7 @@ setters!(AffineRequest {
 });
 
 impl AffineRequest {
-    /// A layer with a bias, no residual, constant α, `Saved::Auto`, all of it in f32.
+    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight or statistics.
     pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         AffineRequest {
             m,
@@ -208,18 +219,24 @@ impl AffineRequest {
         }
     }
 
-    /// Whether y is more than act(z).
+    /// Whether y is not act(z) alone: a row weight multiplies it, or a residual is added to it.
     pub fn y_has_more(&self) -> bool {
         self.row_weight || self.residual == Some(ResidualAt::AfterActivation)
     }
 
-    /// Whether dz is dy: the slope is 1, and no row has a factor.
+    /// Whether dz = dy: the activation is the identity, and there is no row weight.
     pub fn is_linear(&self) -> bool {
         self.activation.needs_nothing() && !self.row_weight
     }
 }
 
-/// Which gradients of the fused layer are wanted, each by itself.
+/// Which gradients of a layer are wanted; none by default.
+///
+/// ```
+/// use elbow::{Want, request::Gradients};
+/// let wants = Gradients::default().x(Want::Overwrite).w(Want::Accumulate);
+/// assert!(!wants.need_z());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Gradients {
@@ -229,9 +246,9 @@ pub struct Gradients {
     pub w: Want,
     /// db = Σ_rows dz.
     pub b: Want,
-    /// dα = Σ dy ⊙ ∂act/∂α, over everything or over rows.
+    /// dα = Σ dy ⊙ ∂act/∂α, over all elements or over the rows of each channel.
     pub alpha: Want,
-    /// d(residual) = dy, or dz where the residual joins before the activation.
+    /// d(residual) = dy, or dz if the residual is added before the activation.
     pub residual: Want,
     /// d(row_weight) = Σ_columns dy ⊙ act(z).
     pub row_weight: Want,
@@ -240,26 +257,30 @@ pub struct Gradients {
 setters!(const Gradients { x: Want, w: Want, b: Want, alpha: Want, residual: Want, row_weight: Want });
 
 impl Gradients {
-    /// Whether one of them needs z itself.
+    /// Whether z itself is needed: for dα and d(row_weight).
     pub const fn need_z(&self) -> bool {
         self.alpha.wanted() || self.row_weight.wanted()
     }
 }
 
-/// The layer below in a chain: its activation slope is applied in the epilogue of this layer's dx product, so that the
-/// dx operand receives dz of the layer below.
+/// The layer below in a chain: its slope is applied in the epilogue of this layer's dx product, so that dx receives dz of the layer below.
+///
+/// ```
+/// use elbow::{Activation, Saved, Want, request::Below};
+/// let below = Below::new(Activation::RELU, Saved::Y).db(Want::Overwrite);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Below {
-    /// Its activation.
+    /// The activation of the layer below.
     pub activation: Activation,
     /// Where its α comes from.
     pub alpha: AlphaSource,
-    /// What it kept: z, y or the mask (not `Auto`, not `None` unless its activation needs nothing).
+    /// What it kept: z, y or the mask; `None` only if its activation needs nothing.
     pub saved: Saved,
-    /// Whether its rows have factors.
+    /// Whether it has a row weight.
     pub row_weight: bool,
-    /// The gradient of its bias, reduced from the same tiles.
+    /// The gradient of its bias, summed in the same product.
     pub db: Want,
     /// The gradient of its α.
     pub dalpha: Want,
@@ -278,7 +299,7 @@ setters!(const Below {
 });
 
 impl Below {
-    /// Nothing but its slope.
+    /// With a constant α and no gradients of its own parameters.
     pub const fn new(activation: Activation, saved: Saved) -> Self {
         Below {
             activation,
@@ -292,17 +313,24 @@ impl Below {
     }
 }
 
-/// The backward request: the forward's facts, and which gradients.
+/// A backward: the layer, and which gradients.
+///
+/// ```
+/// use elbow::{Activation, Want, request::{AffineRequest, BackwardRequest, Gradients}};
+/// let layer = AffineRequest::new(32, 10, 64, Activation::RELU);
+/// let request = BackwardRequest::new(layer, Gradients::default().x(Want::Overwrite));
+/// assert!(request.resolve().is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct BackwardRequest {
-    /// The forward it belongs to.
+    /// The layer.
     pub affine: AffineRequest,
-    /// Which gradients.
+    /// Which gradients of it are wanted.
     pub gradients: Gradients,
-    /// The operand `dy` already holds dz: a chain wrote it.
+    /// Whether the operand `dy` holds dz, as a chain leaves it.
     pub upstream_is_dz: bool,
-    /// Chain: apply the slope of the layer below to dx.
+    /// The layer below whose slope is applied to dx, in a chain.
     pub below: Option<Below>,
 }
 

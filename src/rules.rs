@@ -1,5 +1,5 @@
-//! What a layer must be, looked at once: sizes, α, what forward keeps, which gradients go together. What has passed is [`Resolved`], and
-//! is all that plans are made from.
+//! The rules that a layer must keep, checked in one place: sizes, α, what forward keeps, which gradients go together. A request that has
+//! passed is [`Resolved`], and plans are made from these alone.
 
 use std::ops::Deref;
 
@@ -12,7 +12,7 @@ use crate::{
     storage::Storage,
 };
 
-/// A request that keeps all rules, and leaves no choice of what is saved open.
+/// A request that has passed all rules, with [`Saved::Auto`] replaced by the choice that it stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Resolved<T>(T);
 
@@ -25,21 +25,35 @@ impl<T> Deref for Resolved<T> {
 }
 
 impl AffineRequest {
-    /// With [`Saved::Auto`] resolved; an error names what breaks a rule.
+    /// Checks all rules and replaces [`Saved::Auto`]. An error names the operand or the combination that breaks a rule.
+    ///
+    /// ```
+    /// use elbow::{Activation, Saved, request::AffineRequest};
+    /// assert_eq!(AffineRequest::new(32, 10, 64, Activation::RELU).resolve()?.saved, Saved::Y);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn resolve(&self) -> Result<Resolved<AffineRequest>> {
         self.check_sizes()?;
         Ok(Resolved(AffineRequest { saved: self.resolve_saved(false)?, ..*self }))
     }
 
-    /// Which choice `Saved::Auto` stands for; or an error if the choice is not enough for a right gradient.
-    /// `needs_z` says whether a gradient will be wanted that needs z itself ([`Gradients::need_z`](crate::request::Gradients::need_z)).
+    /// The choice that is kept: the cheapest sufficient one for `Saved::Auto`; an error if another choice is not enough for right
+    /// gradients. `needs_z`: a gradient will be wanted that needs z itself ([`Gradients::need_z`](crate::request::Gradients::need_z)).
+    ///
+    /// ```
+    /// use elbow::{Activation, Saved, request::AffineRequest};
+    /// let layer = AffineRequest::new(32, 10, 64, Activation::SILU);
+    /// assert_eq!(layer.resolve_saved(false)?, Saved::Z);
+    /// assert!(layer.saved(Saved::Mask).resolve_saved(false).is_err());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn resolve_saved(&self, needs_z: bool) -> Result<Saved> {
         let learnable = self.alpha != AlphaSource::Constant;
         let (more, y) = (self.y_has_more(), self.storage.of(Operand::Y));
         let enough = |saved, needs_z| self.activation.saved_is_enough(saved, learnable, needs_z, more, y);
         match self.saved {
             Saved::Auto => {
-                // Forward does not know which gradients will be asked for; what is learnable will want its own, from z.
+                // Forward does not know which gradients will be wanted: it assumes those of a learnable α and of a row weight.
                 let needs_z = needs_z || learnable || self.row_weight;
                 let cheapest = if self.activation.needs_nothing() && !needs_z {
                     Saved::None
@@ -56,7 +70,13 @@ impl AffineRequest {
         }
     }
 
-    /// Elements of each operand below 2³², and K·N, M·N, M·K too; no operand that lies in memory as it can't.
+    /// Checks that every operand has fewer than 2³² elements, types and strides that are possible, and that α is learnable if it is an
+    /// operand.
+    ///
+    /// ```
+    /// use elbow::{Activation, request::AffineRequest};
+    /// assert!(AffineRequest::new(1 << 20, 1 << 20, 1, Activation::RELU).check_sizes().is_err());
+    /// ```
     pub fn check_sizes(&self) -> Result<()> {
         self.storage.check()?;
         shape::elements(Operand::X, &[self.m, self.k])?;
@@ -69,24 +89,24 @@ impl AffineRequest {
     }
 }
 
-/// Only some activations have an α to learn.
+/// An error if α is an operand but the activation has no learnable α.
 pub(crate) fn check_alpha(operand: Operand, activation: Activation, alpha: AlphaSource) -> Result<()> {
     match alpha {
         AlphaSource::PerLayer | AlphaSource::PerChannel if !activation.has_alpha() => Err(Error::Operand {
             operand,
-            expected: format!("no alpha: {activation} has no learnable parameter"),
+            expected: format!("no alpha, because {activation} has no learnable parameter"),
             got: "an alpha operand".into(),
         }),
         _ => Ok(()),
     }
 }
 
-/// A gradient that is wanted of an operand that is not there.
+/// An error if the gradient of an operand is wanted that the layer does not have.
 pub(crate) fn check_want(operand: Operand, want: Want, of: Operand, there: bool) -> Result<()> {
     match want.wanted() && !there {
         true => Err(Error::Operand {
             operand,
-            expected: format!("no gradient: the layer has no {of}"),
+            expected: format!("no gradient, because the layer has no {of}"),
             got: format!("{operand} wanted"),
         }),
         false => Ok(()),
@@ -94,8 +114,16 @@ pub(crate) fn check_want(operand: Operand, want: Want, of: Operand, there: bool)
 }
 
 impl BackwardRequest {
-    /// What is left to compute: with dz given the layer is as good as linear, because its own activation has been applied. An error
-    /// names what breaks a rule.
+    /// Checks all rules and replaces [`Saved::Auto`]. If dz is given, the layer becomes linear, because its slope has been applied already.
+    /// An error names the operand or the combination that breaks a rule.
+    ///
+    /// ```
+    /// use elbow::{Activation, Operand, Want, request::{AffineRequest, BackwardRequest, Gradients}};
+    /// let layer = AffineRequest::new(32, 10, 64, Activation::RELU);
+    /// let dw = BackwardRequest::new(layer, Gradients::default().w(Want::Overwrite)).resolve()?;
+    /// assert!(dw.reads(Operand::X) && dw.reads(Operand::Saved) && !dw.reads(Operand::W));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn resolve(&self) -> Result<Resolved<BackwardRequest>> {
         let BackwardRequest { affine, gradients: wants, upstream_is_dz, .. } = *self;
         affine.check_sizes()?;
@@ -111,8 +139,8 @@ impl BackwardRequest {
             ] {
                 if want.wanted() {
                     return Err(Error::Unsupported {
-                        what: format!("{operand} from an upstream gradient that is dz already"),
-                        why: "it is made from dy, which the call that wrote dz had".into(),
+                        what: format!("{operand} in a backward that starts from dz"),
+                        why: "it is made from dy: ask the call that wrote dz for it".into(),
                     });
                 }
             }
@@ -138,15 +166,14 @@ impl BackwardRequest {
         if self.gradients.x != Want::Overwrite {
             return Err(Error::Unsupported {
                 what: "a chain without dx, or one that accumulates into it".into(),
-                why: "the dx operand receives dz of the layer below and is overwritten: ask for x: Want::Overwrite"
-                    .into(),
+                why: "dx receives dz of the layer below and is overwritten: ask for x: Want::Overwrite".into(),
             });
         }
         let learnable = below.alpha != AlphaSource::Constant;
         check_want(Operand::DalphaBelow, below.dalpha, Operand::AlphaBelow, learnable)?;
         check_want(Operand::DrowWeightBelow, below.drow_weight, Operand::RowWeightBelow, below.row_weight)?;
         check_alpha(Operand::AlphaBelow, below.activation, below.alpha)?;
-        // As a layer: N is the K of this one, M the same.
+        // The layer below as a request: its N is the K of this layer.
         let AffineRequest { m, k, storage, .. } = self.affine;
         let layer = AffineRequest {
             alpha: below.alpha,
@@ -159,7 +186,7 @@ impl BackwardRequest {
         if saved == Saved::None && (!below.activation.needs_nothing() || below.drow_weight.wanted()) {
             return Err(Error::Unsupported {
                 what: "a chain over a layer that saved nothing".into(),
-                why: "this call has no x, w and b of the layer below to compute its z again: save z, y or the mask"
+                why: "z of the layer below cannot be computed again without its x, w and b: save z, y or the mask"
                     .into(),
             });
         }
@@ -168,8 +195,8 @@ impl BackwardRequest {
 }
 
 impl Resolved<BackwardRequest> {
-    /// Whether these gradients read an operand of forward: x for dW, w for dx, what was kept, α and the row weight for the slope, and
-    /// x, w, b and a residual before the activation where nothing was kept and z is computed again.
+    /// Whether these gradients read an operand: x for dW, w for dx, what was kept, α and the row weight for the slope; and where nothing
+    /// was kept, x, w, b and a residual before the activation, to compute z again. [`BackwardRequest::resolve`] has an example.
     pub fn reads(&self, operand: Operand) -> bool {
         let (affine, wants) = (&self.affine, &self.gradients);
         let slope = !affine.is_linear() && self.needs_dz();
@@ -190,12 +217,12 @@ impl Resolved<BackwardRequest> {
         }
     }
 
-    /// Whether z, or what was kept for it, has a part in them.
+    /// Whether these gradients need z or what was kept in its place.
     pub(crate) fn reads_kept(&self) -> bool {
         self.gradients.need_z() || (self.needs_dz() && !self.affine.activation.needs_nothing())
     }
 
-    /// Whether a gradient is wanted that is made from dz.
+    /// Whether one of these gradients is made from dz.
     fn needs_dz(&self) -> bool {
         let crate::request::Gradients { x, w, b, alpha, residual, .. } = self.gradients;
         let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);

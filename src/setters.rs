@@ -1,11 +1,11 @@
-//! Calls and choices are structs that grow: they are made by `new` (or `default`) and told the rest by methods, one for each
-//! field, so that a new field breaks nobody.
+//! The structs that users fill in are made by `new` (or `default`), and a method of the same name sets each field: so a later version
+//! can add a field without breaking code that makes them.
 
-/// A method for each field, which takes the struct and gives it back with that field set; `const` where no type is converted.
+/// Writes a method for each field, which returns the struct with that field set; `const` where no type is converted.
 macro_rules! setters {
     (const $of:ident { $($field:ident: $type:ty),+ $(,)? }) => {
         impl $of {$(
-            #[doc = concat!("With this [`", stringify!($field), "`](#structfield.", stringify!($field), ").")]
+            #[doc = concat!("Sets [`", stringify!($field), "`](#structfield.", stringify!($field), ").")]
             #[must_use]
             pub const fn $field(mut self, $field: $type) -> Self {
                 self.$field = $field;
@@ -15,9 +15,9 @@ macro_rules! setters {
     };
     ($of:ident $(<$life:lifetime>)? { $($field:ident: $type:ty),+ $(,)? }) => {
         impl $(<$life>)? $of $(<$life>)? {$(
-            #[doc = concat!("With this [`", stringify!($field), "`](#structfield.", stringify!($field), ").")]
+            #[doc = concat!("Sets [`", stringify!($field), "`](#structfield.", stringify!($field), ").")]
             #[must_use]
-            #[allow(clippy::useless_conversion, reason = "of a field that is no operand `into` is the identity")]
+            #[allow(clippy::useless_conversion, reason = "`into` converts nothing where the field is not an operand")]
             pub fn $field(mut self, $field: $type) -> Self {
                 self.$field = $field.into();
                 self

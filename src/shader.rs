@@ -1,4 +1,4 @@
-//! A kernel variant as WGSL text: pure, so that every permutation can be parsed and validated without a GPU.
+//! Assembles the WGSL text of a kernel variant, without a GPU, so that tests can parse and validate every permutation.
 
 mod accessors;
 mod lower;
@@ -19,11 +19,11 @@ use crate::{
 pub enum Binding {
     /// Inputs read-only: the usual case.
     Exclusive,
-    /// Everything read_write: an output and an input lie in one buffer, and wgpu tracks usage per buffer.
+    /// Everything read_write, for an output and an input in the same buffer: wgpu tracks usage by buffer.
     Shared,
 }
 
-/// The flag of kernels whose f16 operands are bound as such: the device knows the type.
+/// The flag of kernels that bind f16 operands as WGSL's f16, because the device has the type.
 pub(crate) const NATIVE_F16: &str = "NATIVE_F16";
 
 /// The complete text of a kernel: constants, dtype preludes, bindings with their accessors, shared functions, the
@@ -86,7 +86,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     Ok(text)
 }
 
-/// Pastes a file after the shared files it uses, each once.
+/// Appends a file, after the shared files that it uses, each once.
 fn paste(file: &'static str, seen: &mut Vec<&'static str>, out: &mut String) -> Result<(), String> {
     for name in template::uses(file) {
         paste_shared(name, seen, out)?;

@@ -1,4 +1,4 @@
-//! Sizes, checked: every product in u64, every index below 2³².
+//! Shapes and their sizes: products are computed in u64, and every index must fit in 32 bits.
 
 use std::{fmt, ops::Deref};
 
@@ -7,24 +7,30 @@ use crate::{
     operand::Operand,
 };
 
-/// The largest number of elements one operand may have: shaders index with u32, and the last step of a loop or the edge of
-/// a tile may reach past the end.
+/// The most elements that one operand may have. Kernels index with u32, and the last step of a loop or the edge of a tile may go up to
+/// 2¹⁶ elements past the end.
 pub const MAX_ELEMENTS: u64 = (1 << 32) - (1 << 16);
 
-/// Dimensions that a shape keeps apart.
+/// The most dimensions of a shape; longer ones are merged at the front.
 pub const MOST_DIMENSIONS: usize = 6;
 
-/// The dimensions of a row-major tensor, as a value: a slice of `usize`. More than six are six, the leading ones taken together, which
-/// changes nothing of how the elements lie.
+/// The dimensions of a row-major tensor: a slice of `usize` that is copied as a value. Of more than six dimensions the leading ones are
+/// multiplied into one, which does not move any element.
+///
+/// ```
+/// use elbow::shape::Shape;
+/// assert_eq!(*Shape::new(&[2, 3]), [2, 3]);
+/// assert_eq!(*Shape::new(&[2, 3, 4, 5, 6, 7, 8]), [6, 4, 5, 6, 7, 8]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Those behind the rank are 0.
+    /// 0 from `rank` on.
     dims: [usize; MOST_DIMENSIONS],
     rank: usize,
 }
 
 impl Shape {
-    /// From a slice or an array.
+    /// The shape with these dimensions.
     pub fn new(dims: &[usize]) -> Self {
         let (leading, last) = dims.split_at(dims.len().saturating_sub(MOST_DIMENSIONS));
         let mut shape = Shape { dims: [0; MOST_DIMENSIONS], rank: last.len() };
@@ -68,7 +74,14 @@ impl<const N: usize> PartialEq<[usize; N]> for Shape {
     }
 }
 
-/// Number of elements of a shape, or an error that names the operand.
+/// Number of elements of a shape: the product of its dimensions. [`Error::LimitExceeded`] above [`MAX_ELEMENTS`].
+///
+/// ```
+/// use elbow::{Operand, shape};
+/// assert_eq!(shape::elements(Operand::X, &[2, 3, 4])?, 24);
+/// assert!(shape::elements(Operand::X, &[1 << 16, 1 << 16]).is_err());
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn elements(operand: Operand, shape: &[usize]) -> Result<u64> {
     let mut product = 1u64;
     let mut overflow = false;
@@ -88,19 +101,29 @@ pub fn elements(operand: Operand, shape: &[usize]) -> Result<u64> {
     Ok(product)
 }
 
-/// Leading dimensions flattened to rows: `[.., columns]` to `(rows, columns)`.
+/// `[.., columns]` as `(rows, columns)`: the leading dimensions are flattened. An error if there is no dimension.
+///
+/// ```
+/// use elbow::{Operand, shape};
+/// assert_eq!(shape::rows_and_columns(Operand::X, &[2, 3, 4])?, (6, 4));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn rows_and_columns(operand: Operand, shape: &[usize]) -> Result<(usize, usize)> {
     elements(operand, shape)?;
     match shape.split_last() {
         Some((&columns, leading)) => {
-            // The rows of no columns are still counted: K = 0 gives act(b).
+            // Not `elements / columns`: with K = 0 there are rows too, and y = act(b).
             Ok((elements(operand, leading)? as usize, columns))
         }
         None => Err(Error::Shape { operand, expected: "at least one dimension".into(), got: "[]".into() }),
     }
 }
 
-/// Words of a 1-bit mask over an M×N matrix: each row starts a new u32.
+/// Number of u32 words of a 1-bit mask for an M×N matrix: M · ⌈N/32⌉, because each row starts a new word.
+///
+/// ```
+/// assert_eq!(elbow::shape::mask_words(2, 33), 4);
+/// ```
 pub const fn mask_words(m: usize, n: usize) -> u64 {
     m as u64 * (n as u64).div_ceil(32)
 }

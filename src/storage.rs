@@ -1,4 +1,4 @@
-//! How the operands of a call lie in memory: in which type, and how far apart.
+//! The types and strides of the operands of a call.
 
 use crate::{
     dtype::Float,
@@ -6,7 +6,14 @@ use crate::{
     operand::Operand,
 };
 
-/// Of each operand the type, f32 unless said otherwise, and strides where there are gaps.
+/// For each operand its type, f32 unless set, and strides if there are gaps.
+///
+/// ```
+/// use elbow::{Float, Operand, storage::Storage};
+/// let storage = Storage::default().with(Operand::X, Float::F16).with_row_stride(Operand::X, Some(192));
+/// assert_eq!((storage.of(Operand::X), storage.of(Operand::W)), (Float::F16, Float::F32));
+/// assert!(storage.check().is_ok());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Storage {
     dtypes: [Float; Operand::COUNT],
@@ -14,7 +21,7 @@ pub struct Storage {
     batches: [u32; Operand::COUNT],
 }
 
-/// No gap. No stride is so large: an index is a u32.
+/// Stands for "no gap": too large for a stride, since an index is a u32.
 const NONE: u32 = u32::MAX;
 
 impl Default for Storage {
@@ -25,7 +32,13 @@ impl Default for Storage {
 }
 
 impl Storage {
-    /// Every operand that may be is stored in this type.
+    /// Every operand that may be narrow is stored in this type: data and weights, not α, gradients of parameters or statistics.
+    ///
+    /// ```
+    /// use elbow::{Float, Operand, storage::Storage};
+    /// let storage = Storage::all(Float::Bf16);
+    /// assert_eq!((storage.of(Operand::W), storage.of(Operand::Dw)), (Float::Bf16, Float::F32));
+    /// ```
     pub fn all(dtype: Float) -> Self {
         let mut storage = Storage::default();
         for operand in Operand::ALL {
@@ -36,7 +49,7 @@ impl Storage {
         storage
     }
 
-    /// The same, with this operand in this type.
+    /// Sets the type of an operand.
     pub const fn with(mut self, operand: Operand, dtype: Float) -> Self {
         self.dtypes[operand as usize] = dtype;
         self
@@ -47,42 +60,41 @@ impl Storage {
         self.dtypes[operand as usize]
     }
 
-    /// The same, with the rows of this operand so many elements apart.
+    /// Sets the row stride of an operand, in elements; None for no gap.
     pub const fn with_row_stride(mut self, operand: Operand, stride: Option<u32>) -> Self {
         self.rows[operand as usize] = or_none(stride);
         self
     }
 
-    /// Elements from one row to the next, where that is not the length of a row.
+    /// Elements from one row to the next; None if that is the length of a row.
     pub const fn row_stride(&self, operand: Operand) -> Option<u32> {
         some(self.rows[operand as usize])
     }
 
-    /// The same, with the layers of a batch so many elements apart.
+    /// Sets the batch stride of an operand, in elements from layer to layer; None for no gap.
     pub const fn with_batch_stride(mut self, operand: Operand, stride: Option<u32>) -> Self {
         self.batches[operand as usize] = or_none(stride);
         self
     }
 
-    /// Elements from one layer of a batch to the next, where that is not what a layer has.
+    /// Elements from one layer of a batch to the next; None if that is the number of elements of a layer.
     pub const fn batch_stride(&self, operand: Operand) -> Option<u32> {
         some(self.batches[operand as usize])
     }
 
-    /// Whether groups of four neighbours stay aligned from row to row and from layer to layer.
+    /// Whether all strides are multiples of 4, so that groups of four elements (vec4) stay aligned from row to row and layer to layer.
     pub fn keeps_fours(&self) -> bool {
         self.rows.iter().chain(&self.batches).all(|&stride| stride == NONE || stride.is_multiple_of(4))
     }
 
-    /// An error if an operand is narrow, or has gaps between its rows, that must not.
+    /// An error if an operand is narrow, or has gaps between its rows, although it must not.
     pub fn check(&self) -> Result<()> {
         for operand in Operand::ALL {
             let dtype = self.of(operand);
             if dtype != Float::F32 && !may_be_narrow(operand) {
                 return Err(Error::Operand {
                     operand,
-                    expected: "f32: learnable parameters of activations, gradients of parameters and statistics are"
-                        .into(),
+                    expected: "f32, like all learnable α, gradients of parameters and statistics".into(),
                     got: dtype.name().into(),
                 });
             }
@@ -90,7 +102,7 @@ impl Storage {
                 Some(stride) if !may_have_gaps(operand) => {
                     return Err(Error::Operand {
                         operand,
-                        expected: "elements without a gap; elementwise::copy brings them together".into(),
+                        expected: "elements without gaps; elementwise::copy packs them".into(),
                         got: format!("rows {stride} elements apart"),
                     });
                 }
@@ -112,7 +124,7 @@ const fn some(stride: u32) -> Option<u32> {
     if stride == NONE { None } else { Some(stride) }
 }
 
-/// Data and weights may be; α, the gradients of parameters and elbow's own scratch stay in f32.
+/// Data and weights may be f16 or bf16; α, gradients of parameters and scratch stay f32, for accuracy.
 const fn may_be_narrow(operand: Operand) -> bool {
     matches!(
         operand,
@@ -127,7 +139,7 @@ const fn may_be_narrow(operand: Operand) -> bool {
     ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw))
 }
 
-/// Matrices may: their kernels find an element by its row and its column.
+/// Matrices may have gaps: their kernels address an element by row and column.
 const fn may_have_gaps(operand: Operand) -> bool {
     matches!(
         operand,

@@ -1,4 +1,4 @@
-//! Activations, types and choices in files: serde reads and writes them as the text that they print and parse (feature `serde`).
+//! Activations, types and choices with serde: as the text that they print and parse (feature `serde`).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -14,7 +14,7 @@ macro_rules! as_text {
             }
         }
 
-        #[doc = concat!("From text: `", $example, "`. Any other is an error that says what was expected.")]
+        #[doc = concat!("From text: `", $example, "`. Another text is an error that lists those that exist.")]
         #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,4 +1,23 @@
-//! What a training step needs beside the layers: a loss, an update and a loss scale, recorded like everything else.
+//! The parts of a training step beside the layers: a loss, an update and a loss scale.
+//!
+//! A step of a linear classifier, in one pass ([`Mlp`](crate::Mlp) does the same for many layers):
+//!
+//! ```no_run
+//! use elbow::train::{Sgd, SoftmaxCrossEntropy};
+//! use elbow::{Activation, Gpu, affine::Forward};
+//! let gpu = Gpu::new()?;
+//! let (x, labels) = (gpu.zeros(&[32, 64])?, gpu.upload_words(&[3; 32], &[32])?);
+//! let (w, dw, velocity) = (gpu.zeros(&[10, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[10, 64])?);
+//! let (logits, dlogits, loss) = (gpu.zeros(&[32, 10])?, gpu.zeros(&[32, 10])?, gpu.zeros(&[32])?);
+//! let layer = Forward::new(Activation::IDENTITY, &x, &w, &logits);
+//! gpu.submit_pass(|pass| {
+//!     layer.record(&gpu, &mut *pass)?;
+//!     SoftmaxCrossEntropy::new(&logits, &labels, &loss, &dlogits).record(&gpu, &mut *pass)?;
+//!     layer.backward(&dlogits).dw(&dw).record(&gpu, &mut *pass)?;
+//!     Sgd::new(&w, &dw, &velocity, 0.1).momentum(0.9).record(&gpu, &mut *pass)
+//! })?;
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 use crate::{
     dtype::Dtype,
@@ -12,33 +31,44 @@ use crate::{
     view::View,
 };
 
-/// Softmax cross-entropy over the rows of a batch:
-/// loss\[m\] = log Σ_c exp(logits\[m, c\]) − logits\[m, labels\[m\]\], and dlogits = (softmax(logits) − onehot(labels)) / M, the
-/// gradient of the mean loss.
+/// Softmax cross-entropy of each row, and the gradient of the mean loss:
 ///
-/// A label that is no class gives NaN, as loss and in the whole row of the gradient, so that a [`LossScale`] notices. So do
-/// a logit that is NaN or +∞, and a row of nothing but −∞; −∞ elsewhere is a class without a share (PyTorch's answers).
+/// ```text
+/// loss[m] = log Σ_c exp(logits[m, c]) − logits[m, labels[m]]        dlogits = (softmax(logits) − onehot(labels)) / M
+/// ```
 ///
-/// Loss and gradient come from the same sums. A loss is within 8 ulp of the right one and each element of the gradient within
-/// 12, whatever the number of classes and their order; a row of the gradient sums to 0 within 2⁻²¹ of the sum of its absolute
-/// values. What is stored as f16 or bf16 is then rounded once. Each logit is read twice. A row has at most 4 million
-/// classes: beyond, [`Error::LimitExceeded`].
+/// A label that is no class makes the loss and the whole row of the gradient NaN, which a [`LossScale`] notices. So does a logit that is
+/// NaN or +∞, or a row of −∞ alone; another −∞ is a class of probability 0. All as in PyTorch.
+///
+/// A loss is within 8 ulp of the exact one and each element of the gradient within 12, for any number of classes in any order; a row of
+/// the gradient sums to 0 within 2⁻²¹ of the sum of its absolute values. Storing as f16 or bf16 rounds once more. Each logit is read
+/// twice. A row has at most 4 million classes; more are an [`Error::LimitExceeded`].
+///
+/// ```no_run
+/// use elbow::{Gpu, train::SoftmaxCrossEntropy};
+/// let gpu = Gpu::new()?;
+/// let logits = gpu.upload(&[2.0, 0.0, 0.0, 0.0, 1.0, 0.0], &[2, 3])?;
+/// let (labels, loss, dlogits) = (gpu.upload_words(&[0, 1], &[2])?, gpu.zeros(&[2])?, gpu.zeros(&[2, 3])?);
+/// let call = SoftmaxCrossEntropy::new(&logits, &labels, &loss, &dlogits).ignore_index(-100i32 as u32);
+/// gpu.submit(|encoder| call.record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct SoftmaxCrossEntropy<'a> {
-    /// `[.., classes]`, M rows.
+    /// Scores `[.., classes]`, M rows.
     pub logits: View<'a>,
-    /// Words ([`Dtype::U32`]), `[M]`.
+    /// The class of each row, words ([`Dtype::U32`]) `[M]`.
     pub labels: View<'a>,
-    /// The loss of each row, `[M]`.
+    /// Receives the loss of each row, f32 `[M]`.
     pub loss: View<'a>,
-    /// Gradient of the mean loss, shaped as the logits; times the loss scale, if there is one.
+    /// Receives the gradient of the mean loss, shaped as the logits; multiplied by the loss scale, if there is one.
     pub dlogits: View<'a>,
-    /// State of a [`LossScale`].
+    /// State of a [`LossScale`], f32 `[4]`.
     pub loss_scale: Option<View<'a>>,
-    /// The label of rows that are left out, a class or not: their loss and their gradient are 0 whatever their logits are, and
-    /// the mean is over the other rows, M being their number. (Counted on the device. Where there is no other row every gradient is 0; the mean of
-    /// the losses is 0 / 0, as in PyTorch.) PyTorch's -100 as a word is `-100i32 as u32`.
+    /// The label of rows that are left out; it need not be a class. Their loss and gradient are 0 whatever their logits, and M in the
+    /// formula is the number of the other rows, counted on the device; if there are none, every gradient is 0. PyTorch's -100 as a word
+    /// is `-100i32 as u32`.
     pub ignore_index: Option<u32>,
 }
 
@@ -52,7 +82,7 @@ setters!(SoftmaxCrossEntropy<'a> {
 });
 
 impl<'a> SoftmaxCrossEntropy<'a> {
-    /// Of the loss as it is, no label left out.
+    /// Without a loss scale, no label left out.
     pub fn new(
         logits: impl Into<View<'a>>,
         labels: impl Into<View<'a>>,
@@ -78,7 +108,11 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         self.labels.words(Operand::Labels)?;
         expect(Operand::Loss, self.loss, &[m], "losses")?;
         if shape::rows_and_columns(Operand::Dlogits, &self.dlogits.shape)? != (m, classes) {
-            return Err(wrong(Operand::Dlogits, format!("[.., {classes}] with {m} rows, as the logits"), self.dlogits));
+            return Err(wrong(
+                Operand::Dlogits,
+                format!("[.., {classes}] with {m} rows, like the logits"),
+                self.dlogits,
+            ));
         }
         in_f32(Operand::Loss, self.loss)?;
         expect_state(self.loss_scale)?;
@@ -93,27 +127,38 @@ impl<'a> SoftmaxCrossEntropy<'a> {
     }
 }
 
-/// Stochastic gradient descent with momentum, as PyTorch has it:
-/// velocity = momentum · velocity + gradient; parameter −= rate · velocity.
+/// Stochastic gradient descent with momentum, in PyTorch's form:
 ///
-/// Nothing in it knows where one tensor ends: parameters that lie side by side are updated by one call.
+/// ```text
+/// velocity = momentum · velocity + gradient        parameter = parameter − rate · velocity
+/// ```
+///
+/// Each element is updated by itself, so one call can update many parameters that are stored in one tensor.
+///
+/// ```no_run
+/// use elbow::{Gpu, train::Sgd};
+/// let gpu = Gpu::new()?;
+/// let (w, dw, velocity) = (gpu.zeros(&[10, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[10, 64])?);
+/// gpu.submit(|encoder| Sgd::new(&w, &dw, &velocity, 0.1).momentum(0.9).record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Sgd<'a> {
-    /// Updated in place.
+    /// The parameters, f32, updated in place.
     pub parameter: View<'a>,
-    /// Its gradient, of the same shape.
+    /// Their gradient, of the same shape.
     pub gradient: View<'a>,
-    /// Updated in place, of the same shape; zeros before the first step.
+    /// Their velocity, f32, of the same shape, updated in place; zeros before the first step.
     pub velocity: View<'a>,
     /// Learning rate, finite.
     pub rate: f32,
-    /// Momentum, finite and not negative; 0 is plain descent.
+    /// Momentum, finite and not negative; 0 is plain gradient descent.
     pub momentum: f32,
-    /// Mixed precision: the parameters once more, of the same shape, in the type that the products read.
+    /// Mixed precision: receives the updated parameters, rounded to the type that the layers read; of the same shape.
     pub copy: Option<View<'a>>,
-    /// State of a [`LossScale`], after its record for this gradient: the gradient is divided by the scale, and where it is not
-    /// finite the whole update is left out.
+    /// State of a [`LossScale`] that was recorded for this gradient before: the gradient is divided by the scale, and if any of its
+    /// elements is infinite or NaN, the whole update is left out.
     pub loss_scale: Option<View<'a>>,
 }
 
@@ -128,7 +173,7 @@ setters!(Sgd<'a> {
 });
 
 impl<'a> Sgd<'a> {
-    /// Plain descent at a rate, in f32: set what else there is.
+    /// Plain gradient descent in f32, without momentum or loss scale.
     pub fn new(
         parameter: impl Into<View<'a>>,
         gradient: impl Into<View<'a>>,
@@ -152,10 +197,10 @@ impl<'a> Sgd<'a> {
     fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
         let operands = self.operands();
         let elements = shape::elements(Operand::Parameter, &self.parameter.shape)?;
-        expect(Operand::ParameterGradient, self.gradient, &self.parameter.shape, "the gradient of the parameter")?;
-        expect(Operand::Velocity, self.velocity, &self.parameter.shape, "the velocity of the parameter")?;
+        expect(Operand::ParameterGradient, self.gradient, &self.parameter.shape, "the shape of the parameter")?;
+        expect(Operand::Velocity, self.velocity, &self.parameter.shape, "the shape of the parameter")?;
         if let Some(copy) = self.copy {
-            expect(Operand::Copy, copy, &self.parameter.shape, "the parameter in another type")?;
+            expect(Operand::Copy, copy, &self.parameter.shape, "the shape of the parameter")?;
         }
         in_f32(Operand::Parameter, self.parameter)?;
         in_f32(Operand::Velocity, self.velocity)?;
@@ -172,26 +217,46 @@ impl<'a> Sgd<'a> {
     }
 }
 
-/// Dynamic loss scaling, for gradients that pass through f16: the loss is multiplied by a scale, so that small gradients
-/// do not vanish below 6·10⁻⁸; a scale that makes one of them infinite shows in the gradients of the parameters, and the step is left
-/// out. All of it on the device: nothing is waited for.
+/// Dynamic loss scaling, for gradients that are stored in f16, where numbers below 6·10⁻⁸ become 0. The loss is multiplied by a scale; if
+/// that makes a gradient of the parameters infinite or NaN, the step is left out and the scale becomes smaller. Everything happens on the
+/// device: the host does not wait.
 ///
-/// The state is four numbers: the scale of the next step; 1 / scale of this one, or 0 where it is left out; steps since the
-/// scale changed; steps left out. Each step: [`SoftmaxCrossEntropy`] with the state, backward, this, [`Sgd`] with the
-/// state. The scale, powers of two throughout, changes no gradient otherwise. (Micikevicius et al. 2018; the rule and the
-/// numbers are those of PyTorch's GradScaler.)
+/// The state is four numbers: the scale of the next step; 1 / scale of this step, or 0 if it is left out; steps since the scale changed;
+/// steps left out so far. Order of each step: [`SoftmaxCrossEntropy`] with the state, backward, this call, [`Sgd`] with the state. The
+/// scale is a power of two, so it changes no other bit of the gradients. (Micikevicius et al. 2018; rule and numbers are those of PyTorch's
+/// GradScaler.)
+///
+/// ```no_run
+/// use elbow::train::{LossScale, Sgd, SoftmaxCrossEntropy};
+/// use elbow::{Activation, Dtype, Gpu, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let state = gpu.upload(&LossScale::INITIAL, &[4])?;
+/// let (x, labels) = (gpu.zeros_of(Dtype::F16, &[32, 64])?, gpu.upload_words(&[3; 32], &[32])?);
+/// let (w, dw, velocity) = (gpu.zeros(&[10, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[10, 64])?);
+/// let (w16, loss) = (gpu.zeros_of(Dtype::F16, &[10, 64])?, gpu.zeros(&[32])?);
+/// let (logits, dlogits) = (gpu.zeros_of(Dtype::F16, &[32, 10])?, gpu.zeros_of(Dtype::F16, &[32, 10])?);
+/// let layer = Forward::new(Activation::IDENTITY, &x, &w16, &logits);
+/// gpu.submit_pass(|pass| {
+///     layer.record(&gpu, &mut *pass)?;
+///     SoftmaxCrossEntropy::new(&logits, &labels, &loss, &dlogits).loss_scale(&state).record(&gpu, &mut *pass)?;
+///     layer.backward(&dlogits).dw(&dw).record(&gpu, &mut *pass)?;
+///     LossScale::new(&dw, &state).record(&gpu, &mut *pass)?;
+///     Sgd::new(&w, &dw, &velocity, 0.1).copy(&w16).loss_scale(&state).record(&gpu, &mut *pass)
+/// })?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct LossScale<'a> {
-    /// Gradients of all parameters, in f32.
+    /// The gradients of all parameters, f32, of any shape: they decide together.
     pub gradient: View<'a>,
-    /// `[4]`, at first [`LossScale::INITIAL`].
+    /// The state, f32 `[4]`, updated in place; before the first step [`LossScale::INITIAL`].
     pub state: View<'a>,
-    /// Factor of the scale after `interval` good steps in a row, finite and above 1: 2.
+    /// Factor of the scale after `interval` good steps in a row, finite and above 1; 2 after `new`.
     pub growth: f32,
-    /// Factor of the scale after a step that was left out, between 0 and 1: 1/2.
+    /// Factor of the scale after a step that was left out, between 0 and 1; 1/2 after `new`.
     pub backoff: f32,
-    /// Good steps in a row, at least 1: 2000.
+    /// Good steps in a row before the scale grows, at least 1; 2000 after `new`.
     pub interval: u32,
 }
 
@@ -204,10 +269,10 @@ setters!(LossScale<'a> {
 });
 
 impl<'a> LossScale<'a> {
-    /// The state to begin with: a scale of 65,536.
+    /// The state before the first step: a scale of 65,536, as in PyTorch.
     pub const INITIAL: [f32; LOSS_SCALE as usize] = [65536.0, 0.0, 0.0, 0.0];
 
-    /// With the usual numbers.
+    /// With PyTorch's growth, backoff and interval.
     pub fn new(gradient: impl Into<View<'a>>, state: impl Into<View<'a>>) -> Self {
         LossScale { gradient: gradient.into(), state: state.into(), growth: 2.0, backoff: 0.5, interval: 2000 }
     }

@@ -1,4 +1,4 @@
-//! Operands as callers name them: where in a buffer, in which shape, at which strides, of which type.
+//! Operands as callers state them: place in a buffer, shape, strides and type.
 
 use std::ops::Range;
 
@@ -9,16 +9,17 @@ use crate::{
     shape::{MOST_DIMENSIONS, Shape},
 };
 
-/// An operand: elements of a buffer, floats or words, seen as a tensor. It is row-major and without gaps, unless strides are given
-/// or made by [`View::slice`], [`View::expanded`] and [`View::transposed`]. Of f16 and bf16 two lie in a word, the first in its lower half.
+/// An operand: a part of a buffer seen as a tensor of floats or words. It is row-major without gaps, unless it has strides, given or
+/// made by [`View::slice`], [`View::expanded`] and [`View::transposed`]. A word of 4 bytes holds two f16 or bf16, the first in its lower
+/// half.
 ///
-/// What the calls of elbow read and write in place: matrices `[.., columns]` (x, w, y, the residual, z, their gradients) whose rows lie
-/// anywhere at one distance, with neighbours in a row side by side; and in a batch any distance from layer to layer, 0 among them for what
-/// is only read. Other operands have no gaps within a layer. What lies otherwise is an error that says so, and
-/// [`elementwise::copy`](crate::elementwise::copy) brings it into order.
+/// Calls read and write these strides in place: matrices `[.., columns]` (x, w, y, the residual, z, their gradients) with any one distance
+/// from row to row, elements of a row side by side; and in a batch any distance from layer to layer, also 0 for what is only read. Other
+/// operands must have no gaps within a layer. Any other strides are an [`Error::Operand`]; [`elementwise::copy`](crate::elementwise::copy)
+/// takes them all.
 ///
 /// ```no_run
-/// # use elbow::{Activation, Dtype, Gpu, View, affine::Forward, wgpu};
+/// use elbow::{Activation, Dtype, Gpu, View, affine::Forward, wgpu};
 /// # fn host(gpu: &Gpu, qkv: &wgpu::Buffer, w: View<'_>, y: View<'_>) -> elbow::Result<()> {
 /// // [q | k | v], 64 columns each: a layer on k alone.
 /// let qkv = View::new(qkv, 0, &[1024, 192], Dtype::F32);
@@ -29,18 +30,18 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// None: shape and type alone.
+    /// None for an absent operand: shape and type alone.
     pub(crate) buffer: Option<&'a wgpu::Buffer>,
-    /// In bytes.
+    /// Of the first element, in bytes.
     pub(crate) offset: u64,
     pub(crate) shape: Shape,
-    /// Elements from one index of a dimension to the next; None where there are no gaps.
+    /// Elements from one index of a dimension to the next; None for row-major without gaps.
     strides: Option<[usize; MOST_DIMENSIONS]>,
     pub(crate) dtype: Dtype,
     pub(crate) read_only: bool,
 }
 
-/// Strides as kernels know them, in elements; None is "without a gap".
+/// Strides as kernels take them, in elements; None for no gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Strides {
     pub(crate) row: Option<u32>,
@@ -48,25 +49,48 @@ pub(crate) struct Strides {
 }
 
 impl<'a> View<'a> {
-    /// The elements of a buffer from a byte offset on, a multiple of an element's size; the shape is copied, and more than six
-    /// dimensions are six ([`Shape`]). A buffer does not say what it holds: the type is always named, and a call that reads another
-    /// refuses it.
+    /// The elements of a buffer from a byte offset on, which is a multiple of the element size. The shape is copied; of more than six
+    /// dimensions the leading ones are merged ([`Shape`]). A call that reads another type refuses the view.
     ///
-    /// The buffer is one of the same device as the [`Gpu`](crate::Gpu) and needs `BufferUsages::STORAGE`. A call refuses it while it is
-    /// mapped, and nobody may unmap it just then. A buffer of another `wgpu::Instance` can't be told from one of this device's.
+    /// Calls check the buffer: it must be of the same device as the [`Gpu`](crate::Gpu), have `BufferUsages::STORAGE` and not be mapped (no
+    /// other thread may map or unmap it during a call). They cannot notice a buffer of another `wgpu::Instance`.
+    ///
+    /// ```no_run
+    /// use elbow::{Dtype, View, wgpu};
+    /// # fn host(arena: &wgpu::Buffer) {
+    /// let x = View::new(arena, 0, &[32, 64], Dtype::F32); // bytes 0 to 8192
+    /// let w = View::new(arena, 8192, &[10, 64], Dtype::F16); // the next 1280
+    /// # }
+    /// ```
     pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &[usize], dtype: impl Into<Dtype>) -> Self {
         View { buffer: Some(buffer), offset, ..View::absent(shape, dtype) }
     }
 
-    /// An operand that is known by its shape and type alone, because its memory is no longer at hand: a host that runs
-    /// backward later states the layer as forward had it, and has kept only what backward reads. A call that reads or writes
-    /// such an operand is an [`Error::Operand`].
+    /// An operand without memory, shape and type alone. A host that runs backward later states the layer as forward had it, but has kept
+    /// only the operands that backward reads. A call that reads or writes an absent operand is an [`Error::Operand`].
+    ///
+    /// ```
+    /// use elbow::{Activation, Dtype, Saved, View, affine::Forward};
+    /// let [x, w, y] = [[32, 64], [10, 64], [32, 10]].map(|shape| View::absent(&shape, Dtype::F32));
+    /// // Without a device: what will the layer keep for backward?
+    /// assert_eq!(Forward::new(Activation::RELU, x, w, y).saved(Saved::Auto).request()?.saved, Saved::Y);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn absent(shape: &[usize], dtype: impl Into<Dtype>) -> Self {
         let shape = Shape::new(shape);
         View { buffer: None, offset: 0, shape, strides: None, dtype: dtype.into(), read_only: false }
     }
 
-    /// The same elements at other strides, in elements, one for each dimension; 0 repeats. An error if their number is another.
+    /// The same shape at other strides: elements from one index to the next, one stride for each dimension; 0 repeats an element. An error
+    /// if there are more or fewer strides than dimensions.
+    ///
+    /// ```
+    /// use elbow::{Dtype, View};
+    /// // 32 rows of 64 columns, each padded to 80.
+    /// let padded = View::absent(&[32, 64], Dtype::F32).with_strides(&[80, 1])?;
+    /// assert!(!padded.is_contiguous());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn with_strides(self, strides: &[usize]) -> Result<Self> {
         if strides.len() != self.shape.len() {
             return Err(self.refused(format!("{} strides, one for each dimension", self.shape.len()), strides.len()));
@@ -76,7 +100,15 @@ impl<'a> View<'a> {
         Ok(self.strided(all))
     }
 
-    /// A part of one dimension: `qkv.slice(1, 64..128)` is 64 columns. An error if there is no such dimension or part.
+    /// A range of one dimension. An error if there is no such dimension or the range is not within it.
+    ///
+    /// ```
+    /// use elbow::{Dtype, View};
+    /// let qkv = View::absent(&[1024, 192], Dtype::F32);
+    /// let k = qkv.slice(1, 64..128)?; // 64 of the columns
+    /// assert_eq!((k.shape(), k.strides()), (&[1024, 64][..], vec![192, 1]));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn slice(self, dimension: usize, part: Range<usize>) -> Result<Self> {
         match self.shape.get(dimension) {
             Some(&length) if part.start <= part.end && part.end <= length => {}
@@ -90,7 +122,15 @@ impl<'a> View<'a> {
         Ok(View { offset, shape: Shape::new(&shape), ..self }.strided(strides))
     }
 
-    /// `[count, ..]`: the same memory for each of so many layers of a batch. An error if there are six dimensions already.
+    /// `[count, ..]`: the same memory for each layer of a batch, for an operand that is only read. An error if there are six dimensions
+    /// already.
+    ///
+    /// ```
+    /// use elbow::{Dtype, View};
+    /// let x = View::absent(&[32, 64], Dtype::F32).expanded(8)?; // one x for eight layers
+    /// assert_eq!((x.shape(), x.strides()), (&[8, 32, 64][..], vec![0, 64, 1]));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn expanded(self, count: usize) -> Result<Self> {
         if self.shape.len() == MOST_DIMENSIONS {
             return Err(self.refused(format!("fewer than {MOST_DIMENSIONS} dimensions"), format!("{:?}", self.shape)));
@@ -101,7 +141,16 @@ impl<'a> View<'a> {
         Ok(View { shape: Shape::new(&[&[count], &*self.shape].concat()), ..self }.strided(strides))
     }
 
-    /// Two dimensions change places. An error if one of them is not there.
+    /// The same memory with two dimensions swapped. An error if one of them does not exist. Calls other than
+    /// [`elementwise::copy`](crate::elementwise::copy) seldom take such strides; for a transposed w there is
+    /// [`WeightLayout`](crate::WeightLayout).
+    ///
+    /// ```
+    /// use elbow::{Dtype, View};
+    /// let w = View::absent(&[64, 32], Dtype::F32).transposed(0, 1)?;
+    /// assert_eq!((w.shape(), w.strides()), (&[32, 64][..], vec![1, 32]));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn transposed(self, one: usize, other: usize) -> Result<Self> {
         let (mut shape, mut strides) = (self.shape.to_vec(), self.all_strides());
         if one.max(other) >= shape.len() {
@@ -112,7 +161,14 @@ impl<'a> View<'a> {
         Ok(View { shape: Shape::new(&shape), ..self }.strided(strides))
     }
 
-    /// The same memory under another shape. An error where there are gaps.
+    /// The same memory in another shape, of as many elements or fewer. An error if the view has strides.
+    ///
+    /// ```
+    /// use elbow::{Dtype, View};
+    /// let image = View::absent(&[8, 16, 28, 28], Dtype::F32);
+    /// assert_eq!(image.reshaped(&[8, 16 * 28 * 28])?.shape(), [8, 12544]);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn reshaped(self, shape: &[usize]) -> Result<Self> {
         match self.strides {
             None => Ok(View { shape: Shape::new(shape), ..self }),
@@ -120,37 +176,44 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The same memory, to be read only: a call that writes it is an [`Error::Operand`].
+    /// The same memory, protected: a call that would write it is an [`Error::Operand`].
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// let w = gpu.zeros(&[2])?;
+    /// assert!(gpu.write(w.view().read_only(), &[1.0, 2.0]).is_err());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub const fn read_only(self) -> Self {
         View { read_only: true, ..self }
     }
 
-    /// Its dimensions.
+    /// Its dimensions, at most six.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Elements from one index of each dimension to the next.
+    /// For each dimension the elements from one index to the next.
     pub fn strides(&self) -> Vec<usize> {
         self.all_strides()[..self.shape.len()].to_vec()
     }
 
-    /// What its elements are.
+    /// The type of its elements.
     pub const fn dtype(&self) -> Dtype {
         self.dtype
     }
 
-    /// Whether the elements lie row by row without a gap.
+    /// Whether it is row-major without gaps.
     pub const fn is_contiguous(&self) -> bool {
         self.strides.is_none()
     }
 
-    /// Given, or of no gaps.
+    /// Its own strides, or those of its shape without gaps.
     pub(crate) fn all_strides(&self) -> [usize; MOST_DIMENSIONS] {
         self.strides.unwrap_or_else(|| without_gaps(&self.shape))
     }
 
-    /// Strides that change nothing are none.
+    /// With these strides, dropped if they are those of the shape without gaps.
     fn strided(self, strides: [usize; MOST_DIMENSIONS]) -> Self {
         let usual = without_gaps(&self.shape);
         let mut dims = self.shape.iter().zip(strides).zip(usual);
@@ -162,7 +225,7 @@ impl<'a> View<'a> {
         (elements as u64).saturating_mul(self.dtype.bytes())
     }
 
-    /// Elements from the first to behind the last, gaps among them.
+    /// Elements from the first to the last, gaps included; 0 if the view is empty.
     pub(crate) fn extent(&self) -> u64 {
         if self.shape.contains(&0) {
             return 0;
@@ -175,7 +238,8 @@ impl<'a> View<'a> {
         last.saturating_add(1)
     }
 
-    /// Whether no two indices are one element: each stride is beyond all that the smaller ones reach.
+    /// Whether no two indices are the same element: each stride is larger than the reach of all smaller strides together. (Strict: it may
+    /// say no where strides interleave without a collision.)
     pub(crate) fn is_injective(&self) -> bool {
         let Some(strides) = self.strides else { return true };
         let mut dims: Vec<(usize, usize)> = self.shape.iter().copied().zip(strides).map(|(d, s)| (s, d)).collect();
@@ -189,7 +253,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// Where there are rows at multiples of one distance: that distance, and the length of a row, in bytes.
+    /// If every row begins at a multiple of one distance: that distance and the length of a row, in bytes.
     pub(crate) fn columns(&self) -> Option<(u64, u64)> {
         let strides = self.strides?;
         let mut dims: Vec<(u64, u64)> = self.shape.iter().zip(strides).map(|(&d, s)| (s as u64, d as u64)).collect();
@@ -207,15 +271,15 @@ impl<'a> View<'a> {
         regular.then_some((self.bytes(period as usize), self.bytes(width as usize)))
     }
 
-    /// The part of the first layer of a batch, and the shape of the others: without the first dimension.
+    /// The first layer of a batch: the view without its first dimension.
     pub(crate) fn first_layer(&self) -> Self {
         let mut strides = self.all_strides();
         strides.copy_within(1.., 0);
         View { shape: Shape::new(self.shape.get(1..).unwrap_or_default()), ..*self }.strided(strides)
     }
 
-    /// As `[.., columns]`, in a batch of each layer: how far its rows and its layers lie apart. An error by this name if its elements lie
-    /// otherwise.
+    /// The distance from row to row, seen as `[.., columns]`, and in a batch from layer to layer. An error with this operand's name for any
+    /// other strides.
     pub(crate) fn rows_apart(&self, operand: Operand, batched: bool) -> Result<Strides> {
         if self.is_contiguous() {
             return Ok(Strides::default());
@@ -225,7 +289,7 @@ impl<'a> View<'a> {
             (true, Some(_)) => (self.first_layer(), None),
             _ => (*self, None),
         };
-        // The largest u32 is no stride: `Storage` takes it for none.
+        // Not the largest u32: in `Storage` it stands for no stride.
         let fits = |stride: usize| {
             let stride = u32::try_from(stride).ok().filter(|&stride| stride != u32::MAX);
             stride.ok_or_else(|| self.out_of_order(operand))
@@ -234,7 +298,7 @@ impl<'a> View<'a> {
         if one.is_contiguous() {
             return Ok(Strides { row: None, batch });
         }
-        // Rows lie as the last leading dimension says, and all others must agree.
+        // The last leading dimension that is not 1 gives the distance of the rows; the others must be multiples that agree with it.
         let strides = one.all_strides();
         let last = one.shape.len() - 1;
         if one.shape[last] > 1 && strides[last] != 1 {
@@ -252,7 +316,7 @@ impl<'a> View<'a> {
         Ok(Strides { row: row.map(fits).transpose()?, batch })
     }
 
-    /// An error by this name unless there are no gaps.
+    /// An error with this operand's name if there are gaps.
     pub(crate) fn contiguous(&self, operand: Operand) -> Result<()> {
         if self.is_contiguous() { Ok(()) } else { Err(self.out_of_order(operand)) }
     }
@@ -260,7 +324,7 @@ impl<'a> View<'a> {
     pub(crate) fn out_of_order(&self, operand: Operand) -> Error {
         Error::Operand {
             operand,
-            expected: "elements in an order that this call reads (View); elementwise::copy brings them into it".into(),
+            expected: "strides that this call takes (see View); elementwise::copy takes any".into(),
             got: format!("{:?} at strides {:?}", self.shape, self.strides()),
         }
     }
@@ -278,7 +342,7 @@ impl<'a> View<'a> {
         self.buffer.is_some() && place && strides
     }
 
-    /// In which type its numbers are stored; an error by this name if it holds words.
+    /// The type of its numbers; an error with this operand's name if it holds words.
     pub(crate) fn floats(&self, operand: Operand) -> Result<Float> {
         match self.dtype {
             Dtype::Float(float) => Ok(float),
@@ -286,7 +350,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// An error by this name if it holds numbers.
+    /// An error with this operand's name if it holds numbers.
     pub(crate) fn words(&self, operand: Operand) -> Result<()> {
         match self.dtype {
             Dtype::U32 => Ok(()),

@@ -1,14 +1,14 @@
-//! Choices as words: how they print, and read back. The command, case files and serde have the same ones.
+//! Choices as words: printed and parsed. The command line, case files and serde use the same words.
 
 use crate::request::{AlphaSource, ResidualAt, Saved, Strategy, Want, WeightLayout};
 
 macro_rules! words {
     ($($type:ident, $what:literal: $($variant:ident = $word:literal),+;)+) => {$(
         impl $type {
-            /// Every choice.
+            /// Every choice, in the order of their declaration.
             pub const ALL: &[$type] = &[$($type::$variant),+];
 
-            /// Its word.
+            /// The word that is printed and parsed.
             pub const fn name(self) -> &'static str {
                 match self {
                     $($type::$variant => $word,)+

@@ -279,8 +279,8 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
     assert_eq!(
         failures,
         [
-            "x: expected [.., 4] with at most 8 rows, the largest batch, got [8, 5]",
-            "x: expected [.., 4] with at most 8 rows, the largest batch, got [9, 4]",
+            "x: expected [.., 4] with at most 8 rows, because of max_batch, got [8, 5]",
+            "x: expected [.., 4] with at most 8 rows, because of max_batch, got [9, 4]",
             "labels: expected [8], a label for each row of x, got [7]",
             "labels: expected u32 words, got f32",
             "sgd: rate: expected a finite number, got NaN",
@@ -299,7 +299,7 @@ fn what_does_not_fit_is_an_error_and_records_nothing() {
 
     let sgd = Sgd::new(&x, &wide, &x, 1.0);
     let error = gpu.submit(|encoder| sgd.record(&gpu, encoder)).unwrap_err().to_string();
-    assert_eq!(error, "gradient: expected [8, 4], the gradient of the parameter, got [8, 5]");
+    assert_eq!(error, "gradient: expected [8, 4], the shape of the parameter, got [8, 5]");
 }
 
 /// A loaded model predicts with what was loaded, whatever its products read; and nothing else writes its parameters.
@@ -338,7 +338,7 @@ fn parameters_that_are_set_are_those_that_predict() {
         let write = elementwise::Forward::new(Activation::RELU, &other, hidden.w);
         assert_eq!(
             said(gpu.submit(|encoder| write.record(&gpu, encoder))),
-            "y: expected an operand that may be written, got a view that may only be read"
+            "y: expected an operand that may be written, got a read-only view (View::read_only)"
         );
         let set = |layer, values: &Parameters<'_>| {
             said(gpu.submit(|encoder| loaded.set_parameters(&gpu, encoder, layer, values)))

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: its arguments, whose comments are the help texts.
 
 use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, str::FromStr};
 
@@ -27,18 +27,19 @@ pub(crate) enum Command {
     Verify(Verify),
     /// The accuracy of activations over all bit patterns of f32, in ulp. Exit code 1 if one is beyond its tolerance.
     Sweep(Sweep),
-    /// Measures which tile is the fastest for which product on your adapter, and keeps it: seconds, on a software adapter minutes.
+    /// Measures the fastest tile for each kind of product on your adapter and keeps the result. Takes seconds, on a software adapter
+    /// minutes.
     Tune(Tune),
-    /// How fast your adapter is beside your CPU: forward, backward and a training step, each verified before it is timed.
+    /// Compares your adapter's speed with your CPU's: forward, backward and a training step, each verified before it is timed.
     Bench(crate::bench::Options),
-    /// What would run for a layer: its dispatches, the program of each kernel, its WGSL.
+    /// Shows what would run for a layer: dispatches, the program of each kernel, its WGSL.
     Plan(crate::plan::Options),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
     Eval(Eval),
 }
 
 impl Command {
-    /// Whether a driver will be loaded.
+    /// Whether the command loads a graphics driver.
     pub(crate) fn opens_device(&self) -> bool {
         match self {
             Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Tune(_) | Command::Bench(_) => true,
@@ -48,42 +49,42 @@ impl Command {
     }
 }
 
-/// Every kernel, activation, strategy and saved choice on odd shapes: integer layers to the last bit, real ones within their
-/// bound, NaN and infinities, memory around the operands, the same bits every time.
+/// Checks every kernel, activation, strategy and saved choice on odd shapes: layers of integers to the last bit, of real numbers within
+/// their bounds, NaN and infinities, the memory around the operands, and that repeated calls give the same bits.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
-    /// A sample of the kernels: seconds.
+    /// Checks only a sample of the kernels, in seconds.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// One of N parts: for machines beside each other, and for drivers that keep the memory of all that they compiled.
+    /// Runs the I-th of N parts: to divide a run among machines, or among processes if a driver does not free compiled kernels.
     #[arg(long, value_name = "I/N", default_value_t = elbow_verify::Part::ALL)]
     pub(crate) part: elbow_verify::Part,
     /// JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Runs one case again, as a failed run has named it.
+    /// Runs one case again, as printed by a run that failed.
     #[arg(long, value_name = "CASE", conflicts_with_all = ["quick", "part"])]
     pub(crate) case: Option<String>,
 }
 
-/// Every tile is first compared with the simplest one, to the last bit. What is measured is used by programs that ask for it.
+/// Every tile's result is first compared with that of the simplest tile, bit for bit. Programs that ask for it use the result.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tune {
-    /// Where it is kept; otherwise a file of this adapter in your cache folder.
+    /// File for the result; otherwise a file of this adapter in your cache folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Measures and prints, and keeps nothing.
+    /// Measures and prints, without writing a file.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Removes what was kept, and measures nothing.
+    /// Removes the file, without measuring.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) forget: bool,
 }
 
-/// Value, slope, curvature and the derivatives by α, against f64.
+/// Compares value, slope, second derivative and the derivatives by α with f64.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sweep {
-    /// Every n-th bit pattern; 1 is all 4,294,967,296 of them: minutes for each activation.
+    /// Checks every N-th bit pattern. 1 checks all 4,294,967,296, which takes minutes for each activation.
     #[arg(long, value_name = "N", default_value = "1021")]
     pub(crate) stride: NonZeroU32,
     /// One line of JSON for each function instead of a table.
@@ -94,23 +95,23 @@ pub(crate) struct Sweep {
     pub(crate) activation: Vec<String>,
 }
 
-/// y = act(x·Wᵀ + b; α) + residual where IN holds w; y = act(x; α) where it does not.
+/// y = act(x·Wᵀ + b; α) + residual if IN holds w; else y = act(x; α).
 ///
-/// IN: x [.., K]; fused: w [N, K], and b [N], residual [.., N], alpha [1] or [N] where wanted; elementwise: alpha of 1
+/// IN: x [.., K]; fused: w [N, K], optionally b [N], residual [.., N], alpha [1] or [N]; elementwise: optionally alpha, of 1
 /// element or as long as the last dimension of x. With dy (shaped as y) OUT also gets the gradients dx, dw, db, dalpha,
-/// dresidual of the operands that are there; with ddx (elementwise only) also ddy, dx2, dalpha2.
+/// dresidual of the operands in IN; with ddx (elementwise only) also ddy, dx2, dalpha2.
 ///
-/// Each tensor of IN is F32, F16 or BF16 by itself; alpha is F32. In OUT dw, db, dalpha and dalpha2 are F32, all others are
-/// what x is. The GPU keeps its operands in these types, the other devices round at the end; all compute in f32 or f64.
+/// Each tensor of IN is F32, F16 or BF16; alpha is F32. In OUT dw, db, dalpha and dalpha2 are F32, all others have the type of x.
+/// The GPU stores its operands in these types, the other devices round at the end; all compute in f32 or f64.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Eval {
     /// The activation: relu, leaky_relu(0.01), hardtanh(-1,1), gelu, ... Parameters left out are PyTorch's defaults.
     #[arg(long, value_name = "SPEC")]
     pub(crate) activation: String,
-    /// Where it runs.
+    /// What runs the layer.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: Device,
-    /// How w lies: [N, K] (PyTorch, ONNX with transB) or [K, N] (Keras, JAX, Burn).
+    /// The shape of w: [N, K] (PyTorch, ONNX with transB) or [K, N] (Keras, JAX, Burn).
     #[arg(long, value_parser = words(WeightLayout::ALL, WeightLayout::name), default_value_t)]
     pub(crate) weight_layout: WeightLayout,
     /// What forward keeps for backward (fused only). A choice that is not enough for the gradients is an error.
@@ -122,7 +123,7 @@ pub(crate) struct Eval {
     /// Input file, at most 4 GiB, with a header of at most 1 MiB.
     #[arg(value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
-    /// Output file: written only when everything went well.
+    /// Output file, written only if everything succeeds.
     #[arg(value_name = "OUT.safetensors")]
     pub(crate) output: PathBuf,
 }
@@ -134,11 +135,11 @@ pub(crate) enum Device {
     Gpu,
     /// The fast CPU implementation.
     Cpu,
-    /// The slow and obviously right strategy: f64 inside.
+    /// The slow reference implementation, which computes in f64.
     Reference,
 }
 
-/// The words of a choice of the library, as clap lists and reads them.
+/// The words of one of elbow's choices, for clap to list and parse.
 pub(crate) fn words<T>(all: &[T], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T> + use<T>
 where
     T: FromStr<Err = elbow::Error> + Copy + Send + Sync + 'static,
@@ -146,7 +147,7 @@ where
     PossibleValuesParser::new(all.iter().map(|choice| name(*choice))).try_map(|word| word.parse::<T>())
 }
 
-/// Help and version go out as clap writes them; a mistake is cut to its one line, as every other failure.
+/// Prints help and version as clap writes them, and any mistake as one line, like every other failure.
 pub(crate) fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match out::printed(error.print()) {

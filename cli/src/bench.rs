@@ -1,4 +1,4 @@
-//! `elbow bench`: how fast the adapter is beside the CPU, with what it takes to judge the figures.
+//! `elbow bench`: compares the adapter's speed with the CPU's, with the accuracy and limits that are needed to judge the figures.
 
 mod cases;
 mod chart;
@@ -15,37 +15,37 @@ use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
 use crate::{destination::Destination, failure::Failure, out, verify::bar};
 use results::Results;
 
-/// Times layers on the GPU and on the CPU baseline: device time (by timestamps), wall time, wall time with the transfers of x,
-/// y and their gradients. Every case is verified against the f64 reference before it is timed.
+/// Times layers on the GPU and on the CPU baseline: device time (by timestamps), wall time, and wall time with the transfers of x, y and
+/// their gradients. Every case is verified against the f64 reference before it is timed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Shapes MxKxN, separated by commas: x is [M, K], W is [N, K]. Three batches M or more of one K and N give a crossover.
+    /// Shapes MxKxN, separated by commas: x is [M, K], W is [N, K]. Three or more M of one K and N give a crossover.
     #[arg(long, value_name = "SHAPES", value_delimiter = ',')]
     pub(crate) shapes: Vec<Shape>,
     /// Activations, separated by semicolons.
     #[arg(long, value_name = "SPECS", value_delimiter = ';', default_value = "relu;gelu")]
     pub(crate) activations: Vec<Activation>,
-    /// In which type the GPU stores x, w, y, z, dy and dx: f32, f16 or bf16. The CPU computes in f32.
+    /// Type in which the GPU stores x, w, y, z, dy and dx: f32, f16 or bf16. The CPU computes in f32.
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub(crate) dtype: Float,
-    /// Small shapes and few samples: seconds.
+    /// Only small shapes and few samples, in seconds.
     #[arg(long)]
     pub(crate) quick: bool,
     /// JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Writes a page with charts: one file that loads nothing.
+    /// Writes an HTML page with charts: one file that loads no others.
     #[arg(long, value_name = "OUT.html")]
     pub(crate) report: Option<PathBuf>,
 }
 
-/// Measures, writes the page, and prints.
+/// Measures, writes the page if one is wanted, and prints the results.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    // Known before the minutes are spent.
+    // Mistakes are found before the minutes of measuring.
     let report = options.report.as_deref().map(Destination::new).transpose()?;
     let device = Device::new(Gpu::new()?);
     let results = measure(&device, options)?;
-    // What was measured is shown, whatever becomes of the page.
+    // The results are printed even if the page cannot be written.
     let saved = report.map_or(Ok(()), |report| report.write(page::html(&results).as_bytes()));
     let text = if options.json {
         serde_json::to_string_pretty(&results).map_err(Failure::new)? + "\n"
@@ -70,7 +70,7 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
         _ => 1 << 20,
     };
     let bar = bar(match software {
-        // Nobody should wait for figures and learn this at the end.
+        // Said before measuring, not at the end.
         true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",
         false => "{spinner} {msg:<32} [{bar:30}] {pos}/{len} {elapsed}",
     });
@@ -93,7 +93,7 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
     }
     say("memory".into());
     let (depth, width, batch) = if quick { (4, 64, 64) } else { (8, 1024, 1024) };
-    // A software adapter takes seconds for a step of the large network.
+    // On a software adapter a step of the large network would take seconds.
     let (width, batch) = if software && !quick { (256, 256) } else { (width, batch) };
     let memory = options.activations.iter().map(|&a| footprint(&device.gpu, a, options.dtype, depth, width, batch));
     let memory = memory.collect::<Result<_, _>>().map_err(failure)?;
@@ -101,7 +101,7 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
     Ok(Results::new(About::new(&device.gpu, command()), options.dtype, ceilings, layers, alone, memory))
 }
 
-/// One K and N with growing batches, for the crossover, and larger layers.
+/// The default shapes: one K and N with growing M, for the crossover, and larger layers.
 fn shapes(software: bool, quick: bool) -> Vec<Shape> {
     let (batches, width): (&[usize], usize) = match (software, quick) {
         (true, true) => (&[1, 8, 64], 64),
@@ -127,7 +127,7 @@ fn failure(error: elbow_measure::Error) -> Failure {
     }
 }
 
-/// The command as it was typed, but for the program's folder.
+/// The command as it was typed, without the program's folder.
 fn command() -> String {
     let quoted = |argument: String| match argument.chars().all(|c| c.is_alphanumeric() || "-_=.,/:+".contains(c)) {
         true => argument,

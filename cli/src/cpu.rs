@@ -1,5 +1,5 @@
-//! A job on the CPU: the fast implementation, and the one that is obviously right. The same keys come out as on the GPU, in the same
-//! types: the numbers are f32 until they are written.
+//! A job on the CPU, with the fast implementation or the reference. The outputs have the same names and types as on the GPU: numbers are
+//! f32 until they are written.
 
 use elbow::{
     Float, Operand, Saved, Want,
@@ -24,7 +24,7 @@ pub(crate) fn baseline(job: &Job) -> Result<Outputs, Failure> {
     .map_err(Failure::from)
 }
 
-/// f64 inside, rounded to f32 at the end.
+/// The reference, in f64, rounded to f32 at the end.
 pub(crate) fn reference(job: &Job) -> Result<Outputs, Failure> {
     match job {
         Job::Fused(job) => fused_reference(job),
@@ -34,7 +34,7 @@ pub(crate) fn reference(job: &Job) -> Result<Outputs, Failure> {
     .map_err(Failure::from)
 }
 
-/// The types in which they will be written.
+/// Gives each output the type in which it is written.
 fn in_their_types(job: &Job, mut outputs: Outputs) -> Outputs {
     for (operand, tensor) in &mut outputs {
         tensor.dtype = job.dtype(*operand);
@@ -50,7 +50,7 @@ fn rounded(shape: &[usize], values: &[f64]) -> Tensor {
     Tensor { shape: shape.to_vec(), values: values.iter().map(|&v| v as f32).collect(), dtype: Float::F32 }
 }
 
-/// Zeros shaped as `tensor`, if it is there.
+/// Zeros in the shape of `tensor`, if there is one.
 fn like(tensor: &Option<Tensor>) -> Option<Tensor> {
     tensor.as_ref().map(|t| Tensor::zeros(&t.shape))
 }
@@ -67,7 +67,7 @@ impl Fused {
             .residual(values(&self.residual))
     }
 
-    /// Every gradient of an operand that is there.
+    /// The gradients to compute: of every operand that was given.
     fn backward_request(&self) -> BackwardRequest {
         let want = |there| if there { Want::Overwrite } else { Want::No };
         BackwardRequest::new(

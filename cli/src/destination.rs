@@ -1,4 +1,4 @@
-//! A file that the command will write: all of it or nothing.
+//! An output file, written as a whole or not at all.
 
 use std::{
     fs,
@@ -10,20 +10,20 @@ use tempfile::NamedTempFile;
 
 use crate::{failure::Failure, interrupt};
 
-/// A place that can be written, found out by trying: the file beside it is there from the beginning, so that no work is done
-/// for nothing.
+/// An output file that can be written. A temporary file beside it is made at the beginning, so that a place that cannot be written is found
+/// before any work is done.
 #[derive(Debug)]
 pub(crate) struct Destination {
-    /// As the user calls it, and every message.
+    /// The path as the user gave it, for messages.
     asked: PathBuf,
-    /// What is replaced, behind a link if it is one.
+    /// The file that is replaced: the target of the path if it is a link.
     target: PathBuf,
-    /// What will become it. Nobody else has its name; it is removed when it is dropped, and by an interrupt.
+    /// The temporary file that replaces it. Its name is unique; it is removed when it is dropped, and by an interrupt.
     temporary: NamedTempFile,
 }
 
 impl Destination {
-    /// An existing file is replaced, through a link if it is one; a folder or a device is refused.
+    /// Makes the temporary file. An existing file will be replaced, through a link if it is one; a folder or a device is an error.
     pub(crate) fn new(path: &Path) -> Result<Self, Failure> {
         let target = target(path).map_err(|got| refused(path, got))?;
         let temporary = interrupt::uninterrupted(|left| {
@@ -35,7 +35,7 @@ impl Destination {
         Ok(Destination { asked: path.to_owned(), target, temporary })
     }
 
-    /// Whether a file can be written there, for those who write it themselves.
+    /// Checks that a file can be written there, for callers that write it themselves.
     pub(crate) fn check(path: &Path) -> Result<(), Failure> {
         Self::new(path).map(drop)
     }
@@ -45,7 +45,7 @@ impl Destination {
         self.asked.display().to_string()
     }
 
-    /// Writes these bytes, then renames.
+    /// Writes these bytes and moves the file to its place.
     pub(crate) fn write(self, bytes: &[u8]) -> Result<(), Failure> {
         let Destination { asked, target, mut temporary } = self;
         let written = temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all());
@@ -64,14 +64,14 @@ fn refused(path: &Path, got: impl std::fmt::Display) -> Failure {
     Failure::mismatch(path.display(), "a place for the output file", got)
 }
 
-/// A new file in this folder, with the permissions of any new file.
+/// A new temporary file in this folder, with the usual permissions of a new file.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".elbow-").suffix(".tmp");
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder).map_err(|error| {
-        // The crate adds the name of the temporary file, which means nothing to the user.
+        // Without the name of the temporary file, which the crate adds and the user does not know.
         let text = error.to_string();
         let system = text.split_once(" at path ").map_or(text.as_str(), |(system, _)| system);
         io::Error::new(error.kind(), system)
@@ -82,7 +82,7 @@ fn target(path: &Path) -> Result<PathBuf, String> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => fs::canonicalize(path).map_err(|error| error.to_string()),
         Ok(meta) if meta.is_dir() => Err("a folder".to_owned()),
-        Ok(_) => Err("something that is no plain file".to_owned()),
+        Ok(_) => Err("something that is not a plain file".to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(folder(path)) {
             Ok(meta) if meta.is_dir() && path.file_name().is_some() => Ok(path.to_owned()),
             _ => Err(format!("no folder {}", folder(path).display())),
@@ -91,7 +91,7 @@ fn target(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The folder a path lies in; a bare name lies in the current one.
+/// The folder of a path; the current one for a bare name.
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -1,4 +1,4 @@
-//! `elbow eval`: a layer of a trained model, on the device of choice.
+//! `elbow eval`: runs a layer of a trained model on the GPU, on the CPU or in the reference.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     job::Job,
 };
 
-/// Finds a place for the results, reads, checks, runs, and only then writes.
+/// Opens the output file, reads the input, checks it, runs the layer, and only then writes.
 pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     let destination = Destination::new(&args.output)?;
     let job = Job::new(args, file::read(&args.input)?)?;
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     destination.write(&bytes)
 }
 
-/// What `elbow eval --activation ACTIVATION` checks between reading and running: whether the tensors make a layer.
+/// Checks that the tensors of a file make a layer, as `elbow eval --activation ACTIVATION` does before it runs.
 pub fn check(activation: &str, tensors: BTreeMap<Operand, Tensor>) -> Result<(), Failure> {
     let args = Eval { activation: activation.to_owned(), ..Eval::default() };
     Job::new(&args, tensors).map(drop)

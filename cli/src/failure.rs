@@ -1,4 +1,4 @@
-//! What went wrong, as the one line that the user sees.
+//! Failures, each printed as one line.
 
 use std::{fmt, io::Write as _, process::ExitCode};
 
@@ -9,11 +9,11 @@ pub struct Failure(String);
 /// The exit code of every failure.
 const CODE: u8 = 2;
 
-/// Enough for every message of our own; what is longer quotes a file.
+/// The longest message in characters: enough for all of ours. A longer one quotes a file, and is cut.
 const LONGEST: usize = 1200;
 
 impl Failure {
-    /// Line breaks and runs of spaces become one space: wgpu, drivers and file names may hold some.
+    /// Replaces line breaks and runs of spaces, which texts of wgpu, drivers and file names may have, by one space.
     pub(crate) fn new(message: impl fmt::Display) -> Self {
         let words: Vec<_> = message.to_string().split_whitespace().map(str::to_owned).collect();
         let mut line: String = words.join(" ").chars().map(|c| if c.is_control() { '?' } else { c }).collect();
@@ -30,7 +30,7 @@ impl Failure {
 
     /// Prints the line to stderr.
     pub(crate) fn report(&self) -> ExitCode {
-        // If stderr is closed nobody reads it; the exit code still says that it failed.
+        // If stderr is closed, the exit code still tells of the failure.
         let _ = writeln!(std::io::stderr(), "elbow: {}", self.0);
         ExitCode::from(CODE)
     }

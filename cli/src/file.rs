@@ -1,4 +1,4 @@
-//! Tensors from the bytes of a safetensors file, and as the bytes of one.
+//! Reads and writes the tensors of safetensors files.
 
 use std::{
     collections::BTreeMap,
@@ -17,34 +17,34 @@ use crate::{failure::Failure, header};
 pub struct Tensor {
     /// Its dimensions, the last one contiguous.
     pub shape: Vec<usize>,
-    /// As many as the shape says.
+    /// The numbers, as many as the shape has elements.
     pub values: Vec<f32>,
-    /// The type they have in a file: numbers of this type when read, rounded to it when written.
+    /// The type in the file; numbers are rounded to it when they are written.
     pub dtype: Float,
 }
 
 impl Tensor {
-    /// A tensor of zeros in f32; the caller has checked that the size is sane.
+    /// A tensor of zeros in f32. The caller has checked its size.
     pub(crate) fn zeros(shape: &[usize]) -> Self {
         Tensor { shape: shape.to_vec(), values: vec![0.0; shape.iter().product()], dtype: Float::F32 }
     }
 }
 
-/// The types of numbers, and what the format calls them.
+/// The supported types, and their names in the format.
 const DTYPES: [(Float, safetensors::Dtype); 3] = [
     (Float::F32, safetensors::Dtype::F32),
     (Float::F16, safetensors::Dtype::F16),
     (Float::Bf16, safetensors::Dtype::BF16),
 ];
 
-/// What a file may hold.
+/// The names of the tensors that a file may hold.
 const INPUTS: [Operand; 7] =
     [Operand::X, Operand::W, Operand::B, Operand::Residual, Operand::Alpha, Operand::Dy, Operand::Ddx];
 
-/// Bytes of an input file: as much as y may be. It is held in memory together with its numbers, 4 bytes each.
+/// The most bytes of an input file, and of y: the file is in memory together with its numbers, 4 bytes each.
 const LARGEST: u64 = 4 << 30;
 
-/// Every tensor of the file at `path`. It is held in memory while it is parsed: [`parse`] says what that takes.
+/// Every tensor of the file at `path`. [`parse`] says how much memory that takes beside the file's own bytes.
 pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
     let name = path.display().to_string();
     match bytes(path) {
@@ -54,7 +54,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
     }
 }
 
-/// The bytes of a file; None if there are too many of them.
+/// The bytes of a file; None if it is too long.
 fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -63,13 +63,13 @@ fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))?;
-    // A pipe does not say its length, and a file may grow.
+    // Limited while reading too: a pipe has no length, and a file may grow.
     file.take(LARGEST + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= LARGEST))
 }
 
-/// Every tensor of a file's bytes; `name` is the file's in messages. Nothing of a declared size is allocated: that takes the
-/// bytes of the data once more (twice those of 16-bit numbers, which become f32), and at most 12 times those of the header.
+/// Every tensor of a file's bytes; `name` names the file in messages. Memory depends on the bytes that are there, not on declared sizes:
+/// once more the data (twice for 16-bit numbers, which become f32), and at most 12 times the header.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Failure> {
     let damaged = |what: String| Failure::mismatch(name, "a safetensors file", format_args!("a damaged one ({what})"));
     let (metadata, data) = header::split(bytes).map_err(damaged)?;
@@ -89,7 +89,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Fail
 }
 
 fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Failure> {
-    // A learnable parameter of an activation is not stored in 16 bits: no device takes it, so no implementation does.
+    // A learnable α in 16 bits is refused on the GPU, and so here for every device.
     let (accepted, expected) = match operand {
         Operand::Alpha => (&DTYPES[..1], "dtype F32"),
         _ => (&DTYPES[..], "dtype F32, F16 or BF16"),
@@ -97,20 +97,20 @@ fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, F
     let Some(&(dtype, _)) = accepted.iter().find(|(_, stored)| *stored == info.dtype) else {
         return Err(Failure::mismatch(operand, expected, format_args!("{:?}", info.dtype)));
     };
-    // The header was checked: the bytes are those of as many numbers as the shape says.
+    // The header was checked: the bytes are exactly those of the shape.
     let count = bytes.len() / dtype.bytes() as usize;
     Ok(Tensor { shape: info.shape.clone(), values: dtype.decode(bytes, count), dtype })
 }
 
-/// A tensor's numbers as they lie in a file, each rounded to the nearest of its type.
+/// A tensor's bytes in a file, each number rounded to the nearest of its type.
 fn data(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = tensor.dtype.encode(&tensor.values);
-    // Encoded for a device, in whole words; a file has no room for the rest of the last one.
+    // `encode` pads to whole words; the file must not have the padding.
     bytes.truncate(tensor.values.len() * tensor.dtype.bytes() as usize);
     bytes
 }
 
-/// The bytes of a file with these tensors; `name` is the file's in messages.
+/// The bytes of a file with these tensors; `name` names the file in messages.
 pub(crate) fn serialize(name: &str, tensors: &[(Operand, Tensor)]) -> Result<Vec<u8>, Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::mismatch(name, "tensors that the format can hold", error);
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, tensor)| data(tensor)).collect();

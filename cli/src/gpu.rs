@@ -1,4 +1,4 @@
-//! A job on the GPU: upload, each operand in its own type, record everything, submit once, download.
+//! A job on the GPU: uploads each operand in its own type, records everything, submits once and downloads.
 
 use elbow::{
     Gpu, Operand, Tensor as DeviceTensor,
@@ -26,7 +26,7 @@ fn upload(gpu: &Gpu, tensor: &Option<Tensor>) -> elbow::Result<Option<DeviceTens
     tensor.as_ref().map(|t| gpu.upload_as(t.dtype, &t.values, &t.shape)).transpose()
 }
 
-/// Room for an output of a job with this x, shaped as `tensor` if that is there.
+/// A tensor for an output of a job with this x, in the shape of `tensor`, if there is one.
 fn room(
     gpu: &Gpu,
     x: &Tensor,
@@ -42,7 +42,7 @@ fn gradient(tensor: &Option<DeviceTensor>) -> Option<Gradient<'_>> {
     tensor.as_ref().map(Gradient::overwrite)
 }
 
-/// Downloads those that are there, in order.
+/// Downloads the outputs that exist, in order.
 fn collect(gpu: &Gpu, x: &Tensor, tensors: &[(Operand, &Option<DeviceTensor>)]) -> elbow::Result<Outputs> {
     let mut outputs = Outputs::new();
     for (operand, tensor) in tensors {
@@ -98,7 +98,7 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
 fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {
     let x = gpu.upload_as(job.x.dtype, &job.x.values, &job.x.shape)?;
     let (dy, ddx) = (upload(gpu, &job.dy)?, upload(gpu, &job.ddx)?);
-    // One element may have come in any shape; the operator wants [1] or [C].
+    // One element may have any shape in the file; the call takes [1] or [C].
     let flat = job.alpha.as_ref().map(|a| Tensor { shape: vec![a.values.len()], ..a.clone() });
     let alpha = upload(gpu, &flat)?;
     let (back, twice) = (dy.is_some(), ddx.is_some());

@@ -1,27 +1,27 @@
-//! The header of a safetensors file: a length, then JSON that says where each tensor lies. The format's own library knows
-//! the entries and checks them against each other. Reading them is done here, because that library lets a name come twice
-//! (the format forbids it: which one counts?) and adds up offsets near 2⁶⁴ unchecked.
+//! The header of a safetensors file: a length, then JSON with type, shape and place of each tensor. The format's own library checks the
+//! entries against each other. They are read here, because that library accepts duplicate names, which the format forbids, and adds offsets
+//! near 2⁶⁴ without a check.
 
 use std::{collections::BTreeMap, fmt};
 
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
-/// Seven tensors take less than a thousand bytes; the rest is for whatever a training program noted beside them.
-/// What is made of the header takes at most 12 times its bytes.
+/// The longest header in bytes. The tensors take less than a thousand; the rest is for metadata of the program that wrote the file. Parsing
+/// takes at most 12 times the header's bytes of memory.
 pub(crate) const LARGEST: u64 = 1 << 20;
 
-/// Bytes of the length in front.
+/// Bytes of the length before the header.
 const LENGTH: usize = size_of::<u64>();
 
-/// Where every tensor lies, and the bytes in which they lie: each byte belongs to one tensor. The error says what is wrong.
+/// The place of every tensor, and the bytes of the data, each of which belongs to exactly one tensor. The error says what is wrong.
 pub(crate) fn split(file: &[u8]) -> Result<(Metadata, &[u8]), String> {
     let (length, rest) = file.split_first_chunk::<LENGTH>().ok_or("it ends within the length of its header")?;
     let length = u64::from_le_bytes(*length);
     if length > LARGEST {
         return Err(format!("a header of {length} bytes, {LARGEST} is the most"));
     }
-    // In range: it is at most 2²⁰.
+    // Fits: it is at most 2²⁰.
     let (header, data) = rest.split_at_checked(length as usize).ok_or("it ends within its header")?;
     let Entries(entries) = serde_json::from_slice(header).map_err(|e| format!("header: {e}"))?;
     let mut tensors: Vec<_> = entries.into_iter().filter_map(|(name, info)| Some((name, info?))).collect();
@@ -33,7 +33,7 @@ pub(crate) fn split(file: &[u8]) -> Result<(Metadata, &[u8]), String> {
     Ok((metadata, data))
 }
 
-/// The tensors of a header by name; None for the notes of the program that wrote it.
+/// The tensors of a header by name; None for the metadata.
 struct Entries(BTreeMap<String, Option<TensorInfo>>);
 
 impl<'de> Deserialize<'de> for Entries {
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for EachNameOnce {
                 return Err(A::Error::custom(format_args!("two entries are named {name:?}")));
             }
             let info = if name == "__metadata__" {
-                // As the format's own library reads it: null is as good as none.
+                // null counts as missing, as in the format's own library.
                 map.next_value::<Option<BTreeMap<String, String>>>()?;
                 None
             } else {

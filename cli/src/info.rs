@@ -1,4 +1,4 @@
-//! `elbow info`: which adapters there are, and what elbow would use.
+//! `elbow info`: the adapters of this machine, and the one that elbow would use.
 
 use std::fmt::Write as _;
 

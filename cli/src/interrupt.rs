@@ -1,22 +1,22 @@
-//! SIGINT and SIGTERM leave no temporary file behind.
+//! Removes the temporary file on SIGINT and SIGTERM.
 
 use std::{
     path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
-/// The temporary file that is there, if one is. Nobody is interrupted who holds this.
+/// The temporary file that exists now, if any. While the lock is held, an interrupt waits.
 static LEFT: Mutex<Option<PathBuf>> = Mutex::new(None);
 
-/// Makes or renames a temporary file: an interrupt waits until that is done and noted. For what takes no time.
+/// Makes, renames or removes the temporary file and notes it; an interrupt waits until that is done, so it must be quick.
 pub(crate) fn uninterrupted<T>(work: impl FnOnce(&mut Option<PathBuf>) -> T) -> T {
     #[cfg(unix)]
     watch();
     work(&mut LEFT.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// From now on an interrupt removes the file, and ends the program with the exit code that shells give to a killed one. A thread
-/// does it: a signal handler itself may do next to nothing.
+/// From now on an interrupt removes the file and ends the program with the exit code of a killed process (128 + signal). A thread does it,
+/// because a signal handler itself may do very little.
 #[cfg(unix)]
 fn watch() {
     use std::{fs, sync::Once, thread};
@@ -29,7 +29,7 @@ fn watch() {
 
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
-        // Without it the command works all the same.
+        // If it cannot be installed, the command still works.
         let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
@@ -37,7 +37,7 @@ fn watch() {
                 if let Some(file) = &*left {
                     let _ = fs::remove_file(file);
                 }
-                // At once: a driver's threads are at work, and its exit handlers would pull the memory from under them.
+                // Without exit handlers: those of a driver would free memory that its threads still use.
                 low_level::exit(128 + signal);
             }
         });

@@ -1,5 +1,4 @@
-//! What a file asks for: every operand checked against the others, before any device is opened. One answer for all three
-//! devices.
+//! The layer of a file, with every operand checked against the others before any device is opened. The same for all three devices.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +12,19 @@ use crate::{args::Eval, failure::Failure, file::Tensor};
 /// The outputs of one run, by name.
 pub(crate) type Outputs = Vec<(Operand, Tensor)>;
 
-/// A file's request.
+/// The layer that a file asks for.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// There is a weight.
+    /// A fused layer: the file has a w.
     Fused(Box<Fused>),
-    /// The activation alone.
+    /// The activation alone: the file has no w.
     Elementwise(Box<Elementwise>),
 }
 
-/// y = act(x·Wᵀ + b; α) + residual, and its gradients if dy is there.
+/// y = act(x·Wᵀ + b; α) + residual, and its gradients if the file has dy.
 #[derive(Debug)]
 pub(crate) struct Fused {
-    /// With `saved` resolved: never `Auto`.
+    /// Its `saved` is resolved: never `Auto`.
     pub(crate) request: AffineRequest,
     pub(crate) strategy: Strategy,
     pub(crate) x: Tensor,
@@ -34,11 +33,11 @@ pub(crate) struct Fused {
     pub(crate) alpha: Option<Tensor>,
     pub(crate) residual: Option<Tensor>,
     pub(crate) dy: Option<Tensor>,
-    /// Shape of y.
+    /// The shape of y, `[.., N]`.
     pub(crate) y_shape: Vec<usize>,
 }
 
-/// y = act(x; α), its gradients if dy is there, and theirs if ddx is there too.
+/// y = act(x; α), its gradients if the file has dy, and those of double backward if it has ddx too.
 #[derive(Debug)]
 pub(crate) struct Elementwise {
     pub(crate) activation: Activation,
@@ -51,7 +50,7 @@ pub(crate) struct Elementwise {
     pub(crate) ddx: Option<Tensor>,
 }
 
-/// y may be larger than everything in the file together: 4 GiB of it is taken for a mistake.
+/// The most elements of y, which may be larger than the whole file: 4 GiB are taken for a mistake.
 const LARGEST_Y: u64 = 1 << 30;
 
 impl Job {
@@ -63,11 +62,11 @@ impl Job {
         let (w, b, residual) = (take(Operand::W), take(Operand::B), take(Operand::Residual));
         let (alpha, dy, ddx) = (take(Operand::Alpha), take(Operand::Dy), take(Operand::Ddx));
         if alpha.is_some() && !activation.has_alpha() {
-            let expected = format!("no alpha: {activation} has no learnable parameter");
+            let expected = format!("no alpha, because {activation} has no learnable parameter");
             return Err(Failure::mismatch(Operand::Alpha, expected, "a tensor"));
         }
         if ddx.is_some() && dy.is_none() {
-            return Err(Failure::mismatch(Operand::Dy, "a tensor shaped as x: ddx is there", "none"));
+            return Err(Failure::mismatch(Operand::Dy, "a tensor shaped as x, because IN holds ddx", "none"));
         }
         match w {
             Some(w) => {
@@ -90,7 +89,7 @@ impl Job {
         }
     }
 
-    /// The type in which an output is written, on every strategy.
+    /// The type in which an output is written, whichever device computes it.
     pub(crate) fn dtype(&self, output: Operand) -> Float {
         let x = match self {
             Job::Fused(job) => &job.x,
@@ -100,7 +99,7 @@ impl Job {
     }
 }
 
-/// Gradients of parameters are sums and stay in f32; everything else is stored as x is.
+/// Gradients of parameters are sums and stay f32; everything else has the type of x.
 pub(crate) fn dtype_beside(x: &Tensor, output: Operand) -> Float {
     match output {
         Operand::Dw | Operand::Db | Operand::Dalpha | Operand::Dalpha2 => Float::F32,
@@ -147,7 +146,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
     if elements > LARGEST_Y {
         return Err(Failure::mismatch(Operand::Y, format!("at most {LARGEST_Y} elements"), format!("{elements}")));
     }
-    // alpha and dy together call for dalpha, for which not every choice is enough.
+    // With alpha and dy dalpha is computed, for which not every saved choice is enough.
     request.saved = match request.resolve_saved(alpha.is_some() && dy.is_some()) {
         Ok(saved) => saved,
         Err(elbow::Error::Unsupported { what, why }) => {
@@ -161,7 +160,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
     Ok(Fused { request, strategy: args.strategy, x, w, b, alpha, residual, dy, y_shape })
 }
 
-/// N, from the weight.
+/// N, from the shape of w.
 fn out_features(w: &Tensor, layout: WeightLayout, k: usize) -> Result<usize, Failure> {
     let (expected, other) = match layout {
         WeightLayout::OutIn => (format!("[N, {k}] (out_in)"), "in_out"),
@@ -185,7 +184,7 @@ fn elementwise(
     dy: Option<Tensor>,
     ddx: Option<Tensor>,
 ) -> Result<Elementwise, Failure> {
-    // A tensor of no dimensions is one number.
+    // A tensor without dimensions is one number.
     let (rows, channels) = match x.shape.is_empty() {
         true => (1, 1),
         false => shape::rows_and_columns(Operand::X, &x.shape)?,

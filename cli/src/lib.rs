@@ -1,8 +1,8 @@
-//! What the `elbow` command does, as a library for its own tests and fuzz targets: there is no promise of stability here.
-//! `elbow info` names the adapters, `elbow verify` and `elbow sweep` judge one, `elbow tune` and `elbow bench` time it,
-//! `elbow plan` shows what would run, `elbow eval` runs a layer.
+//! The `elbow` command as a library for its own tests and fuzz targets, without a promise of stability. `elbow info` lists the adapters,
+//! `elbow verify` and `elbow sweep` check one, `elbow tune` and `elbow bench` time it, `elbow plan` shows what would run, `elbow eval`
+//! runs a layer.
 //!
-//! Whatever goes wrong is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
+//! Every failure is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ use clap::Parser;
 
 pub use eval::check;
 
-/// The command, from its arguments to its exit code.
+/// Runs the command with the process's arguments, and returns its exit code.
 pub fn run() -> ExitCode {
     let args = match args::Args::try_parse() {
         Ok(args) => args,

@@ -1,4 +1,4 @@
-//! `elbow plan`: what would run for a layer, down to the text of its kernels. The way to see why, and to report a bug.
+//! `elbow plan`: shows what would run for a layer, down to the text of its kernels: to understand a plan, and to report a bug.
 
 use std::fmt::Write as _;
 
@@ -13,38 +13,38 @@ use elbow::{
 
 use crate::{args::words, failure::Failure, out};
 
-/// The dispatches of forward, and of backward if asked for: kernel, tiles, loops, operands, scratch; the program of each kernel, one line
-/// a step; with --wgsl its text as well. Every operand starts at a multiple of 16 bytes here.
+/// Prints the dispatches of forward, and of backward if wanted: kernel, tiles, loops, operands, scratch; then the program of each kernel,
+/// one step a line, and with --wgsl its text. Assumes that every operand starts at a multiple of 16 bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The activation: relu, leaky_relu(0.01), gelu, ...
     #[arg(long, value_name = "SPEC")]
     activation: String,
-    /// Rows of x.
+    /// M, rows of x.
     m: usize,
-    /// Columns of x: in features.
+    /// K, columns of x: in features.
     k: usize,
-    /// Columns of y: out features.
+    /// N, columns of y: out features.
     n: usize,
-    /// Backward too: dx, dW, db, and the gradients of the other operands that there are.
+    /// Also plans backward: dx, dW, db, and the gradients of all other operands of the layer.
     #[arg(long)]
     backward: bool,
-    /// Where α comes from.
+    /// Whether α is a constant, or learnable for the layer or for each channel.
     #[arg(long, value_parser = words(AlphaSource::ALL, AlphaSource::name), default_value_t)]
     alpha: AlphaSource,
-    /// No bias.
+    /// Without a bias.
     #[arg(long)]
     no_bias: bool,
-    /// A residual, and where it joins.
+    /// With a residual, added before or after the activation.
     #[arg(long, value_parser = words(ResidualAt::ALL, ResidualAt::name))]
     residual: Option<ResidualAt>,
-    /// A factor for each row of act(z).
+    /// With a factor for each row of act(z).
     #[arg(long)]
     row_weight: bool,
-    /// Statistics of channels and of rows.
+    /// With statistics of channels and of rows.
     #[arg(long)]
     statistics: bool,
-    /// How w lies: [N, K] or [K, N].
+    /// The shape of w: [N, K] or [K, N].
     #[arg(long, value_parser = words(WeightLayout::ALL, WeightLayout::name), default_value_t)]
     weight_layout: WeightLayout,
     /// What forward keeps for backward.
@@ -53,13 +53,14 @@ pub(crate) struct Options {
     /// How dz reaches the products of backward.
     #[arg(long, value_parser = words(Strategy::ALL, Strategy::name), default_value_t)]
     strategy: Strategy,
-    /// In which type data and weights are stored: f32, f16 or bf16.
+    /// Type of data and weights: f32, f16 or bf16.
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: String,
-    /// Plans for a device of this class at WebGPU's default limits, and opens none. Otherwise for the adapter that `elbow info` names.
+    /// Plans for a device of this class with WebGPU's default limits, without opening one; otherwise for the adapter that `elbow info`
+    /// names.
     #[arg(long, value_parser = words(DeviceClass::ALL, DeviceClass::name))]
     class: Option<DeviceClass>,
-    /// The WGSL of each kernel.
+    /// Prints the WGSL of each kernel.
     #[arg(long)]
     wgsl: bool,
 }

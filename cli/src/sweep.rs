@@ -15,8 +15,7 @@ use serde_json::json;
 
 use crate::{args::Sweep, failure::Failure, out, verify::bar};
 
-/// Sweeps each activation and prints a row of figures for each quantity as it goes. Exit code 1 where one is beyond its
-/// tolerance.
+/// Sweeps each activation and prints a row for each quantity when it is done. Exit code 1 if one is beyond its tolerance.
 pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
     let activations = match args.activation.is_empty() {
         true => points::defaults(),

@@ -1,4 +1,4 @@
-//! `elbow tune`: which tile is the fastest for which product on this device, kept for programs that ask for it.
+//! `elbow tune`: measures the fastest tile for each kind of product on this device, and keeps the result for programs that load it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use elbow::{Gpu, native::tune::Timing, plan::Choices};
 
 use crate::{args::Tune, destination::Destination, failure::Failure, interrupt, out, verify::bar};
 
-/// Measures, prints what was chosen before and after, and keeps it unless told not to.
+/// Measures, prints the choices before and after, and writes the file, except with --dry-run.
 pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let gpu = Gpu::new()?;
     let path = args.file.clone().or_else(|| gpu.tuning_file());
@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
         (_, true) => None,
         (None, false) => return Err(Failure::new("no cache folder: name a file with --file")),
         (Some(path), false) => {
-            // Known before half a minute is spent.
+            // A file that cannot be written is found before measuring.
             writable(&path)?;
             Some(path)
         }
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
         times.push('\n');
     })?;
     bar.finish_and_clear();
-    // What was measured is shown, whatever becomes of the file.
+    // The results are printed even if the file cannot be written.
     let (saved, says) = match &kept {
         None => (Ok(()), "kept nowhere".to_owned()),
         Some(path) => match interrupt::uninterrupted(|_| gpu.save_tuning(path)) {
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     saved.map_err(Failure::from)
 }
 
-/// The cache folder need not be there yet.
+/// Makes the cache folder if it does not exist.
 fn writable(path: &Path) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| Failure::mismatch(path.display(), "a folder for it", error))?;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{args::Verify, failure::Failure, out};
 
-/// Runs the groups, or one case again, and prints a table or JSON.
+/// Runs all groups, or one case, and prints a table or JSON.
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     let gpu = Gpu::with_options(elbow::Options::default().self_test(false))?;
     let reports = match &args.case {
@@ -43,7 +43,7 @@ fn groups(gpu: &Gpu, size: Size, part: Part) -> Vec<Report> {
     reports
 }
 
-/// A progress bar on stderr; silent where that is no terminal.
+/// A progress bar on stderr, hidden if that is not a terminal.
 pub(crate) fn bar(template: &str) -> ProgressBar {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -1,4 +1,4 @@
-//! The activations over slices of f32: one vectorised loop for each activation and each derivative.
+//! The activations over slices of f32: a vectorised loop for each activation and derivative.
 
 mod functions;
 mod math;
@@ -9,21 +9,29 @@ use elbow::activation::{Activation, Kind, Quantity, rows};
 use functions::*;
 use pulp::{Arch, Simd, WithSimd};
 
-/// α for a run of elements.
+/// α for the elements of a slice.
 #[derive(Debug, Clone, Copy)]
 pub enum Alpha<'a> {
-    /// The same for all.
+    /// The same for all elements.
     One(f32),
-    /// One for each element.
+    /// One for each element, as many as z has.
     Each(&'a [f32]),
 }
 
-/// `out[i]` = f(`z[i]`; α), where f is `quantity` of `activation`. The shortest of the slices says how many.
+/// `out[i]` = f(`z[i]`; α), where f is `quantity` of `activation`, for as many elements as the shortest slice has.
 ///
-/// Accuracy: within the table of the documentation on all finite f32; NaN gives NaN, ±inf the limit.
+/// Accuracy on all finite f32: within the ulp of the activation's row ([`elbow::activation::Row::ulp`]). NaN gives NaN, ±inf the limit.
+///
+/// ```
+/// use elbow::{Activation, activation::Quantity};
+/// use elbow_cpu::{Alpha, evaluate};
+/// let mut slopes = [0.0; 3];
+/// evaluate(&Activation::RELU, Quantity::Slope, Alpha::One(0.0), &[-1.0, 0.0, 2.0], &mut slopes);
+/// assert_eq!(slopes, [0.0, 0.0, 1.0]);
+/// ```
 pub fn evaluate(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
     let all_of = match (activation.kind(), alpha, quantity) {
-        // SiLU is swish at 1: the split product of the general one is not needed.
+        // SiLU is swish with α = 1, where the product αz needs no second part.
         (Kind::Swish, Alpha::One(1.0), Quantity::Value | Quantity::Slope) => run::<Silu>,
         (kind, ..) => LOOPS[kind as usize].1,
     };
@@ -33,7 +41,7 @@ pub fn evaluate(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z
 /// [`evaluate`] for one activation.
 type Loop = fn(&Activation, Quantity, Alpha<'_>, &[f32], &mut [f32]);
 
-/// One for each row of elbow's table, in its order: a row without a loop does not compile.
+/// A loop for each row of elbow's table, in its order. If a row has none, the crate does not compile.
 static LOOPS: [(Kind, Loop); rows().len()] = [
     (Kind::Identity, run::<Identity>),
     (Kind::Relu, run::<Relu>),
@@ -88,10 +96,10 @@ fn run<F: Functions>(activation: &Activation, quantity: Quantity, alpha: Alpha<'
     }
 }
 
-/// A function of one element. A trait and not a closure, because only a method can be told to be always inlined: outside
-/// of the loop it would be compiled without the vector instructions of the machine.
+/// A function of one element. A trait and not a closure, because a method can be `inline(always)`: a function that is not inlined into
+/// the loop is compiled without the machine's vector instructions.
 trait Pointwise {
-    /// |z| up to which [`Pointwise::near`] is the same, with fewer instructions; 0 if nowhere.
+    /// Up to this |z| [`Pointwise::near`] gives the same bits with fewer instructions; 0 if there is no such function.
     const NEAR: f32;
     fn at(&self, z: f32, a: f32, s: f32) -> f32;
     fn near(&self, z: f32, a: f32, s: f32) -> f32;
@@ -121,7 +129,7 @@ pointwise! {
     MixedDerivative => act_dzda, 0.0, act_dzda;
 }
 
-/// Elements that are asked together whether they are near: they stay in the first-level cache for the answer.
+/// Elements that take the near or the far function together: few enough to stay in the first-level cache between test and loop.
 const NEIGHBOURS: usize = 512;
 
 fn map(f: impl Pointwise, alpha: Alpha<'_>, s: f32, z: &[f32], out: &mut [f32]) {
@@ -146,7 +154,7 @@ impl<F: Pointwise> WithSimd for Map<'_, F> {
         match alpha {
             Alpha::One(a) if F::NEAR > 0.0 => {
                 for (out, z) in out.chunks_mut(NEIGHBOURS).zip(z.chunks(NEIGHBOURS)) {
-                    // Not `all`, which would stop early and not be vector code.
+                    // Not `all`: it stops early, and so is not compiled to vector code.
                     if z.iter().fold(true, |near, z| near & (z.abs() <= F::NEAR)) {
                         for (out, &z) in out.iter_mut().zip(z) {
                             *out = f.near(z, a, s);

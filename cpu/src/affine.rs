@@ -1,4 +1,4 @@
-//! The fused layer: y = act(x·Wᵀ + b; α) + residual, and its gradients.
+//! The fused layer, y = row_weight ⊙ act(x·Wᵀ + b; α) (+ residual), and its gradients.
 
 use elbow::{
     Operand,
@@ -15,79 +15,78 @@ use crate::{
     product, threads, vectors,
 };
 
-/// Multiplications below which a second thread costs more than it brings.
+/// Multiplications up to which one thread works alone: a second one would cost more than it saves.
 const SERIAL: usize = 64 * 1024;
 
 /// The results of [`forward`].
 #[derive(Debug, Default)]
 pub struct ForwardOutputs<'a> {
-    /// `[M, N]`
+    /// y `[M, N]`.
     pub y: &'a mut [f32],
-    /// What backward will need.
+    /// What is kept for backward.
     pub saved: SavedOut<'a>,
 }
 
-/// The operands of [`backward()`]. Those that nothing wanted depends on may be empty.
+/// The operands of [`backward()`]. An operand that no wanted gradient depends on may be empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BackwardInputs<'a> {
-    /// `[M, K]`; for dw, and if nothing was saved.
+    /// x `[M, K]`; for dw, and if nothing was saved.
     pub x: &'a [f32],
-    /// `[N, K]` or `[K, N]`; for dx, and if nothing was saved.
+    /// w `[N, K]` or `[K, N]`; for dx, and if nothing was saved.
     pub w: &'a [f32],
-    /// `[N]`; if nothing was saved.
+    /// b `[N]`; if nothing was saved.
     pub b: Option<&'a [f32]>,
-    /// `[1]` or `[N]`, if α is not a constant.
+    /// α `[1]` or `[N]`, if it is not a constant.
     pub alpha: Option<&'a [f32]>,
-    /// ∂L/∂y, `[M, N]`; or dz.
+    /// ∂L/∂y `[M, N]`, or dz if the request says so.
     pub dy: &'a [f32],
-    /// What forward kept.
+    /// What forward kept for backward.
     pub saved: SavedIn<'a>,
-    /// What the layer below kept, `[M, K]`.
+    /// What the layer below kept, for M rows and K columns.
     pub saved_below: SavedIn<'a>,
-    /// α of the layer below.
+    /// α of the layer below, `[1]` or `[K]`.
     pub alpha_below: Option<&'a [f32]>,
-    /// `[M, N]`; if nothing was saved and the residual joins before the activation.
+    /// Residual `[M, N]`; if nothing was saved and it joins before the activation.
     pub residual: Option<&'a [f32]>,
-    /// `[M]`, if the request has a row weight.
+    /// Row weight `[M]`, if the request has one.
     pub row_weight: Option<&'a [f32]>,
     /// Row weight of the layer below, `[M]`.
     pub row_weight_below: Option<&'a [f32]>,
 }
 
-/// The results of [`backward()`]: those that are wanted must be there.
+/// The results of [`backward()`]: every gradient that the request wants must be given.
 #[derive(Debug, Default)]
 pub struct BackwardOutputs<'a> {
-    /// `[M, K]`: dx = dz·W; in a chain dz of the layer below.
+    /// dx = dz·W `[M, K]`; with a layer below dz of that layer.
     pub dx: Option<&'a mut [f32]>,
-    /// `[N, K]` or `[K, N]`
+    /// dW `[N, K]` or `[K, N]`, as w.
     pub dw: Option<&'a mut [f32]>,
-    /// `[N]`
+    /// db `[N]`.
     pub db: Option<&'a mut [f32]>,
-    /// `[1]` or `[N]`
+    /// dα `[1]` or `[N]`.
     pub dalpha: Option<&'a mut [f32]>,
-    /// `[M, N]`
+    /// d(residual) `[M, N]`.
     pub dresidual: Option<&'a mut [f32]>,
-    /// `[K]`
+    /// db of the layer below, `[K]`.
     pub db_below: Option<&'a mut [f32]>,
-    /// `[1]` or `[K]`
+    /// dα of the layer below, `[1]` or `[K]`.
     pub dalpha_below: Option<&'a mut [f32]>,
-    /// `[M]`
+    /// d(row_weight) `[M]`.
     pub drow_weight: Option<&'a mut [f32]>,
-    /// `[M]`
+    /// d(row_weight) of the layer below, `[M]`.
     pub drow_weight_below: Option<&'a mut [f32]>,
 }
 
-/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual), and what backward needs. Statistics are not offered here:
-/// [`Error::Unsupported`].
+/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
 ///
-/// What is saved is what `outputs.saved` has room for; it must agree with `request.saved` unless that is
-/// [`Saved::Auto`].
+/// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics are an
+/// [`Error::Unsupported`] here. The crate's first page has an example.
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
     let inputs = inputs.checked(request)?;
     if request.statistics.any() {
         return Err(Error::Unsupported {
-            what: "statistics on this implementation".into(),
-            why: "the GPU and cpu::reference::statistics have them".into(),
+            what: "statistics in elbow-cpu".into(),
+            why: "only the GPU and elbow::cpu::reference compute them".into(),
         });
     }
     let (m, n, k) = (request.m, request.n, request.k);
@@ -109,11 +108,11 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
     if !agrees {
         return Err(Error::Operand {
             operand: Operand::Saved,
-            expected: format!("room for what the request saves: {}", request.saved),
+            expected: format!("an output for what the request saves, {}", request.saved),
             got: match saved {
                 SavedOut::None => "none",
-                SavedOut::Z(_) => "room for z",
-                SavedOut::Mask(_) => "room for the mask",
+                SavedOut::Z(_) => "an output for z",
+                SavedOut::Mask(_) => "an output for the mask",
             }
             .into(),
         });
@@ -147,7 +146,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
     Ok(())
 }
 
-/// C (+)= A·Bᵀ (`across`: B is n×k) or A·B (B is k×n); A is m×k in rows.
+/// C (+)= A·Bᵀ with B n×k (`across`), or A·B with B k×n; A is m×k. All are row-major.
 fn times_transposed(
     c: &mut [f32],
     a: &[f32],
@@ -190,8 +189,22 @@ fn times_transposed(
     }
 }
 
-/// The gradients that the request wants: dz = dy ⊙ act'(z; α) once, then dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz,
-/// dα = Σ dy ⊙ ∂act/∂α.
+/// dz = dy ⊙ act'(z; α), then the gradients that the request wants: dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz, dα = Σ dy ⊙ ∂act/∂α. An
+/// error names the operand that does not fit, and nothing is written.
+///
+/// ```
+/// use elbow::{Activation, Saved, Want, request::{AffineRequest, BackwardRequest, Gradients}};
+/// use elbow_cpu::{BackwardInputs, BackwardOutputs, SavedIn, Workspace};
+/// let layer = AffineRequest::new(2, 1, 2, Activation::RELU).saved(Saved::Y);
+/// let request = BackwardRequest::new(layer, Gradients::default().x(Want::Overwrite));
+/// let (w, y, dy) = ([0.5, 0.25], [2.0, 0.0], [1.0, 1.0]);
+/// let inputs = BackwardInputs { w: &w, dy: &dy, saved: SavedIn::Y(&y), ..Default::default() };
+/// let mut dx = [0.0; 4];
+/// let outputs = BackwardOutputs { dx: Some(&mut dx), ..Default::default() };
+/// elbow_cpu::backward(&request, inputs, outputs, &mut Workspace::new())?;
+/// assert_eq!(dx, [0.5, 0.25, 0.0, 0.0]); // the ReLU stops the second row
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn backward(
     request: &BackwardRequest,
     inputs: BackwardInputs<'_>,
@@ -229,27 +242,27 @@ pub fn backward(
     let before = affine.residual == Some(ResidualAt::BeforeActivation);
     if request.upstream_is_dz && (wants.need_z() || (wants.residual.wanted() && !before)) {
         return Err(Error::Unsupported {
-            what: "dalpha, drow_weight or dresidual from an upstream gradient that is dz".into(),
-            why: "they follow from dy; ask the layer above for dalpha_below or drow_weight_below".into(),
+            what: "dalpha, drow_weight or dresidual in a backward that starts from dz".into(),
+            why: "they are made from dy: ask the layer above for dalpha_below or drow_weight_below".into(),
         });
     }
     if wants.row_weight.wanted() && !affine.row_weight {
         return Err(Error::Operand {
             operand: Operand::DrowWeight,
-            expected: "none: the request has no row weight".into(),
-            got: "one".into(),
+            expected: "none, because the request has no row weight".into(),
+            got: "a gradient".into(),
         });
     }
     if wants.residual.wanted() && affine.residual.is_none() {
         return Err(Error::Operand {
             operand: Operand::Dresidual,
-            expected: "none: the request has no residual".into(),
-            got: "one".into(),
+            expected: "none, because the request has no residual".into(),
+            got: "a gradient".into(),
         });
     }
     let dresidual_is_dz = dresidual.is_some() && before;
     let dz_needed = dx_needed || dw.is_some() || db.is_some() || wants.need_z() || dresidual_is_dz;
-    // The slope is 1: as the caller says, or for every z.
+    // The slope is 1: dz is given, or the activation is the identity.
     let unit = request.upstream_is_dz || (affine.activation.needs_nothing() && !wants.need_z());
     let ready = unit && !weighted;
     let saved = if unit || !dz_needed {
@@ -315,7 +328,7 @@ pub fn backward(
             packed::product(dw, x.transposed(), dz, (k, n, m), accumulate);
         }
     }
-    // dx = dz·W is a product with rows of W as they lie, if they lie [K, N].
+    // With w [K, N] the rows of w in memory are the columns of W that dx = dz·W needs.
     let dx_product = |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
     match (below, &mut dx) {
         (None, Some((dx, want))) => dx_product(dx, *want == Want::Accumulate),
@@ -336,7 +349,7 @@ pub fn backward(
     Ok(())
 }
 
-/// The layer below, its operands checked.
+/// The layer below with its operands, checked.
 struct BelowParts<'i, 'o> {
     channels: Channels<'i>,
     saved: SavedIn<'i>,
@@ -367,8 +380,8 @@ impl<'i, 'o> BelowParts<'i, 'o> {
         if below.drow_weight.wanted() && !below.row_weight {
             return Err(Error::Operand {
                 operand: Operand::DrowWeightBelow,
-                expected: "none: the layer below has no row weight".into(),
-                got: "one".into(),
+                expected: "none, because the layer below has no row weight".into(),
+                got: "a gradient".into(),
             });
         }
         let needs_z = below.dalpha.wanted() || below.drow_weight.wanted();
@@ -395,7 +408,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
         })
     }
 
-    /// dx becomes dz of the layer below.
+    /// Turns dx, in place, into dz of the layer below, and sums its gradients.
     fn descend(self, dx: &mut [f32], partials: &mut Vec<f64>) {
         let BelowParts { channels, saved, unit, db, dalpha, row_weight, drow_weight, rows } = self;
         let slopes = if unit { Slopes::Unit } else { Slopes::Saved(saved) };
@@ -433,7 +446,7 @@ fn learnable(operand: Operand, source: AlphaSource) -> Result<()> {
     Ok(())
 }
 
-/// A gradient that is there if it is wanted.
+/// The output of a gradient if it is wanted; an error if it is wanted but not given or too short.
 fn output<'a>(
     operand: Operand,
     given: Option<&'a mut [f32]>,
@@ -442,12 +455,14 @@ fn output<'a>(
 ) -> Result<Option<(&'a mut [f32], Want)>> {
     match (given, want.wanted()) {
         (Some(given), true) => Ok(Some((outputs::slice_mut(operand, given, shape)?, want))),
-        (None, true) => Err(Error::Operand { operand, expected: format!("room for {shape:?}"), got: "none".into() }),
+        (None, true) => {
+            Err(Error::Operand { operand, expected: format!("an output of shape {shape:?}"), got: "none".into() })
+        }
         (_, false) => Ok(None),
     }
 }
 
-/// Sums into their operand.
+/// Writes sums to a gradient, or adds them to it.
 fn put(out: Option<(&mut [f32], Want)>, sums: &[f64]) {
     if let Some((out, want)) = out {
         for (out, sum) in out.iter_mut().zip(sums) {

@@ -1,4 +1,4 @@
-//! The activations alone on a tensor [rows, channels], in f32: value, backward, double backward.
+//! The activations alone on a tensor `[rows, channels]`, in f32: value, backward, double backward.
 
 use elbow::{
     Operand,
@@ -16,10 +16,19 @@ use crate::{
 
 /// Elements that one thread takes at a time.
 const BLOCK: usize = 64 * 1024;
-/// Elements below which a second thread costs more than it brings.
+/// Elements up to which one thread works alone: a second one would cost more than it saves.
 const SERIAL: usize = 16 * 1024;
 
-/// y = act(x; α).
+/// y = act(x; α), `[rows, channels]`. An error names the operand that does not fit the request, and nothing is written.
+///
+/// ```
+/// use elbow::Activation;
+/// use elbow_cpu::{Elementwise, elementwise};
+/// let mut y = [0.0; 3];
+/// elementwise::forward(&Elementwise::new(1, 3, Activation::RELU), &[-1.0, 0.0, 2.0], None, &mut y)?;
+/// assert_eq!(y, [0.0, 0.0, 2.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, y: &mut [f32]) -> Result<()> {
     let shape = [request.rows, request.channels];
     let x = operands::slice(Operand::X, x, &shape)?;
@@ -29,7 +38,7 @@ pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, y: &mut 
     Ok(())
 }
 
-/// y = act(x) and the like over all elements: straight from x to y, each read and written once.
+/// A quantity of all elements: each is read from x and written to y once.
 fn map(request: &Elementwise, quantity: Quantity, x: &[f32], alpha: Option<&[f32]>, y: &mut [f32]) {
     if y.is_empty() {
         return;
@@ -50,9 +59,18 @@ fn evaluate_one(activation: &Activation, quantity: Quantity, x: &[f32], y: &mut 
     evaluate(activation, quantity, Alpha::One(activation.params()[0]), x, y);
 }
 
-/// dx = dy ⊙ act'(x), and dα = Σ dy ⊙ ∂act/∂α: over everything, or over rows for α per channel.
+/// dx = dy ⊙ act'(x), and dα = Σ dy ⊙ ∂act/∂α over all elements, or over the rows for α per channel. `dalpha`, `[1]` or `[channels]`, is
+/// overwritten; None if it is not wanted.
 ///
-/// `dalpha` of `[1]` or `[channels]`, overwritten; None if not wanted.
+/// ```
+/// use elbow::{Activation, AlphaSource};
+/// use elbow_cpu::{Elementwise, elementwise};
+/// let request = Elementwise::new(1, 3, Activation::prelu(0.25)?).alpha(AlphaSource::PerLayer);
+/// let (mut dx, mut dalpha) = ([0.0; 3], [0.0; 1]);
+/// elementwise::backward(&request, &[-1.0, -2.0, 3.0], Some(&[0.5]), &[1.0; 3], &mut dx, Some(&mut dalpha))?;
+/// assert_eq!((dx, dalpha), ([0.5, 0.5, 1.0], [-3.0]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn backward(
     request: &Elementwise,
     x: &[f32],
@@ -81,19 +99,30 @@ pub fn backward(
     Ok(())
 }
 
-/// What [`double_backward`] writes; None if not wanted.
+/// The results of [`double_backward`]; None for one that is not wanted.
 #[derive(Debug, Default)]
 pub struct DoubleBackwardOutputs<'a> {
-    /// ddx ⊙ act'(x)
+    /// ddy = ddx ⊙ act'(x), `[rows, channels]`.
     pub ddy: Option<&'a mut [f32]>,
-    /// ddx ⊙ dy ⊙ act''(x)
+    /// dx2 = ddx ⊙ dy ⊙ act''(x), `[rows, channels]`.
     pub dx2: Option<&'a mut [f32]>,
-    /// Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α, `[1]` or `[channels]`
+    /// dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α, `[1]` or `[channels]`.
     pub dalpha2: Option<&'a mut [f32]>,
 }
 
-/// The backward of [`backward`], given the cotangent ddx of dx: ddy = ddx ⊙ act', dx2 = ddx ⊙ dy ⊙ act'',
-/// dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α. Everything is overwritten.
+/// The gradients of [`backward`], from the gradient ddx that comes back to dx: ddy = ddx ⊙ act'(x), dx2 = ddx ⊙ dy ⊙ act''(x),
+/// dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α. All are overwritten.
+///
+/// ```
+/// use elbow::Activation;
+/// use elbow_cpu::{Elementwise, elementwise::{self, DoubleBackwardOutputs}};
+/// let request = Elementwise::new(1, 2, Activation::RELU_SQUARED);
+/// let (mut ddy, mut dx2) = ([0.0; 2], [0.0; 2]);
+/// let outputs = DoubleBackwardOutputs { ddy: Some(&mut ddy), dx2: Some(&mut dx2), dalpha2: None };
+/// elementwise::double_backward(&request, &[-1.0, 3.0], None, &[1.0; 2], &[1.0; 2], outputs)?;
+/// assert_eq!((ddy, dx2), ([0.0, 6.0], [0.0, 2.0]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn double_backward(
     request: &Elementwise,
     x: &[f32],

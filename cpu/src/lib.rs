@@ -1,14 +1,13 @@
-//! Fused affine + activation layers on the CPU, forward and backward, in f32: as fast as good libraries make them, under the
-//! same contract as the GPU kernels of [elbow], which are timed against them.
+//! Fused affine + activation layers on the CPU, forward and backward, in f32: the fast baseline against which the GPU kernels of [elbow]
+//! are timed, under the same contract.
 //!
 //! ```text
 //! z = x·Wᵀ + b (+ residual)       y = row_weight ⊙ act(z; α) (+ residual)
 //! dz = dy ⊙ act'(z; α)            dx = dz·W      dW = dzᵀ·x      db = Σ_rows dz      dα = Σ dy ⊙ ∂act/∂α(z; α)
 //! ```
 //!
-//! What is asked for is a request of elbow's, operands and results are slices of the caller's: x `[M, K]`, W `[N, K]` or
-//! `[K, N]`, y `[M, N]`. One that is missing or too short is an error that names it,
-//! and nothing was written.
+//! A layer is stated as one of elbow's requests; operands and results are the caller's slices: x `[M, K]`, W `[N, K]` or `[K, N]`,
+//! y `[M, N]`. A slice that is missing or too short is an error that names it, and nothing is written.
 //!
 //! ```
 //! use elbow::{Activation, request::AffineRequest};
@@ -23,9 +22,9 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 //!
-//! Bias, activation, residual and what is saved are done block by block while the product is in the cache, on all threads of the
-//! current [`rayon`] pool. The same inputs give the same bits on any number of threads, except the products that go through the
-//! `gemm` crate, which promise it for one number of threads.
+//! Bias, activation, residual and what is saved are computed block by block while the product is in the cache, on all threads of the
+//! current [`rayon`] pool. The same inputs give the same bits on any number of threads, except in products that go through the
+//! `gemm` crate, where that holds only for a fixed number of threads.
 
 mod activation;
 mod affine;
@@ -42,11 +41,15 @@ pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
 pub use elbow::cpu::{Elementwise, ForwardInputs};
 pub use pass::{SavedIn, SavedOut};
-/// The rayon whose threads do the work: a pool that is made with it says how many.
+/// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
 
-/// Scratch memory of [`backward()`]: dz, and the partial sums of db and dα. Keep it from call to call: it grows to the
-/// largest request and is never cleared.
+/// Scratch memory of [`backward()`]: dz, and the partial sums of db and dα. Keep it from call to call, so that memory is allocated once: it
+/// grows to the largest request.
+///
+/// ```
+/// let mut workspace = elbow_cpu::Workspace::new();
+/// ```
 #[derive(Debug, Default)]
 pub struct Workspace {
     dz: Vec<f32>,
@@ -55,13 +58,13 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// An empty one.
+    /// Empty: the first call allocates.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-/// The first `length` elements, whatever is in them; the vector grows to hold them.
+/// The first `length` elements, with any contents; the vector grows if it is shorter.
 fn scratch<T: Clone + Default>(memory: &mut Vec<T>, length: usize) -> &mut [T] {
     if memory.len() < length {
         memory.resize(length, T::default());

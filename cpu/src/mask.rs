@@ -1,5 +1,5 @@
-//! One bit an element: what forward keeps of a slope that has two values. Column j of a row is bit j mod 32 of its word
-//! j / 32; each row starts a new word.
+//! The mask: one bit an element, for slopes that have two values. Column j of a row is bit j mod 32 of its word j / 32; each row starts a
+//! new word.
 
 use pulp::Arch;
 
@@ -8,7 +8,7 @@ pub(crate) fn words(n: usize) -> usize {
     n.div_ceil(32)
 }
 
-/// The bits of up to 32 slopes. Where the slope of a clear bit is NaN, because α is, so is that of an element with such a bit.
+/// The bits of up to 32 slopes: clear where the slope is that of a clear bit. If α is NaN, so are both, and they count as equal.
 #[inline(always)]
 pub(crate) fn word(slopes: &[f32], clear: impl Fn(usize) -> f32) -> u32 {
     let is_set = |slope: f32, clear: f32| (slope != clear) & !(slope.is_nan() & clear.is_nan());
@@ -24,7 +24,7 @@ pub(crate) fn choose(word: u32, of_bits: impl Fn(usize) -> [f32; 2], slopes: &mu
     }
 }
 
-/// The bits of a row, 32 at a time: a loop of known length becomes vector code.
+/// The bits of a row, 32 at a time, because a loop of known length is compiled to vector code.
 pub(crate) fn pack(slopes: &[f32], clear: f32, words: &mut [u32]) {
     Arch::new().dispatch(|| {
         let (whole, rest) = slopes.as_chunks::<32>();
@@ -37,7 +37,7 @@ pub(crate) fn pack(slopes: &[f32], clear: f32, words: &mut [u32]) {
     });
 }
 
-/// The slopes of a row.
+/// The slopes of a row from its bits.
 pub(crate) fn unpack(words: &[u32], of_bits: [f32; 2], slopes: &mut [f32]) {
     Arch::new().dispatch(|| {
         let (whole, rest) = slopes.as_chunks_mut::<32>();

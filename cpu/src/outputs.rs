@@ -1,4 +1,4 @@
-//! Checks of what the baseline writes into: lengths, and that no gradient is asked of a constant α.
+//! Checks of output slices: their length, and that no gradient of a constant α is wanted.
 
 use elbow::{
     Operand,
@@ -7,19 +7,19 @@ use elbow::{
     request::AlphaSource,
 };
 
-/// The first elements of `given`, as many as `shape` has, to be written.
+/// The first elements of an output, as many as `shape` has.
 pub(crate) fn slice_mut<'a, T>(operand: Operand, given: &'a mut [T], shape: &[usize]) -> Result<&'a mut [T]> {
     let length = operands::slice(operand, given, shape)?.len();
     Ok(&mut given[..length])
 }
 
-/// A gradient asked of a constant α.
+/// The error for a wanted gradient of a constant α.
 pub(crate) fn constant_alpha(operand: Operand) -> Error {
-    let expected = "alpha per layer or per channel: a constant has no gradient".into();
+    let expected = "alpha per layer or per channel, because a constant has no gradient".into();
     Error::Operand { operand, expected, got: "a constant alpha".into() }
 }
 
-/// Room for the gradient of α, if it is wanted.
+/// The output of dα, cut to its length, if it is wanted.
 pub(crate) fn dalpha<'a>(
     request: &Elementwise,
     operand: Operand,

@@ -1,12 +1,12 @@
-//! Products through the kernels of the `gemm` crate (its f32 part alone), which packs: the large ones, and those whose operands lie the other way. Each thread
-//! makes one block of C, with no waiting in between. gemm takes pointers, so this is one of the two files with unsafe code;
-//! [`call_gemm`] says why it is sound.
+//! Products with the `gemm` crate (its f32 part alone), which packs its operands: large products, and those whose operands are not rows
+//! along the reduction. Each thread computes one block of C and waits for no other. gemm takes pointers, so this is one of the two files
+//! with unsafe code; [`call_gemm`] says why it is sound.
 
 use std::ops::Range;
 
 use crate::threads;
 
-/// A matrix as it lies: element (i, j) at `data[i·row + j·column]`.
+/// A matrix with strides: element (i, j) is `data[i·row + j·column]`.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) data: &'a [f32],
@@ -15,12 +15,12 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Rows of `columns` elements, one behind the other.
+    /// A row-major matrix with `columns` columns.
     pub(crate) fn rows(data: &'a [f32], columns: usize) -> Self {
         View { data, row: columns, column: 1 }
     }
 
-    /// The same memory, read across.
+    /// The transposed matrix, in the same memory.
     pub(crate) fn transposed(self) -> Self {
         View { row: self.column, column: self.row, ..self }
     }
@@ -32,7 +32,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// C (+)= A·B with C m×n in rows, A m×k, B k×n, on all threads of the pool.
+/// C (+)= A·B with C m×n row-major, A m×k, B k×n, on all threads of the pool.
 pub(crate) fn product(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize, usize, usize), accumulate: bool) {
     if m == 0 || n == 0 {
         return;
@@ -56,19 +56,19 @@ pub(crate) fn product(c: &mut [f32], a: View<'_>, b: View<'_>, (m, n, k): (usize
     });
 }
 
-/// Multiplications below which a second thread costs more than it brings.
+/// Multiplications up to which one thread works alone: a second one would cost more than it saves.
 const SERIAL: usize = 64 * 1024;
-/// Columns of a block: a multiple of this, two cache lines.
+/// Columns of a block are a multiple of this, two cache lines, so that threads seldom write to the same line.
 const STRIP: usize = 32;
 
-/// Blocks of C, one for each thread, down and across: those of which all threads together pack the least of A and B.
+/// The number of blocks of C down and across, one for each thread, for which all threads together pack the fewest elements of A and B.
 fn grid(m: usize, n: usize, threads: usize) -> (usize, usize) {
     let cuts = (1..=threads).filter(|down| threads.is_multiple_of(*down)).map(|down| (down, threads / down));
     cuts.min_by_key(|(down, across)| m.saturating_mul(*across).saturating_add(n.saturating_mul(*down)))
         .unwrap_or((1, 1))
 }
 
-/// C, of which each thread writes its own block.
+/// C: each thread writes a block of its own.
 struct Target {
     c: *mut f32,
     columns: usize,
@@ -78,7 +78,7 @@ struct Target {
 #[expect(unsafe_code, reason = "threads share a pointer")]
 unsafe impl Sync for Target {}
 
-/// One block, by one thread.
+/// Computes one block, on one thread.
 #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
 fn call_gemm(
     target: &Target,
@@ -123,7 +123,7 @@ fn call_gemm(
 mod tests {
     use super::*;
 
-    /// Any of these would read or write memory of others.
+    /// Each of these would read or write outside of its slice.
     #[test]
     fn operands_that_are_too_short_are_refused() {
         let six = [1.0f32; 6];

@@ -1,5 +1,5 @@
-//! Passes over the rows of a matrix [M, N], in spans that stay in the first-level cache: what follows a forward product
-//! (bias, activation, residual, what is saved), and what comes before a backward one (dz = dy ⊙ act', Σ for db and dα).
+//! Passes over the rows of a matrix `[M, N]`, in spans that stay in the first-level cache: after a forward product bias, activation,
+//! residual and what is saved; before a backward product dz = dy ⊙ act'(z) and the sums of db and dα.
 
 use elbow::{
     activation::{Activation, Quantity},
@@ -13,26 +13,26 @@ use crate::{
     vectors::{add, add_products, add_to_sums, dot, multiply, multiply_passed, stop},
 };
 
-/// Elements worked on at a time.
+/// Elements of a span: 4 KiB, so that a few arrays of this size fit into the first-level cache.
 const SPAN: usize = 1024;
-/// Elements in a block that one thread takes; a multiple of 8 rows.
+/// Elements of a block, about: one thread takes a block at a time, a multiple of 8 rows.
 const BLOCK: usize = 32 * 1024;
-/// Blocks at most: each has its own partial sums.
+/// The most blocks: each has partial sums of its own, which are added up by one thread.
 const MAX_BLOCKS: usize = 64;
 
-/// Rows in a block. Depends on the shape alone, so that sums have the same order on any number of threads.
+/// Rows in a block. It depends on the shape alone, so that sums are added in the same order on any number of threads.
 pub(crate) fn block_rows(m: usize, n: usize) -> usize {
     (BLOCK / n.max(1)).max(m.div_ceil(MAX_BLOCKS)).max(1).next_multiple_of(8)
 }
 
-/// Some whole rows, or a part of one row.
+/// A piece of a block: some whole rows, or a part of one row.
 #[derive(Clone)]
 struct Span {
-    /// Elements of the block.
+    /// Its elements, counted from the start of the block.
     range: std::ops::Range<usize>,
-    /// First row, in the block.
+    /// Its first row, counted from the start of the block.
     row: usize,
-    /// First column, and how many.
+    /// Its first column, and the number of its columns.
     column: usize,
     columns: usize,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Channels<'a> {
     activation: Activation,
     n: usize,
     alpha: Option<&'a [f32]>,
-    /// α repeated for the rows of a span.
+    /// α repeated for every row of a span, where a span has many rows.
     tiled: Vec<f32>,
 }
 
@@ -88,7 +88,7 @@ impl<'a> Channels<'a> {
         self.alpha.is_none().then_some(self.activation)
     }
 
-    /// A quantity over whole rows.
+    /// A quantity of whole rows.
     pub(crate) fn map(&self, quantity: Quantity, z: &[f32], out: &mut [f32]) {
         for span in spans(out.len(), self.n) {
             self.evaluate(quantity, &span, &z[span.range.clone()], &mut out[span.range.clone()]);
@@ -129,7 +129,7 @@ impl<'a> Channels<'a> {
         evaluate(&self.activation, quantity, self.of(span), z, out);
     }
 
-    /// The same activation with the α of one column.
+    /// The activation with the α of one column.
     fn at(&self, column: usize) -> Activation {
         match self.alpha {
             None => self.activation,
@@ -137,7 +137,7 @@ impl<'a> Channels<'a> {
         }
     }
 
-    /// What of `upstream` a derivative lets through ([`Activation::passed`]): all of it, or 0 in `room` where it is stopped.
+    /// `upstream`, with 0 where a derivative of 0 stops it ([`Activation::passed`]); `room` holds the result if it differs.
     fn unstopped<'u>(&self, upstream: &'u [f32], by: &[f32], room: &'u mut [f32; SPAN]) -> &'u [f32] {
         if !self.activation.is_piecewise() {
             return upstream;
@@ -154,20 +154,20 @@ impl<'a> Channels<'a> {
     }
 }
 
-/// Where forward writes what backward will need.
+/// The output for what forward keeps for backward.
 #[derive(Debug, Default)]
 pub enum SavedOut<'a> {
-    /// Nothing, or y itself.
+    /// Nothing is kept but y.
     #[default]
     None,
-    /// The pre-activation, `[M, N]`.
+    /// z, `[M, N]`.
     Z(&'a mut [f32]),
     /// One bit an element, column j of a row in bit j mod 32 of its word j / 32; each row starts a new word.
     Mask(&'a mut [u32]),
 }
 
 impl<'a> SavedOut<'a> {
-    /// For blocks of so many rows.
+    /// The parts for `count` blocks of so many rows.
     pub(crate) fn blocks(self, rows: usize, n: usize, count: usize) -> Vec<SavedOut<'a>> {
         match self {
             SavedOut::None => (0..count).map(|_| SavedOut::None).collect(),
@@ -177,15 +177,15 @@ impl<'a> SavedOut<'a> {
     }
 }
 
-/// Where backward reads what forward kept.
+/// What forward kept, for backward to read.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum SavedIn<'a> {
     /// Nothing: z is computed again from x, w and b.
     #[default]
     None,
-    /// The pre-activation, `[M, N]`.
+    /// z, `[M, N]`.
     Z(&'a [f32]),
-    /// The output, `[M, N]`.
+    /// y, `[M, N]`.
     Y(&'a [f32]),
     /// The mask, as in [`SavedOut::Mask`].
     Mask(&'a [u32]),
@@ -202,7 +202,7 @@ impl<'a> SavedIn<'a> {
     }
 }
 
-/// What follows the product in forward.
+/// The end of forward, after the product.
 pub(crate) struct Finish<'a> {
     pub(crate) bias: Option<&'a [f32]>,
     pub(crate) channels: Channels<'a>,
@@ -211,7 +211,7 @@ pub(crate) struct Finish<'a> {
     pub(crate) row_weight: Option<&'a [f32]>,
 }
 
-/// Each row of a span times its factor; `row` is the first row of the span's block.
+/// Multiplies each row of a span by its factor; `row` is the first row of the span's block.
 fn weigh(weights: &[f32], row: usize, span: &Span, values: &mut [f32]) {
     for (values, weight) in values.chunks_mut(span.columns).zip(&weights[row + span.row..]) {
         values.iter_mut().for_each(|v| *v *= weight);
@@ -219,7 +219,7 @@ fn weigh(weights: &[f32], row: usize, span: &Span, values: &mut [f32]) {
 }
 
 impl Finish<'_> {
-    /// y holds x·Wᵀ and gets row_weight ⊙ act(y + b) with the residual. The block starts at `row` of the matrix.
+    /// Replaces x·Wᵀ in y by row_weight ⊙ act(x·Wᵀ + b) (+ residual). The block starts at `row` of the matrix.
     pub(crate) fn block(&self, row: usize, y: &mut [f32], saved: &mut SavedOut<'_>) {
         let n = self.channels.n;
         let mut buffer = [0.0; SPAN];
@@ -260,7 +260,7 @@ impl Finish<'_> {
         }
     }
 
-    /// A bit is set unless the slope is that of a clear bit: also for NaN.
+    /// Sets the bit of every element whose slope is not that of a clear bit; so for NaN too.
     fn bits(&self, span: &Span, slopes: &[f32], mask: &mut [u32]) {
         let width = words(self.channels.n);
         let same = self.channels.of_bits(0)[0];
@@ -278,7 +278,7 @@ impl Finish<'_> {
         }
     }
 
-    /// All of y, on all threads.
+    /// Finishes all of y, on all threads.
     pub(crate) fn all(&self, y: &mut [f32], saved: SavedOut<'_>) {
         let n = self.channels.n;
         let m = y.len() / n.max(1);
@@ -294,40 +294,40 @@ impl Finish<'_> {
     }
 }
 
-/// Where dz's slope comes from.
+/// The source of the slope in dz = dy ⊙ act'(z).
 pub(crate) enum Slopes<'a> {
     /// What forward kept.
     Saved(SavedIn<'a>),
     /// The slope is 1.
     Unit,
-    /// dz holds x·Wᵀ; the bias is still to be added, and a residual before the activation.
+    /// dz holds x·Wᵀ, to which bias and residual are added to get z.
     ProductInPlace(Option<&'a [f32]>, Option<&'a [f32]>),
 }
 
-/// dz = dy ⊙ act', and the sums on the way.
+/// dz = dy ⊙ act'(z) with the sums of db and dα.
 pub(crate) struct Descend<'a> {
     pub(crate) channels: Channels<'a>,
     pub(crate) slopes: Slopes<'a>,
-    /// None: dz holds dy.
+    /// The upstream gradient; None if dz holds it.
     pub(crate) dy: Option<&'a [f32]>,
-    /// Σ_rows dz is wanted.
+    /// Whether db = Σ_rows dz is wanted.
     pub(crate) db: bool,
-    /// Σ dy ⊙ ∂act/∂α is wanted; from z alone.
+    /// Whether dα = Σ dy ⊙ ∂act/∂α is wanted, which needs z.
     pub(crate) dalpha: bool,
-    /// A factor of each row of dy.
+    /// A factor for each row of dy.
     pub(crate) row_weight: Option<&'a [f32]>,
 }
 
 impl Descend<'_> {
-    /// Elements of Σ for db and for dα.
+    /// Number of sums for db and for dα.
     fn sums(&self) -> (usize, usize) {
         let n = self.channels.n;
         let dalpha = if self.channels.alpha.is_some() { n } else { 1 };
         (if self.db { n } else { 0 }, if self.dalpha { dalpha } else { 0 })
     }
 
-    /// All of dz, on all threads. Gives the sums for db and dα, empty where not wanted; `row_sums`, where it is not empty, gets
-    /// Σ_columns dy ⊙ act(z), from z alone.
+    /// Computes all of dz, on all threads. Returns the sums for db and dα, empty if not wanted; if `row_sums` is not empty, it receives
+    /// Σ_columns dy ⊙ act(z), which needs z.
     pub(crate) fn all<'p>(
         &self,
         dz: &mut [f32],
@@ -458,8 +458,8 @@ impl Descend<'_> {
         }
     }
 
-    /// act'(z) from y = act(z): by the f64 mathematics, but for those of two slopes, which networks have most. What lies on
-    /// one side of a kink of theirs, act leaves there, so that the slope at y is that at z.
+    /// act'(z) from y = act(z), with the f64 mathematics. Activations of two slopes, the most common ones, are faster: y is on the same
+    /// side of a kink as z, so the slope at y is that at z.
     fn slopes_of_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
         let row = self.channels.activation.row();
         if row.from_y && row.from_bit {

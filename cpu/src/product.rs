@@ -1,37 +1,37 @@
-//! Matrix products. A small A·Bᵀ, both with long rows as x and W have them, needs no packing: a tile of dot products runs
-//! along the rows as they lie, and each block of rows is finished (bias, activation) while it is in the cache. Large
-//! products, and those whose operands lie the other way, are packed ([`crate::packed`]).
+//! Matrix products without packing, for small A·Bᵀ where both have rows along the reduction, like x and w `[N, K]`: a tile of dot products
+//! runs along the rows, and each block of rows is finished (bias, activation) while it is in the cache. All other products are packed
+//! ([`crate::packed`]).
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Rows of A in a register tile. 4×3 accumulators, 3 of B and one of A fill the 16 registers of AVX2.
+/// Rows of A in a register tile: 4×3 accumulators, 3 registers for B and one for A are the 16 of AVX2.
 const TILE_ROWS: usize = 4;
 /// Rows of B in a register tile.
 const TILE_COLUMNS: usize = 3;
-/// Elements of a row that are worked through at a time: 3 rows of B in this length stay in the first-level cache.
+/// Elements of a row that are multiplied at a time: 3 rows of B of this length stay in the first-level cache.
 const PANEL: usize = 1024;
-/// Elements of A in a block of rows: it stays in the second-level cache while all of B streams past.
+/// Elements of A in a block of rows: few enough to stay in the second-level cache while all of B is read.
 const BLOCK: usize = 64 * 1024;
 
-/// How many rows of A (and of C) make a block, for `threads` threads: a multiple of the tile.
+/// Rows of A (and of C) in a block, for `threads` threads: a multiple of the tile.
 pub(crate) fn block_rows(m: usize, k: usize, threads: usize) -> usize {
     let by_cache = (BLOCK / k.clamp(1, PANEL)).clamp(TILE_ROWS, 256);
     let by_threads = m.div_ceil(threads.max(1));
     by_cache.min(by_threads.max(1)).next_multiple_of(TILE_ROWS)
 }
 
-/// Whether A·Bᵀ is better left to [`crate::packed`]: packing pays from so many rows and multiplications on. Measured with
-/// K = N = 256 to 4096 on a Zen 3: below, a tile of dot products is up to 9 times as fast; above, it has 80 % of the speed.
+/// Whether A·Bᵀ has enough rows and multiplications for [`crate::packed`] to be faster. Measured with K = N = 256 to 4096 on a Zen 3: with
+/// fewer, dot products are up to 9 times as fast; with more, they reach 80 % of its speed.
 pub(crate) fn pays_to_pack(m: usize, n: usize, k: usize) -> bool {
     m >= 32 && m.saturating_mul(n).saturating_mul(k) > 8 << 20
 }
 
-/// Whether C has too few rows to give each thread a block: then its columns are split.
+/// Whether C has too few rows for a block for each thread, so that its columns are divided instead.
 pub(crate) fn is_flat(m: usize, threads: usize) -> bool {
     m < TILE_ROWS * threads
 }
 
-/// c[i][j] (+)= Σ a[i·k + l]·b[j·k + l]: one block, by one thread. `rows` are the rows of C, each as long as B has rows.
+/// c[i][j] (+)= Σ a[i·k + l]·b[j·k + l], on one thread. `rows` are the rows of C, each with as many elements as B has rows.
 pub(crate) fn rows_times_rows(rows: &mut [&mut [f32]], a: &[f32], b: &[f32], k: usize, accumulate: bool) {
     if k == 0 {
         if !accumulate {
@@ -94,7 +94,7 @@ fn strip<S: Simd, const C: usize>(simd: S, rows: &mut [&mut [f32]], a: &[f32], b
     }
 }
 
-/// R×C dot products at once.
+/// R×C dot products together.
 #[inline(always)]
 fn tile<S: Simd, const R: usize, const C: usize>(
     simd: S,

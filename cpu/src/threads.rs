@@ -1,20 +1,20 @@
-//! Work handed to the threads of the current rayon pool: the calling thread takes its share instead of sleeping until
-//! others have woken up, done everything and woken it again. On small layers that is what a call costs.
+//! Runs work on the threads of the current rayon pool. The calling thread works too: sleeping until other threads have woken up and done
+//! everything would take longer than a small layer.
 
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// How often a thread that is done looks whether the others are, before it sleeps: some 10 µs, less than it takes to wake up.
+/// How often the calling thread, when its own work is done, checks for the others before it sleeps: about 10 µs, less than a wake-up takes.
 const LOOKS: usize = 32;
 
-/// How many threads there are.
+/// Number of threads of the current pool.
 pub(crate) fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Does `work` on each part. Parts are taken in order, the next one by whoever is free.
+/// Runs `work` on each part. A free thread takes the next part, in order.
 pub(crate) fn each<T, P>(parts: P, work: impl Fn(T) + Sync)
 where
     P: ExactSizeIterator<Item = T> + Send,

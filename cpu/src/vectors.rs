@@ -1,5 +1,5 @@
-//! Arithmetic on slices, each loop as vector code: products, where a derivative of 0 may stop what comes from above
-//! (`Activation::passed`), and sums.
+//! Arithmetic on slices, compiled to vector code: sums, and products in which a derivative of 0 may stop the upstream gradient
+//! (`Activation::passed`).
 
 use pulp::Arch;
 
@@ -21,7 +21,7 @@ pub(crate) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
     });
 }
 
-/// Whether a derivative of 0 stops what comes from above, in an activation that is made of pieces.
+/// Whether a derivative of 0 stops the upstream gradient, in an activation that is made of pieces.
 #[inline(always)]
 fn is_stopped(upstream: f32, by: f32) -> bool {
     (by == 0.0) & !upstream.is_nan()
@@ -36,7 +36,7 @@ pub(crate) fn stop(upstream: &[f32], by: &[f32], out: &mut [f32]) {
     });
 }
 
-/// out = a ⊙ b, where with `stops` a factor b of 0 stops an infinite a.
+/// out = a ⊙ b; with `stops`, a factor b of 0 gives 0 also for an infinite a.
 pub(crate) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]) {
     if !stops {
         return multiply(a, b, out);
@@ -48,7 +48,7 @@ pub(crate) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]
     });
 }
 
-/// ddx ⊙ by, in the memory of the derivative.
+/// by = ddx ⊙ by.
 pub(crate) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
     Arch::new().dispatch(|| {
         for (by, &ddx) in by.iter_mut().zip(ddx) {
@@ -57,7 +57,7 @@ pub(crate) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
     });
 }
 
-/// ddx ⊙ dy ⊙ by, in the memory of the derivative; one of 0 stops both factors.
+/// by = ddx ⊙ dy ⊙ by; with `stops`, a derivative of 0 stops both factors.
 pub(crate) fn pass_both(stops: bool, by: &mut [f32], ddx: &[f32], dy: &[f32]) {
     Arch::new().dispatch(|| {
         for ((by, &ddx), &dy) in by.iter_mut().zip(ddx).zip(dy) {
@@ -67,7 +67,7 @@ pub(crate) fn pass_both(stops: bool, by: &mut [f32], ddx: &[f32], dy: &[f32]) {
     });
 }
 
-/// sums += values. In f64: a sum of 2²⁰ terms is then as good as its terms.
+/// sums += values. In f64, so that a sum of 2²⁰ terms loses no digits of f32.
 pub(crate) fn add_to_sums(sums: &mut [f64], values: &[f32]) {
     Arch::new().dispatch(|| {
         for (sum, value) in sums.iter_mut().zip(values) {
@@ -85,7 +85,7 @@ pub(crate) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
     });
 }
 
-/// Σ a ⊙ b in f64, in lanes that do not wait for each other.
+/// Σ a ⊙ b in f64, in 16 independent partial sums.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 16;
     Arch::new().dispatch(|| {

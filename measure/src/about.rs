@@ -1,37 +1,37 @@
-//! What was measured on, when, and by which command: no figure goes without it.
+//! The header of every report: what was measured on, when, and by which command.
 
 use std::time::SystemTime;
 
 use elbow::Gpu;
 use serde::Serialize;
 
-/// The header of every report.
+/// Adapter, driver, processor, date and command: without them a figure means nothing.
 #[derive(Debug, Clone, Serialize)]
 pub struct About {
     /// Version of elbow.
     pub elbow: &'static str,
-    /// UTC date.
+    /// The date in UTC, `YYYY-MM-DD`.
     pub date: String,
-    /// The command that repeats it.
+    /// The command that repeats the measurement.
     pub command: String,
     /// Name of the adapter.
     pub adapter: String,
-    /// Vulkan, Metal, Dx12, ...
+    /// The backend: Vulkan, Metal, Dx12, ..
     pub backend: String,
     /// Driver and its version.
     pub driver: String,
-    /// `DiscreteGpu`, `IntegratedGpu`, `Cpu`, ...
+    /// The type of the adapter: `DiscreteGpu`, `IntegratedGpu`, `Cpu`, ..
     pub device_type: String,
-    /// A CPU that plays GPU: its times say nothing about a GPU.
+    /// Whether the adapter is a CPU in the place of a GPU: its times say nothing about a GPU.
     pub software: bool,
     /// Threads of the CPU baseline.
     pub threads: usize,
-    /// The processor, where the system says.
+    /// The processor's name, if the system tells it; else the architecture.
     pub cpu: String,
 }
 
 impl About {
-    /// Of this device, now.
+    /// The header for this device, with today's date.
     pub fn new(gpu: &Gpu, command: String) -> Self {
         let info = gpu.info();
         About {
@@ -49,7 +49,7 @@ impl About {
     }
 }
 
-/// From Linux; elsewhere the architecture.
+/// The processor's name on Linux; elsewhere the architecture.
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -61,7 +61,7 @@ fn today() -> String {
     civil(seconds / 86_400)
 }
 
-/// The date so many days after 1970-01-01, by the civil-from-days algorithm (H. Hinnant).
+/// The date that many days after 1970-01-01, by H. Hinnant's civil-from-days algorithm.
 fn civil(days: u64) -> String {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

@@ -1,4 +1,4 @@
-//! An activation alone on a tensor, on both sides, verified.
+//! An activation alone on a tensor, on the GPU and on the CPU baseline, verified.
 
 use std::{
     hint::black_box,
@@ -19,27 +19,27 @@ use crate::{
     numbers::{normals, worst},
 };
 
-/// Elements that are verified, spread over the whole tensor.
+/// Number of elements that are verified, spread over the whole tensor.
 const SAMPLE: usize = 1 << 16;
 
-/// Relative to the value, or to 1 where it is smaller: the exact bounds are the business of the tests.
+/// The largest error, relative to the value or to 1 if that is larger. Coarse: exact bounds are checked by the tests.
 const TOLERANCE: f64 = 2e-6;
 
-/// What is timed of an activation alone.
+/// A timed call of an activation alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlonePart {
-    /// y = act(x)
+    /// y = act(x).
     Forward,
-    /// dx = dy ⊙ act'(x)
+    /// dx = dy ⊙ act'(x).
     Backward,
 }
 
 impl AlonePart {
-    /// Both.
+    /// Forward and backward.
     pub const ALL: [AlonePart; 2] = [AlonePart::Forward, AlonePart::Backward];
 
-    /// Its name in tables and files.
+    /// The name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
             AlonePart::Forward => "forward",
@@ -47,14 +47,14 @@ impl AlonePart {
         }
     }
 
-    /// Bytes that must move: x and y forward, x, dy and dx backward.
+    /// Bytes of an element that must be read or written: x and y in forward; x, dy and dx in backward.
     pub fn bytes(self, elements: usize, dtype: Float) -> u64 {
         let tensors = if self == AlonePart::Forward { 2 } else { 3 };
         tensors * elements as u64 * dtype.bytes()
     }
 }
 
-/// An activation on so many elements.
+/// An activation on a tensor, with operands on the GPU and on the CPU; both are verified when it is made.
 #[derive(Debug)]
 pub struct Alone<'d> {
     device: &'d Device,
@@ -63,12 +63,12 @@ pub struct Alone<'d> {
     x: Vec<f32>,
     dy: Vec<f32>,
     on_gpu: [Tensor; 4],
-    /// The worst error of the sample on the device, relative to the value or to 1.
+    /// The largest error of the sample on the device, relative to the value or to 1.
     error: f64,
 }
 
 impl<'d> Alone<'d> {
-    /// Makes the operands on both sides, and compares a sample of the results of both with the reference.
+    /// Makes the operands on both sides, and compares a sample of both results with the reference; an error if one differs.
     pub fn new(device: &'d Device, elements: usize, activation: Activation, dtype: Float) -> Result<Self> {
         let stored = |values: Vec<f32>| -> Vec<f32> { values.into_iter().map(|v| dtype.round(v)).collect() };
         let (x, dy) = (stored(normals(1, elements, 2.0)), stored(normals(2, elements, 1.0)));
@@ -80,12 +80,12 @@ impl<'d> Alone<'d> {
         Ok(alone)
     }
 
-    /// The worst error of a sample on the device, relative to the value, or to 1 where it is smaller.
+    /// The largest error of the sample on the device, relative to the value or to 1 if that is larger.
     pub fn error(&self) -> f64 {
         self.error
     }
 
-    /// Records one of them.
+    /// Records a call into a pass.
     pub fn record(&self, part: AlonePart, pass: &mut wgpu::ComputePass<'_>) -> elbow::Result<()> {
         let [x, dy, y, dx] = &self.on_gpu;
         match part {
@@ -96,17 +96,17 @@ impl<'d> Alone<'d> {
         }
     }
 
-    /// Device time; None without a clock.
+    /// Device time of one repetition; None if the device has no clock.
     pub fn device_timing(&self, part: AlonePart, budget: Budget) -> Result<Option<Timing>> {
         self.device.device_timing(budget, &|pass| self.record(part, pass))
     }
 
-    /// Wall time from submission to completion, without transfers.
+    /// Wall time of one submission until it is done, without transfers.
     pub fn wall_timing(&self, part: AlonePart, budget: Budget) -> Result<Timing> {
         self.device.wall_timing(budget, &|pass| self.record(part, pass))
     }
 
-    /// The same work on the CPU baseline, repeated.
+    /// Time of the same work on the CPU baseline.
     pub fn cpu_time(&self, part: AlonePart, iterations: u64) -> Result<Duration> {
         let mut out = vec![0.0; self.x.len()];
         let start = Instant::now();
@@ -116,7 +116,7 @@ impl<'d> Alone<'d> {
         Ok(start.elapsed())
     }
 
-    /// The same on the CPU baseline.
+    /// Runs the same work on the CPU baseline once.
     pub fn cpu_timing(&self, part: AlonePart, budget: Budget) -> Result<Timing> {
         let mut out = vec![0.0; self.x.len()];
         budget.run(|| {

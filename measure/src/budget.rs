@@ -1,4 +1,4 @@
-//! How often something is timed, and what is said of the samples.
+//! How often something is timed, and the summary of the samples.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-/// At least this many samples, and then more until the time is used up; fewer only where one of them takes very long.
+/// How long to take samples: a least number, then more until the time is over; fewer only if each takes very long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
-    /// Fewest samples.
+    /// The least number of samples.
     pub samples: usize,
-    /// Seconds spent on one figure, if the fewest samples take no longer.
+    /// Seconds for one figure, unless the least number of samples takes longer.
     pub seconds: f64,
-    /// Seconds after which the samples that there are must do, the first excepted.
+    /// Seconds after which no further sample is taken, except the first.
     pub most_seconds: f64,
 }
 
-/// A spread says no more with more samples.
+/// The most samples: more would not make the spread more reliable.
 const MOST_SAMPLES: usize = 500;
 
-/// Seconds: the median of the samples, and the quartiles around it.
+/// Median and quartiles of the samples, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Timing {
     /// Half of the samples were faster.
@@ -29,13 +29,13 @@ pub struct Timing {
     pub low: f64,
     /// A quarter of the samples were slower.
     pub high: f64,
-    /// How many there were.
+    /// Number of samples.
     pub samples: usize,
 }
 
 impl Budget {
-    /// Times `once`, which gives the time of one repetition. The first call is not counted: caches, clocks and compilers warm
-    /// up in it.
+    /// Takes samples of `once`, which returns the seconds of one repetition. The first call is not counted, because caches, clocks and
+    /// compilers are cold.
     pub fn run(&self, mut once: impl FnMut() -> Result<Duration>) -> Result<Timing> {
         once()?;
         let start = Instant::now();
@@ -53,7 +53,7 @@ impl Budget {
 }
 
 impl Timing {
-    /// Median and quartiles, linear between the two samples nearest; of no sample, NaN.
+    /// Median and quartiles, interpolated linearly between samples; NaN without samples.
     pub fn of(samples: &mut [f64]) -> Timing {
         samples.sort_by(f64::total_cmp);
         let quantile = |q: f64| {

@@ -1,4 +1,4 @@
-//! A device and its two clocks.
+//! A device with its two clocks: its own (timestamp queries) and wall time.
 
 use std::{
     cell::Cell,
@@ -12,16 +12,16 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What is timed: it records work into a pass.
+/// Records the timed work into a pass.
 pub(crate) type Record<'a> = dyn Fn(&mut wgpu::ComputePass<'_>) -> elbow::Result<()> + 'a;
 
-/// A device, and timestamp queries where it has them.
+/// A device, with timestamp queries if it has them.
 #[derive(Debug)]
 pub struct Device {
     /// The device.
     pub gpu: Gpu,
     clock: Option<Clock>,
-    /// When it was last known to be at work.
+    /// When the device last had work.
     busy: Cell<Option<Instant>>,
 }
 
@@ -32,28 +32,29 @@ struct Clock {
     staging: wgpu::Buffer,
 }
 
-/// A pass that is timed should take at least this long: shorter ones measure the clock and the start of the pass.
+/// A timed pass should take at least this long, in seconds: in shorter ones the clock's resolution and the start of the pass count too
+/// much.
 const LONG_ENOUGH: Duration = Duration::from_millis(2);
 
-/// A device that has had no work for so long may have lowered its clock.
+/// After so long without work a device may have lowered its clock.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Repetitions in one pass at most.
+/// The most repetitions in one pass.
 const MOST_REPEATS: u32 = 200;
 
 impl Device {
-    /// With a clock, if the device has one.
+    /// With timestamp queries, if the device has them.
     pub fn new(gpu: Gpu) -> Self {
         let clock = Clock::new(gpu.device());
         Device { gpu, clock, busy: Cell::new(None) }
     }
 
-    /// Whether there are device times.
+    /// Whether the device has a clock: timestamp queries.
     pub fn has_clock(&self) -> bool {
         self.clock.is_some()
     }
 
-    /// From submission until the device is done, without transfers.
+    /// Seconds from submission until the device is done, without transfers.
     pub fn wall_time(&self, record: &Record<'_>) -> Result<Duration> {
         let start = Instant::now();
         self.gpu.submit_pass(record)?;
@@ -62,7 +63,7 @@ impl Device {
         Ok(start.elapsed())
     }
 
-    /// Brings a device that was idle to its full clock, with this work.
+    /// Raises the clock of a device that was idle, by running this work.
     fn wake(&self, record: &Record<'_>) -> Result<()> {
         if self.busy.get().is_none_or(|busy| busy.elapsed() > IDLE) {
             self.gpu.warm_up(&mut || self.gpu.submit_pass(record).and_then(|()| self.gpu.wait()))?;
@@ -71,11 +72,11 @@ impl Device {
         Ok(())
     }
 
-    /// The device's own time between the beginning and the end of a pass that holds the work so many times, all together.
+    /// The device's own time, in seconds, for a pass that repeats the work `repetitions` times.
     pub fn device_time(&self, repeats: u32, record: &Record<'_>) -> Result<Duration> {
         let Some(clock) = &self.clock else { return Err(Error::Clock("no timestamp queries".into())) };
         let work = |pass: &mut wgpu::ComputePass<'_>| (0..repeats).try_for_each(|_| record(pass));
-        // Durations that come out negative are a driver's fault that exists: measured again.
+        // Some drivers return an end before the beginning: then it is measured again.
         for _ in 0..5 {
             let time = clock.time(&self.gpu, &work)?;
             self.busy.set(Some(Instant::now()));
@@ -86,7 +87,7 @@ impl Device {
         Err(Error::Clock("five passes ended before they began".into()))
     }
 
-    /// Device time of one repetition: as many in one pass as it takes for a pass worth timing. None without a clock.
+    /// Device time of one repetition, with as many in a pass as it needs to be long enough. None if the device has no clock.
     pub fn device_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Option<Timing>> {
         if self.clock.is_none() {
             return Ok(None);
@@ -125,7 +126,7 @@ impl Clock {
         })
     }
 
-    /// None if the end lies before the beginning.
+    /// Runs a pass and returns its device time; None if its end is before its beginning.
     fn time(&self, gpu: &Gpu, record: &Record<'_>) -> Result<Option<Duration>> {
         gpu.submit(|encoder| {
             let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
@@ -137,7 +138,7 @@ impl Clock {
             record(&mut encoder.begin_compute_pass(&descriptor))?;
             encoder.resolve_query_set(&self.queries, 0..2, &self.resolved, 0);
             encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.staging, 0, 16);
-            // A mapping that failed shows when the range is asked for.
+            // If mapping fails, `get_mapped_range` returns an error.
             encoder.map_buffer_on_submit(&self.staging, wgpu::MapMode::Read, 0..16, |_| {});
             Ok(())
         })?;

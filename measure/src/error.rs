@@ -1,38 +1,38 @@
-//! What can go wrong while measuring.
+//! The errors of a measurement.
 
 /// The result of a measurement.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why there is no figure.
+/// Why a measurement has no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The library refused, or the device failed.
+    /// elbow refused a call, or the device failed.
     #[error(transparent)]
     Elbow(#[from] elbow::Error),
-    /// A result is wrong: it is not timed.
+    /// A result is wrong, so it is not timed.
     #[error("{what}: element {index} is {got}, the reference has {expected}; not timed")]
     Wrong {
-        /// Case, side and operand.
+        /// The case, the side (GPU or CPU) and the operand.
         what: String,
-        /// Where it is wrong first, among those that were looked at.
+        /// The first wrong element of the sample.
         index: usize,
-        /// What the device or the CPU gave.
+        /// The result of the device or the CPU.
         got: f32,
-        /// What the reference gave.
+        /// The result of the reference.
         expected: f64,
     },
-    /// More memory than a measurement should take.
+    /// The case needs more memory than a measurement may take.
     #[error("{what}: expected operands of at most {most} MiB together, got {got} MiB")]
     TooLarge {
         /// The case.
         what: String,
-        /// MiB
+        /// The most that is allowed, in MiB.
         most: u64,
-        /// MiB
+        /// What the case needs, in MiB.
         got: u64,
     },
-    /// The device has no clock, or one that runs backwards.
+    /// The device has no timestamp queries, or they are wrong.
     #[error("device time: {0}")]
     Clock(String),
 }

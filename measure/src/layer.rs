@@ -1,4 +1,4 @@
-//! A fused layer with its operands on both sides, verified.
+//! A fused layer with operands on the GPU and on the CPU baseline, verified.
 
 mod judge;
 mod on_cpu;
@@ -30,34 +30,34 @@ use on_cpu::OnCpu;
 /// M×K×N: x is `[M, K]`, W is `[N, K]`, y is `[M, N]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub struct Shape {
-    /// Rows of x: the batch.
+    /// M, rows of x.
     pub m: usize,
-    /// Features in.
+    /// K, features in.
     pub k: usize,
-    /// Features out.
+    /// N, features out.
     pub n: usize,
 }
 
-/// What is timed of a layer.
+/// A timed part of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Forward that keeps nothing: y = act(x·Wᵀ + b) in one dispatch.
+    /// Forward without anything kept: y = act(x·Wᵀ + b) in one dispatch.
     Inference,
-    /// The same in two: the product with b, then the activation on y in place.
+    /// Forward in two dispatches: the product with b, then the activation on y in place.
     Unfused,
-    /// Forward that keeps what backward needs.
+    /// Forward with what backward needs kept.
     Forward,
-    /// dx, dW and db.
+    /// Backward: dx, dW and db.
     Backward,
     /// Forward and backward.
     Both,
-    /// Forward, backward, and descent with momentum on W and b.
+    /// A training step: forward, backward, and the update of W and b with momentum.
     Step,
 }
 
 impl Part {
-    /// Its name in tables and files.
+    /// The name in tables and files.
     pub fn name(self) -> &'static str {
         match self {
             Part::Inference => "inference",
@@ -77,7 +77,7 @@ impl Part {
         matches!(self, Part::Backward | Part::Both | Part::Step)
     }
 
-    /// Operations of its products, of M·N·K multiply-adds each: two for each multiply-add.
+    /// Operations of the part's products: 2·M·N·K each, two for each multiply-add.
     pub fn operations(self, shape: Shape) -> u64 {
         let products = match self {
             Part::Inference | Part::Unfused | Part::Forward => 1,
@@ -88,7 +88,7 @@ impl Part {
     }
 }
 
-/// A layer: its operands on the GPU and on the CPU, both verified when it was made.
+/// A layer with operands on the GPU and on the CPU; both are verified when it is made.
 #[derive(Debug)]
 pub struct Layer<'d> {
     device: &'d Device,
@@ -101,7 +101,7 @@ pub struct Layer<'d> {
     cpu_errors: Errors,
 }
 
-/// The operands that both sides start from.
+/// The numbers that both sides start from.
 #[derive(Debug)]
 struct Host {
     x: Vec<f32>,
@@ -123,20 +123,20 @@ struct OnGpu {
     db: Tensor,
     velocity_w: Tensor,
     velocity_b: Tensor,
-    /// w in f32, where the products read another type.
+    /// w in f32, if the products read another type.
     master: Option<Tensor>,
 }
 
-/// A step of no length: the parameters stay those that were verified, the work is that of any other step.
+/// A learning rate of 0: the parameters stay as they were verified, and the work is that of any other step.
 const RATE: f32 = 0.0;
 const MOMENTUM: f32 = 0.9;
 
-/// MiB of one case, on each side.
+/// The most MiB of one case, on each side.
 const MOST_MIB: u64 = 16 << 10;
 
 impl<'d> Layer<'d> {
-    /// Makes the operands on both sides, runs a whole step on both, and compares a sample of every result with the reference.
-    /// On the device x, w, y, z, dy and dx are stored as `dtype`; the CPU baseline gets the same numbers in f32.
+    /// Makes the operands on both sides, runs a training step on both, and compares a sample of every result with the reference;
+    /// an error if one differs. On the device x, w, y, z, dy and dx are stored as `dtype`; the CPU gets the same numbers in f32.
     pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Float, pin: Pin) -> Result<Self> {
         let Shape { m, k, n } = shape;
         let storage = Storage::default().with(Operand::Y, dtype);
@@ -163,45 +163,45 @@ impl<'d> Layer<'d> {
         Ok(layer)
     }
 
-    /// Its shape.
+    /// M, K and N.
     pub fn shape(&self) -> Shape {
         let AffineRequest { m, k, n, .. } = self.request;
         Shape { m, k, n }
     }
 
-    /// Its activation.
+    /// The activation, with a constant α.
     pub fn activation(&self) -> Activation {
         self.request.activation
     }
 
-    /// In which type the device stores its data.
+    /// The type of x, w, y, z, dy and dx on the device.
     pub fn dtype(&self) -> Float {
         self.dtype
     }
 
-    /// What forward keeps.
+    /// What forward keeps for backward.
     pub fn saved(&self) -> Saved {
         self.request.saved
     }
 
-    /// The worst errors of the device, found when the layer was made.
+    /// The largest errors of the device in the sample, from when the layer was made.
     pub fn errors(&self) -> Errors {
         self.errors
     }
 
-    /// Those of the CPU baseline.
+    /// The largest errors of the CPU baseline in the sample.
     pub fn cpu_errors(&self) -> Errors {
         self.cpu_errors
     }
 
-    /// Bytes that must move at least, if every operand is read or written once.
+    /// Bytes that a part must at least move: every operand read or written once.
     pub fn bytes(&self, part: Part) -> u64 {
         let Shape { m, k, n } = self.shape();
         let [x, w, y] = [m * k, n * k, m * n].map(|elements| elements as u64 * self.dtype.bytes());
         let [w32, b] = [n * k, n].map(|elements| elements as u64 * 4);
         let kept = self.kept_bytes();
         let forward = x + w + b + y;
-        // With y kept backward reads it; forward writes it anyway.
+        // If y is kept, backward reads it; forward writes it in any case.
         let read_back = if self.request.saved == Saved::Y { y } else { kept };
         let backward = y + read_back + x + w + x + w32 + b;
         match part {
@@ -210,7 +210,7 @@ impl<'d> Layer<'d> {
             Part::Forward => forward + kept,
             Part::Backward => backward,
             Part::Both => forward + kept + backward,
-            // Parameter, velocity and gradient read, the first two written; and what the products read, if it is another.
+            // The update reads parameter, velocity and gradient, writes the first two, and writes the narrow copy if there is one.
             Part::Step => forward + kept + backward + 5 * (w32 + b) + if self.on_gpu.master.is_some() { w } else { 0 },
         }
     }
@@ -219,7 +219,7 @@ impl<'d> Layer<'d> {
         self.on_gpu.kept.as_ref().map_or(0, |kept| kept.elements() as u64 * kept.dtype().bytes())
     }
 
-    /// Records a part of it.
+    /// Records a part into a pass.
     pub fn record(&self, part: Part, pass: &mut wgpu::ComputePass<'_>) -> elbow::Result<()> {
         let gpu = &self.device.gpu;
         match part {
@@ -253,18 +253,18 @@ impl<'d> Layer<'d> {
         Ok(())
     }
 
-    /// Device time; None without a clock.
+    /// Device time of one repetition; None if the device has no clock.
     pub fn device_timing(&self, part: Part, budget: Budget) -> Result<Option<Timing>> {
         self.device.device_timing(budget, &|pass| self.record(part, pass))
     }
 
-    /// Wall time from submission to completion, without transfers.
+    /// Wall time of one submission until it is done, without transfers.
     pub fn wall_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
         self.device.wall_timing(budget, &|pass| self.record(part, pass))
     }
 
-    /// Wall time with the transfers of a layer whose parameters live on the device: x up and y down for forward, dy up and
-    /// dx down for backward, all four for both.
+    /// Wall time with the transfers of a layer whose parameters stay on the device: upload x and download y for forward, upload dy and
+    /// download dx for backward, all four for both.
     pub fn transfer_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
         let (gpu, g) = (&self.device.gpu, &self.on_gpu);
         budget.run(|| {
@@ -286,7 +286,7 @@ impl<'d> Layer<'d> {
         })
     }
 
-    /// The same work on the CPU baseline, repeated.
+    /// Time of the same work on the CPU baseline.
     pub fn cpu_time(&self, part: Part, iterations: u64) -> Result<Duration> {
         let mut cpu = OnCpu::new(self);
         cpu.run(Part::Forward)?;
@@ -297,7 +297,7 @@ impl<'d> Layer<'d> {
         Ok(start.elapsed())
     }
 
-    /// The same on the CPU baseline.
+    /// Runs the same work on the CPU baseline once.
     pub fn cpu_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
         let mut cpu = OnCpu::new(self);
         // Backward needs what forward keeps.
@@ -350,7 +350,7 @@ impl OnGpu {
     }
 }
 
-/// Which gradients: dx, dW and db.
+/// The gradients of a timed backward: dx, dW and db.
 fn backward_request(affine: AffineRequest) -> BackwardRequest {
     let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite);
     BackwardRequest::new(affine, gradients)

@@ -1,8 +1,8 @@
-//! How elbow is timed: what its benchmarks and `elbow bench` share.
+//! How elbow is timed: shared by its benchmarks and `elbow bench`.
 //!
-//! A case ([`Layer`], [`Alone`]) holds its operands on the GPU and on the CPU, and has been verified on both against the f64
-//! reference before anyone can time it. A [`Device`] has two clocks, its own (timestamp queries) and the wall's; they are
-//! never mixed. A [`Timing`] is a median with its quartiles. [`probe`] measures the ceilings that a result is judged by.
+//! A case ([`Layer`], [`Alone`]) has operands on the GPU and on the CPU; making it verifies both against the f64 reference, so that no
+//! wrong result is timed. A [`Device`] has two clocks, its own (timestamp queries) and wall time, which are never mixed. A [`Timing`] is a
+//! median with its quartiles. [`probe`] measures what the machine can do at most, to compare results with.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What a training step of a network takes on the device, by the library's own accounting.
+//! The device memory of a training step of a network, as elbow counts it.
 
 use elbow::{
     Activation, Dtype, Float, Gpu, Saved,
@@ -8,42 +8,42 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-/// Device bytes of one training step.
+/// Bytes on the device in a training step.
 #[derive(Debug, Clone, Serialize)]
 pub struct Footprint {
     /// The activation of the hidden layers.
     pub activation: String,
     /// What a hidden layer keeps for backward.
     pub saved: String,
-    /// Layers.
+    /// Number of layers.
     pub layers: usize,
     /// Features of every layer.
     pub width: usize,
-    /// Rows.
+    /// M, rows of the input.
     pub batch: usize,
-    /// W and b.
+    /// Bytes of W and b.
     pub parameters: u64,
-    /// W and b once more, in the type that the products read; and the state of the loss scale.
+    /// Bytes of the copy of W and b in the storage type, and of the state of the loss scale.
     pub copy: u64,
-    /// dW and db.
+    /// Bytes of dW and db.
     pub gradients: u64,
-    /// The velocities of the descent.
+    /// Bytes of the velocities.
     pub velocity: u64,
-    /// The outputs y of all layers.
+    /// Bytes of y of all layers.
     pub outputs: u64,
-    /// z or masks kept beside them.
+    /// Bytes of z or masks that are kept.
     pub kept: u64,
-    /// dz of all layers.
+    /// Bytes of dz of all layers.
     pub dz: u64,
-    /// Input, labels, losses.
+    /// Bytes of input, labels and losses.
     pub batch_bytes: u64,
-    /// Scratch, and parameter blocks of the kernels.
+    /// Bytes of scratch and of the kernels' parameter blocks.
     pub scratch: u64,
-    /// All that elbow owns after a step: nothing is released within a step, so this is the peak.
+    /// All bytes that elbow owns after a step, which is the peak, since a step releases nothing.
     pub total: u64,
 }
 
-/// Trains one step of `layers` layers of `width` features, and counts.
+/// Runs one training step of `layers` layers of `width` features, and counts bytes.
 pub fn footprint(
     gpu: &Gpu,
     activation: Activation,
@@ -56,7 +56,7 @@ pub fn footprint(
     let before = gpu.memory_bytes();
     let sizes = vec![width; layers + 1];
     let architecture = Architecture::new(&sizes, activation, batch).storage(dtype);
-    // The numbers do not matter here.
+    // Only sizes matter here, not the numbers.
     let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
     let made = gpu.memory_bytes();
     let (x, labels) = (gpu.zeros_of(dtype, &[batch, width])?, gpu.zeros_of(Dtype::U32, &[batch])?);
@@ -75,8 +75,7 @@ pub fn footprint(
     let kept: u64 = kept.sum();
     let outputs = bytes(layers * batch * width);
     let scale = mlp.loss_scale().map_or(0, |state| state.buffer().size());
-    // What is left of the network is three of a kind in f32, parameters, gradients, velocities, which lie the same way; and
-    // what the products read, if that is another type.
+    // The rest of the network is parameters, gradients and velocities in f32, of equal size, and the narrow copy if there is one.
     let kinds = if dtype == Float::F32 { 12 } else { 12 + dtype.bytes() };
     let parameters = (made - before).saturating_sub(2 * outputs + kept + scale) * 4 / kinds;
     Ok(Footprint {

@@ -4,18 +4,18 @@ use rand::{RngExt, SeedableRng};
 
 use crate::error::{Error, Result};
 
-/// Normal numbers of this scale. A dy of ones would hide what a wrong index does, and flatter the branches of a kernel.
+/// Normal random numbers of this standard deviation. Constant operands would hide wrong indices and make branches look faster.
 pub fn normals(seed: u64, length: usize, scale: f32) -> Vec<f32> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..length).map(|_| scale * rng.sample::<f32, _>(rand_distr::StandardNormal)).collect()
 }
 
-/// The largest |got − want| / scale; an error where it is beyond the tolerance (or NaN).
+/// The largest |got − want| / scale; an error if it is beyond the tolerance or NaN.
 pub(crate) fn worst(what: &str, tolerance: f64, got: &[f32], want: &[f64], scale: &[f64]) -> Result<f64> {
     let mut worst = 0.0f64;
     for (index, ((&got, &expected), scale)) in got.iter().zip(want).zip(scale).enumerate() {
         let error = (f64::from(got) - expected).abs() / scale.max(1e-30);
-        // NaN is not within anything.
+        // Negated, so that NaN fails too.
         if error.is_nan() || error > tolerance {
             return Err(Error::Wrong { what: what.to_owned(), index, got, expected });
         }

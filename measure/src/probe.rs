@@ -1,5 +1,5 @@
-//! The ceilings, measured in the same run: how fast the device and the CPU copy memory, how fast the device multiplies and
-//! adds. Small kernels of their own, so that a ceiling does not depend on what it judges.
+//! The limits of the machine, measured in the same run: how fast the device and the CPU copy memory, and how fast the device multiplies and
+//! adds. With small kernels of its own, so that the limits do not depend on elbow's.
 
 use std::{hint::black_box, time::Instant};
 
@@ -13,27 +13,27 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What the machine can do at most.
+/// What the machine can do at most, as measured.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Ceilings {
-    /// Bytes a second that a device copy moves: read and written, each counted.
+    /// Bytes a second of a copy on the device, read and written bytes both counted.
     pub gpu_bytes: f64,
-    /// f32 operations a second of multiply-adds in registers: two for each.
+    /// f32 operations a second in registers, two for each multiply-add.
     pub gpu_flops: f64,
-    /// Bytes a second that a copy by all threads moves: read and written.
+    /// Bytes a second of a copy by all threads of the CPU, read and written bytes both counted.
     pub cpu_bytes: f64,
-    /// Whether the device's figures are device time; wall time where there is no clock.
+    /// Whether the device's figures are from device time; from wall time if it has no clock.
     pub device_time: bool,
 }
 
-/// Loops around the repeated step, and repetitions of the step in the text.
+/// Iterations of the loop, and repetitions of the step in its body.
 const LOOPS: usize = 64;
 const STEPS: usize = 8;
 
 /// Operations of one invocation: loops, steps, eight chains of four, two each.
 const OPERATIONS: usize = LOOPS * STEPS * 8 * 4 * 2;
 
-/// Measures all of them.
+/// Measures all limits.
 pub fn ceilings(device: &Device, budget: Budget) -> Result<Ceilings> {
     let bytes = copy_bytes(&device.gpu);
     Ok(Ceilings {
@@ -44,7 +44,7 @@ pub fn ceilings(device: &Device, budget: Budget) -> Result<Ceilings> {
     })
 }
 
-/// Far more than a cache holds, where that does not take long.
+/// Bytes to copy: far more than a cache holds, but less on a software adapter, where it takes long.
 fn copy_bytes(gpu: &Gpu) -> usize {
     let wanted: u64 = if gpu.is_software() { 32 << 20 } else { 512 << 20 };
     let most = gpu.caps().max_binding.min(gpu.device().limits().max_buffer_size);
@@ -74,7 +74,7 @@ fn multiply_add(device: &Device, budget: Budget) -> Result<f64> {
         Some((head, (step, tail))) => [head, &step.repeat(STEPS), tail].concat(),
         None => text,
     };
-    // a = a/2 + 1 tends to 2: 32 of them.
+    // a = a/2 + 1 converges to 2; the result is the sum of 32 such numbers.
     let (numbers, sums) = (gpu.upload(&[0.5, 1.0, 3.0], &[3])?, gpu.zeros(&[invocations])?);
     let kernel = Kernel::new(gpu, &text, [&numbers, &sums], [invocations as u32 / 64, 1]);
     gpu.submit_pass(|pass| kernel.record(pass))?;
@@ -101,7 +101,7 @@ fn cpu_copy(budget: Budget, bytes: usize) -> Result<f64> {
     Ok(2.0 * bytes as f64 / timing.median)
 }
 
-/// A kernel of two buffers.
+/// A compute pipeline with two storage buffers.
 struct Kernel {
     pipeline: wgpu::ComputePipeline,
     operands: wgpu::BindGroup,

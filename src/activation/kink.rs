@@ -1,20 +1,26 @@
-//! Kinks, and the Lipschitz constant.
+//! The kinks of an activation, and its Lipschitz constant.
 
 use super::{Activation, Kind};
 
-/// A point where the slope, the curvature or a derivative by a learnable α jumps, and the slope that is declared there
+/// A point where the slope, the second derivative or a derivative by a learnable α jumps, and the slope that is declared there
 /// (PyTorch's).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Kink {
-    /// The place on the z axis.
+    /// z at the kink.
     pub at: f64,
-    /// act'(at), by declaration.
+    /// act'(at), as declared.
     pub slope: f64,
 }
 
 impl Activation {
     /// The kinks in ascending order, each with the slope declared there; empty for a smooth activation.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// let kinks = Activation::RELU6.kinks();
+    /// assert_eq!((kinks[0].at, kinks[0].slope, kinks[1].at, kinks[1].slope), (0.0, 0.0, 6.0, 0.0));
+    /// ```
     pub fn kinks(&self) -> Vec<Kink> {
         let [a, b] = self.params.map(f64::from);
         let mut at = match self.kind {
@@ -35,7 +41,7 @@ impl Activation {
         at.into_iter().map(|at| Kink { at, slope: self.slope_at_kink(at) }).collect()
     }
 
-    /// The place of a kink may be rounded; the declared slope is not that of a neighbour.
+    /// The declared slope at a kink. Not computed at `at` where that is rounded: it could be the slope of one side.
     fn slope_at_kink(&self, at: f64) -> f64 {
         match self.kind {
             Kind::HardsigmoidAffine => 0.0,
@@ -44,8 +50,13 @@ impl Activation {
         }
     }
 
-    /// sup |act(u) - act(v)| / |u - v|: the largest |act'|, or inf where there is none (relu_squared; celu with α < 0) or
-    /// where the function itself jumps (hardshrink, threshold, a softplus threshold so low that f32 shows the jump).
+    /// sup |act(u) - act(v)| / |u - v|: the largest |act'|, or inf if the slope is unbounded (relu_squared; celu with α < 0) or
+    /// the function itself jumps (hardshrink, threshold, softplus with a threshold so low that f32 shows the jump).
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!((Activation::SIGMOID.lipschitz(), Activation::RELU_SQUARED.lipschitz()), (0.25, f64::INFINITY));
+    /// ```
     pub fn lipschitz(&self) -> f64 {
         let [a, b] = self.params.map(f64::from);
         let flat_unless = |condition: bool| if condition { 1.0 } else { 0.0 };
@@ -76,7 +87,7 @@ impl Activation {
         }
     }
 
-    /// The root of the curvature in [low, high], where it goes from positive to negative.
+    /// The root of the second derivative in [low, high], where it goes from positive to negative.
     fn inflection(&self, mut low: f64, mut high: f64) -> f64 {
         for _ in 0..60 {
             let middle = 0.5 * (low + high);

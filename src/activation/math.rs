@@ -1,10 +1,9 @@
-//! The mathematics, once, in f64: what every shader and the CPU implementations are judged by.
+//! The mathematics in f64, which judges every shader and the CPU implementations.
 //!
-//! Each activation is one arm of [`jet`]: value, slope, curvature and the two derivatives with respect to α, in forms that
-//! cancel nowhere but at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that the row declares. α may be
-//! anything, as a learnable one may become: outside of its domain there is the formula where it is defined, the limit where
-//! α is infinite, else NaN (docs/numerics.md has the table). Logarithms and exponentials come from the `libm` crate, so that
-//! the judge says the same on every machine.
+//! Each activation is one arm of [`jet`]: value, slope, second derivative and the two derivatives with respect to α, in forms that
+//! cancel only at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that is declared. α may be any number, because a
+//! learnable one may become any: outside of its domain the formula holds where it is defined, its limit for an infinite α, else NaN
+//! (table in docs/numerics.md). Logarithms and exponentials come from the `libm` crate, so that results are the same on every machine.
 
 mod smooth;
 
@@ -33,7 +32,7 @@ impl Quantity {
     pub const ALL: [Quantity; 5] =
         [Quantity::Value, Quantity::Slope, Quantity::SecondDerivative, Quantity::AlphaSlope, Quantity::MixedDerivative];
 
-    /// The name of its WGSL function.
+    /// The name of its function in `shaders/activation`.
     pub const fn wgsl_name(self) -> &'static str {
         match self {
             Quantity::Value => "act",
@@ -45,7 +44,7 @@ impl Quantity {
     }
 }
 
-/// All five quantities at one z, and for each the sum of |terms| of its formula.
+/// All five quantities at one z, and for each the sum of the absolute values of the terms of its formula.
 #[derive(Debug, Clone, Copy)]
 struct Jet {
     at: [f64; 5],
@@ -53,7 +52,7 @@ struct Jet {
 }
 
 impl Jet {
-    /// Without α.
+    /// With derivatives by α of 0.
     fn plain(value: f64, slope: f64, curvature: f64) -> Self {
         Self::with_alpha(value, slope, curvature, 0.0, 0.0)
     }
@@ -63,15 +62,15 @@ impl Jet {
         Jet { at, terms: at.map(f64::abs) }
     }
 
-    /// Where nothing is defined.
+    /// For z = NaN, and for an α for which the formula is not defined.
     const NAN: Jet = Jet { at: [f64::NAN; 5], terms: [f64::NAN; 5] };
 
-    /// A piece of a straight line.
+    /// On a straight line.
     fn line(value: f64, slope: f64) -> Self {
         Self::plain(value, slope, 0.0)
     }
 
-    /// States the sum of |terms| where the quantity has a root.
+    /// Sets the sum of |terms| of a quantity, where that is not |quantity|: near a root.
     fn terms(mut self, quantity: Quantity, terms: f64) -> Self {
         self.terms[quantity as usize] = terms;
         self
@@ -79,50 +78,98 @@ impl Jet {
 }
 
 impl Activation {
-    /// act(z), f64. NaN gives NaN, ±inf the limit.
+    /// act(z) in f64. NaN gives NaN, ±inf the limit.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!((Activation::RELU.value(-2.0), Activation::TANH.value(f64::INFINITY)), (0.0, 1.0));
+    /// ```
     pub fn value(&self, z: f64) -> f64 {
         self.evaluate(Quantity::Value, z)
     }
 
-    /// act'(z). At a kink: the slope that [`Activation::kinks`] declares.
+    /// act'(z). At a kink it is the slope that [`Activation::kinks`] declares.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!((Activation::RELU.slope(0.0), Activation::SIGMOID.slope(0.0)), (0.0, 0.25));
+    /// ```
     pub fn slope(&self, z: f64) -> f64 {
         self.evaluate(Quantity::Slope, z)
     }
 
-    /// act''(z), without the delta functions at kinks.
+    /// act''(z). At a kink the impulse that a jump of the slope would add is left out.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::RELU_SQUARED.second_derivative(3.0), 2.0);
+    /// ```
     pub fn second_derivative(&self, z: f64) -> f64 {
         self.evaluate(Quantity::SecondDerivative, z)
     }
 
-    /// ∂act/∂α; 0 for an activation without a learnable α.
+    /// ∂act/∂α at z; 0 for an activation without a learnable α.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::prelu(0.25)?.alpha_slope(-2.0), -2.0);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn alpha_slope(&self, z: f64) -> f64 {
         self.evaluate(Quantity::AlphaSlope, z)
     }
 
-    /// ∂²act/∂z∂α; 0 for an activation without a learnable α.
+    /// ∂²act/∂z∂α at z; 0 for an activation without a learnable α.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::prelu(0.25)?.mixed_derivative(-2.0), 1.0);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn mixed_derivative(&self, z: f64) -> f64 {
         self.evaluate(Quantity::MixedDerivative, z)
     }
 
-    /// Any of the five.
+    /// Any of the five quantities at z.
+    ///
+    /// ```
+    /// use elbow::{Activation, activation::Quantity};
+    /// assert_eq!(Activation::RELU.evaluate(Quantity::Slope, 2.0), 1.0);
+    /// ```
     pub fn evaluate(&self, quantity: Quantity, z: f64) -> f64 {
         jet(self, z).at[quantity as usize]
     }
 
-    /// The sum of |terms| of the quantity's formula at z: the scale for an error bound. It is |quantity| itself, but for
-    /// slopes and curvatures that have a root, where a relative bound could not be met; and the value of hardsigmoid(slope,
-    /// offset) beside its lower kink.
+    /// The sum of the absolute values of the terms of the quantity's formula at z: the scale of its error bound. It is |quantity|, except
+    /// for slopes and second derivatives near a root, where a relative bound could not be met, and for the value of hardsigmoid(slope,
+    /// offset) near its lower kink.
+    ///
+    /// ```
+    /// use elbow::{Activation, activation::Quantity};
+    /// let at_root = -1.5; // of the slope of hardswish
+    /// assert_eq!(Activation::HARDSWISH.slope(at_root), 0.0);
+    /// assert_eq!(Activation::HARDSWISH.terms(Quantity::Slope, at_root), 1.0);
+    /// ```
     pub fn terms(&self, quantity: Quantity, z: f64) -> f64 {
         jet(self, z).terms[quantity as usize]
     }
 
-    /// All five in the order of [`Quantity::ALL`], and the [`Activation::terms`] of each.
+    /// All five quantities at z in the order of [`Quantity::ALL`], and the [`Activation::terms`] of each.
+    ///
+    /// ```
+    /// let (quantities, _terms) = elbow::Activation::RELU.evaluate_all(2.0);
+    /// assert_eq!(quantities, [2.0, 1.0, 0.0, 0.0, 0.0]);
+    /// ```
     pub fn evaluate_all(&self, z: f64) -> ([f64; 5], [f64; 5]) {
         let Jet { at, terms } = jet(self, z);
         (at, terms)
     }
 
-    /// act'(z) from y = act(z), for the rows where [`super::Row::from_y`] is set; NaN for the others.
+    /// act'(z) from y = act(z), for rows with [`super::Row::from_y`]; NaN for the others.
+    ///
+    /// ```
+    /// assert_eq!(elbow::Activation::SIGMOID.slope_of_y(0.5), 0.25);
+    /// ```
     pub fn slope_of_y(&self, y: f64) -> f64 {
         let [a, b] = self.params.map(f64::from);
         if y.is_nan() {
@@ -153,8 +200,13 @@ impl Activation {
         }
     }
 
-    /// The mask's bit, for the rows where [`super::Row::from_bit`] is set; true for the others. A bit cannot say NaN:
-    /// there it is set, so that the gradient passes.
+    /// The bit of z in the mask, for rows with [`super::Row::from_bit`]; true for the others. A bit cannot represent NaN:
+    /// for NaN it is true, so that the gradient passes.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert!(Activation::RELU.bit(1.0) && !Activation::RELU.bit(-1.0) && Activation::RELU.bit(f64::NAN));
+    /// ```
     pub fn bit(&self, z: f64) -> bool {
         let [a, b] = self.params.map(f64::from);
         z.is_nan()
@@ -170,7 +222,12 @@ impl Activation {
             }
     }
 
-    /// act'(z) from the mask's bit, for the rows where [`super::Row::from_bit`] is set; NaN for the others.
+    /// act'(z) from the bit of the mask, for rows with [`super::Row::from_bit`]; NaN for the others.
+    ///
+    /// ```
+    /// assert_eq!(elbow::Activation::leaky_relu(0.5)?.slope_of_bit(false), 0.5);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn slope_of_bit(&self, bit: bool) -> f64 {
         let a = f64::from(self.params[0]);
         let (set, clear) = match self.kind {
@@ -186,10 +243,11 @@ impl Activation {
     }
 }
 
-/// Klambauer et al. 2017: scale, and scale · α.
+/// The constants of selu (Klambauer et al. 2017): scale, and scale · α.
 const SELU_SCALE: f64 = 1.0507009873554805;
 const SELU_BOTH: f64 = 1.7580993408473768;
-/// The whole table of mathematics.
+
+/// The formulas of all activations.
 fn jet(activation: &Activation, z: f64) -> Jet {
     let [a, b] = activation.params.map(f64::from);
     if z.is_nan() {
@@ -202,7 +260,7 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::LeakyRelu | Kind::Prelu if z > 0.0 => Jet::line(z, 1.0),
         Kind::LeakyRelu | Kind::Prelu => Jet::with_alpha(if a == 0.0 { 0.0 } else { a * z }, a, 0.0, z, 1.0),
         Kind::ClippedRelu | Kind::Softshrink | Kind::Squareplus if a.is_nan() => Jet::NAN,
-        // min(max(z, 0), cap) is the cap everywhere.
+        // min(max(z, 0), cap) with a cap below 0 is the cap everywhere.
         Kind::ClippedRelu if a < 0.0 => Jet::with_alpha(a, 0.0, 0.0, 1.0, 0.0),
         Kind::ClippedRelu | Kind::Relu6 if z <= 0.0 => Jet::line(0.0, 0.0),
         Kind::ClippedRelu if z >= a => Jet::with_alpha(a, 0.0, 0.0, 1.0, 0.0),
@@ -232,14 +290,14 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::HardsigmoidAffine => match Side::of(a, b, z) {
             Side::Below => Jet::line(0.0, 0.0),
             Side::Above => Jet::line(1.0, 0.0),
-            // Beside the lower kink the sum cancels: half of its digits are kept there.
+            // Near the lower kink the sum cancels: the bound asks for half of its digits there.
             Side::Inside(value) => {
                 Jet::line(value, a).terms(Quantity::Value, value.max(((a * z).abs() + b.abs()) / 4096.0))
             }
         },
         Kind::Elu | Kind::Celu if z > 0.0 => Jet::line(z, 1.0),
         Kind::Elu => {
-            // An exponential vanishes in f64, but not beside an infinite α.
+            // exp(z) may underflow to 0 in f64, and ∞·0 would be NaN.
             let slope = if a.is_infinite() { a } else { a * exp(z) };
             Jet::with_alpha(a * expm1(z), slope, slope, expm1(z), exp(z))
         }
@@ -285,7 +343,7 @@ fn jet(activation: &Activation, z: f64) -> Jet {
     }
 }
 
-/// Where slope·z + offset lies. The product of two f32 is exact here, so the side is.
+/// Where slope·z + offset is in relation to 0 and 1. Exact, because the product of two f32 is exact in f64.
 enum Side {
     Below,
     Inside(f64),
@@ -300,7 +358,7 @@ impl Side {
         } else if product + (offset - 1.0) >= 0.0 {
             Side::Above
         } else {
-            // Rounded once: beside the lower kink the sum cancels, and a rounded product would show.
+            // Fused, to round once: near the lower kink the sum cancels, and the error of a rounded product would show.
             Side::Inside(if slope == 0.0 { offset } else { libm::fma(slope, z, offset) })
         }
     }

@@ -5,14 +5,13 @@ use std::{fmt, str::FromStr};
 use super::{Activation, Kind, rows};
 use crate::error::{Error, Result};
 
-/// The text that [`FromStr`] reads back to the same value: `leaky_relu(0.01)`, `gelu_erf`, each number as short as it can
-/// be.
+/// Text that [`FromStr`] reads back to the same value, such as `leaky_relu(0.01)` or `gelu_erf`, with the shortest digits that do.
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = self.row();
         let mut parameters: Vec<String> =
             row.parameters.iter().zip(self.params).map(|(_, value)| number(value)).collect();
-        // A threshold that is never reached is no news.
+        // A threshold that is never reached is not printed.
         if self.kind == Kind::Softplus && self.params[1] == f32::INFINITY {
             parameters.pop();
         }
@@ -20,14 +19,20 @@ impl fmt::Display for Activation {
     }
 }
 
-/// The shortest digits that give the same f32 back, with an exponent where that is shorter by far.
+/// The shortest digits that read back to the same f32; with an exponent beyond 14 characters.
 fn number(value: f32) -> String {
     let plain = value.to_string();
     if plain.len() > 14 { format!("{value:e}") } else { plain }
 }
 
 /// `name` or `name(number, ...)`. Case, spaces, `-` and `_` in the name do not matter; missing parameters take their
-/// defaults. Unknown names give [`Error::UnknownActivation`], parameters out of their domain [`Error::BadParameter`].
+/// defaults. An unknown name is an [`Error::UnknownActivation`], a parameter outside its domain an [`Error::BadParameter`].
+///
+/// ```
+/// use elbow::Activation;
+/// assert_eq!("GELU".parse(), Ok(Activation::GELU_ERF));
+/// assert!("relux".parse::<Activation>().unwrap_err().to_string().contains("relu? or one of"));
+/// ```
 impl FromStr for Activation {
     type Err = Error;
 
@@ -45,7 +50,7 @@ impl FromStr for Activation {
         let Some(row) = rows().iter().find(|row| row.names().any(|known| fold(known) == folded)) else {
             return Err(unknown(expected_names(&folded)));
         };
-        // Two rows share one name: with arguments it is ONNX's.
+        // Two rows share the name hardsigmoid: with arguments it is ONNX's.
         let kind = match row.kind {
             Kind::Hardsigmoid if !inside.is_empty() => Kind::HardsigmoidAffine,
             kind => kind,
@@ -65,7 +70,7 @@ impl FromStr for Activation {
     }
 }
 
-/// What of a name counts: `Leaky-ReLU`, `leaky_relu` and `leakyrelu` are one.
+/// The letters of a name in lower case: `Leaky-ReLU`, `leaky_relu` and `leakyrelu` are the same.
 fn fold(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-') && !c.is_whitespace()).flat_map(char::to_lowercase).collect()
 }

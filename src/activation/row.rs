@@ -1,12 +1,17 @@
-//! What a row of the table says.
+//! The types of the table: a row, its parameters and their domains.
 
 use std::fmt;
 
 use super::{Kind, Quantity};
 
-/// What values a parameter may take. NaN is in none, nor is a subnormal number (not 0, and below 2⁻¹²⁶ ≈ 1.18e-38 in
-/// magnitude): there are devices that read it as 0. The moderate domains are those of parameters that z is multiplied with or
-/// divided by inside an exponential or a root: beyond them, f32 would overflow or vanish on the way to a result that does not.
+/// The values that a parameter may take. No domain contains NaN, nor a subnormal number (not 0, below 2⁻¹²⁶ ≈ 1.18e-38 in
+/// magnitude), because some devices read it as 0. The moderate domains are for parameters that scale z inside an exponential or a root:
+/// outside of them an intermediate result could overflow or become 0 in f32 although the final one would not.
+///
+/// ```
+/// use elbow::activation::Domain;
+/// assert!(Domain::NonNegative.contains(0.5) && !Domain::NonNegative.contains(f32::NAN));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Domain {
@@ -14,7 +19,7 @@ pub enum Domain {
     Finite,
     /// Finite and >= 0.
     NonNegative,
-    /// 0, or at least 1e-10; +inf for never.
+    /// 0, or at least 1e-10; +inf means that the threshold is never reached.
     NonNegativeOrNever,
     /// 0, or from 1e-10 to 1e10 in magnitude.
     Moderate,
@@ -25,7 +30,7 @@ pub enum Domain {
 }
 
 impl Domain {
-    /// Whether the value is allowed.
+    /// Whether a parameter may have this value.
     pub fn contains(self, value: f32) -> bool {
         let moderate = |value: f32| (1e-10..=1e10).contains(&value);
         match self {
@@ -58,31 +63,38 @@ impl fmt::Display for Domain {
 pub struct Parameter {
     /// Its name in formulas and errors.
     pub name: &'static str,
-    /// What it is when left out; None if it must be given.
+    /// Its value when it is left out; None if it must be given.
     pub default: Option<f32>,
-    /// What it may be.
+    /// The values that it may take.
     pub domain: Domain,
 }
 
-/// All that is known of one activation. Parser, documents, tests and benchmarks walk these.
+/// One activation of the table, from which parser, documents, tests and benchmarks are made.
+///
+/// ```
+/// use elbow::activation::{Quantity, rows};
+/// for row in rows() {
+///     println!("{:20} {} (value within {} ulp)", row.name, row.formula, row.tolerance(Quantity::Value));
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Row {
-    /// Which row this is.
+    /// The activation of this row.
     pub kind: Kind,
-    /// The name, as printed.
+    /// The name that is printed and parsed.
     pub name: &'static str,
     /// The formula, in z and the parameters' names.
     pub formula: &'static str,
     /// The parameters in order; the first is α.
     pub parameters: &'static [Parameter],
-    /// `[α, second parameter]` where the row takes none.
+    /// `[α, second parameter]` of a row that takes no parameters.
     pub fixed: [f32; 2],
-    /// Whether α (the first parameter) can be learnable: then act_da and act_dzda are there.
+    /// Whether α (the first parameter) can be learnable; the WGSL file then has act_da and act_dzda.
     pub learnable: bool,
-    /// Other names that are understood. Case, `-`, `_` and spaces never matter.
+    /// Other names that are parsed. Case, `-`, `_` and spaces do not matter.
     pub aliases: &'static [&'static str],
-    /// The name of the WGSL file; rows that are one function share it.
+    /// The stem of the WGSL file; rows of the same function share one.
     pub file: &'static str,
     /// The text of `shaders/activation/FILE.wgsl`. A line `#use NAME` names a shared file that it needs.
     pub wgsl: &'static str,
@@ -93,7 +105,7 @@ pub struct Row {
     pub from_y: bool,
     /// Whether one bit is enough for the slope.
     pub from_bit: bool,
-    /// Where it comes from.
+    /// The paper or library that the formula is from.
     pub source: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! What forward must keep so that backward finds the right slope.
+//! What forward must keep so that backward can compute the right slope.
 
 use super::{Activation, Kind};
 use crate::{
@@ -8,10 +8,17 @@ use crate::{
 };
 
 impl Activation {
-    /// Ok if backward gives the right gradient from what was saved; else [`Error::Unsupported`] that says what would do.
+    /// Ok if backward gives the right gradient from what was saved; else an [`Error::Unsupported`] that lists the choices that are enough.
     ///
     /// `learnable`: α is an operand, so its sign is not known. `needs_z`: the gradient of α or of a row weight is wanted. `y_has_more`:
-    /// y is more than act(z), with a residual or a row weight. `y`: the type in which y is stored.
+    /// y is not act(z) alone, but has a residual or a row weight. `y`: the type in which y is stored.
+    ///
+    /// ```
+    /// use elbow::{Activation, Float, Saved};
+    /// let enough = |act: Activation| act.saved_is_enough(Saved::Y, false, false, false, Float::F32);
+    /// assert!(enough(Activation::RELU).is_ok());
+    /// assert!(enough(Activation::SILU).is_err()); // not monotonic: two z have the same y
+    /// ```
     pub fn saved_is_enough(
         &self,
         saved: Saved,
@@ -25,7 +32,7 @@ impl Activation {
             Saved::Y | Saved::Mask if needs_z => "the gradient of alpha, or of a row weight, needs z".to_owned(),
             Saved::Y | Saved::Mask if self.needs_nothing() => return Ok(()),
             Saved::Y if y_has_more => {
-                "y holds a residual or a row weight too, so it does not give the slope".to_owned()
+                "y includes a residual or a row weight, so it does not determine the slope".to_owned()
             }
             Saved::Y => match self.y_is_not_enough(learnable, y) {
                 None => return Ok(()),
@@ -54,10 +61,10 @@ impl Activation {
         }
         if self.is_clipped() && y != Float::F32 {
             return Some(format!(
-                "{y} rounds y to the bounds of {self}, or the bounds themselves, so that it does not say on which side z was"
+                "{y} rounds y, or the bounds of {self}, so that y does not say on which side of a bound z was"
             ));
         }
-        // Of these, y determines the slope only while alpha has the right sign.
+        // Here y determines the slope only while alpha has the right sign.
         let (expected, holds) = match self.kind {
             Kind::LeakyRelu | Kind::Prelu => (">= 0", self.params[0] >= 0.0),
             Kind::Elu | Kind::Celu => ("> 0", self.params[0] > 0.0),
@@ -68,7 +75,9 @@ impl Activation {
             _ => return None,
         };
         if learnable {
-            Some(format!("y determines the slope only for alpha {expected}, and a learnable alpha may become anything"))
+            Some(format!(
+                "y determines the slope only for alpha {expected}, and a learnable alpha may leave that range"
+            ))
         } else if holds {
             None
         } else {
@@ -76,20 +85,24 @@ impl Activation {
         }
     }
 
-    /// Whether y stays at a bound that z may cross: a y that was rounded when it was stored may lie on the other side of the
-    /// bound than z, or on it. (The bound 0 of the ReLU family is a number of every type.)
+    /// Whether y stops at a bound that a narrow type may round: the stored y may then be on the other side of the bound than z, or on it.
+    /// (The bound 0 of the ReLU family is exact in every type.)
     fn is_clipped(&self) -> bool {
         matches!(self.kind, Kind::ClippedRelu | Kind::Relu6 | Kind::Hardtanh)
     }
 
-    /// Whether the slope is a constant (identity): backward needs nothing saved.
+    /// Whether the slope is a constant (identity), so that backward needs nothing saved.
     pub fn needs_nothing(&self) -> bool {
         self.kind == Kind::Identity
     }
 
-    /// Whether the slope computed from y is as accurate as from z: relative accuracy everywhere, and where y was rounded when
-    /// it was stored, an error of that size. False for the saturating rows (elu: y + α, sigmoid: y (1 - y), ...), whose slope
-    /// from y cancels and is accurate only in absolute terms.
+    /// Whether the slope from y is as accurate as from z: with a relative error of the size of y's rounding. False for the saturating
+    /// rows (elu: y + α, sigmoid: y (1 - y), ..), where it cancels, so that only its absolute error is small.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert!(Activation::RELU.slope_of_y_is_accurate() && !Activation::SIGMOID.slope_of_y_is_accurate());
+    /// ```
     pub fn slope_of_y_is_accurate(&self) -> bool {
         let cancels =
             matches!(self.kind, Kind::Elu | Kind::Celu | Kind::Selu | Kind::Sigmoid | Kind::Tanh | Kind::Softsign);

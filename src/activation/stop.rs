@@ -1,19 +1,30 @@
-//! Where the gradient from above is stopped: 0·∞ in backward.
+//! 0·∞ in backward: where a slope of exactly 0 stops the upstream gradient.
 
 use super::{Activation, Kind};
 
 impl Activation {
-    /// Whether the activation is made of pieces, each a polynomial: no exponential, no root. A derivative of 0 is then exact
-    /// (chosen with the piece, not rounded to 0), and it stops what comes from above: [`Activation::passed`]. And the slope is
-    /// cheap enough to be computed again at each load of a tile.
+    /// Whether the activation is made of polynomial pieces, without exponential or root. A derivative of 0 is then exact, selected with the
+    /// piece and not rounded to 0, and it stops the upstream gradient ([`Activation::passed`]). The slope is also cheap enough to be
+    /// computed at each load of a tile.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert!(Activation::RELU.is_piecewise() && !Activation::TANH.is_piecewise());
+    /// ```
     pub fn is_piecewise(&self) -> bool {
         self.row().from_bit || matches!(self.kind, Kind::ReluSquared | Kind::Hardswish)
     }
 
-    /// `upstream` times a derivative of this activation, as every backward multiplies them.
+    /// upstream · derivative, as every backward multiplies them.
     ///
-    /// Where the activation is made of pieces and the derivative is 0, the result is 0, also for an infinite upstream, which is
-    /// what PyTorch gives by selecting; a NaN stays NaN. Elsewhere it is the product: 0·∞ is NaN.
+    /// If the activation is made of pieces and the derivative is 0, the result is 0, also for an infinite upstream gradient (PyTorch
+    /// selects there); NaN stays NaN. Otherwise it is the product: 0·∞ is NaN.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::RELU.passed(f64::INFINITY, 0.0), 0.0);
+    /// assert!(Activation::TANH.passed(f64::INFINITY, 0.0).is_nan());
+    /// ```
     pub fn passed(&self, upstream: f64, derivative: f64) -> f64 {
         let stopped = self.is_piecewise() && derivative == 0.0 && !upstream.is_nan();
         if stopped { 0.0 } else { upstream * derivative }

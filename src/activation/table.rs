@@ -1,8 +1,13 @@
-//! The table: one row for each activation, and the WGSL text it is made of.
+//! The table: one row for each activation, with its WGSL text.
 
 use super::{Domain, Kind, Parameter, Row};
 
-/// The table, in the order of [`Kind`].
+/// The table of all activations, in the order of [`Kind`].
+///
+/// ```
+/// use elbow::activation::rows;
+/// assert!(rows().iter().any(|row| row.name == "gelu_erf"));
+/// ```
 pub const fn rows() -> &'static [Row] {
     ROWS
 }
@@ -32,7 +37,7 @@ macro_rules! file {
     };
 }
 
-/// What most rows are.
+/// The fields that most rows share.
 const PLAIN: Row = Row {
     kind: Kind::Identity,
     name: "identity",

@@ -288,8 +288,8 @@ fn what_is_saved_must_be_enough() {
     assert!(!enough("gelu", Saved::Mask, false, false, false));
     assert!(enough("identity", Saved::Mask, false, false, true));
     let error = activation("relu").saved_is_enough(Saved::Y, false, false, true, Float::F32).unwrap_err();
-    let text = "backward of relu from saved y is not possible: y holds a residual or a row weight too, so it does not \
-                give the slope; enough would be: z, none (z is computed again), mask";
+    let text = "backward of relu from saved y is not possible: y includes a residual or a row weight, so it does not \
+                determine the slope; enough would be: z, none (z is computed again), mask";
     assert_eq!(error.to_string(), text);
 }
 

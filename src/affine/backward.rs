@@ -1,4 +1,4 @@
-//! The gradients of a layer, made from its forward call: what both must agree on is stated once.
+//! The gradients of a layer, made from its forward call, so that what both must agree on is stated once.
 
 use super::{
     Forward,
@@ -19,22 +19,22 @@ use crate::{
     view::View,
 };
 
-/// One backward call: the gradients of a [`Forward`], of which it has the layer and what was kept.
+/// The gradients of a [`Forward`], made by [`Forward::backward`].
 ///
 /// ```text
 /// dz = dy ⊙ act'(z; α)    dx = dz·W    dW = dzᵀ·x    db = Σ_rows dz    dα = Σ dy ⊙ ∂act/∂α    dresidual = dy
 /// ```
 ///
-/// With a row weight s, `s[m]`·dy stands for dy in dz and dα, and ds = Σ_columns dy ⊙ act(z). Of a residual that joins before the
-/// activation the gradient is dz.
+/// With a row weight s, dz and dα have `s[m]`·dy in the place of dy, and ds = Σ_columns dy ⊙ act(z). A residual before the activation has
+/// the gradient dz.
 ///
-/// Only the gradients that are named are computed; each is overwritten, or added to ([`Gradient::accumulate`]):
+/// Only the gradients that are set are computed; each is overwritten, or added to ([`Gradient::accumulate`]):
 ///
 /// ```no_run
-/// # use elbow::{Activation, Gpu, Saved, affine::{Forward, Gradient}};
-/// # let gpu = Gpu::new()?;
-/// # let (x, w, b, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?, gpu.zeros(&[2, 4])?);
-/// # let (dy, dx, dw, db) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?);
+/// use elbow::{Activation, Gpu, Saved, affine::{Forward, Gradient}};
+/// let gpu = Gpu::new()?;
+/// let (x, w, b, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?, gpu.zeros(&[2, 4])?);
+/// let (dy, dx, dw, db) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[4])?);
 /// let layer = Forward::new(Activation::RELU, &x, &w, &y).b(&b).saved(Saved::Y);
 /// gpu.submit_pass(|pass| {
 ///     layer.record(&gpu, &mut *pass)?;
@@ -43,8 +43,8 @@ use crate::{
 /// # Ok::<(), elbow::Error>(())
 /// ```
 ///
-/// It reads what forward read and kept, as it is then: x for dW, w for dx, z, y or the mask for the slope, and x, w and b
-/// where nothing was kept. Nothing else of the layer needs to be in memory any more ([`View::absent`]).
+/// It reads, when it runs, x for dW, w for dx, z, y or the mask for the slope, and x, w and b if nothing was kept. No other operand of
+/// forward needs to be in memory any more ([`View::absent`]).
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing is recorded yet"]
 pub struct Backward<'a> {
@@ -64,17 +64,17 @@ pub struct Backward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    /// The backward call of this layer for an upstream gradient `[.., N]`; add the gradients that are wanted.
+    /// The backward call of this layer for an upstream gradient dy `[.., N]`; set the gradients that are wanted.
     ///
-    /// Forward need not have been recorded by elbow. A host that comes back to a layer later states it as it was, with what it
-    /// has kept:
+    /// Forward need not have been recorded by elbow. A host that runs backward later states the layer as it was, with the operands that
+    /// it has kept:
     ///
     /// ```no_run
-    /// # use elbow::{Activation, Dtype, Gpu, Saved, View, affine::Forward};
-    /// # let gpu = Gpu::new()?;
-    /// # let (x, w, z) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
-    /// # let (dy, dx, dw) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?);
-    /// // y and the residual are gone; the layer had them.
+    /// use elbow::{Activation, Dtype, Gpu, Saved, View, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, z) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
+    /// let (dy, dx, dw) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?);
+    /// // Forward had y and a residual; neither is in memory any more.
     /// let gone = View::absent(&[2, 4], Dtype::F32);
     /// let layer = Forward::new(Activation::SILU, &x, &w, gone).saved(Saved::Z).save_to(&z).residual(gone);
     /// gpu.submit(|encoder| layer.backward(&dy).dx(&dx).dw(&dw).record(&gpu, encoder))?;
@@ -98,15 +98,25 @@ impl<'a> Forward<'a> {
         }
     }
 
-    /// The same from the gradient with respect to z, as a chain leaves it ([`Backward::below`]): no slope is applied.
+    /// [`Forward::backward`] from dz `[.., N]` instead of dy, as [`Backward::below`] leaves it: no slope is applied.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
+    /// let (dz, dw) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[4, 3])?);
+    /// let layer = Forward::new(Activation::RELU, &x, &w, &y);
+    /// gpu.submit(|encoder| layer.backward_from_dz(&dz).dw(&dw).record(&gpu, encoder))?; // dW = dzᵀ·x
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn backward_from_dz(&self, dz: impl Into<View<'a>>) -> Backward<'a> {
         Backward { dy_is_dz: true, ..self.backward(dz) }
     }
 }
 
-/// The wanted gradients: a tensor or a view is overwritten.
+/// The gradients to compute: a tensor or a view is overwritten, [`Gradient::accumulate`] adds to it.
 impl<'a> Backward<'a> {
-    /// dx `[.., K]`; in a chain it receives dz of the layer below.
+    /// dx `[.., K]`; with [`Backward::below`] it receives dz of the layer below.
     pub fn dx(self, dx: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dx: dx.into(), ..self }
     }
@@ -116,12 +126,12 @@ impl<'a> Backward<'a> {
         Backward { dw: dw.into(), ..self }
     }
 
-    /// db `[N]`: the sum of dz over the rows, whether there is a b or not.
+    /// db `[N]`: the sum of dz over the rows, also where the layer has no b.
     pub fn db(self, db: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { db: db.into(), ..self }
     }
 
-    /// dα, shaped as alpha.
+    /// dα, shaped as the layer's alpha, which must be an operand.
     pub fn dalpha(self, dalpha: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dalpha: dalpha.into(), ..self }
     }
@@ -136,8 +146,26 @@ impl<'a> Backward<'a> {
         Backward { drow_weight: drow_weight.into(), ..self }
     }
 
-    /// Chain: the layer whose y is this layer's x. Its slope is applied in the epilogue of the dx product, so that dx receives
-    /// its dz, for its [`Forward::backward_from_dz`]; its db and dα are reduced from the same tiles.
+    /// Chain: `below` is the layer whose y is this layer's x. Its slope is applied in the epilogue of the dx product, so that dx receives
+    /// dz of the layer below, ready for its [`Forward::backward_from_dz`]. db and dα of the layer below are summed on the way.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, Saved, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w1, b1, y1) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[16, 64])?, gpu.zeros(&[16])?, gpu.zeros(&[32, 16])?);
+    /// let (w2, y2) = (gpu.zeros(&[10, 16])?, gpu.zeros(&[32, 10])?);
+    /// let (dy2, dw2, dz1) = (gpu.zeros(&[32, 10])?, gpu.zeros(&[10, 16])?, gpu.zeros(&[32, 16])?);
+    /// let (dw1, db1) = (gpu.zeros(&[16, 64])?, gpu.zeros(&[16])?);
+    /// let first = Forward::new(Activation::RELU, &x, &w1, &y1).b(&b1).saved(Saved::Y);
+    /// let second = Forward::new(Activation::IDENTITY, &y1, &w2, &y2);
+    /// gpu.submit_pass(|pass| {
+    ///     first.record(&gpu, &mut *pass)?;
+    ///     second.record(&gpu, &mut *pass)?;
+    ///     second.backward(&dy2).dw(&dw2).dx(&dz1).below(&first).db_below(&db1).record(&gpu, &mut *pass)?;
+    ///     first.backward_from_dz(&dz1).dw(&dw1).record(&gpu, &mut *pass)
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn below(self, below: &Forward<'a>) -> Self {
         Backward { below: Some(*below), ..self }
     }
@@ -157,7 +185,7 @@ impl<'a> Backward<'a> {
         Backward { drow_weight_below: drow_weight.into(), ..self }
     }
 
-    /// Which strategy; the plan chooses unless it is said here or in the layer's pin.
+    /// How dz reaches the products: [`Strategy::Auto`], the plan chooses, unless it is set here or in the layer's pin.
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.layer.pin.strategy = strategy;
         self
@@ -165,7 +193,17 @@ impl<'a> Backward<'a> {
 }
 
 impl<'a> Backward<'a> {
-    /// The request that the operands' shapes make, in a batch that of one layer.
+    /// The shapes and choices as plain facts; of a batch, those of one layer. An error names the operand that does not fit.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, Want, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, y) = (gpu.zeros(&[2, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[2, 4])?);
+    /// let (dy, dx) = (gpu.zeros(&[2, 4])?, gpu.zeros(&[2, 3])?);
+    /// let request = Forward::new(Activation::RELU, &x, &w, &y).backward(&dy).dx(&dx).request()?;
+    /// assert_eq!((request.gradients.x, request.gradients.w), (Want::Overwrite, Want::No));
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn request(&self) -> Result<BackwardRequest> {
         self.facts().map(|(_, request, _)| request)
     }
@@ -176,7 +214,7 @@ impl<'a> Backward<'a> {
         Ok((plan::backward_batch(batch, &request, aligned, &gpu.caps(), &self.layer.pin)?, operands))
     }
 
-    /// The number of layers, what is left to compute of each, and on what.
+    /// The number of layers, if it is a batch, the checked request of one layer, and the operands that it reads or writes.
     fn resolve(&self) -> Result<(Option<Batch>, Resolved<BackwardRequest>, Operands<'a>)> {
         let (batch, request, mut operands) = self.facts()?;
         let request = request.resolve().map_err(|error| batch::said_of_each(batch, error))?;
@@ -184,7 +222,7 @@ impl<'a> Backward<'a> {
         Ok((batch, request, operands))
     }
 
-    /// What the shapes of the operands make, and all operands that there are.
+    /// The request before it is checked, and all operands, those that turn out not to be needed among them.
     fn facts(&self) -> Result<(Option<Batch>, BackwardRequest, Operands<'a>)> {
         let (batch, one) = self.one()?;
         let of_each = |error| batch::said_of_each(batch, error);
@@ -195,7 +233,7 @@ impl<'a> Backward<'a> {
         Ok((batch, request, operands))
     }
 
-    /// Of one layer.
+    /// The request of one layer from the shapes of its operands.
     fn facts_of_one(&self, storage: Storage) -> Result<BackwardRequest> {
         let affine = self.layer.facts_behind(storage)?;
         let AffineRequest { m, n, k, layout, .. } = affine;
@@ -235,7 +273,7 @@ impl<'a> Backward<'a> {
                 (Operand::DrowWeightBelow, self.drow_weight_below),
             ] {
                 if gradient.is_some() {
-                    let expected = "no gradient: no layer below was given".into();
+                    let expected = "no gradient, because the call has no layer below".into();
                     return Err(Error::Operand { operand, expected, got: format!("{operand} wanted") });
                 }
             }
@@ -266,7 +304,7 @@ impl<'a> Backward<'a> {
         }))
     }
 
-    /// The gradients, where they go.
+    /// Every gradient that this call can write.
     fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 9] {
         [
             (Operand::Dx, &self.dx),
@@ -285,7 +323,7 @@ impl<'a> Backward<'a> {
         self.outputs().iter().any(|(output, _)| *output == operand)
     }
 
-    /// All that there are, by the names that this call has for them.
+    /// All operands, under the names that this call has for them: alpha of the layer below is `alpha_below`.
     fn operands(&self, request: &BackwardRequest) -> Operands<'a> {
         let layer = &self.layer;
         let mut operands = Operands::default();
@@ -305,7 +343,7 @@ impl<'a> Backward<'a> {
 }
 
 impl<'a> Backward<'a> {
-    /// The first of the layers, alone.
+    /// Of a batch its size and its first layer as a call of its own; else this call.
     pub(super) fn one(&self) -> Result<(Option<Batch>, Self)> {
         let (Some(batch), layer) = self.layer.one()? else { return Ok((None, *self)) };
         let one = Backward {
@@ -329,7 +367,7 @@ impl<'a> Backward<'a> {
 
 recorded!(Backward);
 
-/// This call has another name for what it reads of the layer below.
+/// An error about an operand of the layer below, under the name that this call has for it.
 pub(super) fn said_of_below(mut error: Error) -> Error {
     if let Error::Shape { operand, .. } | Error::Operand { operand, .. } = &mut error {
         *operand = match *operand {

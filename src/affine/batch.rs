@@ -1,5 +1,4 @@
-//! Layers side by side: w `[E, N, K]` means E layers, and every operand then begins with E. The shapes are judged as those of
-//! one layer.
+//! Batches: with w `[E, N, K]` there are E layers, and every operand begins with E. Shapes are checked by taking the first layer alone.
 
 use super::{Forward, Statistics};
 use crate::{
@@ -9,12 +8,12 @@ use crate::{
     view::View,
 };
 
-/// How many layers a call is for.
+/// The number of layers in a batch.
 #[derive(Clone, Copy)]
 pub(super) struct Batch(pub(super) usize);
 
 impl Batch {
-    /// w has a dimension more than one layer's.
+    /// A batch if w has three dimensions.
     fn of(w: View<'_>) -> Option<Self> {
         match *w.shape {
             [layers, _, _] => Some(Batch(layers)),
@@ -22,11 +21,11 @@ impl Batch {
         }
     }
 
-    /// The part of one layer.
+    /// The first layer's part of an operand.
     pub(super) fn one<'a>(self, operand: Operand, view: View<'a>) -> Result<View<'a>> {
         match view.shape.split_first() {
             Some((&layers, rest)) if layers == self.0 && !rest.is_empty() => Ok(view.first_layer()),
-            _ => Err(wrong_shape(operand, format!("[{}, ..]: w is that of {} layers", self.0, self.0), view)),
+            _ => Err(wrong_shape(operand, format!("[{}, ..], because w is that of {} layers", self.0, self.0), view)),
         }
     }
 
@@ -38,7 +37,7 @@ impl Batch {
         gradient.map(|g| Ok(Gradient { view: self.one(operand, g.view)?, ..g })).transpose()
     }
 
-    /// α of a whole layer is `[E]`: one number each.
+    /// One α for each layer is `[E]`; one for each channel is `[E, N]`.
     pub(super) fn alpha<'a>(self, operand: Operand, alpha: Option<View<'a>>) -> Result<Option<View<'a>>> {
         match alpha {
             Some(alpha) if alpha.shape == [self.0] => Ok(Some(alpha.first_layer().reshaped(&[1])?)),
@@ -52,12 +51,12 @@ impl Batch {
     }
 }
 
-/// How many layers that is.
+/// The number of layers: 1 without a batch.
 pub(super) fn count(batch: Option<Batch>) -> usize {
     batch.map_or(1, |batch| batch.0)
 }
 
-/// A shape that does not fit one layer, said of each.
+/// An error about the shape of one layer, worded for a batch.
 pub(super) fn said_of_each(batch: Option<Batch>, error: Error) -> Error {
     match (batch, error) {
         (Some(Batch(layers)), Error::Shape { operand, expected, got }) => Error::Shape {
@@ -70,7 +69,7 @@ pub(super) fn said_of_each(batch: Option<Batch>, error: Error) -> Error {
 }
 
 impl<'a> Forward<'a> {
-    /// The first of the layers, alone.
+    /// Of a batch its size and its first layer as a call of its own; else this call.
     pub(super) fn one(&self) -> Result<(Option<Batch>, Self)> {
         let Some(batch) = Batch::of(self.w) else { return Ok((None, *self)) };
         Ok((Some(batch), self.one_of(batch)?))

@@ -1,5 +1,5 @@
-//! The checks of operands that are slices: of the length that the request says, and there if and only if it calls for
-//! them. An error names the operand.
+//! Checks of operands that are slices: each is long enough for the request, and there if and only if the request needs it. An error names
+//! the operand. For CPU implementations such as `elbow-cpu`.
 
 use crate::{
     error::{Error, Result},
@@ -8,7 +8,14 @@ use crate::{
     shape,
 };
 
-/// The first elements of `given`, as many as `shape` has.
+/// The first elements of `given`, as many as `shape` has. [`Error::Shape`] if there are fewer.
+///
+/// ```
+/// use elbow::{Operand, cpu::operands};
+/// assert_eq!(operands::slice(Operand::B, &[1.0, 2.0, 3.0], &[2])?, [1.0, 2.0]);
+/// assert!(operands::slice(Operand::B, &[1.0], &[2]).is_err());
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn slice<'a, T>(operand: Operand, given: &'a [T], shape: &[usize]) -> Result<&'a [T]> {
     let length = shape::elements(operand, shape)?;
     usize::try_from(length).ok().and_then(|length| given.get(..length)).ok_or_else(|| Error::Shape {
@@ -18,7 +25,14 @@ pub fn slice<'a, T>(operand: Operand, given: &'a [T], shape: &[usize]) -> Result
     })
 }
 
-/// An operand that must be there if `wanted`, and must not if not.
+/// [`slice()`] of an operand that must be given if `wanted` is true, and must not be given otherwise. [`Error::Operand`] if not so.
+///
+/// ```
+/// use elbow::{Operand, cpu::operands};
+/// assert_eq!(operands::optional(Operand::B, None, false, &[2])?, None);
+/// assert!(operands::optional(Operand::B, None, true, &[2]).is_err());
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn optional<'a>(
     operand: Operand,
     given: Option<&'a [f32]>,
@@ -31,18 +45,31 @@ pub fn optional<'a>(
         (None, true) => {
             Err(Error::Operand { operand, expected: format!("an operand of shape {shape:?}"), got: "none".into() })
         }
-        (Some(_), false) => {
-            Err(Error::Operand { operand, expected: "none: the request has no such operand".into(), got: "one".into() })
-        }
+        (Some(_), false) => Err(Error::Operand {
+            operand,
+            expected: "none, because the request has no such operand".into(),
+            got: "an operand".into(),
+        }),
     }
 }
 
-/// α by where it comes from.
+/// [`optional`] for α: `[1]` for [`AlphaSource::PerLayer`], `[channels]` for [`AlphaSource::PerChannel`], none for a constant.
+///
+/// ```
+/// use elbow::{AlphaSource, Operand, cpu::operands};
+/// assert_eq!(operands::alpha(Operand::Alpha, Some(&[0.25]), AlphaSource::PerLayer, 8)?, Some(&[0.25f32][..]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn alpha(operand: Operand, given: Option<&[f32]>, source: AlphaSource, channels: usize) -> Result<Option<&[f32]>> {
     optional(operand, given, source != AlphaSource::Constant, &[alpha_length(source, channels)])
 }
 
-/// Elements of α, and of its gradient.
+/// Number of elements of dα, and of α where it is an operand: 1, or one for each channel.
+///
+/// ```
+/// use elbow::{AlphaSource, cpu::operands::alpha_length};
+/// assert_eq!(alpha_length(AlphaSource::PerChannel, 8), 8);
+/// ```
 pub const fn alpha_length(source: AlphaSource, channels: usize) -> usize {
     match source {
         AlphaSource::Constant | AlphaSource::PerLayer => 1,

@@ -1,7 +1,8 @@
-//! The judge, in f64: obviously right. Plain loops over the formulas, one element after the other.
+//! The reference, in f64, that judges every other implementation: plain loops over the formulas, slow, and simple enough to be checked by
+//! reading.
 //!
-//! Beside each result lies the sum of the absolute values of its terms: rounding errors are judged by it, since a sum
-//! that cancels cannot be better than its terms.
+//! Each result comes with the sum of the absolute values of its terms, the scale for a bound of its rounding error: a sum that cancels
+//! cannot be more accurate than its terms.
 
 pub mod elementwise;
 mod loss;
@@ -17,24 +18,24 @@ use crate::{
     setters::setters,
 };
 
-/// What forward gives.
+/// The results of [`forward`].
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ForwardOutputs {
-    /// x·Wᵀ + b, `[M, N]`
+    /// z = x·Wᵀ + b (+ residual), `[M, N]`.
     pub z: Vec<f64>,
-    /// act(z; α) + residual, `[M, N]`
+    /// y = row_weight ⊙ act(z; α) (+ residual), `[M, N]`.
     pub y: Vec<f64>,
-    /// Σ |x||w| + |b|, `[M, N]`
+    /// The sum of the absolute values of the terms of z: Σ |x||w| + |b| (+ |residual|), `[M, N]`.
     pub z_terms: Vec<f64>,
 }
 
 /// A gradient, and for each element the sum of the absolute values of its terms.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Gradient {
-    /// The gradient.
+    /// Its elements.
     pub value: Vec<f64>,
-    /// Σ |terms|
+    /// For each element the sum of the absolute values of its terms.
     pub terms: Vec<f64>,
 }
 
@@ -53,36 +54,42 @@ impl Gradient {
     }
 }
 
-/// The operands of backward.
+/// The operands of [`backward`], as slices of at least the length that the request says.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct BackwardInputs<'a> {
-    /// `[M, K]`
+    /// Input `[M, K]`.
     pub x: &'a [f32],
-    /// `[N, K]` or `[K, N]`
+    /// Weight `[N, K]` or `[K, N]`, as the request says.
     pub w: &'a [f32],
-    /// `[N]`, if the request has a bias.
+    /// Bias `[N]`, if and only if the request has one.
     pub b: Option<&'a [f32]>,
-    /// `[1]` or `[N]`, if α is not a constant.
+    /// α `[1]` or `[N]`, if and only if it is not a constant.
     pub alpha: Option<&'a [f32]>,
-    /// ∂L/∂y, `[M, N]`; or dz.
+    /// ∂L/∂y `[M, N]`, or dz if the request says so.
     pub dy: &'a [f32],
-    /// The z that a device really has, `[M, N]`: near a kink the exact one may lie on the other side. None: exact.
+    /// The rounded z of a device `[M, N]`, because near a kink it may be on the other side than the exact z. None: z is computed exactly.
     pub z: Option<&'a [f32]>,
-    /// The pre-activation of the layer below, `[M, K]`, if the request has one.
+    /// z of the layer below `[M, K]`, if and only if the request has one.
     pub z_below: Option<&'a [f32]>,
     /// α of the layer below, `[1]` or `[K]`.
     pub alpha_below: Option<&'a [f32]>,
-    /// `[M, N]`, if the request has a residual before the activation and no z is given.
+    /// Residual `[M, N]`, read if it joins before the activation and no z is given.
     pub residual: Option<&'a [f32]>,
-    /// `[M]`, if the request has a row weight.
+    /// Row weight `[M]`, if and only if the request has one.
     pub row_weight: Option<&'a [f32]>,
-    /// Row weight of the layer below, `[M]`.
+    /// Row weight of the layer below `[M]`, if and only if it has one.
     pub row_weight_below: Option<&'a [f32]>,
 }
 
 impl<'a> BackwardInputs<'a> {
-    /// Of a layer without a bias, with a constant α, alone.
+    /// The operands of a layer without a bias, with a constant α and no layer below.
+    ///
+    /// ```
+    /// use elbow::cpu::reference::BackwardInputs;
+    /// let (x, w, dy) = ([1.0, 2.0], [0.5, 0.25], [1.0]);
+    /// let inputs = BackwardInputs::new(&x, &w, &dy).b(Some(&[1.0]));
+    /// ```
     pub fn new(x: &'a [f32], w: &'a [f32], dy: &'a [f32]) -> Self {
         BackwardInputs { x, w, dy, ..Default::default() }
     }
@@ -102,31 +109,31 @@ setters!(BackwardInputs<'a> {
     row_weight_below: Option<&'a [f32]>,
 });
 
-/// All gradients, wanted or not. The sum of terms of a product is Σ |dz||w|.
+/// All gradients, whether the request wants them or not.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct BackwardOutputs {
-    /// dy ⊙ act'(z), `[M, N]`
+    /// dz = dy ⊙ act'(z), `[M, N]`.
     pub dz: Gradient,
-    /// dz·W, `[M, K]`
+    /// dx = dz·W, `[M, K]`; its terms are |dz||w|.
     pub dx: Gradient,
-    /// dzᵀ·x, in the layout of w.
+    /// dW = dzᵀ·x, in the layout of w.
     pub dw: Gradient,
-    /// Σ_rows dz, `[N]`
+    /// db = Σ_rows dz, `[N]`.
     pub db: Gradient,
-    /// Σ dy ⊙ ∂act/∂α, `[N]` for α per channel, else `[1]`. Zero if the upstream gradient is dz.
+    /// dα = Σ dy ⊙ ∂act/∂α, `[N]` for α per channel, else `[1]`; 0 if the request starts from dz.
     pub dalpha: Gradient,
-    /// dy, or dz where the residual joins before the activation, `[M, N]`
+    /// dy, or dz if the residual joins before the activation, `[M, N]`.
     pub dresidual: Gradient,
-    /// Σ_columns dy ⊙ act(z), `[M]`. Zero if the upstream gradient is dz.
+    /// Σ_columns dy ⊙ act(z), `[M]`; 0 if the request starts from dz.
     pub drow_weight: Gradient,
-    /// dx ⊙ act_below'(z_below), `[M, K]`; empty without a layer below.
+    /// dz of the layer below, dx ⊙ act_below'(z_below), `[M, K]`; empty without a layer below, like the following ones.
     pub dz_below: Gradient,
-    /// Σ_rows dz_below, `[K]`
+    /// Σ_rows dz_below, `[K]`.
     pub db_below: Gradient,
-    /// Σ dx ⊙ ∂act_below/∂α, `[1]` or `[K]`
+    /// Σ dx ⊙ ∂act_below/∂α, `[1]` or `[K]`.
     pub dalpha_below: Gradient,
-    /// Σ_columns dx ⊙ act_below(z_below), `[M]`
+    /// Σ_columns dx ⊙ act_below(z_below), `[M]`.
     pub drow_weight_below: Gradient,
 }
 
@@ -139,7 +146,7 @@ fn with_alpha(activation: Activation, source: AlphaSource, alpha: Option<&[f32]>
     }
 }
 
-/// Where W[n][k] lies.
+/// The index of W[n][k] in w.
 fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
     match request.layout {
         WeightLayout::OutIn => n * request.k + k,
@@ -147,7 +154,17 @@ fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
     }
 }
 
-/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
+/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual). An error names the operand that does not fit the request.
+///
+/// ```
+/// use elbow::{Activation, cpu::{ForwardInputs, reference}, request::AffineRequest};
+/// // Two rows, one channel of two features: M = 2, N = 1, K = 2.
+/// let layer = AffineRequest::new(2, 1, 2, Activation::RELU);
+/// let inputs = ForwardInputs::new(&[1.0, 2.0, -3.0, 0.5], &[0.5, 0.25]).b(Some(&[1.0]));
+/// let outputs = reference::forward(&layer, inputs)?;
+/// assert_eq!((outputs.z, outputs.y), (vec![2.0, -0.375], vec![2.0, 0.0]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<ForwardOutputs> {
     let ForwardInputs { x, w, b, alpha, residual, row_weight } = inputs.checked(request)?;
     let mut outputs = ForwardOutputs::default();
@@ -176,7 +193,17 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
     Ok(outputs)
 }
 
-/// The five of [`Statistic`] for each column of what forward gave, or for each row: `[5, N]` or `[5, M]`.
+/// The five statistics ([`Statistic`]) of the results of [`forward`], of each channel `[5, N]`, or, with `of_rows`, of each row `[5, M]`.
+///
+/// ```
+/// use elbow::{Activation, Statistic, cpu::{ForwardInputs, reference}, request::AffineRequest};
+/// let layer = AffineRequest::new(2, 1, 2, Activation::RELU);
+/// let inputs = ForwardInputs::new(&[1.0, 2.0, -3.0, 0.5], &[0.5, 0.25]).b(Some(&[1.0]));
+/// let channels = reference::statistics(&layer, &reference::forward(&layer, inputs)?, false);
+/// assert_eq!(channels[Statistic::NotPositive as usize], 0.5);
+/// assert_eq!(channels[Statistic::MeanY as usize], 1.0);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn statistics(request: &AffineRequest, outputs: &ForwardOutputs, of_rows: bool) -> Vec<f64> {
     let (m, n) = (request.m, request.n);
     let (groups, count) = if of_rows { (m, n) } else { (n, m) };
@@ -196,12 +223,24 @@ pub fn statistics(request: &AffineRequest, outputs: &ForwardOutputs, of_rows: bo
     Statistic::ALL.into_iter().flat_map(|statistic| (0..groups).map(move |group| each(statistic, group))).collect()
 }
 
-/// dz = dy ⊙ act'(z; α), dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz, dα = Σ dy ⊙ ∂act/∂α; and in a chain
-/// dz_below = dx ⊙ act_below'(z_below) with its sums.
+/// dz = dy ⊙ act'(z; α), dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz, dα = Σ dy ⊙ ∂act/∂α; and with a layer below
+/// dz_below = dx ⊙ act_below'(z_below) and its sums. An error names the operand that does not fit the request.
+///
+/// ```
+/// use elbow::cpu::reference::{self, BackwardInputs};
+/// use elbow::request::{AffineRequest, BackwardRequest, Gradients};
+/// use elbow::Activation;
+/// let layer = AffineRequest::new(2, 1, 2, Activation::RELU).bias(false);
+/// let request = BackwardRequest::new(layer, Gradients::default());
+/// let outputs = reference::backward(&request, BackwardInputs::new(&[1.0, 2.0, -3.0, 0.5], &[0.5, 0.25], &[1.0, 1.0]))?;
+/// assert_eq!(outputs.dx.value, [0.5, 0.25, 0.0, 0.0]); // the ReLU stops the second row
+/// assert_eq!(outputs.dw.value, [1.0, 2.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result<BackwardOutputs> {
     let affine = &request.affine;
     let (rows, channels, features) = (affine.m, affine.n, affine.k);
-    // A residual counts where z is computed again, and it is a part of z.
+    // The residual is needed only where it is a part of z and z is computed here.
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
     let residual = inputs.residual.filter(|_| counts);
     let BackwardInputs { x, w, b, alpha, row_weight, .. } = inputs;

@@ -1,4 +1,4 @@
-//! The Rust types in which elements come from the host and go back to it.
+//! The Rust types of elements on the host.
 
 use bytemuck::Pod;
 use half::{bf16, f16, slice::HalfFloatSliceExt};
@@ -9,16 +9,25 @@ use crate::{
     operand::Operand,
 };
 
-/// A Rust type that values on the host have: what `upload_as`, `write` and `download_into` of [`crate::Gpu`] take and give.
+/// A Rust type of values on the host, for `upload_as`, `write` and `download_into` of [`crate::Gpu`].
 ///
-/// | values | elements that they fit | |
+/// | values | elements that they fit | how they are copied |
 /// |---|---|---|
-/// | `f32` | f32; f16 and bf16 | bit for bit; rounded to the nearest (ties to even) when written, widened, which is exact, when read |
-/// | [`f16`](struct@f16), [`bf16`] | their own | bit for bit |
+/// | `f32` | f32; f16 and bf16 | bit for bit; rounded to the nearest (ties to even) when written, widened exactly when read |
+/// | [`f16`](struct@f16), [`bf16`] | the same type | bit for bit |
 /// | `u32` | u32 | bit for bit |
-/// | `u8` | any | the bytes as they lie in memory, little-endian: as many as elements times [`Dtype::bytes`] |
+/// | `u8` | any | the bytes in memory, little-endian: [`Dtype::bytes`] for each element |
 ///
 /// Bit for bit: NaN keeps its payload, zero its sign, subnormals are kept. Values that do not fit are an [`Error::Operand`].
+///
+/// ```no_run
+/// use elbow::{Gpu, HostValue, Tensor};
+/// fn all<T: HostValue + Default + Clone>(gpu: &Gpu, tensor: &Tensor) -> elbow::Result<Vec<T>> {
+///     let mut values = vec![T::default(); tensor.elements()];
+///     gpu.download_into(tensor, &mut values)?;
+///     Ok(values)
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no type of host values",
     label = "these are f32, u32, elbow::half::f16 and bf16, and u8 for the bytes of any of them"
@@ -34,22 +43,22 @@ impl HostValue for u8 {}
 /// Takes bytes, one piece after the other.
 pub(crate) type Put<'a> = dyn FnMut(&[u8]) + 'a;
 
-/// What [`HostValue`] does, and nobody else may say.
+/// The conversions of [`HostValue`], sealed: no other crate can implement them.
 pub trait Sealed: Pod + Send + Sync {
     /// Its name, in errors.
     const NAME: &'static str;
     /// The elements that it fits, in errors.
     const FITS: &'static str;
 
-    /// How many values one element is; None where they do not fit.
+    /// How many values one element is; None if values of this type do not fit the elements.
     fn per_element(dtype: Dtype) -> Option<usize>;
 
-    /// The bytes of elements of this type, which the values fit.
+    /// Passes the bytes of the values, as elements of this type, to `put`. The values must fit.
     fn store(values: &[Self], _: Dtype, put: &mut Put<'_>) {
         put(bytemuck::cast_slice(values));
     }
 
-    /// The values from the bytes of as many elements. (Where bytes lie need not be where a value may.)
+    /// Fills the values from the bytes of as many elements. The bytes need not be aligned for a value.
     fn load(bytes: &[u8], _: Dtype, values: &mut [Self]) {
         bytemuck::cast_slice_mut(values).copy_from_slice(bytes);
     }
@@ -104,7 +113,7 @@ impl Sealed for f32 {
     }
 }
 
-/// So many at a time, on the stack: no copy of all of them is made.
+/// Values that are converted at a time, on the stack: 2 KiB, so that no copy of all of them is made.
 const PIECE: usize = 1024;
 
 fn round<H: Pod>(values: &[f32], put: &mut Put<'_>)
@@ -131,7 +140,7 @@ where
     }
 }
 
-/// How many values of the host's an element of this type is, or an error by this name.
+/// How many host values one element of this type is; an error with this operand's name if they do not fit.
 pub(crate) fn per_element<T: HostValue>(operand: Operand, dtype: Dtype) -> Result<usize> {
     T::per_element(dtype).ok_or_else(|| Error::Operand {
         operand,

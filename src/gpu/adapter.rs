@@ -1,19 +1,29 @@
-//! Which adapter: our own selection, so that a failure is a value that lists what is there.
+//! The choice of an adapter. wgpu's own would not say which adapters exist when none fits.
 
 use crate::{
     error::{Error, Result},
     setters::setters,
 };
 
-/// What narrows the choice. Each part has the name of the environment variable that [`Gpu::new`](super::Gpu::new) reads it from.
+/// What narrows the choice of an adapter. Each part has the name of the environment variable that [`Gpu::new`](super::Gpu::new) reads
+/// it from.
+///
+/// ```no_run
+/// use elbow::{Gpu, Options, gpu::AdapterChoice};
+/// # async fn host() -> elbow::Result<()> {
+/// let choice = AdapterChoice::default().backend("vulkan".to_owned()).name("radeon".to_owned());
+/// let gpu = Gpu::open(&choice, Options::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AdapterChoice {
     /// `WGPU_BACKEND`: a list of backends (`vulkan`, `metal`, `dx12`, `gl`).
     pub backend: Option<String>,
-    /// `WGPU_ADAPTER_NAME`: part of the adapter's name, in any case.
+    /// `WGPU_ADAPTER_NAME`: a part of the adapter's name, in lower case (the adapter's own case does not matter).
     pub name: Option<String>,
-    /// `WGPU_POWER_PREF`: `low` puts an integrated GPU before a discrete one; anything else the other way.
+    /// `WGPU_POWER_PREF`: with `low` an integrated GPU comes before a discrete one, else after it.
     pub power: Option<String>,
 }
 
@@ -35,7 +45,7 @@ impl AdapterChoice {
         self.backend.as_deref().map_or(wgpu::Backends::all(), wgpu::Backends::from_comma_list)
     }
 
-    /// The smaller, the better; `None` does not qualify.
+    /// The smallest rank is chosen; `None` does not fit.
     fn rank(&self, info: &wgpu::AdapterInfo) -> Option<(u8, u8)> {
         if !self.backends().contains(info.backend.into()) {
             return None;
@@ -60,14 +70,23 @@ impl AdapterChoice {
     }
 }
 
-/// Every adapter of this machine that runs compute shaders; those of the GL backend where there is no other, or where the
-/// choice asks for them. A browser has one, or none.
+/// Every adapter of this machine that runs compute shaders. Those of the GL backend only if there is no other, or if the choice asks
+/// for them. In a browser one, or none.
+///
+/// ```no_run
+/// use elbow::gpu::{AdapterChoice, adapters};
+/// # async fn host() {
+/// for adapter in adapters(&AdapterChoice::default()).await {
+///     println!("{}", adapter.get_info().name);
+/// }
+/// # }
+/// ```
 pub async fn adapters(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
-    // wgpu panics where it was built without a backend for this platform.
+    // wgpu panics if it was built without a backend for this platform.
     if wgpu::Instance::enabled_backend_features().is_empty() {
         return Vec::new();
     }
-    // GL is asked last: looking for it wakes drivers that print to stderr, and what it finds is mostly there twice.
+    // GL is asked last: its drivers print to stderr, and its adapters are mostly those of the other backends again.
     let wants_gl = choice.backend.is_some() && choice.backends().contains(wgpu::Backends::GL);
     let mut adapters = of_backends(if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY }).await;
     if adapters.is_empty() && !wants_gl {
@@ -85,7 +104,7 @@ async fn of_backends(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
     wgpu::Instance::new(descriptor).enumerate_adapters(backends).await
 }
 
-/// The best adapter that fits, or the list of those that are there.
+/// The best adapter that fits, or an error with the list of those that exist.
 pub(super) async fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
     if wgpu::Instance::enabled_backend_features().is_empty() {
         let wanted =

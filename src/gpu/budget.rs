@@ -1,4 +1,4 @@
-//! How many bytes elbow owns on a device, and the bound that they keep to.
+//! The bytes that elbow owns on a device, counted and kept below a limit.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use crate::error::{Error, Result};
 
-/// Bytes in use and their bound.
+/// Bytes in use, and their limit.
 #[derive(Debug)]
 pub(super) struct Budget {
     used: AtomicU64,
@@ -22,7 +22,7 @@ pub(super) struct Share {
 }
 
 impl Budget {
-    /// No bound: drivers lend more than they have, so that no number of ours would be the right one.
+    /// Without a limit: drivers promise more memory than they have, so no default of ours would be right.
     pub(super) fn unlimited() -> Arc<Self> {
         Arc::new(Budget { used: AtomicU64::new(0), limit: AtomicU64::new(u64::MAX) })
     }
@@ -39,7 +39,7 @@ impl Budget {
         self.limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Takes the bytes, or nothing.
+    /// Takes all the bytes, or fails and takes none.
     pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Result<Share> {
         let limit = self.limit();
         let with = |used: u64| used.checked_add(bytes).filter(|total| *total <= limit);

@@ -1,5 +1,5 @@
-//! What a buffer must be to serve as an operand. Checked before wgpu sees it, where wgpu can be asked; where it can't, its
-//! refusal is traced to the operand.
+//! Whether a buffer can serve as an operand. Checked before wgpu sees it, as far as wgpu tells; what only wgpu can find, it refuses, and
+//! the refusal is traced to the operand.
 
 use std::ops::Range;
 
@@ -21,25 +21,25 @@ struct Span<'a> {
     written: bool,
 }
 
-/// Type, usage, alignment, length and overlap of every operand of the call; and that none is mapped.
+/// Checks type, usage, alignment, length and overlap of every operand of the call, and that none is mapped.
 pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result<()> {
-    // A browser looks at the ranges of bindings alone, and refuses two that overlap where one is written.
+    // A browser refuses two bindings whose ranges overlap if one is written, also where no element is in both.
     let by_columns = gpu.info().backend != wgpu::Backend::BrowserWebGpu;
     let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
     let mut spans: Vec<Span<'_>> = Vec::with_capacity(operands.list.len());
     for &(operand, view) in &operands.list {
         let slots = || uses().filter(|(_, part)| part.operand == operand).map(|(slot, _)| slot);
         if let Some(slot) = slots().next() {
-            // Kernels read numbers or words; which, their slots say.
+            // A slot says whether its kernel reads numbers or words.
             match slot.elem {
-                // A copy has looked itself, and moves two halves as a word.
+                // A copy has checked its types itself; its kernel moves two halves as one word.
                 Elem::Word if matches!(operand, Operand::From | Operand::To) => {}
                 Elem::Word => view.words(operand)?,
                 _ => view.floats(operand).map(drop)?,
             }
         }
         let bytes = span(operand, view, wgpu::BufferUsages::STORAGE)?;
-        // Asked once of each buffer: the answer that it is not mapped takes microseconds.
+        // Once for each buffer: the check takes microseconds.
         if !bytes.is_empty() && !spans.iter().any(|s| s.view.buffer == view.buffer) {
             not_mapped(operand, buffer(operand, view)?)?;
         }
@@ -48,7 +48,7 @@ pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Resul
             writable(operand, view)?;
         }
         if written && !view.is_injective() {
-            let expected = "an operand of which every element is one of its own: it is written".into();
+            let expected = "an output whose elements do not overlap in memory".into();
             let got = format!("{:?} at strides {:?}", view.shape, view.strides());
             return Err(Error::Operand { operand, expected, got });
         }
@@ -79,17 +79,17 @@ pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Resul
     Ok(())
 }
 
-/// Whether two operands that are parts of the same rows have no byte in common: [q | k | v].
+/// Whether two operands are different columns of the same rows, without a byte in common: as in [q | k | v].
 fn side_by_side(one: &Span<'_>, other: &Span<'_>) -> bool {
     let Some(((period, width), (same, other_width))) = one.view.columns().zip(other.view.columns()) else {
         return false;
     };
-    // From the columns of one on to those of the other, around the period.
+    // The distance from the first column of one to that of the other, modulo the row.
     let way = (other.view.offset % same + same - one.view.offset % same) % same;
     period == same && width <= way && way.saturating_add(other_width) <= period
 }
 
-/// The bytes that a copy from the host or to it takes, if the buffer can serve for it.
+/// The byte range of a view for a copy from the host or to it; an error if its buffer cannot be copied.
 pub(super) fn copied(view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
     let bytes = span(Operand::Tensor, view, usage)?;
     if !bytes.is_empty() {
@@ -98,28 +98,28 @@ pub(super) fn copied(view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<
     Ok(bytes)
 }
 
-/// An error if it may only be read.
+/// An error if the view is read-only.
 pub(super) fn writable(operand: Operand, view: View<'_>) -> Result<()> {
     match view.read_only {
         true => Err(Error::Operand {
             operand,
             expected: "an operand that may be written".into(),
-            got: "a view that may only be read".into(),
+            got: "a read-only view (View::read_only)".into(),
         }),
         false => Ok(()),
     }
 }
 
-/// The buffer, if there is one.
+/// The buffer; an error if the view is absent.
 pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::Buffer> {
     view.buffer.ok_or_else(|| Error::Operand {
         operand,
-        expected: format!("a buffer of shape {:?}: this call needs the elements", view.shape),
-        got: "its shape alone (View::absent)".into(),
+        expected: format!("a buffer of shape {:?}, because this call reads or writes the elements", view.shape),
+        got: "shape and type alone (View::absent)".into(),
     })
 }
 
-/// The bytes of an operand, if its buffer can serve for this use.
+/// The byte range of an operand; an error if its buffer is too short, misaligned or lacks the usage.
 fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
     shape::elements(operand, &shape)?;
@@ -132,7 +132,7 @@ fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<R
         return Err(Error::Misaligned { operand, alignment: dtype.bytes(), offset });
     }
     let end = offset.checked_add(bytes);
-    // Whole words are bound: the odd half of the last one with them, and left as it is.
+    // Whole words are bound, with the spare half of the last one, which no kernel changes.
     let bound = end.and_then(|end| end.checked_next_multiple_of(4)).filter(|bound| *bound <= buffer.size());
     let (Some(end), Some(_)) = (end, bound) else {
         return Err(Error::Buffer {
@@ -160,7 +160,7 @@ fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<R
     Ok(offset..end)
 }
 
-/// wgpu would say so only when the host submits, and drop the host's whole command buffer with it.
+/// An error if the buffer is mapped: wgpu would notice it only when the host submits, and drop the whole command buffer.
 fn not_mapped(operand: Operand, buffer: &wgpu::Buffer) -> Result<()> {
     match buffer.get_mapped_range(0..0) {
         Ok(_) => {
@@ -170,7 +170,7 @@ fn not_mapped(operand: Operand, buffer: &wgpu::Buffer) -> Result<()> {
     }
 }
 
-/// Whose buffer wgpu refused to bind: each is bound alone, and the first that is refused again is named.
+/// Finds the operand whose buffer wgpu refused to bind: each is bound alone, and the first that is refused again is named.
 pub(super) fn culprit<'b>(
     gpu: &Gpu,
     bindings: impl Iterator<Item = (Operand, wgpu::BufferBinding<'b>)>,
@@ -205,13 +205,13 @@ pub(super) fn culprit<'b>(
     None
 }
 
-/// wgpu refused this operand's buffer: destroyed, or another device's.
+/// The error for a buffer that wgpu refused: destroyed, mapped, or of another device.
 pub(super) fn unfit(gpu: &Gpu, operand: Operand, error: &wgpu::Error) -> Error {
     if let Err(lost) = gpu.check_alive() {
         return lost;
     }
     let text = error.to_string();
-    // The innermost cause stands last.
+    // wgpu writes the innermost cause last.
     let cause = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
     Error::Buffer { operand, expected: "a buffer of this device, not destroyed, not mapped".into(), got: cause.into() }
 }

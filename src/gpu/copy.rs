@@ -1,4 +1,5 @@
-//! What a copy from one view to another is made of: for [`crate::elementwise::copy`], and for transfers of what is not whole words.
+//! The plan of a copy from one view to another: for [`crate::elementwise::copy`], and for transfers that wgpu cannot copy (gaps, half
+//! words).
 
 use super::{Gpu, operands::Operands};
 use crate::{
@@ -11,10 +12,10 @@ use crate::{
     view::View,
 };
 
-/// An error unless the two have one shape, and both hold numbers, or words.
+/// Plan and operands of a copy. An error unless the two have the same shape, and both hold numbers or both words.
 pub(crate) fn planned<'a>(gpu: &Gpu, from: View<'a>, to: View<'a>) -> Result<(Plan, Operands<'a>)> {
     if from.shape != *to.shape {
-        let expected = format!("{:?}, the shape of what is copied", from.shape);
+        let expected = format!("{:?}, the shape of the source", from.shape);
         return Err(Error::Shape { operand: Operand::To, expected, got: format!("{:?}", to.shape) });
     }
     shape::elements(Operand::From, &from.shape)?;
@@ -26,7 +27,7 @@ pub(crate) fn planned<'a>(gpu: &Gpu, from: View<'a>, to: View<'a>) -> Result<(Pl
         }
         (Dtype::U32, Dtype::U32) => None,
         (from, to) => {
-            let expected = format!("{}, as what is copied", if from == Dtype::U32 { "u32 words" } else { "numbers" });
+            let expected = format!("{}, as in the source", if from == Dtype::U32 { "u32 words" } else { "numbers" });
             return Err(Error::Operand { operand: Operand::To, expected, got: to.name().into() });
         }
     };

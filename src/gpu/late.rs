@@ -1,7 +1,7 @@
-//! What wgpu says of a call, heard without waiting.
+//! wgpu's errors, without waiting for them.
 //!
-//! Natively wgpu's answer is there as soon as it is asked for. A browser answers when the page has given it the time: such an
-//! answer is kept, looked at by every later call, and an error in it is returned by the first call that finds it.
+//! Natively an error scope answers at once. A browser answers only after the page has returned to its event loop: such an answer is kept,
+//! every later call looks at it, and the first call that finds an error in it returns that error.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use std::{
 use super::{Gpu, loss::one_line};
 use crate::error::{Error, Result};
 
-/// What comes of an error scope that was popped.
+/// The answer of an error scope: what it has caught.
 pub(super) trait Answer: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend {}
 
 impl<F: Future<Output = Option<wgpu::Error>> + wgpu::WasmNotSend> Answer for F {}
@@ -23,18 +23,19 @@ struct Awaited {
     answer: Pin<Box<dyn Answer>>,
 }
 
-/// The answers that are still to come.
+/// The answers that have not come yet.
 #[derive(Default)]
 pub(super) struct Late {
     awaited: Mutex<Vec<Awaited>>,
     listeners: Arc<Listeners>,
 }
 
-/// Calls beyond this many unanswered ones are refused: a page that never lets the browser answer would hear of no error.
+/// With this many unanswered calls the next is refused: a page that never returns to its event loop would learn of no error, and the list
+/// would grow for ever.
 const MOST: usize = 4096;
 
-/// Whoever awaits the answers. An answer wakes only the last who has asked for it, and calls ask in passing: so all of them
-/// ask in the name of these.
+/// The wakers of all futures that await the answers. An answer wakes only the waker of its last poll, and every call polls: so all of them
+/// poll with this one, which wakes the whole list.
 #[derive(Default)]
 struct Listeners(Mutex<Vec<Waker>>);
 
@@ -53,7 +54,7 @@ impl Listeners {
 
 impl Wake for Listeners {
     fn wake(self: Arc<Self>) {
-        // Woken outside of the lock: who is woken may ask again at once.
+        // Woken outside of the lock: a woken future may add itself again at once.
         let list = std::mem::take(&mut *self.list());
         list.into_iter().for_each(Waker::wake);
     }
@@ -64,7 +65,7 @@ impl Late {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer if it is there; else it is kept, under the name of what was done.
+    /// The answer if it is there; else it is kept, with the name of the operation.
     fn hear_or_keep(&self, answer: impl Answer + 'static, operation: impl FnOnce() -> String) -> Option<wgpu::Error> {
         let mut answer: Pin<Box<dyn Answer>> = Box::pin(answer);
         match self.ask(&mut answer) {
@@ -81,8 +82,8 @@ impl Late {
         answer.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    /// Looks at every answer up to the first error, in the order of the calls; what is left is for the next look. How many
-    /// are still to come.
+    /// Polls the answers in the order of the calls, up to the first error, which is returned; the others are left for the next look.
+    /// Without an error: the number of answers that have not come.
     fn look(&self) -> Result<usize> {
         let mut awaited = self.awaited();
         let mut at = 0;
@@ -100,23 +101,23 @@ impl Late {
         Ok(awaited.len())
     }
 
-    /// Looks once, as a call in passing.
+    /// One look, as every call begins with.
     fn heard(&self) -> Result<()> {
         let unanswered = self.look()?;
         if unanswered < MOST {
             return Ok(());
         }
         Err(Error::LimitExceeded {
-            what: "calls that wgpu has not answered yet (Gpu::settled awaits the answers)".into(),
+            what: "calls that wgpu has not answered yet (await Gpu::settled)".into(),
             asked: unanswered as u64 + 1,
             limit: MOST as u64,
         })
     }
 
-    /// Until all answers are there, or the first error.
+    /// Ready when all answers have come, or with the first error.
     async fn settled(&self) -> Result<()> {
         std::future::poll_fn(|context| {
-            // First, so that no answer comes between the look and the wish to hear of it.
+            // Before the look, so that an answer that comes right after it still wakes this future.
             self.listeners.add(context.waker());
             match self.look() {
                 Ok(0) => Poll::Ready(Ok(())),
@@ -129,8 +130,8 @@ impl Late {
 }
 
 impl Gpu {
-    /// Ends an error scope: what it has caught. Where wgpu answers later (a browser) there is nothing to hear yet, and an error
-    /// is [`Error::Late`] in a later call, under the name of this operation.
+    /// Ends an error scope: what it has caught. In a browser, which answers later, that is nothing yet; a later call returns the error as
+    /// [`Error::Late`] with the name of this operation.
     pub(super) fn caught(
         &self,
         scope: wgpu::ErrorScopeGuard,
@@ -139,23 +140,32 @@ impl Gpu {
         self.inner.late.hear_or_keep(scope.pop(), operation)
     }
 
-    /// What every call asks first: whether an earlier one has failed meanwhile, and whether the device is still there.
+    /// The first step of every call: an error if an earlier call has failed meanwhile, or if the device is lost.
     pub(super) fn check(&self) -> Result<()> {
         self.inner.late.heard().map_err(|error| self.forget(error))?;
         self.check_alive()
     }
 
-    /// Awaits wgpu's answers to all calls so far: Ok, or the first error among them as [`Error::Late`]; ask again for the next.
+    /// Awaits wgpu's answers to all calls so far: Ok, or the first error among them as [`Error::Late`]; each further await returns the
+    /// next error.
     ///
-    /// Natively every call has its answer when it returns, and this is ready at once. In a browser errors of wgpu come
-    /// after the call that made them: the next call returns them instead of doing its own work, and so do this and
-    /// [`Gpu::download_async`]. Await it where you want to be sure: after the first recording of a call, which compiles its
-    /// kernels and makes its memory.
+    /// Natively every call has its answer when it returns, and this is ready at once. In a browser wgpu reports an error after the call
+    /// that made it: the next call returns it instead of doing its own work, and so do this and [`Gpu::download_async`]. Await it
+    /// after the first recording of a call, which compiles its kernels and allocates its memory.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, affine::Forward};
+    /// # async fn page(gpu: &Gpu, layer: &Forward<'_>) -> elbow::Result<()> {
+    /// let prepared = layer.prepare(gpu)?;
+    /// gpu.settled().await?; // the kernels did compile
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn settled(&self) -> Result<()> {
         self.inner.late.settled().await.map_err(|error| self.forget(error))
     }
 
-    /// What was made while an error was on its way is not kept: a kernel that did not compile, memory that is not there.
+    /// After a late error, drops pipelines and pools that were made since: a kernel that did not compile, memory that does not exist.
     fn forget(&self, error: Error) -> Error {
         if matches!(error, Error::Late { .. }) {
             log::error!("{error}");

@@ -1,5 +1,5 @@
-//! Whether the device is still there. The lost callback of a host's device is the host's, and that of a device that was
-//! destroyed is called when somebody polls: so wgpu is asked in a way that needs neither.
+//! Whether the device is lost. A host's device has the host's callback for that, and the callback of a destroyed device runs only when
+//! somebody polls: so the device is probed in a way that needs neither.
 
 use std::{
     pin::pin,
@@ -10,11 +10,11 @@ use super::Gpu;
 use crate::error::{Error, Result};
 
 impl Gpu {
-    /// [`Error::DeviceLost`], from the first call on that finds the device gone.
+    /// [`Error::DeviceLost`] if the device is lost, also for every later call.
     pub(crate) fn check_alive(&self) -> Result<()> {
         let lost = &self.inner.lost;
         if lost.get().is_none() && !complains(self.device()) {
-            // Whoever was first has the better reason.
+            // If the callback was faster, its reason stays: it says more.
             let _ = lost.set("it was destroyed, or its driver gave it up".into());
         }
         match lost.get() {
@@ -23,7 +23,7 @@ impl Gpu {
         }
     }
 
-    /// An error of wgpu's as one of ours, on one line.
+    /// An error of wgpu's as one of ours, on one line; [`Error::DeviceLost`] if that is the cause.
     pub(crate) fn refused(&self, operation: impl Into<String>, error: &wgpu::Error) -> Error {
         match self.check_alive() {
             Err(lost) => lost,
@@ -32,10 +32,10 @@ impl Gpu {
     }
 }
 
-/// wgpu keeps the errors of a lost device to itself, and reports all others: a device that does not mind a buffer of no use
-/// is lost. The buffer is refused before anything is allocated.
+/// Whether the device reports an invalid call, here a buffer without a usage: a lost device reports no errors. The buffer is refused before
+/// anything is allocated.
 ///
-/// A browser answers too late for that, and a call on a lost device is nothing there; the loss shows in what comes back.
+/// A browser answers too late for this probe. Calls on a lost device do nothing there, and the loss shows in later answers.
 fn complains(device: &wgpu::Device) -> bool {
     if cfg!(target_family = "wasm") {
         return true;
@@ -53,7 +53,7 @@ fn complains(device: &wgpu::Device) -> bool {
     }
 }
 
-/// wgpu's words: the causes, from the call inwards.
+/// wgpu's message on one line: first the call, then its causes.
 pub(super) fn one_line(error: &wgpu::Error) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! The buffers that elbow owns: all of them are counted and bounded; scratch, parameter blocks and staging are pooled.
+//! The buffers that elbow owns. All of them are counted and bounded; scratch, parameter blocks and staging are pooled.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use crate::{
     plan::SCRATCH,
 };
 
-/// A buffer of elbow's own: it counts as long as elbow, or a tensor, holds it.
+/// A buffer of elbow's own: it counts against the limit until it is dropped.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) buffer: wgpu::Buffer,
@@ -30,20 +30,21 @@ pub(super) struct Memory {
 
 #[derive(Default)]
 struct Pools {
-    /// One buffer for each scratch operand, as large as the largest use so far. Every operation writes its scratch before
-    /// it reads it, and a queue runs one command buffer after the other, in whatever order they were recorded and by
-    /// whatever threads: so all of them can share. A buffer that is replaced lives on in the bind groups that name it.
+    /// One buffer for each scratch operand, as large as the largest use so far. All calls share it: each writes its scratch before it
+    /// reads it, and a queue runs command buffers one after the other, whatever threads recorded them. A buffer that is replaced lives on
+    /// in the bind groups that use it.
     scratch: [Option<Arc<Owned>>; SCRATCH.len()],
-    /// Parameter blocks by content. They are never rewritten: a block that is recorded stays true whenever the host submits.
+    /// Parameter blocks by content. They are never rewritten, so a recorded call stays right whenever the host submits it.
     params: HashMap<[u8; size_of::<Params>()], Owned>,
     /// Free staging buffers for downloads.
     staging: Vec<Owned>,
-    /// Bound where an operand has no elements: a binding can't be empty.
+    /// Bound in the place of an operand without elements, because a binding can't be empty.
     nothing: Option<Owned>,
 }
 
-/// Parameter blocks kept before the pool is started anew; 256 bytes each in the worst of drivers.
+/// Parameter blocks that are kept before the pool is emptied: 2 MiB at most, where a driver rounds each up to 256 bytes.
 const MAX_PARAMS: usize = 8192;
+/// Staging buffers that are kept: as many downloads at a time run without an allocation.
 const MAX_STAGING: usize = 8;
 
 impl Memory {
@@ -51,7 +52,7 @@ impl Memory {
         Memory { budget: Budget::unlimited(), pools: Mutex::default() }
     }
 
-    /// Never held while wgpu is called to create something: that may want the pools trimmed.
+    /// Never held while a buffer is created: creating one may trim the pools.
     fn pools(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,7 +71,7 @@ impl Memory {
         let label = format!("elbow scratch {operand}");
         let made = Arc::new(create_with_room(gpu, &label, bytes, wgpu::BufferUsages::STORAGE)?);
         let mut pools = self.pools();
-        // Another thread may have been here meanwhile, with more.
+        // Another thread may have put a larger one there meanwhile.
         if pools.scratch[place].as_ref().is_none_or(|held| held.buffer.size() < made.buffer.size()) {
             pools.scratch[place] = Some(Arc::clone(&made));
         }
@@ -87,7 +88,7 @@ impl Memory {
         match made.buffer.get_mapped_range_mut(..) {
             Ok(mut view) => view.copy_from_slice(&content),
             Err(error) => {
-                // A lost device gives buffers that cannot be written, and no error.
+                // A lost device returns buffers that cannot be written, without an error.
                 gpu.check_alive()?;
                 return Err(Error::Wgpu { operation: "writing a parameter block".into(), message: error.to_string() });
             }
@@ -128,10 +129,10 @@ impl Memory {
     }
 }
 
-/// Bytes of the buffer that is bound where there is nothing to bind.
+/// Bytes of the buffer that is bound in the place of an operand without elements: room for one of any type.
 pub(super) const NOTHING: u64 = 256;
 
-/// Room to grow, where it is to be had: batches that grow slowly don't allocate each time.
+/// Rounds the size up to a power of two, if there is memory for it, so that batches that grow slowly don't allocate each time.
 fn create_with_room(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<Owned> {
     let roomy = size.checked_next_power_of_two().unwrap_or(size).min(gpu.inner.limits.max_buffer_size);
     if roomy > size
@@ -142,7 +143,7 @@ fn create_with_room(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages
     create(gpu, label, size, usage)
 }
 
-/// A buffer, or an error that is a value.
+/// Creates a buffer that counts against the limit.
 pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages) -> Result<Owned> {
     allocate(gpu, label, size, usage, false)
 }
@@ -154,7 +155,7 @@ fn allocate(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped
     if size > limit {
         return Err(Error::LimitExceeded { what: "bytes of one buffer".into(), asked: size, limit });
     }
-    // What is pooled is there for speed: it goes before a call fails for want of it.
+    // Pooled memory only saves time: it is released before a call fails for want of memory.
     let share = memory.budget.take(size).or_else(|_| {
         memory.trim();
         memory.budget.take(size)

@@ -1,4 +1,4 @@
-//! Text to pipeline, once for each kernel variant.
+//! Compiles the text of each kernel variant once, and keeps the pipelines that were used last.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ pub(super) struct Compiled {
     pub(super) layout: wgpu::BindGroupLayout,
 }
 
-/// The pipelines that were compiled, or asked for, last.
+/// The pipelines that were used last, at most [`MOST`].
 #[derive(Default)]
 pub(super) struct Pipelines {
     cache: Mutex<Cache<Variant, Compiled>>,
@@ -27,7 +27,7 @@ pub(super) struct Pipelines {
 
 struct Cache<K, T> {
     compiled: HashMap<K, Used<T>>,
-    /// Counts the calls.
+    /// Number of look-ups so far: the clock of `Used::last`.
     now: u64,
 }
 
@@ -37,7 +37,7 @@ impl<K, T> Default for Cache<K, T> {
     }
 }
 
-/// What was compiled, and the call that asked for it last.
+/// A pipeline, and the look-up that found it last.
 struct Used<T> {
     compiled: Arc<T>,
     last: u64,
@@ -45,7 +45,7 @@ struct Used<T> {
 
 type Variant = (Kernel, Binding);
 
-/// A network has dozens. Drivers keep megabytes for each: a program that walks thousands of variants had 9 GB of them.
+/// Pipelines that are kept. A network has dozens; drivers keep megabytes for each, and a program with thousands of variants held 9 GB.
 const MOST: usize = 512;
 
 impl<K: Eq + Hash, T> Cache<K, T> {
@@ -56,8 +56,8 @@ impl<K: Eq + Hash, T> Cache<K, T> {
         Some(Arc::clone(&used.compiled))
     }
 
-    /// What another thread has compiled meanwhile, or this. Where there are too many, the half that was asked for longest ago goes;
-    /// prepared calls keep theirs.
+    /// Keeps a pipeline, unless another thread has compiled the same meanwhile; returns the one that is kept. A full cache first drops the
+    /// half that has not been used for longest; prepared calls keep theirs.
     fn put(&mut self, key: K, compiled: Arc<T>) -> Arc<T> {
         if self.compiled.len() >= MOST {
             let mut last: Vec<u64> = self.compiled.values().map(|used| used.last).collect();
@@ -78,7 +78,7 @@ impl Pipelines {
         self.cache().compiled.len()
     }
 
-    /// They are compiled anew when they are asked for again.
+    /// Drops them all: the next look-up compiles again.
     pub(super) fn clear(&self) {
         self.cache().compiled.clear();
     }
@@ -88,7 +88,7 @@ impl Pipelines {
         if let Some(compiled) = self.cache().get(&key) {
             return Ok(compiled);
         }
-        // Compiled outside the lock: other threads go on with what they have. If two compile the same, one is dropped.
+        // Compiled outside the lock, so that other threads need not wait. If two compile the same variant, one result is dropped.
         let text = shader::assemble(kernel, binding)?;
         let compiled = Arc::new(compile(gpu, kernel, binding, &text)?);
         Ok(self.cache().put(key, compiled))

@@ -1,4 +1,4 @@
-//! Asking the device whether something is done: callbacks come while it is polled. Nothing here waits.
+//! Polling the device: wgpu's callbacks run while it is polled. Nothing here waits.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -8,9 +8,9 @@ use std::{
 use super::Gpu;
 
 impl Gpu {
-    /// One look at the device. A browser looks by itself, and this does nothing.
+    /// Polls the device once. A browser polls by itself; there this does nothing.
     ///
-    /// wgpu panics where the driver says that the device is lost. A panic out of a host's callback is the host's.
+    /// wgpu panics where the driver reports a lost device: that panic is swallowed. A panic in a host's callback goes on to the host.
     pub(crate) fn poll(&self) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.device().poll(wgpu::PollType::Poll)))
             && self.check_alive().is_ok()
@@ -19,14 +19,14 @@ impl Gpu {
         }
     }
 
-    /// Awaits on a device that nobody else has yet, so that nobody else polls it: whenever this future is polled it looks,
-    /// and asks its executor to be polled again.
+    /// Awaits on a device that nobody else has yet, and so nobody else polls: this future polls the device whenever it is polled, and asks
+    /// its executor to be polled again.
     pub(super) async fn looking<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         std::future::poll_fn(|context| {
             self.poll();
             let poll = future.as_mut().poll(context);
-            // In a browser asking again at once would leave it no time to answer.
+            // Not in a browser: asking again at once would leave it no time to answer.
             if poll.is_pending() && !cfg!(target_family = "wasm") {
                 context.waker().wake_by_ref();
             }

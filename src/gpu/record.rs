@@ -1,5 +1,5 @@
-//! Bind and dispatch into the caller's encoder or pass. Nothing is submitted, polled or waited for; everything is checked
-//! before anything is recorded, because wgpu would report it in the host's `finish()` and spoil the host's command buffer.
+//! Binds operands and dispatches kernels into the caller's encoder or pass. Nothing is submitted, polled or waited for. Everything is
+//! checked before anything is recorded: wgpu would report a mistake only in the host's `finish()`, and drop the whole command buffer.
 
 use std::sync::Arc;
 
@@ -12,12 +12,36 @@ use crate::{
     shader::Binding,
 };
 
-/// Where to record: the host's encoder (a compute pass is opened and closed in it) or the host's open pass.
+/// Where a call is recorded: a command encoder, or a compute pass that is open. Every `record` takes `&mut` of either.
+///
+/// # What recording does to the pass
+///
+/// - **It sets the pipeline and bind group 0**, for each dispatch, and leaves the last ones set: a host that goes on with kernels of its
+///   own in this pass sets its pipeline and its bind group 0 again.
+/// - **It touches nothing else**: no other bind group, no immediates, no timestamps or other queries, no debug groups or markers.
+/// - **In an encoder it opens one compute pass of its own**, labelled `elbow`, and closes it. A call with nothing to compute
+///   opens none.
+/// - **It needs no barrier.** wgpu puts dispatches in order that use the same buffer, where one of them writes: in a pass, from pass to
+///   pass and from submission to submission, elbow's and the host's own.
+/// - It submits nothing, and the encoder or pass is as it was after an error.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, affine::Forward, wgpu};
+/// # fn host(gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, layer: &Forward<'_>, below: &Forward<'_>,
+/// #     pipeline: &wgpu::ComputePipeline, group: &wgpu::BindGroup) -> elbow::Result<()> {
+/// below.record(gpu, &mut *pass)?;
+/// layer.record(gpu, &mut *pass)?; // reads what the layer below wrote: no barrier between them
+/// pass.set_pipeline(pipeline); // the host's own kernel, in the same pass
+/// pass.set_bind_group(0, group, &[]);
+/// pass.dispatch_workgroups(64, 1, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Target<'a, 'p> {
-    /// An encoder.
+    /// An encoder: the call gets a compute pass of its own in it.
     Encoder(&'a mut wgpu::CommandEncoder),
-    /// A pass: many operations in one pass cost less.
+    /// An open pass: many calls in one pass cost less than one pass each.
     Pass(&'a mut wgpu::ComputePass<'p>),
 }
 
@@ -46,7 +70,7 @@ impl Target<'_, '_> {
     }
 }
 
-/// A binding, resolved: buffer, bytes, and the first element in it.
+/// What a slot of a kernel is bound to: buffer, byte range, and the operand's first element in it.
 struct Bound {
     operand: Operand,
     buffer: wgpu::Buffer,
@@ -61,21 +85,33 @@ impl Bound {
     }
 }
 
-/// A call that is checked, planned and bound: recording it costs the CPU about a microsecond a dispatch, as often as it is
-/// recorded. For loops that run the same call on the same buffers.
+/// A call that has been checked, planned and bound, for loops that run the same call on the same buffers: recording it costs the CPU about
+/// a microsecond a dispatch.
 ///
-/// It keeps its buffers and its scratch memory alive. What the operands hold may change between two runs; a buffer that is
-/// destroyed or mapped meanwhile is wgpu's to refuse, when the work is submitted.
+/// It keeps its buffers and its scratch memory alive. The contents of the operands may change between two runs. A buffer that is
+/// destroyed or mapped in the meantime is not noticed here: wgpu refuses it when the work is submitted.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
+/// let layer = Forward::new(Activation::RELU, &x, &w, &y).prepare(&gpu)?;
+/// for _ in 0..100 {
+///     gpu.submit_pass(|pass| layer.record(pass))?;
+/// }
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[must_use = "nothing is recorded yet"]
 pub struct Prepared {
     gpu: Gpu,
     ready: Vec<Ready>,
-    /// Counted as long as the bind groups hold it.
+    /// Held so that the memory counts against the limit as long as the bind groups use it.
     _scratch: Vec<(Operand, Arc<memory::Owned>)>,
 }
 
 impl Prepared {
-    /// Records the call.
+    /// Records the call into an encoder or an open pass; [`Target`] says what changes there. Fails only where the device is lost, or with
+    /// an [`Error::Late`] of an earlier call.
     pub fn record<'t, 'p: 't>(&self, target: impl Into<Target<'t, 'p>>) -> Result<()> {
         self.gpu.check()?;
         if self.ready.is_empty() {
@@ -91,7 +127,7 @@ impl Prepared {
         })
     }
 
-    /// Dispatches that one recording makes.
+    /// Number of dispatches that one recording makes; 0 where there is nothing to compute.
     pub fn dispatches(&self) -> usize {
         self.ready.len()
     }
@@ -185,7 +221,7 @@ fn bind(
             (check::buffer(operand, view)?.clone(), view.offset)
         }
     };
-    // A binding must start at a multiple of the device's alignment: the rest is an element offset.
+    // A binding must start at a multiple of the device's alignment; the kernel adds the elements from there to the operand.
     let bytes = slot.bytes();
     let start = start + (part.origin + part.first) * bytes;
     let align = u64::from(gpu.inner.limits.min_storage_buffer_offset_alignment);
@@ -203,7 +239,7 @@ fn bind(
             limit: 1 << 32,
         });
     }
-    // Modulo 2³², as the shader adds: index `first` of the kernel is the first element of this window.
+    // Modulo 2³², as the shader adds it to an index: the kernel's index `part.first` is the first element of this window.
     let first = ((start - offset) / bytes) as u32;
     Ok(Bound { operand, buffer, offset, size, first: first.wrapping_sub(part.first as u32) })
 }

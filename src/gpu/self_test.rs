@@ -1,4 +1,4 @@
-//! Two small dispatches that tell a driver that computes wrong numbers from one that does not.
+//! Two small dispatches that find drivers that compute wrong numbers.
 
 use super::{Gpu, operands::Operands, record::prepare};
 use crate::{
@@ -13,18 +13,27 @@ use crate::{
 const M: usize = 9;
 const N: usize = 8;
 const K: usize = 3;
-/// What no kernel writes, behind y.
+/// Fills the memory after the end of y, to see that no kernel writes there.
 const CANARY: f32 = -12345.0;
 /// The row of x that holds a NaN.
 const SPOILED: usize = 4;
 
 impl Gpu {
-    /// Runs one fused layer with GELU on 72 points and compares: the product with its edges, the bias, the tails of the
-    /// activation, NaN, and that nothing is written behind y. Then the longest loop that a plan may have: some drivers cut
-    /// loops short without a word. An adapter that fails gives [`Error::SelfTest`].
+    /// Runs a fused layer with GELU, 72 elements of y, and compares it with the reference: product, edge tiles, bias, tails of the
+    /// activation, NaN, and that nothing is written beyond y. Then the longest loop that a plan may have, because some drivers silently
+    /// cut loops short. [`Error::SelfTest`] if a number is wrong.
     ///
-    /// Opening a device does this ([`super::Options::self_test`]). On a host's device nothing is submitted unasked: the host
-    /// awaits this once, where it suits, as it does [`Gpu::download_async`].
+    /// Opening a device does this ([`super::Options::self_test`]). On a host's device nothing is submitted unless the host asks for it: it
+    /// awaits this once, as it does [`Gpu::download_async`].
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, wgpu};
+    /// # async fn host(device: &wgpu::Device, queue: &wgpu::Queue) -> elbow::Result<()> {
+    /// let gpu = Gpu::from_wgpu(device, queue);
+    /// gpu.self_test_async().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn self_test_async(&self) -> Result<()> {
         let (x, w, b) = operands();
         let behind = 64;
@@ -32,7 +41,7 @@ impl Gpu {
         let (x_, w_, b_) = (self.upload(&x, &[M, K])?, self.upload(&w, &[N, K])?, self.upload(&b, &[N])?);
         let y_ = self.upload(&y, &[y.len()])?;
         let request = AffineRequest::new(M, N, K, Activation::GELU_ERF).saved(Saved::None);
-        // The tile that compiles fastest; on a GPU one that goes through workgroup memory and its barriers.
+        // On a CPU the tile that compiles fastest; on a GPU one with workgroup memory and barriers, to test those too.
         let tile = Some(if self.inner.class == DeviceClass::Software { 3 } else { 5 });
         let pin = Pin { tile, splits: Some(1), ..Pin::default() };
         let plan = plan::forward(&request, true, false, &self.caps(), &pin)?;
@@ -65,13 +74,13 @@ fn operands() -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     (x, w, b)
 }
 
-/// Each element of y against f64, and the canaries behind it.
+/// Compares each element of y with f64, and looks for writes after its end.
 fn judge(x: &[f32], w: &[f32], b: &[f32], y: &[f32]) -> Result<(), String> {
     let tolerance = Activation::GELU_ERF.row().tolerance(Quantity::Value) * f64::powi(2.0, -23);
     for (i, &got) in y.iter().enumerate() {
         if i >= M * N {
             if got != CANARY {
-                return Err(format!("memory behind y was written ({got} at element {i})"));
+                return Err(format!("memory after the end of y was written ({got} at element {i})"));
             }
             continue;
         }
@@ -89,11 +98,11 @@ fn judge(x: &[f32], w: &[f32], b: &[f32], y: &[f32]) -> Result<(), String> {
     Ok(())
 }
 
-/// Ones, counted by one invocation.
+/// The sum of [`MOST_TRIPS`] ones, by one invocation.
 fn whole_loop(counted: &[f32]) -> Result<(), String> {
     match counted {
         [count] if *count == MOST_TRIPS as f32 => Ok(()),
-        other => Err(format!("a loop of {MOST_TRIPS} steps has counted {other:?}")),
+        other => Err(format!("a loop over {MOST_TRIPS} ones has summed to {other:?}")),
     }
 }
 

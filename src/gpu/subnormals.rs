@@ -1,4 +1,4 @@
-//! What the device makes of subnormal numbers, measured.
+//! Whether the device keeps subnormal numbers or flushes them to 0, measured.
 
 use std::fmt;
 
@@ -9,25 +9,31 @@ use crate::{
     plan::{self, ANSWERS, NUMBERS},
 };
 
-/// Numbers for the kernel, in its order: 2⁻¹²⁸ (subnormal), 2⁻¹²⁶ (the least normal number), their sum, 2²⁴, 2⁻²⁴, 4, 1/4, 0.
+/// The kernel's input: 2⁻¹²⁸ (subnormal), 2⁻¹²⁶ (the least normal number), their sum, 2²⁴, 2⁻²⁴, 4, 1/4, 0.
 const GIVEN: [u32; NUMBERS] =
     [0x0020_0000, LEAST, LEAST + 0x0020_0000, 0x4b80_0000, 0x3380_0000, 0x4080_0000, 0x3e80_0000, 0];
 const LEAST: u32 = 0x0080_0000;
 
-/// The kernel's operations, in its order. The first have a subnormal operand, the others a subnormal result.
+/// The kernel's operations, in order. The first [`OPERANDS`] have a subnormal operand, the others a subnormal result.
 const OPERATIONS: [&str; ANSWERS] =
     ["add", "multiply", "divide", "fma", "sqrt", "compare", "max", "add", "multiply", "divide", "fma"];
 const OPERANDS: usize = 7;
 
-/// What a device makes of subnormal f32 numbers, those below 2⁻¹²⁶ in magnitude. WGSL lets it keep them or take 0 for them, in
-/// each operation as it likes; `docs/numerics.md` says what is right on a device that flushes.
+/// Whether a device keeps subnormal f32 numbers (not 0, below 2⁻¹²⁶ in magnitude) or flushes them to 0. WGSL leaves that to each
+/// operation; `docs/numerics.md` says which results are right on a device that flushes.
+///
+/// ```no_run
+/// let gpu = elbow::Gpu::new()?;
+/// println!("subnormals are {}", gpu.subnormals()?); // kept, or flushed to zero (by some operations)
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Subnormals {
     flushed: [bool; ANSWERS],
 }
 
 impl Subnormals {
-    /// Whether every operation that was tried keeps them, as operands and as results.
+    /// Whether every operation that was tried keeps them, as operand and as result.
     pub fn are_kept(&self) -> bool {
         !self.flushed.contains(&true)
     }
@@ -47,7 +53,7 @@ impl Subnormals {
         range.filter(move |&i| flushed[i]).map(|i| OPERATIONS[i])
     }
 
-    /// From the kernel's answers. A quotient or a root that is kept may be a little off; one that is flushed is 0.
+    /// From the kernel's answers. A quotient or a root may be a little off and still counts as kept; a flushed one is exactly 0.
     fn of(answers: &[u32]) -> Self {
         let flushed = |i: usize| answers.get(i).map(|bits| bits & 0x7fff_ffff) == Some(if i == 0 { LEAST } else { 0 });
         Subnormals { flushed: std::array::from_fn(flushed) }
@@ -71,9 +77,18 @@ impl fmt::Display for Subnormals {
 }
 
 impl Gpu {
-    /// What this device makes of subnormal numbers: measured when it is asked for the first time, then remembered.
+    /// Whether this device keeps subnormal numbers or flushes them to 0: measured by the first call, then remembered.
     ///
     /// The first call compiles a kernel of one invocation, submits it and awaits it as [`Gpu::download_async`] does.
+    ///
+    /// ```no_run
+    /// # async fn host(gpu: &elbow::Gpu) -> elbow::Result<()> {
+    /// if !gpu.subnormals_async().await?.are_kept() {
+    ///     println!("tiny results are 0 on this device");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn subnormals_async(&self) -> Result<Subnormals> {
         if let Some(known) = self.inner.subnormals.get() {
             return Ok(*known);
@@ -93,7 +108,7 @@ impl Gpu {
 mod tests {
     use super::*;
 
-    /// What the kernel computes, on a CPU that keeps subnormals or flushes some.
+    /// The kernel's answers, computed on the CPU, with subnormals kept or flushed.
     fn answers(operand: impl Fn(usize, f32) -> f32, result: impl Fn(usize, f32) -> f32) -> Vec<u32> {
         let [tiny, least, above, up, down, four, quarter, zero] = GIVEN.map(f32::from_bits);
         let t = |i: usize| operand(i, tiny);

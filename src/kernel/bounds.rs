@@ -1,14 +1,14 @@
-//! How far the loops and the indices of a kernel go, worked out from its parameters alone. A row here is the twin of a file
-//! of `shaders/kernel`; `tests/bounds.rs` runs the text itself beside it and counts.
+//! Bounds of the loops and indices of a kernel, computed from its parameters. Each arm here follows a file of `shaders/kernel`;
+//! `tests/bounds.rs` runs the text and compares.
 
 use super::{Kernel, KernelFile, Params};
 use crate::program::Over;
 
-/// The most loop iterations that one invocation may run, all its loops added up. Some drivers stop a shader's loops
-/// after 65,535 of them, without a word; half of that leaves room for how they count.
+/// The most loop iterations that one invocation may run, summed over its loops. Some drivers silently stop a shader's loops after 65,535
+/// iterations; half of that is safe however they count.
 pub const MOST_TRIPS: u64 = 32_767;
 
-/// A grid is a rectangle of at most this many workgroups in x: so many, less one, may lie behind the last tile.
+/// The most workgroups of a grid in x: WebGPU's default limit. The last row of the grid may have up to one fewer workgroups without a tile.
 pub const GRID_X: u32 = 65_535;
 
 impl Kernel {
@@ -28,13 +28,13 @@ impl Kernel {
         u64::from(self.flag(flag))
     }
 
-    /// The most loop iterations of one invocation: bodies that are run, those of inner loops each time.
+    /// The most loop iterations of one invocation: every run of a loop body counts, also in inner loops.
     pub fn trips(&self, p: &Params) -> u64 {
         let [rows, k, chunk] = [p.rows, p.k, p.chunk].map(u64::from);
         let flag = |name| self.of(name);
         // Steps of one split of the reduction; the last one may be shorter.
         let steps = chunk.min(k);
-        // Four steps at a time, and what is left one by one.
+        // Four steps at a time, then up to three single ones.
         let fours = steps / 4 + if k.is_multiple_of(4) { 0 } else { 3 };
         match self.file {
             KernelFile::ProductDirect | KernelFile::ProductBroadcast => {
@@ -75,8 +75,8 @@ impl Kernel {
         }
     }
 
-    /// The end of a product: the register tile, the words of the mask, the sums. Columns past the edge have neither rows nor sums;
-    /// the first lane has the fewest of them.
+    /// Iterations of a product's epilogue: register tile, words of the mask, sums. Columns beyond the edge have none; the first lane has
+    /// the fewest of them.
     fn store_tile(&self, cols: u64) -> u64 {
         let [tm, wx, wy] = ["TM", "WX", "WY"].map(|flag| self.of(flag));
         let interleaved = self.flag("INTERLEAVED") == 1;
@@ -92,22 +92,21 @@ impl Kernel {
         groups.count() as u64 + inside * (tm + self.column_sums() * wy) + tm * of_rows + self.mask_words()
     }
 
-    /// The largest index of a partial sum, where the output has so many tiles.
+    /// The largest index of a partial sum, for an output of so many tiles.
     fn sums(&self, p: &Params, split_tiles: u64) -> u64 {
         let across = u64::from(p.tiles_cols.max(1));
         let columns = self.column_sums() * split_tiles.max(split_tiles / across * u64::from(p.cols));
         columns.max(self.row_sums() * across * u64::from(p.rows))
     }
 
-    /// They are cleared, and stored.
+    /// Iterations over the words of the mask, which are cleared and then stored.
     fn mask_words(&self) -> u64 {
         let words = self.of("BM") * self.of("BN").div_ceil(32);
         if self.finish.stores_bits() { 2 * words.div_ceil(self.of("LANES")) } else { 0 }
     }
 
-    /// The largest number that an expression of u32 in the kernel takes: workgroup numbers, rows and columns past the
-    /// edge, loop variables after their last step, indices. (An accessor then adds where its operand lies in its binding:
-    /// that is modulo 2³² by design, and checked where it is bound.)
+    /// The largest value of a u32 expression in the kernel: workgroup numbers, rows and columns beyond the edge, loop variables after their
+    /// last step, indices. (What an accessor adds to an index is modulo 2³² by design, and checked when the operand is bound.)
     pub fn reach(&self, p: &Params) -> u64 {
         let [rows, cols, k, tiles, split_tiles, tiles_cols, channels] =
             [p.rows, p.cols, p.k, p.tiles, p.split_tiles, p.tiles_cols, p.channels].map(u64::from);
@@ -144,7 +143,7 @@ impl Kernel {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }
             KernelFile::Subnormals => 0,
-            // The elements are where the operands' uses say.
+            // The indices of the elements are bounded by the lengths of the operands (`Use`).
             KernelFile::Copy => tiles * flag("LANES"),
             KernelFile::Sgd => tiles * flag("LANES") * self.width(),
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),

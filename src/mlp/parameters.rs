@@ -1,11 +1,11 @@
-//! Where the parameters of an [`Mlp`](super::Mlp) lie: side by side in one tensor, so that one dispatch updates them all.
+//! The layout of the parameters of an [`Mlp`](super::Mlp): all in one tensor, so that one dispatch updates them.
 
 use crate::{gpu::transfer::Tensor, setters::setters, view::View};
 
-/// A tensor among the parameters.
+/// The part of the tensor that holds one w, b or α.
 #[derive(Debug, Clone)]
 pub(super) struct Place<const D: usize> {
-    /// First element.
+    /// Its first element.
     pub(super) at: usize,
     pub(super) shape: [usize; D],
 }
@@ -16,7 +16,16 @@ impl<const D: usize> Place<D> {
     }
 }
 
-/// The parameters of one layer, or their gradients.
+/// The parameters of one layer, or their gradients, as views: what [`Mlp::parameters`](super::Mlp::parameters) returns and
+/// [`Mlp::set_parameters`](super::Mlp::set_parameters) takes.
+///
+/// ```no_run
+/// use elbow::{Gpu, mlp::Parameters};
+/// let gpu = Gpu::new()?;
+/// let (w, b, alpha) = (gpu.zeros(&[3, 2])?, gpu.zeros(&[3])?, gpu.zeros(&[3])?);
+/// let parameters = Parameters::new(&w, &b).alpha(&alpha);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Parameters<'a> {
@@ -24,12 +33,12 @@ pub struct Parameters<'a> {
     pub w: View<'a>,
     /// Bias `[N]`.
     pub b: View<'a>,
-    /// α, `[1]` or `[N]`, if it is learnable.
+    /// α `[1]` or `[N]`; None if it is a constant.
     pub alpha: Option<View<'a>>,
 }
 
 impl<'a> Parameters<'a> {
-    /// Those of a layer whose α is a constant.
+    /// The parameters of a layer with a constant α.
     pub fn new(w: impl Into<View<'a>>, b: impl Into<View<'a>>) -> Self {
         Parameters { w: w.into(), b: b.into(), alpha: None }
     }
@@ -41,11 +50,11 @@ setters!(Parameters<'a> {
     alpha: impl Into<Option<View<'a>>>,
 });
 
-/// Every tensor starts where a binding may start on any device (256 bytes, of f16 too), so that vec4 reads and aligned
-/// bindings hold.
+/// In elements: every part begins at a multiple of 256 bytes, in f16 too. There a binding may begin on any device, and rows of vec4 are
+/// aligned.
 const ALIGN: usize = 128;
 
-/// Appends a tensor to the parameters.
+/// Appends a part to the parameters, padded with zeros to the next multiple of [`ALIGN`].
 pub(super) fn place<const D: usize>(
     values: &mut Vec<f32>,
     shape: [usize; D],

@@ -1,4 +1,4 @@
-//! What an [`Mlp`] records for a batch: forward, loss, backward, update, and the four as one step.
+//! The calls of an [`Mlp`] for a batch: forward, loss, backward, update, and all four as one training step.
 
 use super::{Mlp, parameters::Parameters};
 use crate::{
@@ -14,24 +14,32 @@ use crate::{
     view::View,
 };
 
-/// One minibatch and how far to go.
+/// A minibatch with its labels, and the rates of the update: the argument of [`Mlp::train`].
+///
+/// ```no_run
+/// use elbow::{Gpu, mlp::Step};
+/// let gpu = Gpu::new()?;
+/// let (x, labels, loss) = (gpu.zeros(&[4, 2])?, gpu.upload_words(&[0, 1, 1, 0], &[4])?, gpu.zeros(&[4])?);
+/// let step = Step::new(&x, &labels, &loss, 0.2).momentum(0.9);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Step<'a> {
     /// Input `[.., K]`, M rows.
     pub x: View<'a>,
-    /// Classes as u32 words, `[M]`.
+    /// The class of each row, u32 words `[M]`.
     pub labels: View<'a>,
-    /// Receives the loss of each row, `[M]`.
+    /// Receives the loss of each row, f32 `[M]`.
     pub loss: View<'a>,
     /// Learning rate, finite.
     pub rate: f32,
-    /// Momentum, finite and not negative.
+    /// Momentum, finite and not negative; 0 after `new`.
     pub momentum: f32,
 }
 
 impl<'a> Step<'a> {
-    /// Plain descent at a rate.
+    /// Plain gradient descent, without momentum.
     pub fn new(x: impl Into<View<'a>>, labels: impl Into<View<'a>>, loss: impl Into<View<'a>>, rate: f32) -> Self {
         Step { x: x.into(), labels: labels.into(), loss: loss.into(), rate, momentum: 0.0 }
     }
@@ -46,13 +54,38 @@ setters!(Step<'a> {
 });
 
 impl Mlp {
-    /// y of every layer for a batch `[.., K]`, one dispatch a layer.
+    /// Records y of every layer for a batch x `[.., K]` of at most `max_batch` rows, one dispatch a layer.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 16, 3], Activation::RELU, 4), &mut || 0.5)?;
+    /// let x = gpu.zeros(&[4, 2])?;
+    /// gpu.submit(|encoder| mlp.forward(&gpu, encoder, x.view()))?;
+    /// if let Some(logits) = mlp.output(1) {
+    ///     println!("{:?}", gpu.download(logits)?); // [4, 3]
+    /// }
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn forward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
         let rows = self.rows(x)?;
         target.into().in_one_pass(|pass| self.record_forward(gpu, pass, x, rows))
     }
 
-    /// The softmax cross-entropy of the logits that forward left, `[M]` for M labels, and its gradient.
+    /// Records the softmax cross-entropy of the logits that forward wrote, for M labels, into `loss` `[M]`, and its gradient into dz of the
+    /// last layer.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 16, 3], Activation::RELU, 4), &mut || 0.5)?;
+    /// let (x, labels, loss) = (gpu.zeros(&[4, 2])?, gpu.upload_words(&[0, 1, 2, 0], &[4])?, gpu.zeros(&[4])?);
+    /// gpu.submit_pass(|pass| {
+    ///     mlp.forward(&gpu, &mut *pass, x.view())?;
+    ///     mlp.loss(&gpu, &mut *pass, labels.view(), loss.view())
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn loss<'t, 'p: 't>(
         &self,
         gpu: &Gpu,
@@ -64,7 +97,7 @@ impl Mlp {
         if rows > self.max_batch {
             return Err(Error::Shape {
                 operand: Operand::Labels,
-                expected: format!("at most {} labels, the largest batch", self.max_batch),
+                expected: format!("at most {} labels, because of max_batch", self.max_batch),
                 got: format!("{rows}"),
             });
         }
@@ -79,7 +112,21 @@ impl Mlp {
             .record(gpu, target)
     }
 
-    /// All gradients, from the dz of the last layer and from what forward of this very batch left.
+    /// Records all gradients ([`Mlp::gradients`]) from dz of the last layer, after forward of the same batch x.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 16, 3], Activation::RELU, 4), &mut || 0.5)?;
+    /// let (x, labels, loss) = (gpu.zeros(&[4, 2])?, gpu.upload_words(&[0, 1, 2, 0], &[4])?, gpu.zeros(&[4])?);
+    /// gpu.submit_pass(|pass| {
+    ///     mlp.forward(&gpu, &mut *pass, x.view())?;
+    ///     mlp.loss(&gpu, &mut *pass, labels.view(), loss.view())?;
+    ///     mlp.backward(&gpu, &mut *pass, x.view())?;
+    ///     mlp.step(&gpu, &mut *pass, 0.1, 0.9) // rate, momentum
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn backward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
         let rows = self.rows(x)?;
         target
@@ -87,7 +134,17 @@ impl Mlp {
             .in_one_pass(|pass| self.backward_calls(rows, x, &mut |call| call.record(gpu, Target::Pass(&mut *pass))))
     }
 
-    /// What backward of a batch will run, from the last layer to the first.
+    /// The plans of backward for a batch, from the last layer to the first.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 16, 3], Activation::RELU, 4), &mut || 0.5)?;
+    /// for plan in mlp.backward_plans(&gpu, gpu.zeros(&[4, 2])?.view())? {
+    ///     println!("{plan}");
+    /// }
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn backward_plans(&self, gpu: &Gpu, x: View<'_>) -> Result<Vec<Plan>> {
         let mut plans = Vec::with_capacity(self.layers.len());
         self.backward_calls(self.rows(x)?, x, &mut |call| {
@@ -97,7 +154,7 @@ impl Mlp {
         Ok(plans)
     }
 
-    /// Descent with momentum on every w, b and α.
+    /// Records the update of every w, b and α from the gradients: [`Sgd`] with this rate and momentum. [`Mlp::backward`] has an example.
     pub fn step<'t, 'p: 't>(
         &self,
         gpu: &Gpu,
@@ -119,10 +176,19 @@ impl Mlp {
         })
     }
 
-    /// A whole training step: forward, loss, backward, update; one pass.
+    /// Records a whole training step in one pass: forward, loss, backward, update.
     ///
-    /// Shapes and rates are checked before anything is recorded. An error after that (memory, a lost device) may leave some of the
-    /// calls in the pass: no update is among them.
+    /// Shapes and rates are checked before anything is recorded. After any other error (out of memory, a lost device) some of the
+    /// calls may be in the pass, but not the update.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp, Step}};
+    /// let gpu = Gpu::new()?;
+    /// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 16, 3], Activation::RELU, 4), &mut || 0.5)?;
+    /// let (x, labels, loss) = (gpu.zeros(&[4, 2])?, gpu.upload_words(&[0, 1, 2, 0], &[4])?, gpu.zeros(&[4])?);
+    /// gpu.submit_pass(|pass| mlp.train(&gpu, pass, &Step::new(&x, &labels, &loss, 0.1)))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn train<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, step: &Step<'_>) -> Result<()> {
         let rows = self.rows(step.x)?;
         if step.labels.shape != [rows] {
@@ -147,7 +213,7 @@ impl Mlp {
         (0..self.layers.len()).try_for_each(|index| self.call(index, x, &shapes).record(gpu, Target::Pass(&mut *pass)))
     }
 
-    /// A layer on this batch: forward is recorded, and backward made from it.
+    /// The call of a layer on this batch, for forward and for making its backward.
     fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
         let (layer, shape) = (&self.layers[index], &shapes[index]);
         let Parameters { b, alpha, .. } = layer.among(&self.parameters);
@@ -159,7 +225,7 @@ impl Mlp {
             .save_to(layer.kept.as_ref().map(|kept| kept.view_as(shape.kept(layer.saved))))
     }
 
-    /// The chain from the last layer down: every dy is dz already, and every dx product hands dz to the layer below.
+    /// The chain from the last layer to the first: each call starts from dz, and its dx product writes dz of the layer below.
     fn backward_calls(
         &self,
         rows: usize,
@@ -171,7 +237,7 @@ impl Mlp {
         for (index, layer) in self.layers.iter().enumerate().rev() {
             let Parameters { w: dw, b: db, .. } = layer.among(&self.gradients);
             let mut call = self.call(index, x, &shapes).backward_from_dz(dz(index)).dw(dw);
-            // The layers under the top have theirs from the chain.
+            // db of the other layers comes from the call above them (`db_below`).
             if index + 1 == self.layers.len() {
                 call = call.db(db);
             }
@@ -197,14 +263,14 @@ impl Mlp {
         self.layers.iter().map(|layer| shapes(layer.b.shape[0])).collect()
     }
 
-    /// M, if x fits the first layer and the memory of a batch.
+    /// M, the rows of x; an error if x does not fit the first layer or is larger than the memory of a batch.
     fn rows(&self, x: View<'_>) -> Result<usize> {
         let (rows, columns) = shape::rows_and_columns(Operand::X, &x.shape)?;
         let k = self.layers.first().map_or(0, |layer| layer.w.shape[1]);
         if columns != k || rows > self.max_batch {
             return Err(Error::Shape {
                 operand: Operand::X,
-                expected: format!("[.., {k}] with at most {} rows, the largest batch", self.max_batch),
+                expected: format!("[.., {k}] with at most {} rows, because of max_batch", self.max_batch),
                 got: format!("{:?}", x.shape),
             });
         }
@@ -212,7 +278,7 @@ impl Mlp {
     }
 }
 
-/// The shapes of a layer's memory for one batch.
+/// The shapes of a layer's memory for a number of rows.
 struct Shapes {
     y: [usize; 2],
     mask: [usize; 2],

@@ -1,4 +1,4 @@
-//! Opening a device the short way: it blocks, and the environment may narrow the choice.
+//! Opening a device with blocking calls; environment variables narrow the choice of the adapter.
 
 use std::env;
 
@@ -9,22 +9,37 @@ use crate::{
 };
 
 impl Gpu {
-    /// Opens the best adapter of this machine: a real GPU before a software one.
+    /// Opens the best adapter of this machine, a real GPU before a software one, and runs [`Gpu::self_test`] on it. Blocks; [`Gpu::open`]
+    /// does not.
     ///
     /// `WGPU_BACKEND` (a list such as `vulkan,metal`), `WGPU_ADAPTER_NAME` (part of a name) and `WGPU_POWER_PREF` (`low`,
-    /// `high`) narrow the choice ([`AdapterChoice::from_env`]); where nothing fits, [`Error::NoAdapter`](crate::Error::NoAdapter)
-    /// lists the adapters that are there. Blocks; [`Gpu::open`] does not.
+    /// `high`) narrow the choice ([`AdapterChoice::from_env`]).
+    ///
+    /// [`Error::NoAdapter`](crate::Error::NoAdapter), with a list of the adapters that exist, if none fits;
+    /// [`Error::SelfTest`](crate::Error::SelfTest) if the adapter computes wrong numbers.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// println!("{gpu}"); // name, driver, features used
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn new() -> Result<Self> {
         Self::with_options(Options::default())
     }
 
     /// [`Gpu::new`] with options.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, Options};
+    /// let gpu = Gpu::with_options(Options::default().self_test(false))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn with_options(options: Options) -> Result<Self> {
         let choice = AdapterChoice::from_env();
         let untested = Options { self_test: false, ..options };
         let gpu = until(TIMEOUT, || Ok(()), Gpu::open(&choice, untested))??;
         if options.self_test {
-            // Apart, so that there is a device to ask whether it is lost.
+            // Not inside `Gpu::open`: a blocking wait notices a lost device only on a `Gpu` that exists.
             gpu.self_test()?;
             gpu.trim();
         }
@@ -33,15 +48,30 @@ impl Gpu {
 }
 
 impl AdapterChoice {
-    /// Reads the three variables; an empty one counts as unset.
+    /// Reads `WGPU_BACKEND`, `WGPU_ADAPTER_NAME` and `WGPU_POWER_PREF`, in lower case; an empty variable counts as unset.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, Options, gpu::AdapterChoice};
+    /// # async fn host() -> elbow::Result<()> {
+    /// let gpu = Gpu::open(&AdapterChoice::from_env(), Options::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn from_env() -> Self {
         let read = |name| env::var(name).ok().map(|v: String| v.trim().to_lowercase()).filter(|v| !v.is_empty());
         AdapterChoice { backend: read("WGPU_BACKEND"), name: read("WGPU_ADAPTER_NAME"), power: read("WGPU_POWER_PREF") }
     }
 }
 
-/// Every adapter of this machine that runs compute shaders; those of the GL backend where there is no other, or where
-/// `WGPU_BACKEND` asks for them. Blocks; [`gpu::adapters`] does not.
+/// Every adapter of this machine that runs compute shaders. Those of the GL backend only if there is no other, or if `WGPU_BACKEND` asks
+/// for them. Blocks; [`gpu::adapters`] does not.
+///
+/// ```no_run
+/// for adapter in elbow::native::adapters()? {
+///     println!("{}", adapter.get_info().name);
+/// }
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn adapters() -> Result<Vec<wgpu::Adapter>> {
     let choice = AdapterChoice::from_env();
     until(TIMEOUT, || Ok(()), gpu::adapters(&choice))

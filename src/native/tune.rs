@@ -1,6 +1,17 @@
-//! Which tile is the fastest for which product on this very device: measured, and kept for the next start if asked.
+//! Measures which tile is the fastest for each size and form of product on this device, and keeps the result in a file for the next start.
 //!
-//! Nothing here runs unless it is called. Tuning picks among kernels that are all right; what it changes is the order of a sum.
+//! Nothing here runs unless it is called. All tiles give right results; another tile can change the order of a sum.
+//!
+//! ```no_run
+//! use elbow::Gpu;
+//! let gpu = Gpu::new()?;
+//! let file = gpu.tuning_file();
+//! if !file.as_ref().is_some_and(|file| gpu.load_tuning(file)) {
+//!     gpu.tune(&mut |timing| println!("{timing:?}"))?;
+//!     file.as_ref().map(|file| gpu.save_tuning(file)).transpose()?;
+//! }
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 mod cache;
 
@@ -16,34 +27,44 @@ use crate::{
     view::View,
 };
 
-/// One tile on one kind of product.
+/// The time of one tile on one size and form of product.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// Size of the product.
+    /// How many rows, and multiply-adds, the product has.
     pub size: Size,
-    /// How its operands lie.
+    /// Which of its operands lie along the reduction: NT, NN or TN.
     pub form: Form,
-    /// Place in [`TILES`].
+    /// The tile, by its place in [`TILES`].
     pub tile: usize,
-    /// The fastest of a few runs; None if the tile gave another result than tile 0, and is not to be trusted here.
+    /// The fastest of a few runs; None if the tile gave another result than tile 0: it is then never chosen on this device.
     pub time: Option<Duration>,
 }
 
-/// Another tile must be this much faster than the one chosen without tuning.
+/// Another tile is chosen only if its time is below 95 % of that of the tile chosen without tuning: less is noise.
 const GAIN: f64 = 0.95;
-/// Runs of one tile end here.
+/// No further run of a tile begins after this, so that a slow tile is not timed five times.
 const ENOUGH: Duration = Duration::from_millis(150);
+/// Runs of one tile, of which the fastest counts.
 const RUNS: usize = 5;
-/// An idle GPU runs at a fraction of its clock and takes a while under load to leave it: an H100, at 345 of 1,980 MHz, about
-/// 0.3 s. What is timed sooner is timed five times too slow.
+/// An idle GPU runs at a low clock and needs some time under load to raise it: an H100 goes from 345 to 1,980 MHz in about 0.3 s. Work
+/// timed before that seems five times slower.
 const WARM_UP: Duration = Duration::from_millis(700);
-/// So many of the tiles that were fastest on many rows are timed on huge products.
+/// On huge products only this many tiles are timed, those that were fastest on many rows: each run takes long there.
 const FEW: usize = 3;
 
 impl Gpu {
-    /// Repeats the work, which submits and waits, until the device runs at its full clock: for whoever is about to time
-    /// something. Once is enough on a software adapter; a GPU gets 0.7 s of it.
+    /// Repeats `work`, which submits and waits, until the device runs at its full clock: before something is timed. A GPU needs 0.7 s; on
+    /// a software adapter `work` runs once.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, elementwise::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, y) = (gpu.zeros(&[1 << 20])?, gpu.zeros(&[1 << 20])?);
+    /// let relu = Forward::new(Activation::RELU, &x, &y).prepare(&gpu)?;
+    /// gpu.warm_up(&mut || gpu.submit(|encoder| relu.record(encoder)).and_then(|()| gpu.wait()))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn warm_up(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let begin = Instant::now();
         loop {
@@ -54,17 +75,23 @@ impl Gpu {
         }
     }
 
-    /// Times every tile on products of each size and form, takes the fastest for plans from now on, and returns them.
+    /// Times every tile on products of each size and form, uses the fastest in plans from now on ([`Gpu::set_choices`]), and returns them.
     ///
-    /// Seconds on a GPU; minutes on a software adapter, whose driver compiles for a CPU. `progress` hears of each tile.
-    /// Each is compared with tile 0 on integers first, to the last bit: one that differs is never chosen.
+    /// Takes seconds on a GPU, minutes on a software adapter, whose driver compiles slowly. `progress` is called after each tile. Each
+    /// tile's result on integers is first compared with that of tile 0, bit for bit: a tile that differs is never chosen.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// println!("{}", gpu.tune(&mut |_| ())?);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn tune(&self, progress: &mut dyn FnMut(Timing)) -> Result<Choices> {
         let mut choices = self.choices();
         for form in Form::ALL {
             let mut ranking: Vec<usize> = (0..TILES.len()).collect();
             for size in Size::ALL {
                 let usual = choices.get(size, form);
-                // What is slow on many rows is slow on more of them, and takes seconds to say so.
+                // A tile that is slow on many rows is slow on more of them too, and takes seconds to time.
                 let candidates = if size == Size::Huge { &ranking[..ranking.len().min(FEW)] } else { &ranking };
                 let timed = self.rank(size, form, usual, candidates, progress)?;
                 let (best, best_time) = timed[0];
@@ -81,7 +108,7 @@ impl Gpu {
         Ok(choices)
     }
 
-    /// The usual tile and the candidates that can run and are right, the fastest first.
+    /// The times of the usual tile and of the candidates, the fastest first, without those that cannot run or are wrong.
     fn rank(
         &self,
         size: Size,
@@ -108,7 +135,7 @@ impl Gpu {
             timed.extend(time.map(|time| (tile, time)));
         }
         if timed.is_empty() {
-            // Tile 0 against itself: the device gives other results each time.
+            // Even tile 0 differs from itself: the device gives another result each time.
             let what = format!("tuning {} products of size {}", form.name(), size.name());
             return Err(Error::Unsupported { what, why: "no tile gives the same result twice on this device".into() });
         }
@@ -116,7 +143,7 @@ impl Gpu {
         Ok(timed)
     }
 
-    /// The fastest of a few runs; one is enough where it takes twice as long as the best so far.
+    /// The fastest of a few runs. A tile that takes more than twice as long as the best so far runs once.
     fn time(&self, prepared: &Prepared, best: Option<Duration>) -> Result<Duration> {
         let begin = Instant::now();
         let mut fastest = Duration::MAX;
@@ -133,7 +160,7 @@ impl Gpu {
     }
 }
 
-/// A product of a size and form, as a layer without activation.
+/// A product C = A·B of one size and form, run as a layer without activation.
 struct Product {
     form: Form,
     a: Tensor,

@@ -1,7 +1,7 @@
-//! Waiting for the device: it is polled until the answer is there, the device is lost, or timeout ends.
+//! Waiting for the device: it is polled until the answer is there, the device is lost, or the timeout is over.
 //!
-//! wgpu can wait by itself, with a timeout. That is not used: where such a wait ends early just as another thread polls, wgpu
-//! 30 panics, and callbacks of others go down with it.
+//! wgpu's own wait with a timeout is not used: if it ends early while another thread polls, wgpu 30 panics, and callbacks of others are
+//! lost.
 
 use std::{
     pin::pin,
@@ -17,12 +17,23 @@ use crate::{
     gpu::Gpu,
 };
 
-/// So long a core is kept busy, for the sake of short work; after that it sleeps between two looks.
+/// For so long the wait polls without a pause, so that short work is noticed at once; after that it sleeps between two polls.
 const BUSY: Duration = Duration::from_millis(1);
+/// The longest sleep between two polls: a finished result is noticed at most this late.
 const LONGEST_SLEEP: Duration = Duration::from_millis(10);
 
 impl Gpu {
-    /// Waits until everything submitted so far is done.
+    /// Waits until everything submitted so far is done. [`Error::Timeout`] after [`Gpu::timeout`], [`Error::DeviceLost`] if the device is
+    /// lost.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, elementwise::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, y) = (gpu.upload(&[-1.0, 2.0], &[2])?, gpu.zeros(&[2])?);
+    /// gpu.submit(|encoder| Forward::new(Activation::RELU, &x, &y).record(&gpu, encoder))?;
+    /// gpu.wait()?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn wait(&self) -> Result<()> {
         self.block_on(async {
             self.settled().await?;
@@ -32,14 +43,21 @@ impl Gpu {
                 // The receiver may be gone: the caller gave up.
                 let _ = sender.send(());
             });
-            // A callback that was dropped with its device: the device is asked.
+            // An error means that the callback was dropped with its device, which `check_alive` reports.
             let _ = receiver.await;
             self.check_alive()
         })
     }
 
-    /// Waits for a future of this device's ([`Gpu::download_async`] and the like): polls the device until the future is
-    /// ready, the device is lost, or [`Gpu::timeout`] ends with [`Error::Timeout`].
+    /// Waits for a future of this device's ([`Gpu::download_async`] and the like): polls the device until the future is ready.
+    /// [`Error::Timeout`] after [`Gpu::timeout`], [`Error::DeviceLost`] if the device is lost.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// let (x, y) = (gpu.zeros(&[4])?, gpu.zeros(&[4])?);
+    /// let (x, y) = gpu.block_on(async { Ok((gpu.download_async(&x).await?, gpu.download_async(&y).await?)) })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
         let mut future = pin!(future);
         let looking = std::future::poll_fn(|context| {
@@ -50,7 +68,7 @@ impl Gpu {
     }
 }
 
-/// Until the future is ready, or the error that ends the wait.
+/// Polls a future until it is ready; an error after the timeout, or when `alive` fails.
 pub(super) fn until<T>(
     timeout: Duration,
     alive: impl Fn() -> Result<()>,
@@ -71,7 +89,7 @@ pub(super) fn until<T>(
             thread::yield_now();
         } else {
             alive()?;
-            // A sixteenth longer than it takes, at most.
+            // So a wait takes at most a sixteenth longer than the work.
             thread::sleep((waited / 16).min(LONGEST_SLEEP).min(timeout - waited));
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     rules::Resolved,
 };
 
-/// [`super::forward`], before it is cut.
+/// [`super::forward`], before long dispatches are cut into pieces.
 pub(super) fn forward(
     request: &Resolved<AffineRequest>,
     aligned: bool,
@@ -55,7 +55,7 @@ fn forward_product(request: &AffineRequest, program: Program, in_place: Option<(
     }
 }
 
-/// [`super::backward`], before it is cut.
+/// [`super::backward`], before long dispatches are cut into pieces.
 pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
     let wants = &request.gradients;
     let affine = &request.affine;
@@ -78,7 +78,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
 
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
     plan.strategy = match (pin.strategy, request.below) {
-        // A chain's epilogue and a prologue would need more bindings than every device has.
+        // A chain's epilogue and a prologue together would need more bindings than some devices have.
         (_, Some(_)) => Strategy::TwoPass,
         (Strategy::Auto, None) => choose_road(caps, affine, products),
         (strategy, None) => strategy,
@@ -152,15 +152,15 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     Ok(plan)
 }
 
-/// Prologue where computing the slope again costs next to nothing: a cheap activation, and few tiles that read dy again.
-/// Not on software adapters, where the second load of each element costs more than a pass that writes dz.
+/// The strategy of backward: prologue if computing the slope several times is cheap, with a piecewise activation and few tiles that read dy
+/// again. Not on software adapters, where loading each element twice costs more than a pass that writes dz.
 fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Strategy {
     let narrow = affine.k <= 64 || products == 1;
     let cheap = caps.class != DeviceClass::Software && affine.activation.is_piecewise() && narrow;
     if products == 0 || cheap { Strategy::Prologue } else { Strategy::TwoPass }
 }
 
-/// What becomes of dx in a chain: it is dy of the layer below.
+/// The epilogue of dx in a chain, where dx is dy of the layer below.
 fn chain(below: &Below) -> Gradient {
     let Below { activation, alpha, db, dalpha, drow_weight, .. } = *below;
     let local = Local {

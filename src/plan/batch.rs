@@ -1,5 +1,5 @@
-//! Layers of one shape side by side: the plan of one of them, each dispatch run for many. A kernel has the tiles of one
-//! layer; what lies between the layers in memory is settled where indices become addresses.
+//! Batches: the plan of one layer, with each dispatch run for many layers. A kernel has the tiles of one layer; the accessors of its
+//! operands add the distance between layers.
 
 use super::{
     Along, Caps, Dispatch, Pin, Plan, SCRATCH, Use, affine,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The plan of y = act(x·Wᵀ + b; α) (+ residual). `aligned` says that every operand starts at a multiple of 16 bytes;
-/// `residual_in_place` that the residual and y are the same memory.
+/// `residual_in_place` says that the residual and y are the same memory.
 pub fn forward(
     request: &AffineRequest,
     aligned: bool,
@@ -25,8 +25,7 @@ pub fn forward(
     forward_batch(1, &request.resolve()?, aligned, residual_in_place, caps, pin)
 }
 
-/// [`forward`] for a batch of layers that the request describes one of, each with operands of its own: x `[E, .., K]`, w
-/// `[E, N, K]`, and so on.
+/// [`forward`] for a batch; the request is that of one layer.
 pub fn forward_batch(
     batch: usize,
     request: &Resolved<AffineRequest>,
@@ -45,7 +44,7 @@ pub fn backward(request: &BackwardRequest, aligned: bool, caps: &Caps, pin: &Pin
     backward_batch(1, &request.resolve()?, aligned, caps, pin)
 }
 
-/// [`backward`] for so many layers, as [`forward_batch`].
+/// [`backward`] for a batch; the request is that of one layer.
 pub fn backward_batch(
     batch: usize,
     request: &Resolved<BackwardRequest>,
@@ -58,8 +57,8 @@ pub fn backward_batch(
     finished(one, batch as u64, storage, caps)
 }
 
-/// As many layers in each dispatch as bindings, scratch and the time of a dispatch allow; a layer that is too large for
-/// that alone is cut into pieces, one layer after the other. Scratch is used again by the next dispatches.
+/// Runs as many layers in each dispatch as bindings, scratch and the time of a dispatch allow. A layer that is too large by itself is cut
+/// into pieces, layer by layer. Later groups of layers use the same scratch again.
 fn finished(one: Plan, batch: u64, storage: &Storage, caps: &Caps) -> Result<Plan> {
     let strides: Vec<Vec<u64>> =
         one.dispatches.iter().map(|d| d.uses.iter().map(|u| stride(&one, u, storage)).collect()).collect();
@@ -90,33 +89,33 @@ fn finished(one: Plan, batch: u64, storage: &Storage, caps: &Caps) -> Result<Pla
     Ok(plan)
 }
 
-/// Elements from a layer's part of an operand to that of the next.
+/// Elements from a layer's part of an operand to the next layer's part.
 fn stride(one: &Plan, part: &Use, storage: &Storage) -> u64 {
     match storage.batch_stride(part.operand) {
-        // Groups of four stay whole.
+        // Rounded up, so that vec4 of the next layer are aligned.
         _ if SCRATCH.contains(&part.operand) => one.scratch(part.operand).next_multiple_of(4),
         Some(stride) => stride.into(),
         None => part.len,
     }
 }
 
-/// How many layers each bound lets into one dispatch; 0 where one alone is too large.
+/// The most layers in one dispatch by each limit; 0 if one layer alone is too large.
 fn most(dispatch: &Dispatch, strides: &[u64], caps: &Caps) -> Vec<u64> {
     let tiles = u64::from(dispatch.params.tiles - dispatch.params.first);
     let work = tiles.saturating_mul(dispatch.cut.work);
     let mut most = vec![u64::from(MOST_WORKGROUPS) / tiles.max(1), caps.max_work / work.max(1)];
     for ((slot, part), &stride) in dispatch.kernel.slots.iter().zip(&dispatch.uses).zip(strides) {
         let scratch = if SCRATCH.contains(&part.operand) { caps.max_scratch } else { u64::MAX };
-        // Indices are u32, and every layer's part begins at one.
+        // Indices are u32, also that of the first element of each layer.
         let elements = (caps.max_binding.min(scratch) / slot.bytes()).min(u64::from(u32::MAX));
-        // The last layer may reach beyond its stride.
+        // The last layer may be longer than its stride.
         let last = part.origin + part.len;
         most.push(elements.saturating_sub(last).checked_div(stride).map_or(u64::MAX, |others| others + 1));
     }
     most
 }
 
-/// The dispatch for `count` layers from the layer `first` on.
+/// The dispatch for `count` layers, beginning with layer `first`.
 fn several(dispatch: &Dispatch, strides: &[u64], first: u64, count: u64) -> Result<Dispatch> {
     let mut several = dispatch.clone();
     for ((part, &stride), step) in several.uses.iter_mut().zip(strides).zip(&mut several.params.batch_stride) {

@@ -1,4 +1,4 @@
-//! Collects a kernel's programs, slots, flags and parameters while a plan is written.
+//! Builds a dispatch: collects programs, slots, flags and parameters of its kernel.
 
 use super::{Along, Caps, Cut, Dispatch, Use};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     storage::Storage,
 };
 
-/// A dispatch that is being written.
+/// A dispatch under construction.
 pub(super) struct Builder {
     pub(super) kernel: Kernel,
     pub(super) params: Params,
@@ -22,24 +22,24 @@ pub(super) struct Builder {
     uses: Vec<Use>,
 }
 
-/// Where the numbers of an element lie: how long an operand is by each kind of index, and how it runs along the tiles.
+/// For each kind of index ([`By`]): the length of such an operand, and which part of it each tile uses.
 #[derive(Clone, Copy)]
 pub(super) struct Grid {
     /// Rows and columns of the operands by element.
     pub(super) rows: u64,
     pub(super) cols: u64,
-    /// How many numbers an operand by column has, and one by row.
+    /// Length of an operand by column, and of one by row.
     pub(super) channels: u64,
     pub(super) row_numbers: u64,
-    /// How rows and columns run along the tiles.
+    /// Which rows and which columns a tile uses.
     pub(super) by_row: fn(u64) -> Along,
     pub(super) by_column: fn(u64) -> Along,
-    /// Elements are handled in groups of four.
+    /// Whether elements are loaded and stored as vec4.
     pub(super) wide: bool,
 }
 
 impl Grid {
-    /// The output of a kernel.
+    /// The grid of a kernel's output.
     pub(super) fn output(rows: u64, cols: u64, wide: bool) -> Self {
         Grid { rows, cols, channels: cols, row_numbers: rows, by_row: Along::Rows, by_column: Along::Cols, wide }
     }
@@ -48,13 +48,13 @@ impl Grid {
         if self.wide { Elem::Four } else { Elem::Scalar }
     }
 
-    /// What a binding is made of, its length, and how it runs, where an operand by element has rows so far apart.
+    /// Element type, length and use along the tiles of a binding; `row_stride` is that of an operand by element.
     fn binding(&self, by: Option<By>, row_stride: Option<u32>) -> (Elem, u64, Along) {
         let Grid { rows, cols, channels, row_numbers, .. } = *self;
         match (by, row_stride) {
             (Some(By::Element), Some(stride)) if rows * cols > 0 => {
                 let stride = u64::from(stride);
-                // Rows that are all the same are no window.
+                // With stride 0 all rows are the same memory: no part of it belongs to some tiles alone.
                 let along = if stride == 0 { Along::All } else { (self.by_row)(stride) };
                 return (self.elem(), (rows - 1) * stride + cols, along);
             }
@@ -72,7 +72,7 @@ impl Grid {
     }
 }
 
-/// Planes of partial sums `[rows, cols]` in the partials, one after the other: what is left is to add up the rows.
+/// Planes of partial sums `[rows, cols]` in scratch memory, one after the other, whose rows are still to be added up.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stack {
     pub(super) first: u64,
@@ -80,7 +80,7 @@ pub(super) struct Stack {
     pub(super) cols: u64,
 }
 
-/// Those of the columns of a kernel's output, and those of its rows.
+/// The partial sums of a kernel's output: over its rows, one for each column, and over its columns, one for each row.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PartialSums {
     pub(super) columns: Stack,
@@ -88,7 +88,7 @@ pub(super) struct PartialSums {
 }
 
 impl PartialSums {
-    /// Of an output without elements: the sums of nothing.
+    /// The sums of an output without elements: 0.
     pub(super) fn empty(rows: u64, cols: u64) -> Self {
         let none = |cols| Stack { first: 0, rows: 0, cols };
         PartialSums { columns: none(cols), rows: none(rows) }
@@ -96,7 +96,7 @@ impl PartialSums {
 }
 
 impl Builder {
-    /// A kernel whose operands all are f32.
+    /// A kernel with all operands in f32.
     pub(super) fn new(file: KernelFile) -> Self {
         let kernel = Kernel {
             file,
@@ -128,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// The activations that the programs call by number, and their parameters; none where none is called.
+    /// Sets the activations that the programs call by number, with their parameters, if the programs call any.
     pub(super) fn stages(&mut self, activations: &[Activation]) -> &mut Self {
         let Kernel { a, b, finish, .. } = &self.kernel;
         if [a, b, finish].iter().any(|program| program.acts()) {
@@ -140,7 +140,7 @@ impl Builder {
         self
     }
 
-    /// The program of the elements of operand a or b of a product, and its operands.
+    /// Sets the program that loads an element of A or B of a product, and binds its operands.
     pub(super) fn load(&mut self, role: &'static str, program: Program, grid: &Grid) -> &mut Self {
         self.bind(&program, grid, None);
         match role {
@@ -150,22 +150,22 @@ impl Builder {
         self
     }
 
-    /// What becomes of each element, and its operands; the first of `in_place` is an output that is the memory of the second.
+    /// Sets the program that finishes each element, and binds its operands. `in_place`: an output, and the input whose memory it is.
     pub(super) fn finish(&mut self, program: &Program, grid: &Grid, in_place: Option<(Operand, Operand)>) -> &mut Self {
         self.bind(program, grid, in_place);
         self.kernel.finish = program.clone();
         self
     }
 
-    /// The partial sums that the program's terms leave, from the element `first` of the partials on: of each sum over rows `parts`
-    /// for each column, of each sum over columns `across` for each row.
+    /// Binds the partial sums that the program's terms make, from element `first` of the partials on: for each sum over rows `parts`
+    /// numbers a column, for each sum over columns `across` numbers a row.
     pub(super) fn sums(&mut self, grid: &Grid, [parts, across]: [u64; 2], first: u64) -> PartialSums {
         let of = |over| u64::from(self.kernel.finish.sums(over));
         let [for_columns, for_rows] = [of(Over::Rows) * parts * grid.cols, of(Over::Columns) * across * grid.rows];
         if for_columns > 0 {
             self.write("partials", grid.elem(), Operand::Partials, for_columns).from(first);
         }
-        // No binding of what lies before it reaches so far.
+        // Rounded up to 256 bytes, so that the two bindings do not overlap.
         let first_of_rows = (first + for_columns).next_multiple_of(64);
         if for_rows > 0 {
             self.write("row_partials", Elem::Scalar, Operand::Partials, for_rows).from(first_of_rows);
@@ -198,7 +198,7 @@ impl Builder {
         self.read_within(role, elem, operand, len, None)
     }
 
-    /// An input that may be the memory of the output `within`.
+    /// Binds an input; with `within` it is read through the binding of that output, whose memory it is.
     pub(super) fn read_within(
         &mut self,
         role: &'static str,
@@ -216,7 +216,7 @@ impl Builder {
         self.slot(Slot { role, written: true, elem, dtype, within: None, strided: false }, Use::whole(operand, len))
     }
 
-    /// How the operand that was added last runs along the tiles.
+    /// Sets which part of the last operand each tile uses.
     pub(super) fn along(&mut self, along: Along) -> &mut Self {
         if let Some(part) = self.uses.last_mut() {
             part.along = along;
@@ -224,7 +224,7 @@ impl Builder {
         self
     }
 
-    /// The element of the operand that was added last at which it begins.
+    /// Sets the first element of the last operand.
     pub(super) fn from(&mut self, origin: u64) -> &mut Self {
         if let Some(part) = self.uses.last_mut() {
             part.origin = origin;
@@ -251,13 +251,13 @@ impl Builder {
     }
 }
 
-/// The largest distance of rows among the operands that a program reads and writes by element, where the usual one is this.
+/// The largest row stride of the operands by element of a program; `usual` is that of operands without gaps.
 pub(super) fn farthest(storage: &Storage, program: &Program, usual: u64) -> u64 {
     let by_element = program.accesses().into_iter().filter(|access| access.by == Some(By::Element));
     by_element.filter_map(|access| storage.row_stride(access.operand)).map(u64::from).fold(usual, u64::max)
 }
 
-/// Workgroup numbers are u32 in the shaders, those of the grid's last row that lie behind the last tile among them.
+/// The number of workgroups as u32; an error if workgroup numbers could exceed u32 in the shaders.
 pub(super) fn workgroups(count: u64) -> Result<u32> {
     match u32::try_from(count) {
         Ok(number) if number <= MOST_WORKGROUPS => Ok(number),
@@ -269,4 +269,5 @@ pub(super) fn workgroups(count: u64) -> Result<u32> {
     }
 }
 
+/// The most workgroups of a grid: both of its sides are limited to [`GRID_X`].
 pub(super) const MOST_WORKGROUPS: u32 = GRID_X * GRID_X;

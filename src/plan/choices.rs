@@ -1,30 +1,30 @@
-//! Which tile serves which product, as data: the heuristics of each class of device, or what a tuner has measured.
+//! The tile for each size and form of product: a class's defaults, or what tuning has measured.
 
 use std::fmt;
 
 use super::{DeviceClass, TILES};
 
-/// How the operands of a product C = A·B lie.
+/// How the operands of a product C = A·B are stored: with rows along the reduction or across it (BLAS's letters N and T).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// Both along the reduction: forward with w `[out, in]`.
+    /// A and B along the reduction: forward with w `[N, K]`.
     Nt,
-    /// A along the reduction, B across: dx with w `[out, in]`.
+    /// A along the reduction, B across it: dx with w `[N, K]`.
     Nn,
-    /// Both across: dW.
+    /// A and B across the reduction: dW.
     Tn,
 }
 
-/// How large a product is, as far as the choice of a tile is concerned.
+/// How large a product is, for the choice of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Size {
     /// One row.
     Row,
-    /// Up to 16 rows.
+    /// 2 to 16 rows.
     Few,
-    /// More.
+    /// More than 16 rows.
     Many,
-    /// More, and 2³⁰ multiply-adds or more.
+    /// More than 16 rows, and at least 2³⁰ multiply-adds.
     Huge,
 }
 
@@ -40,12 +40,12 @@ impl Form {
         }
     }
 
-    /// Whether the neighbours of A in memory run along the reduction.
+    /// Whether the rows of A in memory run along the reduction.
     pub const fn a_along_reduction(self) -> bool {
         !matches!(self, Form::Tn)
     }
 
-    /// Its name in tables and files.
+    /// The name in tables and files: `NT`, `NN` or `TN`.
     pub const fn name(self) -> &'static str {
         match self {
             Form::Nt => "NT",
@@ -69,7 +69,7 @@ impl Size {
         }
     }
 
-    /// Its name in tables and files.
+    /// The name in tables and files: `row`, `few`, `many` or `huge`.
     pub const fn name(self) -> &'static str {
         match self {
             Size::Row => "row",
@@ -80,16 +80,21 @@ impl Size {
     }
 }
 
-/// A tile of [`TILES`] for each size and form of product.
+/// A tile of [`TILES`] for each size and form of product. It prints as a table.
+///
+/// ```
+/// use elbow::{Choices, DeviceClass};
+/// println!("{}", Choices::of(DeviceClass::Software));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choices([[usize; Form::ALL.len()]; Size::ALL.len()]);
 
 impl Choices {
-    /// What is chosen without tuning.
+    /// The choices without tuning.
     pub const fn of(class: DeviceClass) -> Self {
         match class {
-            // Of the tiles that share rows the largest is the fastest, and takes a CPU's compiler seconds: for products that
-            // run for seconds themselves.
+            // The largest tile that shares rows (10) is the fastest, but a CPU's compiler needs seconds for it: only for products
+            // that run for seconds themselves.
             DeviceClass::Software => Choices([[12, 3, 8], [8, 8, 8], [9, 9, 9], [10, 10, 10]]),
             DeviceClass::Integrated | DeviceClass::Discrete => {
                 Choices([[11, 3, 4], [11, 2, 2], [13, 13, 13], [13, 13, 13]])
@@ -97,12 +102,12 @@ impl Choices {
         }
     }
 
-    /// The place in [`TILES`] of the tile for such a product.
+    /// The tile for a size and form, by its place in [`TILES`].
     pub const fn get(&self, size: Size, form: Form) -> usize {
         self.0[size as usize][form as usize]
     }
 
-    /// Chooses another tile; one that does not exist is not taken.
+    /// Chooses another tile for a size and form; a place that [`TILES`] does not have is ignored.
     pub const fn set(&mut self, size: Size, form: Form, tile: usize) {
         if tile < TILES.len() {
             self.0[size as usize][form as usize] = tile;

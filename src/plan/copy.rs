@@ -1,4 +1,4 @@
-//! Elements from one place to another, at any strides.
+//! The plan of a copy between any strides.
 
 use super::{
     Builder, Caps, Plan,
@@ -13,20 +13,20 @@ use crate::{
     storage::Storage,
 };
 
-/// What is copied, from the operand `from` to the operand `to`.
+/// A copy from the operand `from` to the operand `to`, without buffers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CopyRequest {
-    /// Of both.
+    /// The shape of both.
     pub shape: Shape,
-    /// Elements from one index of each dimension to the next: of `from`, and of `to`.
+    /// For `from` and for `to`: elements from one index of each dimension to the next.
     pub strides: [[usize; MOST_DIMENSIONS]; 2],
-    /// Elements from the first to behind the last, of either.
+    /// For `from` and for `to`: elements from the first to the last, gaps included.
     pub extents: [u64; 2],
-    /// In which types numbers are stored; None: words.
+    /// The types of the numbers; None for words.
     pub storage: Option<Storage>,
 }
 
-/// A dimension, and what it is to one element to go a step along it: in `from`, and in `to`.
+/// A dimension: its length, and its strides in `from` and in `to`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Dimension {
     length: u32,
@@ -34,7 +34,7 @@ struct Dimension {
 }
 
 impl CopyRequest {
-    /// The dimensions, the last one first, without those of one index; neighbours that both sides run through at one stride are one.
+    /// The dimensions, the last one first, without those of length 1; two that are contiguous in both operands are merged.
     fn dimensions(&self) -> Result<Vec<Dimension>> {
         let mut all: Vec<Dimension> = Vec::with_capacity(MOST_DIMENSIONS);
         for (dim, &length) in self.shape.iter().enumerate().rev().filter(|(_, length)| **length != 1) {
@@ -66,14 +66,14 @@ pub fn copy(request: &CopyRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     let mut dimensions = request.dimensions()?;
     let type_of = |operand| request.storage.map(|storage| storage.of(operand));
     let (from, to) = (type_of(Operand::From), type_of(Operand::To));
-    // Four neighbours together, where both sides have them side by side and aligned.
+    // Four elements at a time, if both operands have them side by side and aligned.
     let wide = aligned
         && from.is_some()
         && dimensions.split_first().is_some_and(|(first, others)| {
             let fours = |dimension: &Dimension| dimension.strides.iter().all(|stride| stride.is_multiple_of(4));
             first.strides == [1, 1] && first.length.is_multiple_of(4) && others.iter().all(fours)
         });
-    // What stays of its type is moved as bits. Two halves that stay together are a word.
+    // Two-byte elements that keep their type are moved as bits, two at a time as a word if possible.
     let narrow = from == to && from.is_some_and(|dtype| dtype.bytes() == 2);
     let (elem, together, unit) = match (narrow, wide) {
         (true, true) => (Elem::Word, 2, 2),

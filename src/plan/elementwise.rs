@@ -21,43 +21,43 @@ use crate::{
 /// y = act(x; α).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseForward {
-    /// Dimensions before the channels, flattened.
+    /// Product of the dimensions before the channels.
     pub rows: usize,
-    /// The dimension along which α runs, if it does; else the last one.
+    /// Length of the dimension along which α runs; of the last one if α is one number.
     pub channels: usize,
-    /// Dimensions behind the channels, flattened; None where the channels are the last one.
+    /// Product of the dimensions after the channels; None if the channels are the last dimension.
     pub inner: Option<usize>,
     /// The activation.
     pub activation: Activation,
-    /// Where its α comes from.
+    /// Whether α is a constant or an operand.
     pub alpha: AlphaSource,
-    /// y is the memory of x.
+    /// Whether y is the memory of x.
     pub in_place: bool,
-    /// How the operands lie in memory, those of backward among them; strides are those of rows of the last dimension.
+    /// Types and strides of all operands, also those of backward; rows are those of the last dimension.
     pub storage: Storage,
 }
 
 /// dx = dy ⊙ act'(x) and dα = Σ dy ⊙ ∂act/∂α.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseBackward {
-    /// The forward's facts; `in_place` says that dx is the memory of dy.
+    /// The forward; its `in_place` says whether dx is the memory of dy.
     pub forward: ElementwiseForward,
-    /// dx.
+    /// Whether dx is wanted.
     pub dx: Want,
-    /// dα.
+    /// Whether dα is wanted.
     pub dalpha: Want,
 }
 
-/// Given the cotangent ddx of dx: gradients for dy, x and α.
+/// The double backward, from the gradient ddx that comes back to dx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ElementwiseDouble {
-    /// The forward's facts (never in place).
+    /// The forward, not in place.
     pub forward: ElementwiseForward,
-    /// For dy: ddx ⊙ act'(x).
+    /// Whether ddy = ddx ⊙ act'(x) is wanted.
     pub ddy: Want,
-    /// For x: ddx ⊙ dy ⊙ act''(x).
+    /// Whether dx2 = ddx ⊙ dy ⊙ act''(x) is wanted.
     pub dx2: Want,
-    /// For α: Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α.
+    /// Whether dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α is wanted.
     pub dalpha2: Want,
 }
 
@@ -66,7 +66,7 @@ pub struct ElementwiseDouble {
 struct Flattened {
     rows: u64,
     cols: u64,
-    /// Channels that are rows, again from the first after the last.
+    /// Number of channels, if channels are rows: row r is channel r mod this.
     row_channels: Option<u64>,
 }
 
@@ -78,7 +78,7 @@ impl ElementwiseForward {
         Ok(total)
     }
 
-    /// Only a per-channel α and rows with gaps care where rows end; without them the tensor is four columns, or one.
+    /// Where rows end matters only for α per channel and for rows with gaps. Without these the tensor has four columns, or one.
     fn view(&self) -> Result<Flattened> {
         let total = self.elements()?;
         let [rows, channels, inner] = [self.rows, self.channels, self.inner.unwrap_or(1)].map(|dim| dim as u64);
@@ -94,7 +94,7 @@ impl ElementwiseForward {
         })
     }
 
-    /// Whether groups of four are aligned in every row.
+    /// Whether vec4 are aligned in every row.
     fn keeps(&self, aligned: bool) -> bool {
         aligned && self.storage.keeps_fours()
     }
@@ -103,12 +103,12 @@ impl ElementwiseForward {
         Operand::ALL.iter().any(|&operand| self.storage.row_stride(operand).is_some())
     }
 
-    /// What a channel is.
+    /// Whether a channel is a row or a column.
     fn channel(&self) -> By {
         if self.alpha == AlphaSource::PerChannel && self.inner.is_some() { By::Row } else { By::Column }
     }
 
-    /// x is z, and always there.
+    /// The activation with x for z.
     fn local(&self) -> Local {
         let ElementwiseForward { activation, alpha, .. } = *self;
         let (alpha_operand, channel) = (Operand::Alpha, self.channel());
@@ -121,7 +121,7 @@ impl ElementwiseForward {
         Ok(ColumnPass { m: rows, n: cols, row_numbers, storage: self.storage, in_place })
     }
 
-    /// The gradient of α is the only sum here.
+    /// The sums of the pass: that of α alone.
     fn sums(&self, operand: Operand, want: Want) -> Result<Sums> {
         let Flattened { row_channels, .. } = self.view()?;
         let no = |operand| (operand, Want::No);
@@ -130,7 +130,7 @@ impl ElementwiseForward {
     }
 }
 
-/// A program on every element, nothing of which is summed.
+/// The plan that runs a program without sums on every element.
 fn each(
     request: &ElementwiseForward,
     program: &Program,
@@ -148,7 +148,7 @@ fn each(
     Ok(plan)
 }
 
-/// The same, of a tensor without gaps whose channels are its last dimension.
+/// [`each`] for a tensor without gaps whose channels are the last dimension.
 fn flat(
     request: &ElementwiseForward,
     program: &Program,
@@ -164,7 +164,7 @@ fn flat(
     }
     let per_channel = request.alpha == AlphaSource::PerChannel;
     let wide = aligned && total.is_multiple_of(4) && (!per_channel || channels.is_multiple_of(4));
-    // A loop costs a software adapter more than the invocations it saves.
+    // On a software adapter a loop costs more than the invocations that it saves.
     let (lanes, per_lane) = (256, if caps.class == DeviceClass::Software { 1 } else { 4 });
     let mut k = Builder::storing(KernelFile::Flat, request.storage, caps);
     k.flag("LANES", lanes).flag("PER_LANE", per_lane).on("WIDE", wide);
@@ -233,7 +233,7 @@ fn check_alpha(forward: &ElementwiseForward, operand: Operand, want: Want) -> Re
     if want.wanted() && forward.alpha == AlphaSource::Constant {
         return Err(Error::Operand {
             operand,
-            expected: "no gradient of alpha: no alpha operand was given".into(),
+            expected: "no gradient of alpha, because the layer has no alpha operand".into(),
             got: format!("{operand} wanted"),
         });
     }

@@ -1,6 +1,5 @@
-//! A dispatch that would run too long, or whose operands are longer than one binding may be, becomes several: the same
-//! kernel over a range of its tiles each, with a window of every operand. The tiles keep their numbers and the kernel its
-//! indices, so that cutting changes no bit of the result.
+//! Cuts a dispatch that would run too long, or whose operands are longer than a binding may be, into several: the same kernel over a range
+//! of its tiles, with a window of each operand. Tile numbers and indices stay the same, so that cutting changes no bit of the result.
 
 use super::{Caps, Dispatch, Plan, SCRATCH, Use};
 use crate::{
@@ -9,22 +8,22 @@ use crate::{
     operand::Operand,
 };
 
-/// How the indices of an operand run along the tiles of a dispatch; the number is the length of one step.
+/// Which elements of an operand the tiles of a dispatch use; the number is the length of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Along {
-    /// Any tile may touch any element.
+    /// Any tile may use any element.
     All,
-    /// Row r of the output touches elements r·step up to (r + 1)·step.
+    /// Row r of the output uses the elements from r·step to (r + 1)·step.
     Rows(u64),
-    /// The same for columns of the output.
+    /// Column c of the output uses the elements from c·step to (c + 1)·step.
     Cols(u64),
-    /// The same for steps of the reduction.
+    /// Step k of the reduction uses the elements from k·step to (k + 1)·step.
     Reduction(u64),
-    /// The same for splits of the reduction.
+    /// Split s of the reduction uses the elements from s·step to (s + 1)·step.
     Splits(u64),
 }
 
-/// What one tile covers. Tiles are numbered row by row, and split by split where the reduction is split.
+/// The part of the output that one tile covers. Tiles are numbered row by row, and split by split if the reduction is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cut {
     /// Rows of the output.
@@ -33,18 +32,18 @@ pub struct Cut {
     pub cols: u64,
     /// Whether the tiles are numbered split by split: `Params::split_tiles` tiles each, `Params::chunk` steps of the reduction.
     pub splits: bool,
-    /// Its work, in multiply-adds or what takes as long.
+    /// The work of one tile, in multiply-adds or operations that take as long.
     pub work: u64,
 }
 
-/// What an element of an elementwise pass costs, in multiply-adds: it is loaded and stored, and runs through an activation.
+/// The work of an element of an elementwise pass, in multiply-adds: a load, an activation and a store.
 pub(super) const ELEMENT: u64 = 48;
 
-/// At 100 ms each they would run for two hours.
+/// The most dispatches of a call: at 100 ms each they would run for two hours.
 pub(super) const MOST_PIECES: u64 = 1 << 16;
 
-/// Cuts what must be cut, and refuses what can't be: an operand within one binding, scratch within its bound, loops and
-/// indices within theirs.
+/// Cuts every dispatch whose operands do not fit into one binding each or whose work is too large. An error if scratch, loops, indices or
+/// bindings exceed their limits.
 pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
     let mut pieces = Vec::with_capacity(plan.dispatches.len());
     for dispatch in plan.dispatches.drain(..) {
@@ -61,7 +60,7 @@ pub(super) fn cut(plan: &mut Plan, caps: &Caps) -> Result<()> {
     Ok(())
 }
 
-/// No invocation loops too long, no u32 wraps, and the device has bindings enough.
+/// An error if an invocation would loop too long, a u32 would wrap, or the device has too few bindings.
 fn bounded(dispatch: &Dispatch, caps: &Caps) -> Result<()> {
     let Dispatch { kernel, params, uses, .. } = dispatch;
     let most = caps.max_bindings.min(MOST_SLOTS as u32);
@@ -96,8 +95,8 @@ fn cut_one(dispatch: Dispatch, caps: &Caps, pieces: &mut Vec<Dispatch>) -> Resul
     };
     let fits = |first: u32, end: u32| u64::from(end - first) <= most_tiles && too_long(&windows(first, end)).is_none();
     let mut first = dispatch.params.first;
-    // What is left in one piece, if it can be; else windows only grow with the range, and the longest that fits is found
-    // by halving. One tile there must be.
+    // While the rest does not fit into one piece: windows grow with the range of tiles, so the longest range that fits is found by
+    // halving. It has at least one tile.
     while !fits(first, end) {
         let (mut good, mut bad) = (first + 1, end);
         while bad - good > 1 {
@@ -128,7 +127,7 @@ fn cut_one(dispatch: Dispatch, caps: &Caps, pieces: &mut Vec<Dispatch>) -> Resul
     Ok(())
 }
 
-/// The part of an operand that the tiles `first..end` touch.
+/// The part of an operand that the tiles `first..end` use.
 fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
     let Dispatch { params, cut, .. } = dispatch;
     let plane = if cut.splits { params.split_tiles } else { u32::MAX };
@@ -153,7 +152,7 @@ fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
         Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.k), step),
         Along::Splits(step) => (u64::from(split)..u64::from(last_split) + 1, step),
     };
-    // Groups of four stay whole; behind the last of rows that lie apart there may be nothing.
+    // Begins at a whole vec4; ends with the operand, because the buffer may end after the last of rows with gaps.
     let start = range.start * step / 4 * 4;
     Use { first: start, len: (range.end * step).min(part.len) - start, ..*part }
 }

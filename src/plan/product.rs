@@ -1,4 +1,4 @@
-//! One dispatch of a product C = A·B with its prologue and its epilogue, whole or a part of the reduction.
+//! One dispatch of a product C = A·B with prologue and epilogue, over the whole reduction or a part of it.
 
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Grid, Stage, Tile,
@@ -15,7 +15,7 @@ use crate::{
     storage::Storage,
 };
 
-/// C[rows, cols] = Σ_k A·B, finished.
+/// C[rows, cols] = finish(Σ_k A·B).
 pub(super) struct Product {
     pub(super) rows: u64,
     pub(super) cols: u64,
@@ -25,27 +25,26 @@ pub(super) struct Product {
     pub(super) finish: Finish,
 }
 
-/// An operand: whether its neighbours in memory run along the reduction, and what an element of it is.
+/// An operand: whether its rows in memory run along the reduction, and the program that loads an element.
 #[derive(Clone)]
 pub(super) struct Matrix {
     pub(super) along: bool,
     pub(super) program: Program,
 }
 
-/// What becomes of a sum.
+/// The epilogue: what is done with a finished sum.
 #[derive(Clone)]
 pub(super) struct Finish {
     pub(super) program: Program,
-    /// The activations of the programs, those of the operands among them.
+    /// The activations that the programs call, also those of A and B.
     pub(super) stages: Vec<Activation>,
     pub(super) storage: Storage,
-    /// An output that is the memory of an input.
+    /// An output, and the input whose memory it is.
     pub(super) in_place: Option<(Operand, Operand)>,
 }
 
 impl Finish {
-    /// The result's memory, where sums can lie in it before they are finished: it is f32, without gaps, overwritten, and nothing else
-    /// is read from it.
+    /// An output whose memory can hold the sums before they are finished: f32, without gaps, and not the memory of an input.
     pub(super) fn own_memory(&self) -> Option<Operand> {
         let mut stores = self.program.steps().iter().filter_map(|step| match step {
             Step::Store(operand, By::Element, ..) => Some(*operand),
@@ -57,7 +56,7 @@ impl Finish {
         })
     }
 
-    /// Whether the sum is stored as it is, and how.
+    /// How the sum is stored, if that is all that the program does.
     pub(super) fn plain(&self) -> Option<Want> {
         match self.program.steps() {
             [Step::Sum(0), Step::Store(_, By::Element, Write::Overwrite, _)] => Some(Want::Overwrite),
@@ -71,7 +70,7 @@ impl Finish {
     }
 }
 
-/// Whether every row of both operands is a whole number of vec4.
+/// Whether the rows of both operands are whole numbers of vec4.
 pub(super) fn vectors(rows: u64, cols: u64, k: u64, a: &Matrix, b: &Matrix) -> bool {
     let fours = |along, across: u64| if along { k.is_multiple_of(4) } else { across.is_multiple_of(4) };
     fours(a.along, rows) && fours(b.along, cols) && k > 0
@@ -80,23 +79,23 @@ pub(super) fn vectors(rows: u64, cols: u64, k: u64, a: &Matrix, b: &Matrix) -> b
 /// How a product is computed.
 pub(super) struct Method {
     pub(super) tile: Tile,
-    /// Parts of the reduction, `chunk` steps each.
+    /// Splits of the reduction, of `chunk` steps each.
     pub(super) splits: u64,
     pub(super) chunk: u64,
-    /// Each split leaves a partial product, for split_sum.
+    /// Whether each split writes a partial product, which split_sum adds up.
     pub(super) partial: bool,
-    /// Operands are loaded as vec4.
+    /// Whether operands are loaded as vec4.
     pub(super) vec: bool,
-    /// Results are stored as vec4.
+    /// Whether results are stored as vec4.
     pub(super) wide: bool,
 }
 
-/// Whether results can be stored in groups of four: fewer stores, and a narrow type has no word that two lanes share.
+/// Whether results can be stored as vec4: with fewer stores, and without two lanes that share a word of a narrow type.
 pub(super) const fn wide(cols: u64, aligned: bool) -> bool {
     aligned && cols.is_multiple_of(4)
 }
 
-/// The dispatch, and the partial sums over rows and columns that it leaves.
+/// The dispatch, and the partial sums over rows and columns that it writes.
 pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(Dispatch, PartialSums)> {
     let &Method { tile, splits, chunk, partial, vec, wide } = method;
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
@@ -149,7 +148,7 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         .on("B_ALONG_K", b.along)
         .on("VEC_STEPS", vec && a.along);
     for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
-        // As it lies: its rows run along the output or along the reduction.
+        // Rows and columns as in memory: rows run along the output or along the reduction.
         let (rows, cols, by_row) = if matrix.along { (across, k, by) } else { (k, across, Along::Reduction as _) };
         let grid = Grid { by_row, by_column: |_| Along::All, ..Grid::output(rows, cols, vec) };
         build.load(role, matrix.program.clone(), &grid);

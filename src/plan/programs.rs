@@ -1,4 +1,4 @@
-//! The programs of the operators: what each of them computes, once.
+//! The programs of the operators: what each of them computes for an element.
 
 use crate::{
     activation::{Activation, Quantity},
@@ -10,7 +10,7 @@ use crate::{
 /// The number of the only activation in a kernel.
 const ONLY: u8 = 0;
 
-/// α as a value, where it is an operand; channels are columns, or rows.
+/// Loads α if it is an operand; channels are columns or rows.
 fn alpha(p: &mut Program, source: AlphaSource, operand: Operand, channel: By) -> Option<Value> {
     match source {
         AlphaSource::Constant => None,
@@ -41,7 +41,7 @@ fn pre_activation(p: &mut Program, request: &AffineRequest) -> Value {
     z
 }
 
-/// z = sum + b (+ residual), saved as asked; y = row_weight[m] · act(z; α) (+ residual); the terms of the statistics.
+/// z = sum + b (+ residual), kept as the request says; y = row_weight[m] · act(z; α) (+ residual); the terms of the statistics.
 pub(super) fn forward(request: &AffineRequest) -> Program {
     let mut p = Program::default();
     let saved = request.saved;
@@ -75,7 +75,7 @@ pub(super) fn forward(request: &AffineRequest) -> Program {
     p
 }
 
-/// The terms of the five statistics: of z ≤ 0, and of z − c, (z − c)², y − c and (y − c)², each c a number of its column.
+/// The terms of the five statistics: z ≤ 0, z − c, (z − c)², y − c and (y − c)², with a c for z and one for y in each column.
 fn statistics_terms(p: &mut Program, over: Over, z: Value, y: Value, around: Option<Operand>) {
     let not_positive = p.not_positive(z);
     p.reduce(over, not_positive);
@@ -93,8 +93,7 @@ fn statistics_terms(p: &mut Program, over: Over, z: Value, y: Value, around: Opt
     }
 }
 
-/// The five statistics from their sums: p[0] is 1 / count, p[1] is 1. A variance is a difference that rounding may bring below
-/// 0: it is 0 then.
+/// The five statistics from their sums; p[0] is 1 / count, p[1] is 1. A variance that rounding brings below 0 becomes 0.
 pub(super) fn statistics(operand: Operand, around: Option<Operand>) -> Program {
     let mut p = Program::default();
     let [each, one] = [0, 1].map(|place| p.parameter(place));
@@ -123,7 +122,7 @@ pub(super) fn statistics(operand: Operand, around: Option<Operand>) -> Program {
     p
 }
 
-/// z = sum + b (+ residual), in scratch memory: what backward computes again.
+/// z = sum + b (+ residual), into scratch memory, for a backward that computes z again.
 pub(super) fn forward_z(request: &AffineRequest) -> Program {
     let mut p = Program::default();
     let z = pre_activation(&mut p, request);
@@ -131,14 +130,14 @@ pub(super) fn forward_z(request: &AffineRequest) -> Program {
     p
 }
 
-/// An operand as it is.
+/// Loads an element of an operand.
 pub(super) fn plain(operand: Operand) -> Program {
     let mut p = Program::default();
     p.load(operand, By::Element);
     p
 }
 
-/// The finished sum as it is.
+/// Stores the finished sum.
 pub(super) fn sum(operand: Operand, want: Want) -> Program {
     let mut p = Program::default();
     let sum = p.sum_of(0);
@@ -146,20 +145,20 @@ pub(super) fn sum(operand: Operand, want: Want) -> Program {
     p
 }
 
-/// The derivatives of a layer's activation: of z, y or a bit.
+/// A layer's activation in backward, and where its derivatives come from: z, y or a bit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Local {
     pub(super) activation: Activation,
     pub(super) alpha: AlphaSource,
-    /// Which operand α is.
+    /// The operand of α, if it is one.
     pub(super) alpha_operand: Operand,
-    /// What a channel is: a column, or a row.
+    /// Whether a channel is a column or a row.
     pub(super) channel: By,
-    /// From what the slope comes: z, y or the mask; from nothing where it is 1.
+    /// What the slope is computed from: z, y or the mask; `None` if the slope is 1.
     pub(super) saved: Saved,
-    /// Which operand that is.
+    /// The operand that holds it.
     pub(super) from: Operand,
-    /// Which operand has the factor of each row.
+    /// The operand with a factor for each row, if there is one.
     pub(super) row_weight: Option<Operand>,
 }
 
@@ -172,7 +171,7 @@ struct Loaded {
 }
 
 impl Local {
-    /// Of the layer itself, from this operand.
+    /// Of the layer itself, with what was kept in this operand.
     pub(super) const fn of(request: &AffineRequest, saved: Saved, from: Operand) -> Self {
         let AffineRequest { activation, alpha, .. } = *request;
         let row_weight = if request.row_weight { Some(Operand::RowWeight) } else { None };
@@ -197,12 +196,12 @@ impl Local {
         Loaded { local: self, alpha, kept: Some(kept), row_weight }
     }
 
-    /// Over what the terms of dα are summed first.
+    /// Whether the terms of dα are summed over rows or over columns first.
     const fn over(&self) -> Over {
         if matches!(self.channel, By::Row) { Over::Columns } else { Over::Rows }
     }
 
-    /// `upstream` times a derivative.
+    /// upstream · derivative; a piecewise derivative of 0 stops an infinite upstream.
     fn times(&self, p: &mut Program, upstream: Value, derivative: Value) -> Value {
         match self.activation.is_piecewise() {
             true => p.pass(upstream, derivative),
@@ -210,7 +209,7 @@ impl Local {
         }
     }
 
-    /// The same with two factors.
+    /// v · u · derivative, alike.
     fn times_both(&self, p: &mut Program, [v, u]: [Value; 2], derivative: Value) -> Value {
         if self.activation.is_piecewise() {
             return p.pass_both(v, u, derivative);
@@ -221,12 +220,12 @@ impl Local {
 }
 
 impl Loaded {
-    /// What reaches act(z): row_weight[m] · dy.
+    /// The gradient of act(z): row_weight[m] · dy.
     fn upstream(&self, p: &mut Program, dy: Value) -> Value {
         self.row_weight.map_or(dy, |weight| p.multiply(weight, dy))
     }
 
-    /// upstream ⊙ act'(z), where z or what else was kept gives the slope.
+    /// upstream ⊙ act'(z), with the slope from what was kept.
     fn dz(&self, p: &mut Program, upstream: Value) -> Value {
         let Some(kept) = self.kept else { return upstream };
         let function = match self.local.saved {
@@ -244,7 +243,7 @@ impl Loaded {
     }
 }
 
-/// dz = row_weight[m] · dy ⊙ act'(z), of an element of a product's operand.
+/// dz = row_weight[m] · dy ⊙ act'(z): the prologue that loads an element of a product's operand.
 pub(super) fn dz(local: Local) -> Program {
     let mut p = Program::default();
     let dy = p.load(Operand::Dy, By::Element);
@@ -254,13 +253,13 @@ pub(super) fn dz(local: Local) -> Program {
     p
 }
 
-/// What becomes of the gradient with respect to y.
+/// The gradients that are made from dy, element by element.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gradient {
     pub(super) local: Local,
-    /// Where dz goes.
+    /// The operand that dz is written to, if any.
     pub(super) dz: Option<(Operand, Want)>,
-    /// d(residual): dy, or dz where the residual joins before the activation.
+    /// d(residual), which is dy, or dz if the residual joins before the activation.
     pub(super) dresidual: Want,
     pub(super) residual_before: bool,
     /// Whether the terms of db, of dα and of d(row_weight) are summed.
@@ -270,7 +269,7 @@ pub(super) struct Gradient {
 }
 
 impl Gradient {
-    /// Only dz, which goes here.
+    /// Only dz.
     pub(super) const fn of(local: Local, dz: Option<(Operand, Want)>) -> Self {
         let (dresidual, residual_before) = (Want::No, false);
         Gradient { local, dz, dresidual, residual_before, db: false, dalpha: false, drow_weight: false }
@@ -282,7 +281,7 @@ impl Gradient {
     }
 
     /// dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
-    /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (a chain: it is dx), or an operand.
+    /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (in a chain it is dx), or an operand.
     pub(super) fn program(&self, of_a_product: bool) -> Program {
         let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight } = *self;
         let mut p = Program::default();

@@ -1,5 +1,5 @@
-//! Column sums in two stages: partials of a block of rows each, then their sum in order. No atomics, and never one
-//! invocation for a whole column.
+//! Sums over rows in two or more stages: a partial sum of each block of rows, then their sum, in order. Without atomics, so that bits are
+//! the same every time, and never one invocation for a whole column.
 
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Grid, Plan,
@@ -21,24 +21,24 @@ use crate::{
 pub(super) struct ColumnPass {
     pub(super) m: u64,
     pub(super) n: u64,
-    /// Numbers that an operand by row has, again from the first after the last: fewer than m where channels are rows.
+    /// Length of an operand by row. Fewer than m where rows are channels: row r then has the number r mod `row_numbers`.
     pub(super) row_numbers: u64,
     pub(super) storage: Storage,
-    /// An output that is the memory of an input.
+    /// An output, and the input whose memory it is.
     pub(super) in_place: Option<(Operand, Operand)>,
 }
 
-/// The gradients that are sums, in the order of their terms: where each goes, if it is wanted.
+/// The gradients that are sums, in the order of their terms, each with its operand.
 pub(super) struct Sums {
     pub(super) db: (Operand, Want),
     pub(super) dalpha: (Operand, Want),
     pub(super) alpha: AlphaSource,
-    /// Channels of α, where they are rows, again from the first after the last.
+    /// Number of channels of α, if channels are rows: row r is channel r mod this.
     pub(super) row_channels: Option<u64>,
     pub(super) drow_weight: (Operand, Want),
 }
 
-/// Lanes of a reducing workgroup: LX columns (or groups of four) × LY rows.
+/// Lanes of a workgroup that sums: LX columns (or groups of four) × LY rows.
 fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
     let all = if caps.class == DeviceClass::Software { 64 } else { 256 };
     let lx = match cols {
@@ -50,33 +50,33 @@ fn lanes(caps: &Caps, cols: u64) -> (u32, u32) {
     (lx, all / lx)
 }
 
-/// Terms that a lane adds to a sum.
+/// The most terms that a lane adds to a sum: its rounding error grows with them.
 const LONGEST_RUN: u64 = 1024;
 
-/// Rows of one partial: enough parts to fill the device, no more than a second stage reads quickly.
+/// Rows of a partial sum: enough parts to fill the device, but not more than a second stage reads quickly.
 fn rows_per_part(caps: &Caps, rows: u64, cols: u64, lx: u32, ly: u32) -> u64 {
     let (fill, most) = if caps.class == DeviceClass::Software { (16, 256) } else { (512, 1024) };
     let tiles_cols = cols.div_ceil(u64::from(lx)).max(1);
     let parts = u64::div_ceil(fill, tiles_cols).clamp(1, most);
-    // Long sums keep their digits when a lane adds no more than so many terms.
+    // More parts for long columns, so that no lane adds more than LONGEST_RUN terms.
     let parts = parts.max(rows.div_ceil(LONGEST_RUN * u64::from(ly)));
     rows.div_ceil(parts).max(u64::from(ly) * 4)
 }
 
-/// How a pass over `[rows, cols]` with column sums is divided.
+/// How a pass over `[rows, cols]` with sums over rows is divided among workgroups.
 struct Columns {
-    /// Columns of one invocation: 1, or 4 that are loaded and stored together.
+    /// Columns of one invocation: 1, or 4 as vec4.
     width: u64,
     lx: u32,
     ly: u32,
     chunk: u64,
-    /// Blocks of rows: each leaves one partial sum of every column.
+    /// Blocks of rows: each writes a partial sum of every column.
     parts: u64,
     tiles_cols: u64,
 }
 
 impl Columns {
-    /// `apart` is the largest distance of rows.
+    /// `apart` is the largest row stride of the operands.
     fn new(rows: u64, cols: u64, apart: u64, aligned: bool, caps: &Caps) -> Self {
         let width = if aligned && cols.is_multiple_of(4) { 4 } else { 1 };
         let (lx, ly) = lanes(caps, cols / width);
@@ -92,7 +92,7 @@ impl Columns {
         }
     }
 
-    /// The flags and parameters that say so.
+    /// Sets the kernel's flags and parameters.
     fn apply(&self, k: &mut Builder, rows: u64, cols: u64) -> Result<()> {
         k.flag("LX", self.lx).flag("LY", self.ly).on("WIDE", self.width == 4);
         k.params.rows = rows as u32;
@@ -107,7 +107,7 @@ impl Columns {
     }
 }
 
-/// Runs a program on every element, and gives the partial sums of its terms.
+/// Adds a pass that runs a program on every element; returns where the partial sums of its terms are.
 pub(super) fn pass(
     plan: &mut Plan,
     pass: &ColumnPass,
@@ -124,7 +124,7 @@ pub(super) fn pass(
     let mut k = Builder::storing(KernelFile::Rows, storage, caps);
     columns.apply(&mut k, m, n)?;
     let grid = Grid::output(m, n, columns.width == 4);
-    // A pass reads a matrix: its columns are bound whole.
+    // Operands by column are bound whole; only rows are cut into windows.
     let grid = Grid { by_column: |_| Along::All, row_numbers, ..grid };
     k.on("ROWS_REPEAT", row_numbers != m).params.channels = row_numbers as u32;
     let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.tiles_cols], 0);
@@ -133,7 +133,7 @@ pub(super) fn pass(
     Ok(sums)
 }
 
-/// The pass over dy, and the later stages that its sums need.
+/// Adds the pass over dy, and the later stages of its sums.
 pub(super) fn gradient_pass(
     plan: &mut Plan,
     columns: &ColumnPass,
@@ -150,7 +150,7 @@ pub(super) fn gradient_pass(
 }
 
 impl Sums {
-    /// The later stages.
+    /// Adds the later stages, which write the wanted gradients.
     pub(super) fn finish(&self, plan: &mut Plan, partial: &PartialSums) -> Result<()> {
         let mut columns = partial.columns;
         let (db, want) = self.db;
@@ -160,12 +160,12 @@ impl Sums {
         }
         let (dalpha, want) = self.dalpha;
         if want.wanted() {
-            // One number for the layer: the partials are one long column.
+            // One α for the layer: all partials are one long column.
             let one = Stack { rows: columns.rows * columns.cols, cols: 1, ..columns };
             let of_rows = partial.rows;
             let stack = match (self.alpha, self.row_channels) {
                 (AlphaSource::PerChannel, None) => columns,
-                // Rows that are one channel lie a round of channels apart.
+                // Rows of the same channel are `channels` apart.
                 (AlphaSource::PerChannel, Some(channels)) => {
                     Stack { rows: of_rows.rows * of_rows.cols / channels.max(1), cols: channels, ..of_rows }
                 }
@@ -181,7 +181,7 @@ impl Sums {
     }
 }
 
-/// out[c] (+)= the sum of column c, in as many stages as it takes.
+/// Adds the stages for out[c] (+)= the sum of column c.
 fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Result<()> {
     if stack.cols == 0 {
         return Ok(());
@@ -192,7 +192,7 @@ fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Resu
     Ok(())
 }
 
-/// The statistics of `count` numbers each, from the planes of their sums.
+/// Adds the stages that make statistics, of `count` numbers each, from the planes of their sums.
 pub(super) fn statistics(
     plan: &mut Plan,
     stack: Stack,
@@ -212,7 +212,7 @@ pub(super) fn statistics(
     Ok(())
 }
 
-/// Brings the rows of each of some planes of partials down to at most so many.
+/// Adds stages that sum the rows of each plane of partials until at most `most` are left.
 pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64) -> Result<Stack> {
     let mut stack = stack;
     let chunk = longest(stack.cols);
@@ -229,12 +229,12 @@ pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64) -> R
     Ok(stack)
 }
 
-/// The rows that one workgroup adds up.
+/// The most rows that one workgroup adds up.
 const fn longest(cols: u64) -> u64 {
     LONGEST_RUN * column_lanes(cols).1 as u64
 }
 
-/// The first partial that nothing in the plan touches; no binding of what lies before it reaches so far.
+/// The first free element of the partials, at a multiple of 256 bytes, so that no binding of earlier ones overlaps it.
 pub(super) fn free(plan: &Plan) -> u64 {
     plan.scratch(Operand::Partials).next_multiple_of(64)
 }
@@ -243,8 +243,8 @@ const fn column_lanes(cols: u64) -> (u32, u32) {
     if cols == 1 { (1, 64) } else { (16, 4) }
 }
 
-/// One invocation that adds [`MOST_TRIPS`] numbers (operand x) to one (operand y): the longest loop that any plan has, for a
-/// driver's self-test.
+/// One invocation that adds [`MOST_TRIPS`] numbers (operand x) into one (operand y): the longest loop that a plan may have, for the
+/// self-test.
 pub(crate) fn longest_loop() -> Plan {
     let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", 1).flag("LY", 1);
@@ -257,7 +257,7 @@ pub(crate) fn longest_loop() -> Plan {
     Plan { dispatches: vec![k.build()], ..Plan::default() }
 }
 
-/// The planes' columns added up over blocks of `chunk` rows each, and finished: [blocks, cols], from the element `to` on.
+/// A stage that adds up blocks of `chunk` rows in the columns of the planes, and finishes the sums: `[blocks, cols]`, from element `to` on.
 fn column_stage(planes: u64, stack: Stack, chunk: u64, program: &Program, to: u64) -> Result<Builder> {
     let Stack { first, rows, cols } = stack;
     let (lx, ly) = column_lanes(cols);

@@ -1,4 +1,4 @@
-//! A product with its reduction whole or split: into how many parts, where they lie, and the stage that adds them.
+//! A product with its reduction whole or split: the number of splits, the memory of their partial products, and the stage that adds them.
 
 use super::{
     Along, Builder, Caps, Cut, Dispatch, Form, Grid, Pin, Plan, TILES,
@@ -13,7 +13,7 @@ use crate::{
     request::Want,
 };
 
-/// Adds a product: one dispatch, or split-K and the stage that adds its parts.
+/// Adds a product to the plan: one dispatch, or splits and the stage that adds them.
 pub(super) fn product(
     plan: &mut Plan,
     product: &Product,
@@ -23,7 +23,7 @@ pub(super) fn product(
 ) -> Result<PartialSums> {
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
-    // Sums over rows and columns are those of tiles: in the product itself, if that has whole sums.
+    // A program with sums over rows or columns runs in the product itself, which therefore needs whole sums.
     let unsplit = finish.has_sums();
     let (tile, mut splits) = match pin.tile {
         None => tile::choose(caps, rows, cols, k, form, unsplit),
@@ -33,7 +33,7 @@ pub(super) fn product(
                 asked: index as u64,
                 limit: TILES.len() as u64 - 1,
             })?;
-            // Some tiles can't serve a product whose operands lie across the reduction.
+            // A pinned tile that cannot serve this form of product, but others, is replaced.
             match tile.fits(caps, form) || !tile.fits(caps, Form::Nt) {
                 true => (tile, tile::splits(caps, &tile, rows, cols, k)),
                 false => tile::choose(caps, rows, cols, k, form, unsplit),
@@ -53,14 +53,14 @@ pub(super) fn product(
         splits = 1;
     }
     let vec = aligned && vectors(rows, cols, k, a, b);
-    // A lane that stores one column has no four.
+    // A lane that stores one column cannot store vec4.
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
     let wanted = k.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
     let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide };
     let longest = longest_chunk(&tiled(product, &whole, caps)?.0);
     let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
     let splits = k.div_ceil(chunk).max(1);
-    // Where the plan must split, and the partial products would be too long, the splits are added up in turn.
+    // If the reduction must be split, but the partial products would be too large, the splits are added one after the other.
     let partials = splits.saturating_mul(rows * cols);
     let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
     let method = Method { splits, chunk, partial: splits > 1 && !in_turn, ..whole };
@@ -78,10 +78,10 @@ pub(super) fn product(
     split_sum(plan, product, &from, aligned, caps)
 }
 
-/// The partial products that one stage adds for each element.
+/// The most partial products that one stage adds for each element.
 const MOST_ADDED: u64 = 1024;
 
-/// The splits one after the other, each added to what those before it have left: in the result's own memory, or in scratch.
+/// Adds the splits as dispatches one after the other, each accumulating into the result's own memory or into scratch.
 fn one_by_one(plan: &mut Plan, product: &Product, method: &Method, aligned: bool, caps: &Caps) -> Result<PartialSums> {
     let own = product.finish.own_memory();
     let operand = own.unwrap_or(Operand::Partials);
@@ -107,7 +107,7 @@ fn one_by_one(plan: &mut Plan, product: &Product, method: &Method, aligned: bool
     split_sum(plan, product, &from, aligned, caps)
 }
 
-/// The longest part of the reduction that an invocation may run through: a multiple of 4.
+/// The most steps of the reduction that an invocation may run: a multiple of 4.
 fn longest_chunk(whole: &Dispatch) -> u64 {
     let trips = |fours: u32| whole.kernel.trips(&Params { chunk: 4 * fours, ..whole.params });
     let (mut good, mut bad) = (1, whole.params.k.div_ceil(4) + 1);
@@ -121,7 +121,7 @@ fn longest_chunk(whole: &Dispatch) -> u64 {
     4 * u64::from(good)
 }
 
-/// The longest part of the reduction whose operands fit into one binding each, where they lie across it.
+/// The most steps of the reduction whose operands, if stored across it, fit into one binding each.
 fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
     let chunk = |matrix: &Matrix, across: u64| match matrix.along {
         true => u64::MAX,
@@ -130,7 +130,7 @@ fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
     chunk(&product.a, product.rows).min(chunk(&product.b, product.cols))
 }
 
-/// Partial products [splits, rows, cols]: from which element of what on, or in the memory of which output.
+/// Partial products `[splits, rows, cols]`: their operand and first element, or the output in whose memory they are.
 struct Products {
     operand: Operand,
     within: Option<&'static str>,
@@ -143,7 +143,7 @@ fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool,
     let &Product { rows, cols, ref finish, .. } = product;
     let wide = wide(cols, aligned);
     let bn = if wide { 4 * LANES } else { LANES };
-    // Sums over rows are those of a few.
+    // With sums, a workgroup takes 16 rows, so that partial sums are fewer.
     let bm = if finish.has_sums() { 16 } else { 1 };
     let (parts, across) = (rows.div_ceil(u64::from(bm)), cols.div_ceil(u64::from(bn)));
     let mut build = Builder::storing(KernelFile::SplitSum, finish.storage, caps);

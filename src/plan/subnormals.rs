@@ -1,4 +1,4 @@
-//! One invocation that adds, multiplies, divides and compares subnormal numbers.
+//! The plan that measures whether a device flushes subnormal numbers: one invocation that adds, multiplies, divides and compares them.
 
 use super::{Builder, Plan};
 use crate::{
@@ -6,13 +6,12 @@ use crate::{
     operand::Operand,
 };
 
-/// Numbers that the kernel is given, as words.
+/// Number of the kernel's inputs, as words.
 pub(crate) const NUMBERS: usize = 8;
-/// Answers that it gives, as words: one for each operation.
+/// Number of the kernel's answers, as words: one for each operation.
 pub(crate) const ANSWERS: usize = 11;
 
-/// What arithmetic makes of the numbers (operand x): an answer for each operation (operand y). Both are words, so that
-/// nothing but the operation touches them.
+/// The result of each operation (operand y) on the numbers (operand x). Both are words, so that loads and stores cannot flush them.
 pub fn subnormals() -> Plan {
     let mut k = Builder::new(KernelFile::Subnormals);
     k.read("numbers", Elem::Word, Operand::X, NUMBERS as u64);

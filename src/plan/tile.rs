@@ -1,4 +1,4 @@
-//! The tiles of the products, and which one serves which shape.
+//! The tiles of the products, and the choice of one for a shape.
 
 use super::{
     Caps, DeviceClass,
@@ -9,16 +9,16 @@ use crate::shape;
 /// How operands reach the register tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Straight from storage.
+    /// Directly from storage.
     Direct,
     /// Through workgroup memory, BK steps of the reduction at a time.
     Staged {
-        /// Steps.
+        /// BK.
         bk: u32,
     },
-    /// Straight from storage, the rows of A shared by subgroup broadcast: the workgroup is one subgroup of 8.
+    /// Directly from storage, with the rows of A shared by subgroup broadcast: the workgroup is one subgroup of 8.
     Broadcast,
-    /// Straight from storage, the lanes along the reduction: few rows, both operands along it.
+    /// Directly from storage, with the lanes along the reduction: for few rows, with both operands along it.
     SlicedK,
 }
 
@@ -31,9 +31,9 @@ pub struct Tile {
     pub wy: u32,
     /// Rows of the register tile.
     pub tm: u32,
-    /// Columns of the register tile; a multiple of 4, or 1 where the lanes lie along the reduction.
+    /// Columns of the register tile: a multiple of 4, or 1 where the lanes are along the reduction.
     pub tn: u32,
-    /// How operands come.
+    /// How operands reach the register tile.
     pub stage: Stage,
 }
 
@@ -49,13 +49,13 @@ const fn broadcast(tm: u32) -> Tile {
     Tile { wx: 8, wy: 1, tm, tn: 4, stage: Stage::Broadcast }
 }
 
-/// A lane stores one element, whatever it has summed.
+/// Each lane stores one element of the output.
 const fn across(wy: u32) -> Tile {
     Tile { wx: 32, wy, tm: 1, tn: 1, stage: Stage::SlicedK }
 }
 
-/// Every tile, the one that is right everywhere first. BN is a multiple of 32 in all of them: a word of the mask belongs
-/// to one workgroup.
+/// Every tile. The first can serve every product on every device. BN is always a multiple of 32, so that no word of the mask belongs to two
+/// workgroups.
 pub const TILES: [Tile; 16] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
@@ -75,7 +75,7 @@ pub const TILES: [Tile; 16] = [
     staged(16, 16, 8, 4, 16),
 ];
 
-/// For each tile, what takes its place where it can't run or is too large, the best first.
+/// For each tile the tiles that replace it where it can't run or is too large, the best first.
 const SMALLER: [&[usize]; TILES.len()] =
     [&[], &[0], &[], &[4], &[], &[], &[5], &[14, 5], &[4], &[1, 0], &[9, 1, 0], &[], &[], &[7, 14, 5], &[5], &[14, 5]];
 
@@ -95,8 +95,7 @@ impl Tile {
         rows.div_ceil(self.bm() as u64) * cols.div_ceil(self.bn() as u64)
     }
 
-    /// Whether the tile can serve this form of product on this device. An A that lies across the reduction is read four
-    /// rows at a time.
+    /// Whether the tile can serve this form of product on this device. An A across the reduction is read four rows at a time.
     pub const fn fits(&self, caps: &Caps, form: Form) -> bool {
         let serves = match self.stage {
             Stage::Broadcast => caps.subgroup == self.wx,
@@ -109,8 +108,8 @@ impl Tile {
             && (form.a_along_reduction() || self.tm.is_multiple_of(4))
     }
 
-    /// Bytes of workgroup memory: what the operands take on their way, and the end that takes most. That is a bit for each element (a
-    /// mask), and for each lane a sum of the columns that it handles at a time, and one of a row.
+    /// Bytes of workgroup memory: for the staged operands, and for the epilogue that needs most, which has a bit for each element (the
+    /// mask) and for each lane the sums of the columns that it handles at a time and of one row.
     const fn workgroup_bytes(&self, caps: &Caps) -> u32 {
         let lanes = self.wx * self.wy;
         let staged = match self.stage {
@@ -132,8 +131,8 @@ impl Tile {
         span * self.bn() / (self.wx * self.wy)
     }
 
-    /// Lanes along the reduction, and whether they are a subgroup, which adds up in registers; else they add up in workgroup
-    /// memory. Narrower subgroups would leave lanes without a column, wider ones have more sums than a lane has registers.
+    /// Lanes along the reduction, and whether they are a subgroup, which adds in registers; else they add in workgroup memory. A subgroup
+    /// of fewer than 8 lanes would leave lanes without a column; one of more than 64 would need more sums than a lane has registers.
     pub(super) const fn span(&self, caps: &Caps) -> (u32, bool) {
         match caps.subgroup {
             8 | 16 | 32 | 64 => (caps.subgroup, true),
@@ -142,17 +141,17 @@ impl Tile {
     }
 }
 
-/// When the reduction of a product is split.
+/// When the reduction of a product is split to fill the device.
 struct Filling {
-    /// Workgroups that a device of this class is given, if the output alone has less than half of them.
+    /// The workgroups to reach, if the output alone has less than half of them.
     workgroups: u64,
-    /// Terms of a sum that are worth a workgroup of their own,
+    /// The fewest terms of a split.
     least: u64,
-    /// where there are so many of them.
+    /// The fewest terms of a reduction that is split.
     from: u64,
 }
 
-/// An H100 (132 multiprocessors) was fastest with 128 to 256 workgroups of 256 lanes, and lost half of its speed with 64.
+/// An H100 (132 multiprocessors) was fastest with 128 to 256 workgroups of 256 lanes, and half as fast with 64.
 const fn filling(class: DeviceClass) -> Filling {
     match class {
         DeviceClass::Software => Filling { workgroups: 4, least: 1024, from: 1024 },
@@ -161,7 +160,7 @@ const fn filling(class: DeviceClass) -> Filling {
     }
 }
 
-/// The tile and the number of splits for C[rows, cols] reduced over `k`; an `unsplit` product has one.
+/// The tile and the number of splits for C[rows, cols] with a reduction over `k`; 1 for an `unsplit` product.
 pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, unsplit: bool) -> (Tile, u32) {
     let size = Size::of(rows, cols, k);
     let chosen = caps.choices.get(size, form);
@@ -178,30 +177,31 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, unsp
     let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
     let fills = |i: &usize| tiles(i) >= tiles_wanted;
     let fills_split = |i: &usize| tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
-    // Where none fills the device, the first of those that come nearest.
+    // If none fills the device, the first of those with the most workgroups.
     let nearest = || fitting().rev().max_by_key(tiles);
     let index = fitting().find(fills).or_else(|| fitting().find(fills_split)).or_else(nearest).unwrap_or(0);
     let tile = TILES[index];
     (tile, splits(&tile))
 }
 
-/// Split-K where the output alone does not fill the device, and where a sum would otherwise run over so many terms
-/// that it loses digits; as far as scratch allows.
+/// The number of splits: more than 1 if the output alone does not fill the device, or if a sum would have so many terms that it loses
+/// digits; limited by scratch memory.
 pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, k: u64) -> u32 {
     let workgroups = tile.tiles(rows, cols).max(1);
     let Filling { workgroups: fill, least, from } = filling(caps.class);
-    // Twice as many workgroups would not pay for the second stage.
+    // Less than twice as many workgroups would not make up for the second stage.
     let for_width = if workgroups * 2 < fill && k >= from { (fill / workgroups).min(k / least) } else { 1 };
     let for_digits = k.div_ceil(LONGEST_RUN);
     let affordable = (most_partials(caps) / (rows * cols).max(1)).max(1);
     for_width.max(for_digits).max(1).min(affordable).min(MAX_SPLITS) as u32
 }
 
-/// Elements of all partial products together.
+/// The most elements of all partial products together.
 pub(super) fn most_partials(caps: &Caps) -> u64 {
     (caps.max_scratch.min(caps.max_binding) / 4).min(shape::MAX_ELEMENTS)
 }
 
-/// Terms that are added one after the other before the error of the sum shows.
+/// The most terms that are added one after the other: the rounding error of a sum grows with them.
 const LONGEST_RUN: u64 = 16_384;
+/// The most splits that are chosen: the second stage reads all of them for each element.
 const MAX_SPLITS: u64 = 256;

@@ -1,4 +1,4 @@
-//! What a training step needs beside the layers: a loss, an update, and what mixed precision asks for.
+//! The plans of a training step beside the layers: a loss, an update and a loss scale.
 
 use super::{
     Along, Builder, Caps, DeviceClass, Plan,
@@ -14,28 +14,29 @@ use crate::{
     storage::Storage,
 };
 
+/// Invocations of a workgroup, where the kernel does not ask for another number.
 const LANES: u32 = 64;
 
 /// Elements of the state of a loss scale.
 pub(crate) const LOSS_SCALE: u64 = 4;
 
-/// What one softmax cross-entropy is made of.
+/// A softmax cross-entropy, without buffers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SoftmaxRequest {
-    /// Rows of the logits.
+    /// M, rows of the logits.
     pub rows: usize,
-    /// Their columns.
+    /// Columns of the logits.
     pub classes: usize,
     /// The label whose rows are left out.
     pub ignore_index: Option<u32>,
-    /// The gradient is that of the loss times its scale.
+    /// Whether the gradient is multiplied by a loss scale.
     pub scaled: bool,
-    /// In which types the operands are stored.
+    /// The types of the operands.
     pub storage: Storage,
 }
 
-/// Softmax cross-entropy of logits `[rows, classes]` against labels `[rows]`: the loss of each row
-/// and the gradient of the mean loss, times the loss scale if it is `scaled`.
+/// The plan of the softmax cross-entropy of logits `[rows, classes]` and labels `[rows]`: the loss of each row, and the gradient of the
+/// mean loss, multiplied by the loss scale if it is `scaled`.
 pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     let SoftmaxRequest { rows, classes, ignore_index, scaled, storage } = *request;
     storage.check()?;
@@ -76,9 +77,8 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
     Ok(plan)
 }
 
-/// Lanes of a workgroup, and how many of them share a row of so many loads: about four each. On a software adapter, where
-/// a lane's load costs the same whatever its neighbours load and a barrier is dear, as few as have work enough for the
-/// machine.
+/// Lanes of a workgroup, and how many of them share a row of so many loads. On a GPU a lane has about four loads. On a software adapter,
+/// where barriers are expensive and neighbouring loads cost no less, as few lanes as keep the machine busy.
 fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
     let (lanes, each) = match caps.class {
         DeviceClass::Software if loads <= 1024 && rows >= 1024 => (64, 1024),
@@ -89,7 +89,7 @@ fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
     (lanes, span)
 }
 
-/// The number of labels that are not this one, as one f32: where it lies in the partials.
+/// Adds the stages that count the labels other than this one; returns the element of the partials that holds the number, as f32.
 fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
     let (chunk, parts) = blocks(rows);
     let mut k = Builder::new(KernelFile::CountLabels);
@@ -106,31 +106,31 @@ fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
     Ok(reduce::folded(plan, 1, Stack { first: 0, rows: parts, cols: 1 }, 1)?.first)
 }
 
-/// Blocks of a long operand that are looked through one by one: elements of each, and how many there are.
+/// Blocks of a long operand, one for each workgroup: elements of a block, and number of blocks.
 fn blocks(elements: u64) -> (u64, u64) {
     let chunk = elements.div_ceil(1024).max(1024).min(u64::from(LANES) * 16_384);
     (chunk, elements.div_ceil(chunk))
 }
 
-/// What one update is made of.
+/// An update, without buffers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdRequest {
-    /// Parameters.
+    /// Number of parameters.
     pub elements: usize,
     /// Learning rate.
     pub rate: f32,
     /// Momentum.
     pub momentum: f32,
-    /// The gradient is that of a scaled loss.
+    /// Whether the gradient is that of a scaled loss.
     pub scaled: bool,
-    /// The parameters are also stored in the type of the operand copy.
+    /// Whether the parameters are also written to the operand copy, in its type.
     pub copy: bool,
-    /// In which types the operands are stored.
+    /// The types of the operands.
     pub storage: Storage,
 }
 
 impl SgdRequest {
-    /// A rate that is no number, or a momentum that is none or negative, would spoil every parameter at once.
+    /// An error for a rate that is not finite, or a momentum that is not finite or negative: it would spoil every parameter.
     pub(crate) fn check_rates(rate: f32, momentum: f32) -> Result<()> {
         expect("sgd", "rate", rate, "a finite number", rate.is_finite())?;
         expect("sgd", "momentum", momentum, "a finite number >= 0", momentum.is_finite() && momentum >= 0.0)
@@ -149,7 +149,7 @@ fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: 
     }
 }
 
-/// velocity = momentum · velocity + gradient; parameter −= rate · velocity.
+/// The plan of velocity = momentum · velocity + gradient; parameter −= rate · velocity.
 pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     request.storage.check()?;
     SgdRequest::check_rates(request.rate, request.momentum)?;
@@ -180,20 +180,20 @@ pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     Ok(plan)
 }
 
-/// What becomes of a loss scale.
+/// The update of a loss scale, without buffers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossScaleRequest {
     /// Elements of the gradient.
     pub elements: usize,
-    /// The scale is multiplied by this after `interval` good steps in a row.
+    /// Factor of the scale after `interval` good steps in a row.
     pub growth: f32,
-    /// And by this after a step with a gradient that is not finite.
+    /// Factor of the scale after a step with a gradient that is not finite.
     pub backoff: f32,
-    /// Good steps in a row.
+    /// Good steps in a row before the scale grows.
     pub interval: u32,
 }
 
-/// The state of the loss scale after a backward that gave the gradient.
+/// The plan that updates the state of the loss scale from the gradient of a step.
 pub fn loss_scale(request: &LossScaleRequest, caps: &Caps) -> Result<Plan> {
     let LossScaleRequest { growth, backoff, interval, .. } = *request;
     expect("loss_scale", "growth", growth, "a finite number > 1", growth.is_finite() && growth > 1.0)?;

@@ -1,9 +1,9 @@
-//! What holds of every program that a kernel can run.
+//! The rules that every program of a kernel must keep.
 
 use super::{By, Function, Program, Step, Value};
 use crate::operand::Operand;
 
-/// What a step makes.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Makes {
     Number,
@@ -11,7 +11,7 @@ pub(crate) enum Makes {
 }
 
 impl Step {
-    /// What it makes, unless it only writes.
+    /// The type of the value that it makes; None if it only writes.
     pub(crate) const fn makes(&self) -> Option<Makes> {
         match self {
             Step::LoadBit(_) | Step::Act(_, Function::Bit, ..) => Some(Makes::Bit),
@@ -20,7 +20,7 @@ impl Step {
         }
     }
 
-    /// Of which type a value must be that it takes.
+    /// The type that a value must have for this step to use it.
     fn wants(&self, value: Value) -> Makes {
         match *self {
             Step::StoreBit(..) => Makes::Bit,
@@ -30,13 +30,13 @@ impl Step {
     }
 }
 
-/// Steps: values are numbered in a byte.
+/// The most steps: a value's number is a byte.
 const MOST_STEPS: usize = 256;
 
 impl Program {
-    /// Every value is made before it is taken, and of the right type; every operand is indexed in one way, read before it is
-    /// written, and written once; nothing is written by row or for all, where many elements would write one number. The error names
-    /// the step.
+    /// Checks that every value is made before it is used, and of the right type; that every operand is indexed in one way, read before it
+    /// is written, and written once; and that nothing is written by row, by column or for all, where many elements would write one number.
+    /// The error names the step.
     pub fn check(&self) -> Result<(), String> {
         if self.steps.len() > MOST_STEPS {
             return Err(format!("{} steps; at most {MOST_STEPS}", self.steps.len()));
@@ -60,7 +60,7 @@ impl Program {
                 _ => continue,
             };
             if write && matches!(by, Some(By::Row | By::Column | By::Whole)) {
-                return fail(format!("many elements would write one {operand}: reduce"));
+                return fail(format!("many elements would write one {operand}: use a sum"));
             }
             let same_kind =
                 |one: Option<By>| one == by || matches!((one, by), (Some(By::Plane(_)), Some(By::Plane(_))));

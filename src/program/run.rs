@@ -1,26 +1,25 @@
-//! A program in f64, for one element: what its WGSL must come near to.
+//! Runs a program in f64 for one element: the reference for its WGSL.
 
 use super::{By, Function, Over, Program, Step, Value, Write};
 use crate::{activation::Activation, operand::Operand};
 
-/// What a program reads and writes.
+/// The operands that a program reads and writes.
 pub trait Memory {
-    /// A number of an operand, of row m and column n.
+    /// Reads the number of an operand that the element in row m and column n uses.
     fn load(&self, operand: Operand, by: By, m: usize, n: usize) -> f64;
-    /// Writes it.
+    /// Writes that number.
     fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64);
-    /// A bit of a mask.
+    /// Reads the bit of a mask for the element in row m and column n.
     fn bit(&self, operand: Operand, m: usize, n: usize) -> bool;
-    /// Writes it.
+    /// Writes that bit.
     fn store_bit(&mut self, operand: Operand, m: usize, n: usize, bit: bool);
-    /// A term of the sum of this number, over rows for column n, or over columns for row m.
+    /// Adds a term to the sum with this number: over rows, for column n, or over columns, for row m.
     fn reduce(&mut self, over: Over, number: usize, m: usize, n: usize, term: f64);
 }
 
 impl Program {
-    /// Runs the steps for the element in row m and column n, of a program that [`Program::check`] accepts. `sums` and
-    /// `parameters` are what the kernel gives, `activations` those of its list. The result is the last value: of a program for an
-    /// operand of a product, its element.
+    /// Runs the steps for the element in row m and column n. The program must have passed [`Program::check`]. `sums`, `parameters` and
+    /// `activations` are the kernel's. Returns the last value, which is the element in a program that loads one.
     pub fn run(
         &self,
         [m, n]: [usize; 2],

@@ -1,4 +1,4 @@
-//! A program in words, one line a step.
+//! A program as text, one line a step.
 
 use std::fmt;
 

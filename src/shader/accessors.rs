@@ -1,11 +1,10 @@
-//! One binding and its accessors. Kernels touch storage through these alone: the offset of an operand in its buffer, the
-//! layer of a batch, the width of its vectors, the type it is stored in, and reading in place are settled here, once. To a kernel every number
-//! is an f32.
+//! A binding and its accessors. Kernels access storage only through these, which handle the offset of an operand in its buffer, the layer
+//! of a batch, vec4, the storage type and reading in place. To a kernel every number is an f32.
 //!
 //! - `NAME_at(i)`, `NAME_put(i, v)`: element i.
-//! - `NAME_at4(i)`, `NAME_put4(i, v)`: elements i to i + 3; where the binding is in groups of four, i is a multiple of 4.
-//! - `NAME_of(row, col)`: the index i of an element, where rows have a stride of their own.
-//! - `NAME_item(i)`, `NAME_set(i, v)`: what the binding is made of, an element or a group of four.
+//! - `NAME_at4(i)`, `NAME_put4(i, v)`: elements i to i + 3; if the binding has groups of four, i is a multiple of 4.
+//! - `NAME_of(row, col)`: the index i of an element, if the operand has a row stride.
+//! - `NAME_item(i)`, `NAME_set(i, v)`: an element or a group of four, whichever the binding is made of.
 
 use std::fmt::Write as _;
 
@@ -15,16 +14,16 @@ use crate::{
     kernel::{Elem, Slot},
 };
 
-/// How an element lies in the binding.
+/// How an element is stored in the binding.
 #[derive(Clone, Copy, PartialEq)]
 enum Encoding {
-    /// As a WGSL type of its own.
+    /// As a WGSL type of four bytes.
     Plain(&'static str),
-    /// As f16, where the device has it.
+    /// As WGSL's f16, if the device has it.
     Native,
-    /// Two in a word.
+    /// Two numbers in a word.
     Packed(Float),
-    /// Two in a word, as bits.
+    /// Two elements in a word, as bits.
     Half,
 }
 
@@ -39,7 +38,7 @@ impl Encoding {
         }
     }
 
-    /// The number in the bits, and the other way round.
+    /// WGSL for the number in a stored element.
     fn decoded(self, cell: &str) -> String {
         match self {
             Encoding::Plain(_) => cell.to_owned(),
@@ -49,10 +48,11 @@ impl Encoding {
         }
     }
 
+    /// WGSL for the stored element of a number.
     fn encoded(self, v: &str) -> String {
         match self {
             Encoding::Plain(_) | Encoding::Half => v.to_owned(),
-            // The conversion of WGSL may round as it likes: what it is given is a number of f16 already.
+            // WGSL leaves the rounding of f16(v) open: v is rounded to a number of f16 before.
             Encoding::Native => format!("f16(f16_value(f16_bits({v})))"),
             Encoding::Packed(dtype) => format!("{dtype}_bits({v})"),
         }
@@ -63,7 +63,7 @@ pub(super) fn declare(slot: &Slot, index: usize, binding: Binding, native: bool,
     let Slot { role, written, elem, within, .. } = *slot;
     let encoding = Encoding::of(slot, native);
     let packed = matches!(encoding, Encoding::Packed(_) | Encoding::Half);
-    // Two invocations may write the two halves of one word. Each clears and sets its own bits, whatever the other does.
+    // Two invocations may write the two halves of one word: each clears and sets its own bits atomically.
     let atomic = packed && elem != Elem::Four && (written || within.is_some());
     if within.is_none() {
         let access = if written || binding == Binding::Shared { "read_write" } else { "read" };

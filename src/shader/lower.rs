@@ -1,11 +1,10 @@
-//! Programs as WGSL: the functions that a kernel file calls, and knows nothing else of.
+//! Programs as WGSL: the functions that a kernel file calls.
 //!
-//! - `NAME_one(outer, inner)`, `NAME_vec(outer, inner)`: an element, or four neighbours, of an operand of a product as it lies in
-//!   memory.
-//! - `at_column(col)`, `at_row(row)`: what depends on the column or the row alone, for a file to have once and not for each
-//!   element (compilers do not lift loads past stores); `finish(i, row, col, lr, lc, .., sums)`: all the rest, for the
-//!   element at index i, which lies at (lr, lc) in the workgroup's tile. It gives the `Terms` of the program's sums: `m0`, `m1`, .. over
-//!   rows, `n0`, .. over columns.
+//! - `NAME_one(outer, inner)`, `NAME_vec(outer, inner)`: an element, or four neighbours in memory, of an operand of a product.
+//! - `at_column(col)`, `at_row(row)`: the values that depend on the column or the row alone, so that a file computes them once and not for
+//!   each element (compilers do not move loads across stores). `finish(i, row, col, lr, lc, .., sums)`: everything else, for the
+//!   element at index i, at (lr, lc) in the workgroup's tile. It returns the `Terms` of the program's sums: `m0`, `m1`, .. over rows, `n0`,
+//!   .. over columns.
 
 use std::fmt::Write as _;
 
@@ -17,7 +16,7 @@ use crate::{
 
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
-/// What one function handles at a time, and its names for the element's place.
+/// A program on its way to WGSL: whether for one element or four, and the names of row and column.
 struct Lowered<'a> {
     program: &'a Program,
     slots: &'a [Slot],
@@ -28,7 +27,7 @@ struct Lowered<'a> {
     cols: &'static str,
 }
 
-/// An operand of a product: `inner` is the length of its rows in memory.
+/// Writes the functions that load an operand of a product; `inner` is the length of its rows in memory.
 pub(super) fn load(program: &Program, slots: &[Slot], name: &str, inner: &'static str, text: &mut String) {
     for wide in [false, true] {
         let lowered = Lowered { program, slots, wide, row: "outer", col: "inner", cols: inner };
@@ -83,18 +82,18 @@ pub(super) fn ahead(operands: [(&str, &Program, &'static str); 2], slots: &[Slot
     }
 }
 
-/// What a value depends on: bit 0 the column, bit 1 the row.
+/// What a value depends on, as bits: the column, the row, or both.
 const COLUMN: u8 = 1;
 const ROW: u8 = 2;
 
-/// What is done with an element.
+/// Writes the functions that finish an element.
 pub(super) fn finish(program: &Program, slots: &[Slot], wide: bool, text: &mut String) {
     let lowered = Lowered { program, slots, wide, row: "row", col: "col", cols: "P.cols" };
     let real = lowered.real();
     let steps = program.steps();
     let varies = lowered.varies();
     let body: Vec<usize> = (0..steps.len()).filter(|&i| varies[i] == COLUMN | ROW).collect();
-    // What is the same for all goes with the column.
+    // A value that depends on neither is computed with the column.
     let outside = |i: usize, along: u8| varies[i] == along || (varies[i] == 0 && along == COLUMN);
     let taken = |i: usize| body.iter().any(|&b| steps[b].takes().any(|v| usize::from(v.0) == i));
     let mut given = String::new();
@@ -147,7 +146,7 @@ impl Lowered<'_> {
         if self.wide { "vec4<f32>" } else { "f32" }
     }
 
-    /// The type of what a step makes.
+    /// The WGSL type of the value of a step.
     fn made(&self, i: usize) -> &'static str {
         match (self.program.steps()[i].makes(), self.wide) {
             (Some(Makes::Bit), true) => "vec4<bool>",
@@ -156,7 +155,7 @@ impl Lowered<'_> {
         }
     }
 
-    /// What each value depends on. What writes, and what is loaded by element, depends on both.
+    /// What each step depends on. Writes, and loads by element, depend on both row and column.
     fn varies(&self) -> Vec<u8> {
         let mut varies: Vec<u8> = Vec::with_capacity(self.program.steps().len());
         for step in self.program.steps() {
@@ -173,7 +172,7 @@ impl Lowered<'_> {
         varies
     }
 
-    /// Those steps and all that they need, in order.
+    /// These steps and all steps that they need, in order.
     fn behind(&self, wanted: &[usize]) -> Vec<usize> {
         let mut needed = vec![false; self.program.steps().len()];
         wanted.iter().for_each(|&i| needed[i] = true);
@@ -185,7 +184,7 @@ impl Lowered<'_> {
         (0..needed.len()).filter(|&i| needed[i]).collect()
     }
 
-    /// `NAME_at(index)`, one number or four neighbours.
+    /// `NAME_at(index)`, or `NAME_at4(index)` for four elements.
     fn at(&self, name: impl std::fmt::Display, index: &str) -> String {
         format!("{name}_at{}({index})", if self.wide { "4" } else { "" })
     }
@@ -202,13 +201,13 @@ impl Lowered<'_> {
         }
     }
 
-    /// The word and the place of the element's bit in a mask.
+    /// The index of the word with the element's bit in a mask.
     fn word(&self) -> String {
         let Lowered { row, col, cols, .. } = self;
         format!("{row} * (({cols} + 31u) / 32u) + {col} / 32u")
     }
 
-    /// A step as a line.
+    /// Writes a step as a line.
     fn line(&self, i: usize, text: &mut String) {
         let real = self.real();
         let made = match self.program.steps()[i] {
@@ -243,7 +242,7 @@ impl Lowered<'_> {
                 return;
             }
             Step::StoreBit(_, v) => {
-                // The file gathers the words of its tile, and stores each whole.
+                // The kernel file collects the words of its tile, and stores each as a whole.
                 let bits = match self.wide {
                     true => format!("dot(select(vec4<u32>(), vec4<u32>(1u, 2u, 4u, 8u), {v}), vec4<u32>(1u))"),
                     false => format!("u32({v})"),
@@ -277,7 +276,7 @@ impl Lowered<'_> {
     }
 }
 
-/// A name of an activation's file, with the number of its stage: `act_dz` is `act0_dz`. Two activations can be in one kernel.
+/// A name of an activation's file with the activation's number, `act0_dz` for `act_dz`, because a kernel can have two activations.
 fn staged(word: &str, stage: usize) -> String {
     for prefix in ["act", "ACT", "Act"] {
         match word.strip_prefix(prefix) {

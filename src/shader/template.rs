@@ -1,10 +1,10 @@
-//! Text in, text out: the three things WGSL cannot say for itself, as whole-line directives.
+//! Expands WGSL text with three directives, for what WGSL itself cannot express. Each has a line of its own.
 //!
-//! - `#if FLAG`, `#if !FLAG`, `#else`, `#end`: lines for one variant. A flag is on when it is defined and not 0.
+//! - `#if FLAG`, `#if !FLAG`, `#else`, `#end`: lines of some variants. A flag is on if it is defined and not 0.
 //! - `#for i in NAME` .. `#end`: the lines repeated for i = 0, 1, .. (NAME is a flag or a number), with `{i}` replaced by
 //!   the number, `{i:vec}` by i/4, `{i:lane}` by the vector component x, y, z or w of i%4, and `{i:quarter}` by 2·(i%4).
-//!   naga unrolls nothing, and register tiles must be named variables to stay in registers.
-//! - `#use NAME`: pastes a shared file, once, before the file that asks for it (done by the assembler).
+//!   naga unrolls no loops, and only named variables stay in registers.
+//! - `#use NAME`: the assembler puts a shared file, once, before the file that uses it.
 
 use crate::kernel::Flags;
 

@@ -344,7 +344,7 @@ fn what_does_not_fit_is_named() {
     let said = |call: &Forward<'_>| call.plan(gpu).unwrap_err().to_string();
     let two = zeros(&[2, 5, 4]);
     let text = said(&call.x(two.view()));
-    assert_eq!(text, "x: expected [3, ..]: w is that of 3 layers, got [2, 5, 4]");
+    assert_eq!(text, "x: expected [3, ..], because w is that of 3 layers, got [2, 5, 4]");
     let text = said(&call.b(y.view()));
     assert_eq!(text, "b: expected [2] for each of 3 layers, got [5, 2] for each");
     let one = zeros(&[2]);

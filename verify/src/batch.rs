@@ -1,28 +1,28 @@
-//! Many cases in one submit: every operand is a span of one of three arenas, with canaries between the spans, NaN in
-//! every output before the run, and offsets that are anything but round.
+//! Many cases in one submission: every operand is a span of one of three buffers (arenas), with canaries between the spans, NaN in every
+//! output before the run, and odd offsets.
 
 use elbow::{Dtype, Float, Gpu, Result, Tensor, View};
 
-/// Between the spans; no kernel may change it, nor read it: it is a NaN of its own.
+/// Fills the space between the spans. A special NaN: a kernel that reads it spoils its result, one that writes there is found.
 const CANARY: u32 = 0x7fc5_a5a5;
-/// In outputs before the run: a NaN of its own, which no kernel writes.
+/// Fills outputs before the run: another special NaN, which no kernel writes.
 const UNWRITTEN: u32 = 0x7fc0_dead;
-/// The same of f16 and bf16.
+/// The same for f16 and bf16.
 const UNWRITTEN_HALF: u16 = 0x7fad;
-/// In the other half of a word whose first half is an operand's last element.
+/// Fills the spare half of a word whose first half is an operand's last element.
 const CANARY_HALF: u16 = 0x7fc5;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Arena {
-    /// Read only.
+    /// Operands that are only read.
     In,
-    /// Written by forward, read by backward.
+    /// Operands that forward writes and backward reads.
     Mid,
-    /// Written.
+    /// Operands that are only written.
     Out,
 }
 
-/// How many elements a row has, and how many behind it are nobody's.
+/// Elements of a row, and of the gap after it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     pub(crate) length: usize,
@@ -30,10 +30,10 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// No gaps.
+    /// Without gaps.
     pub(crate) const ONE: Rows = Rows { length: usize::MAX, gap: 0 };
 
-    /// The place of an element.
+    /// The place of an element, gaps counted.
     fn place(self, element: usize) -> usize {
         element + element.checked_div(self.length).unwrap_or(0) * self.gap
     }
@@ -42,7 +42,7 @@ impl Rows {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     arena: Arena,
-    /// In words, as is the length.
+    /// The first word of the span; its length is in words too.
     first: usize,
     len: usize,
     dtype: Dtype,
@@ -51,7 +51,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// In which type its numbers are stored; those of words are never asked for.
+    /// The type of its numbers; not called for words.
     pub(crate) fn dtype(&self) -> Float {
         match self.dtype {
             Dtype::Float(float) => float,
@@ -59,7 +59,7 @@ impl Span {
         }
     }
 
-    /// The bits of the element that lies here, or of none, of a word.
+    /// The bits at a place: of an element, or of a gap.
     fn bits(&self, words: &[u32], place: usize) -> u32 {
         match self.dtype.bytes() {
             4 => words[place],
@@ -67,17 +67,17 @@ impl Span {
         }
     }
 
-    /// What no operand holds.
+    /// The bits of a gap.
     fn canary(&self) -> u32 {
         if self.dtype.bytes() == 4 { CANARY } else { u32::from(CANARY_HALF) }
     }
 
-    /// Elements and what lies between them.
+    /// Number of places: elements and gaps.
     fn places(&self) -> usize {
         self.len * 4 / self.dtype.bytes() as usize
     }
 
-    /// The first place between the elements that is not as it was.
+    /// The first place in a gap that was written.
     fn spoilt(&self, words: &[u32]) -> Option<usize> {
         let mut held = vec![false; self.places()];
         (0..self.elements).for_each(|element| held[self.rows.place(element)] = true);
@@ -88,7 +88,7 @@ impl Span {
 pub(crate) struct Batch {
     words: [Vec<u32>; 3],
     spans: Vec<Span>,
-    /// Outputs and inputs in one buffer: the other binding flavour.
+    /// Whether outputs and inputs share one buffer, which needs read_write bindings.
     shared: bool,
 }
 
@@ -105,7 +105,7 @@ impl Batch {
         Batch { words: Default::default(), spans: Vec::new(), shared }
     }
 
-    /// Bits of elements, with what lies between them.
+    /// Places elements, given as bits, with gaps between rows.
     fn place(&mut self, arena: Arena, bits: &[u32], misalign: usize, dtype: Dtype, rows: Rows) -> Span {
         let arena = if self.shared { Arena::In } else { arena };
         let store = &mut self.words[arena as usize];
@@ -156,7 +156,7 @@ impl Batch {
         self.place(arena, &vec![unwritten(dtype); len], misalign, dtype, rows)
     }
 
-    /// An output that is added to.
+    /// An output that is accumulated into, with these values before the run.
     pub(crate) fn accumulated(&mut self, values: &[f32], misalign: usize, dtype: Float, rows: Rows) -> Span {
         self.place(Arena::Out, &bits(dtype, values), misalign, dtype.into(), rows)
     }
@@ -171,7 +171,7 @@ impl Batch {
         Ok(Buffers { tensors: [upload(a)?, upload(b)?, upload(c)?] })
     }
 
-    /// The arenas after the run, and the first canary that is dead.
+    /// The arenas after the run, and the first canary that was overwritten.
     pub(crate) fn results(&self, gpu: &Gpu, buffers: &Buffers) -> Result<(Results, Option<String>)> {
         let [a, b, c] = &buffers.tensors;
         let words = [gpu.download_words(a)?, gpu.download_words(b)?, gpu.download_words(c)?];
@@ -183,7 +183,7 @@ impl Batch {
                 inside[held.clone()].fill(true);
                 let spoilt = span.spoilt(&words[held]);
                 dead = dead.or(spoilt.map(|place| {
-                    format!("place {place} of an operand of {} elements was written, which is in a gap", span.elements)
+                    format!("place {place} of an operand of {} elements, in a gap, was written", span.elements)
                 }));
             }
             let found = words.iter().zip(&inside).position(|(word, inside)| !inside && *word != CANARY);
@@ -199,7 +199,7 @@ impl Buffers {
         let view = View::new(self.tensors[span.arena as usize].buffer(), span.first as u64 * 4, shape, span.dtype);
         match gap {
             0 => view,
-            // Two strides for the two dimensions of a matrix.
+            // Operands with gaps are matrices: two strides.
             gap => view.with_strides(&[length + gap, 1]).unwrap_or(view),
         }
     }

@@ -1,5 +1,5 @@
-//! What each output must be, and how far from it f32 may be: the error of the sums, what the error of z makes of the
-//! activation and its slope, and the accuracy table's tolerance. For integers the bound is 0.
+//! The expected outputs, and bounds of their error in f32: the error of the sums, the effect of an error of z on the activation and its
+//! slope, and the activation's tolerance. For integers the bound is 0.
 //!
 //! With u = 2⁻²⁴: |z − z₆₄| ≤ ez = 8u·(Σ|x||w| + |b|) (more for lognormal data), |y − act(z₆₄)| ≤ L·ez + tolerance, and gradients likewise.
 
@@ -17,21 +17,21 @@ use crate::{
 };
 
 const U: f64 = 1.0 / (1 << 24) as f64;
-/// The error of a sum of so many terms in f32, as a share of the sum of their absolute values. Terms of like size lose 8u at
-/// most, however many. Where one of them dwarfs the rest, everything that is added after it is rounded at its
-/// magnitude: the error grows with the root of their number.
+/// The error of a sum of so many terms in f32, as a share of the sum of their absolute values. For terms of similar size it is at most 8u,
+/// for any number of terms. If one term is far larger than the others, everything that is added after it is rounded at its magnitude, and
+/// the error grows with the square root of the number of terms.
 fn sum_error(data: Data, terms: usize) -> f64 {
     match data {
         Data::Lognormal => U * (1.5 * (terms as f64).sqrt()).max(8.0),
         _ => U * 8.0,
     }
 }
-/// Subnormals may be flushed, in every term.
+/// The error of a sum because subnormals may be flushed in every term.
 const FLUSHED: f64 = 1e-36;
-/// What flushing may take from a factor, before it is multiplied.
+/// The error of a factor because it may be flushed if it is subnormal.
 const SUBNORMAL: f64 = f32::MIN_POSITIVE as f64;
 
-/// Values and how far each may be off; infinite where f32 overflows on the way.
+/// Values, and a bound of the error of each; infinite where f32 overflows in an intermediate result.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
     pub(crate) value: Vec<f64>,
@@ -59,7 +59,7 @@ pub(crate) fn at_channel(activation: Activation, source: AlphaSource, alpha: &[f
     }
 }
 
-/// How far a quantity may be off at z, where z itself may be off by ez.
+/// A bound of the error of a quantity at z, if z itself has an error of up to ez.
 fn off(activation: &Activation, quantity: Quantity, z: f64, ez: f64) -> f64 {
     let at = |z| activation.evaluate(quantity, z);
     let value = at(z);
@@ -82,7 +82,7 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands) -> Result<Forward> {
         let ez = sum_error(spec.data, request.k) * terms + FLUSHED;
         let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
         let act = weight * activation.value(judge.z[i]);
-        // Each operation behind the activation rounds what it gives.
+        // Each operation after the activation rounds its result.
         let rounded = if request.row_weight { ulp_of(act) } else { 0.0 };
         let added = if request.y_has_more() { ulp_of(value) + rounded } else { 0.0 };
         let error = weight.abs() * off(&activation, Quantity::Value, judge.z[i], ez) + added;
@@ -97,12 +97,12 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands) -> Result<Forward> {
     Ok(Forward { y, z })
 }
 
-/// The statistics of channels and of rows that are asked for, empty where not: each from what forward may be off by.
+/// The statistics of channels and of rows, with bounds from those of forward; empty if they are not wanted.
 pub(crate) fn statistics(spec: &Spec, operands: &Operands, forward: &Forward) -> [Expected; 2] {
     let AffineRequest { m, n, statistics, .. } = spec.forward;
     let of_rows = |i: usize, j: usize| i * n + j;
     let of_columns = |i: usize, j: usize| j * n + i;
-    // Sums are those of v − c, and lose digits by it.
+    // The sums are of v − c, which has a rounding error of its own.
     let around = |plane: usize, i: usize| operands.around.get(plane * n + i).map_or(0.0, |&c| f64::from(c));
     [
         if statistics.channels {
@@ -114,7 +114,7 @@ pub(crate) fn statistics(spec: &Spec, operands: &Operands, forward: &Forward) ->
     ]
 }
 
-/// Of so many groups of `count` elements each.
+/// The statistics of so many groups of `count` elements each.
 fn statistics_of(
     spec: &Spec,
     forward: &Forward,
@@ -131,7 +131,7 @@ fn statistics_of(
         };
         let z = of(&forward.z);
         let share = z.iter().filter(|(z, _)| *z <= 0.0).count() as f64 * each;
-        // On which side of 0 they are is open.
+        // Elements whose sign may differ within their bound.
         let open = z.iter().filter(|(z, off)| z.abs() <= *off && *off > 0.0).count() as f64 * each;
         parts[0].push(share, open + 4.0 * U * share);
         for (plane, values) in [z, of(&forward.y)].into_iter().enumerate() {
@@ -162,14 +162,14 @@ fn statistics_of(
     all
 }
 
-/// What backward gives, dx being dz of the layer below in a chain, in the order of `case::OUTPUTS`. `z` is what the device has saved:
-/// near a kink its slope is the slope there.
+/// The results of backward, in the order of `case::OUTPUTS`; in a chain dx is dz of the layer below. `z` is the device's own z, because
+/// near a kink the slope at the exact z may be another one.
 pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> Result<[Expected; 9]> {
     let layer = spec.forward;
     let request = BackwardRequest::new(layer, spec.gradients).below(spec.below);
     let judge = reference::backward(&request, operands.backward(spec, z))?;
     let dz_off = errors_of_dz(spec, operands, z)?;
-    // The same sums over absolute values carry an error of dz to dx, dw and db.
+    // The same products with absolute values turn errors of dz into those of dx, dw and db.
     let carry = |errors: &[f64]| -> Result<BackwardOutputs> {
         let errors: Vec<f32> = errors.iter().map(|&e| (e * 1.000001) as f32).collect();
         let absolute = |v: &[f32]| v.iter().map(|v| v.abs()).collect::<Vec<f32>>();
@@ -237,7 +237,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
         if spec.data == Data::Integers {
             expected.bound.fill(0.0);
         }
-        // Somewhere on the way f32 has overflowed; what comes out then is not judged.
+        // Results after an overflow of f32 are not judged.
         let overflows = |v: f64| v.is_nan() || v.abs() > f64::from(f32::MAX) / 16.0;
         if spec.data != Data::Integers && judge.dz.value.iter().chain(&judge.dx.terms).any(|&v| overflows(v)) {
             expected.bound.fill(f64::INFINITY);
@@ -249,7 +249,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
     Ok(all)
 }
 
-/// How far dy ⊙ act'(z), dy ⊙ ∂act/∂α and dy ⊙ act(z) may be off, element by element; a row weight is in dy in the first two.
+/// Bounds of the errors of dy ⊙ act'(z), dy ⊙ ∂act/∂α and dy ⊙ act(z), element by element; in the first two dy includes the row weight.
 struct LocalErrors {
     slope: Vec<f64>,
     alpha_slope: Vec<f64>,
@@ -272,12 +272,12 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>) -> Re
         let dy = if layer.row_weight { dy * f64::from(operands.row_weight[i / layer.n]).abs() } else { dy };
         let mut slope = lost(Quantity::Slope);
         if spec.saved() == Saved::Y {
-            // From y the slope of a saturating activation is right in absolute terms.
+            // From y only the absolute error of a saturating activation's slope is small.
             let scale = activation.slope(z).abs().max(activation.params()[0].abs().into()).max(1.0);
             slope +=
                 if activation.slope_of_y_is_accurate() { 8.0 * ulp_of(activation.slope(z)) } else { 32.0 * U * scale };
             if spec.dtype != Float::F32 {
-                // y was rounded when it was stored. No slope changes by more than four times what y does.
+                // y was rounded when it was stored; no slope changes by more than four times the change of y.
                 slope += 4.0 * spec.dtype.rounding(activation.value(z));
             }
         }

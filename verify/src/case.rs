@@ -1,4 +1,4 @@
-//! One case on the device: its operands, the two calls, and the comparison.
+//! One case on the device: its operands, forward and backward, and the comparison with the reference.
 
 use elbow::{
     AlphaSource, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
@@ -16,7 +16,7 @@ use crate::{
     ulp::ulp_of,
 };
 
-/// What the case's operands hold.
+/// The numbers of the case's operands.
 pub(crate) struct Operands {
     pub(crate) x: Vec<f32>,
     pub(crate) w: Vec<f32>,
@@ -32,7 +32,7 @@ pub(crate) struct Operands {
     before: [Vec<f32>; 9],
 }
 
-/// A case and where its operands lie.
+/// A case with its operands and their places in the arenas.
 pub(crate) struct Case {
     pub(crate) spec: Spec,
     operands: Operands,
@@ -70,7 +70,7 @@ const OUTPUTS: [Operand; 9] = [
 ];
 const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatistics];
 
-/// The largest error of a case as a fraction of its bound, and where.
+/// The largest error of a case as a fraction of its bound, and the element that has it.
 pub(crate) type Fraction = (f64, String);
 
 fn alphas(source: AlphaSource, n: usize) -> usize {
@@ -113,7 +113,7 @@ impl Operands {
         for v in stored.into_iter().chain(weights).flatten() {
             *v = spec.dtype.round(*v);
         }
-        // Powers of two, either sign, and zero, where the data is exact; otherwise parameters that every row accepts.
+        // For exact data powers of two of either sign, and 0; otherwise numbers in the domain of every activation.
         let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
         operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
         operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
@@ -127,7 +127,7 @@ impl Operands {
                 let at = m * k / 2;
                 operands.x[at] = 1e30;
             }
-            // x[2i + 1] is nearly −x[2i], under the same weight.
+            // x[2i + 1] is nearly −x[2i], with the same weight.
             Data::Alternating => {
                 for pair in operands.x.chunks_mut(k.max(1)).flat_map(|row| row.chunks_exact_mut(2)) {
                     pair[1] = -pair[0] * (1.0 + 1e-6);
@@ -136,7 +136,7 @@ impl Operands {
             }
             _ => {}
         }
-        // In a chain x is what the layer below put out.
+        // In a chain x is the output of the layer below.
         if let Some(below) = spec.below.filter(|below| below.saved == Saved::Y) {
             operands.x = operands.y_below(k, &below).map(|y| spec.dtype.round(y)).collect();
         }
@@ -274,7 +274,7 @@ impl Case {
             .drow_weight(gradient(5, &ms));
         let (no_x, no_w) = ([m, 0], [k, 0]);
         if let Some(below) = below {
-            // A layer of which only what it kept is at hand.
+            // Of the layer below only what it kept is in memory.
             let kept = (below.saved != Saved::Y)
                 .then(|| view(s.saved_below, if below.saved == Saved::Mask { &masks_below } else { &xs }));
             let gone = |shape| View::absent(shape, self.spec.dtype);
@@ -292,7 +292,7 @@ impl Case {
         backward.record(gpu, &mut *pass)
     }
 
-    /// Every output against the reference: the largest error as a fraction of its bound, or the first that is beyond it.
+    /// Compares every output with the reference: the largest error as a fraction of its bound, or an error with the first beyond it.
     pub(crate) fn check(&self, results: &Results) -> Result<Fraction, String> {
         let spec = &self.spec;
         let forward = bound::forward(spec, &self.operands).map_err(|e| e.to_string())?;
@@ -378,7 +378,7 @@ fn larger(a: Fraction, b: Fraction) -> Fraction {
     if b.0 > a.0 { b } else { a }
 }
 
-/// What the layer below would have saved beside y.
+/// What the layer below would have kept: z or the mask.
 fn saved_of(operands: &Operands, rows: Rows, below: &Below, misalign: usize, dtype: Float, batch: &mut Batch) -> Span {
     let (z, k) = (&operands.z_below, rows.length);
     let at = |i: usize| at_channel(below.activation, below.alpha, &operands.alpha_below, i % k);

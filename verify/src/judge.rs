@@ -1,5 +1,5 @@
-//! What is right at a point, on a device that keeps subnormal numbers and on one that flushes them: the contract of
-//! `docs/numerics.md`, for the tests, for `elbow verify` and for `elbow sweep`.
+//! Which results are right at a point, on a device that keeps subnormal numbers and on one that flushes them: the contract of
+//! `docs/numerics.md`.
 
 use elbow::{Activation, Gpu, activation::Quantity};
 
@@ -12,33 +12,40 @@ const UNIT: f64 = LEAST * f32::EPSILON as f64;
 
 /// Judges the numbers of one device.
 ///
-/// A device that keeps subnormals must give the result, within the tolerance of the row. One that flushes them, in whatever
-/// operation, may do so at each point or not. Right is then what is right at z, or at +0 or −0 if z is subnormal; and 0 where
-/// that is below 2⁻¹²⁶, or so little above it that the tolerance reaches below. Nothing else is.
+/// A device that keeps subnormals must give the result within the tolerance of the row. A device that flushes them in some operations may
+/// or may not do so at each point. Then the result at z is right, and for a subnormal z also that at +0 or −0; and 0 is right where such a
+/// result is below 2⁻¹²⁶, or so little above it that the tolerance reaches below. No other number is right.
+///
+/// ```
+/// use elbow::{Activation, activation::Quantity};
+/// use elbow_verify::Judge;
+/// let ulps = |judge: Judge| judge.ulps(&Activation::RELU, Quantity::Value, 1e-40, 0.0); // a subnormal z, and 0 for it
+/// assert!(ulps(Judge::FLUSHING) == 0.0 && ulps(Judge::KEEPING) > 1000.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judge {
     flushes: bool,
 }
 
 impl Judge {
-    /// Of a device that keeps subnormals.
+    /// For a device that keeps subnormals.
     pub const KEEPING: Judge = Judge { flushes: false };
-    /// Of a device that flushes them, everywhere or here and there.
+    /// For a device that flushes them in all or in some operations.
     pub const FLUSHING: Judge = Judge { flushes: true };
 
-    /// By what was measured on the device.
+    /// The judge for a device, by [`Gpu::subnormals`].
     pub fn of(gpu: &Gpu) -> elbow::Result<Judge> {
         Ok(if gpu.subnormals()?.are_kept() { Judge::KEEPING } else { Judge::FLUSHING })
     }
 
-    /// How far `got` is from the nearest number that is right for this quantity at z: in ulp of the sum of the terms, to be
-    /// compared with the row's tolerance; infinite for a NaN on one side alone.
+    /// The distance of `got` from the nearest right result of this quantity at z, in ulp of the sum of the terms, to be compared with the
+    /// row's tolerance. Infinite if only one of the two is NaN.
     pub fn ulps(self, activation: &Activation, quantity: Quantity, z: f32, got: f32) -> f64 {
         let expected = activation.evaluate(quantity, f64::from(z));
         self.ulps_from(activation, quantity, z, (expected, activation.terms(quantity, f64::from(z))), got)
     }
 
-    /// The same where the value at z and the sum of its |terms| are known.
+    /// [`Judge::ulps`] for a known value at z and sum of |terms|.
     pub(crate) fn ulps_from(
         self,
         activation: &Activation,
@@ -52,7 +59,7 @@ impl Judge {
             return at_z;
         }
         let tolerance = activation.row().tolerance(quantity);
-        // The largest subnormal lies a unit below the least normal number.
+        // The largest subnormal is one unit below the least normal number.
         let falls_below = |expected: f64| expected.abs() < LEAST || expected.abs() <= LEAST + (tolerance - 1.0) * UNIT;
         let flushed = |expected: f64| got == 0.0 && falls_below(expected);
         let nearest = |expected, terms| if flushed(expected) { 0.0 } else { ulps(got, expected, terms) };
@@ -83,7 +90,7 @@ mod tests {
         judge.ulps(&activation, quantity, z, got) <= activation.row().tolerance(quantity)
     }
 
-    /// The contract once more, by enumeration: the numbers that an honest device can give.
+    /// The contract by enumeration: all numbers that a device that keeps it can give.
     #[test]
     fn what_an_honest_device_gives_is_right() {
         for activation in points::defaults() {

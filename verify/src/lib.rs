@@ -1,10 +1,19 @@
-//! What judges elbow's kernels on any adapter. The tests run these cases on ours, `elbow verify` on the user's.
+//! Checks of elbow's kernels on any adapter: the library's tests run them on ours, `elbow verify` on the user's.
 //!
-//! A [`Spec`] is one fused layer, forward and backward, as plain data; it prints as text that replays it. [`run`] puts many
-//! of them into one submission, with canaries around every operand and NaN in every output before the run, and compares
-//! with the f64 reference: integers to the last bit, real numbers within the bound of `docs/numerics.md`. [`points`] does the
-//! same for the activations alone, [`sweep`] for ranges of bit patterns, [`Judge`] knows what is right where numbers become
-//! subnormal, [`suite`] is the list that `elbow verify` works through.
+//! A [`Spec`] is one fused layer, forward and backward, as plain data; it prints as text that replays it. [`run`] runs many in one
+//! submission, with canaries around every operand and NaN in every output before the run, and compares the results with the f64
+//! reference: integers to the last bit, real numbers within the bounds of `docs/numerics.md`. [`points`] checks the activations alone,
+//! [`sweep`] over all bit patterns, [`Judge`] says which results are right near subnormal numbers, and [`suite`] is the list of checks of
+//! `elbow verify`.
+//!
+//! ```no_run
+//! use elbow::{Activation, Gpu};
+//! use elbow_verify::{Spec, run};
+//! let gpu = Gpu::new()?;
+//! let outcome = run(&gpu, &[Spec::new(5, 7, 6, Activation::GELU_ERF)]);
+//! assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

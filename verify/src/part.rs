@@ -1,8 +1,8 @@
-//! A part of a list, for drivers that keep the memory of all that they compiled, and for several machines beside each other.
+//! A part of a list, to divide a run among machines, or among processes where a driver never frees the memory of compiled kernels.
 
 use std::{fmt, str::FromStr};
 
-/// The `number`th of `of` parts, counted from 1; each element of a list is in exactly one of them.
+/// A part I/N of a list, counted from 1; each element of a list is in exactly one of the N parts.
 ///
 /// ```
 /// use elbow_verify::Part;
@@ -21,7 +21,7 @@ impl Part {
     /// The whole list.
     pub const ALL: Part = Part { number: 1, of: 1 };
 
-    /// What of a list is in this part: neighbours, in their order.
+    /// The elements of a list that are in this part: a contiguous range.
     pub fn of_list<T>(self, list: &[T]) -> &[T] {
         let edge = |number: usize| (list.len() as u128 * number as u128 / self.of as u128) as usize;
         &list[edge(self.number - 1)..edge(self.number)]

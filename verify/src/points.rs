@@ -1,4 +1,4 @@
-//! The activations alone, point by point: value, slope, curvature and the α-slopes on the device against f64.
+//! The activations alone, point by point: value, slope, second derivative and derivatives by α on the device, compared with f64.
 
 use elbow::{
     Activation, Error, Gpu, View,
@@ -12,42 +12,42 @@ use crate::judge::Judge;
 /// Which kernels compute the points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernels {
-    /// Forward and double backward: every quantity once, few kernels to compile.
+    /// Forward and double backward: every quantity once, with few kernels to compile.
     Few,
-    /// Backward too: the slope and the α-slope by every kernel that has them.
+    /// Also backward: the slope and the derivative by α from every kernel that computes them.
     All,
 }
 
-/// Inputs of one activation and what must come out: for each of [`Quantity::ALL`] the values and the sums of |terms|.
+/// Inputs of an activation, and for each of [`Quantity::ALL`] the expected values and the sums of |terms|.
 #[derive(Debug, Clone)]
 pub struct Points {
     /// The activation.
     pub activation: Activation,
-    /// Inputs.
+    /// The inputs z.
     pub x: Vec<f32>,
-    /// Values.
+    /// The expected values.
     pub expected: [Vec<f64>; 5],
-    /// Scales of the error.
+    /// The scales of the errors ([`Activation::terms`]).
     pub terms: [Vec<f64>; 5],
 }
 
 /// The largest error of a quantity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WorstPoint {
-    /// Which quantity.
+    /// The quantity.
     pub quantity: Quantity,
-    /// In ulp of the terms.
+    /// The error in ulp of the sum of |terms|.
     pub ulp: f64,
-    /// At which input.
+    /// The input.
     pub x: f32,
-    /// What the device says.
+    /// The result of the device.
     pub got: f32,
-    /// What is right.
+    /// The exact result.
     pub expected: f64,
 }
 
 impl Points {
-    /// Judged by the activation's own f64 mathematics.
+    /// The expected values by the activation's f64 mathematics.
     pub fn new(activation: Activation, x: Vec<f32>) -> Self {
         let jets: Vec<_> = x.par_iter().with_min_len(1024).map(|&x| activation.evaluate_all(f64::from(x))).collect();
         let expected = std::array::from_fn(|q| jets.iter().map(|(values, _)| values[q]).collect());
@@ -60,7 +60,7 @@ impl Points {
         if self.activation.has_alpha() { &Quantity::ALL } else { &Quantity::ALL[..3] }
     }
 
-    /// The largest error of what the device says, in ulp of the terms.
+    /// The largest error of the device's results `got`, in ulp of the sum of |terms|.
     pub fn worst(&self, judge: Judge, quantity: Quantity, got: &[f32]) -> WorstPoint {
         let (expected, terms) = (&self.expected[quantity as usize], &self.terms[quantity as usize]);
         let none = WorstPoint { quantity, ulp: -1.0, x: f32::NAN, got: f32::NAN, expected: f64::NAN };
@@ -72,7 +72,7 @@ impl Points {
     }
 }
 
-/// Every quantity of the activation at x, as computed by the device; some twice, by two kernels.
+/// Every quantity of the activation at x, computed on the device; some twice, by two kernels.
 pub fn on_device(
     gpu: &Gpu,
     activation: Activation,
@@ -83,7 +83,7 @@ pub fn on_device(
     let learnable = activation.has_alpha();
     let upload = |value: f32| gpu.upload(&vec![value; x.len()], &shape);
     let (x, ones) = (gpu.upload(x, &shape)?, upload(1.0)?);
-    // One α for each element: its gradient is then that of each element alone.
+    // An α for each element, so that dα is not summed over elements.
     let alpha = upload(activation.params()[0])?;
     let alpha: Option<View<'_>> = learnable.then(|| alpha.view());
     let mut out = Vec::new();
@@ -118,7 +118,7 @@ pub fn on_device(
     chosen.map(|(_, (quantity, tensor))| Ok((quantity, gpu.download(&tensor)?))).collect()
 }
 
-/// Where activations go wrong: special values, powers of two, a grid, the tails, and the neighbourhood of every kink.
+/// Inputs where errors are likely: special values, powers of two, a grid, the tails, and the neighbourhood of every kink.
 pub fn probes(activation: &Activation) -> Vec<f32> {
     let mut x = vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, f32::MAX, f32::MIN];
     let smallest = f32::from_bits(1);
@@ -133,7 +133,7 @@ pub fn probes(activation: &Activation) -> Vec<f32> {
     {
         both(tail);
     }
-    // Roots and extrema of the slopes of gelu, silu and mish.
+    // Near roots and extrema of the slopes of gelu, silu and mish.
     [0.7518, 1.2785, 1.1924, std::f32::consts::SQRT_2, 2.3994, 1.4906].into_iter().for_each(&mut both);
     for kink in activation.kinks() {
         let at = kink.at as f32;

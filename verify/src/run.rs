@@ -1,4 +1,4 @@
-//! Many cases in few submissions.
+//! Runs many cases in few submissions.
 
 use elbow::Gpu;
 
@@ -8,41 +8,41 @@ use crate::{
     spec::{Data, Spec},
 };
 
-/// A case that went wrong.
+/// A case that failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// The case.
     pub spec: Spec,
-    /// Which element, what it is, what it should be.
+    /// Which element is wrong, its value, and the expected one.
     pub message: String,
 }
 
-/// The largest error as a fraction of what is allowed.
+/// The largest error as a fraction of its bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worst {
-    /// 1 is the bound.
+    /// From 0 to 1, where 1 is the bound.
     pub fraction: f64,
-    /// Which element of which output.
+    /// The output and its element.
     pub place: String,
-    /// Of which case.
+    /// The case.
     pub spec: Spec,
 }
 
-/// What became of a list of cases.
+/// The result of a list of cases.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
-    /// Cases run.
+    /// Number of cases.
     pub cases: usize,
-    /// Those of them that had to be exact: 0 differing elements.
+    /// Number of cases whose results had to be exact.
     pub exact: usize,
-    /// Those that went wrong.
+    /// The cases that failed.
     pub failures: Vec<Failure>,
-    /// The largest error of those that had a bound.
+    /// The largest error of the cases with a bound.
     pub worst: Option<Worst>,
 }
 
 impl Outcome {
-    /// Both together.
+    /// The two outcomes as one.
     pub fn and(mut self, other: Outcome) -> Self {
         self.cases += other.cases;
         self.exact += other.exact;
@@ -55,10 +55,11 @@ impl Outcome {
     }
 }
 
-/// Cases in one submission.
+/// The most cases in one submission.
 const BATCH: usize = 64;
 
-/// Runs the cases. An error of the device is the failure of all cases of its submission; a plan's refusal, of one.
+/// Runs the cases. An error of the device is a failure of all cases of its submission, a refused call a failure of its case alone. The
+/// crate's first page has an example.
 pub fn run(gpu: &Gpu, specs: &[Spec]) -> Outcome {
     let mut outcome = Outcome::default();
     for shared in [false, true] {

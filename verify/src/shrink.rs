@@ -1,4 +1,4 @@
-//! The smallest case that still fails.
+//! Finds a smaller case that still fails.
 
 use elbow::{
     AlphaSource, Float, Saved, Want, WeightLayout,
@@ -8,11 +8,11 @@ use elbow::{
 
 use crate::{run::Failure, spec::Spec};
 
-/// Tries at most this many smaller cases: each may compile kernels.
+/// The most smaller cases that are tried: each may compile kernels.
 const TRIES: usize = 80;
 
-/// Makes a failing case smaller as long as it fails: sizes first, then everything that can be left out. Returns the
-/// failure itself if nothing smaller fails. `fails` runs a case and says what is wrong with it, if anything is.
+/// Makes a failing case smaller as long as it fails: first its sizes, then everything that can be left out. Returns the given failure if
+/// nothing smaller fails. `fails` runs a case and returns its failure, if there is one.
 pub fn smallest(failure: &Failure, fails: impl Fn(Spec) -> Option<Failure>) -> Failure {
     let mut found = failure.clone();
     let mut tries = 0;
@@ -34,7 +34,7 @@ pub fn smallest(failure: &Failure, fails: impl Fn(Spec) -> Option<Failure>) -> F
     }
 }
 
-/// Cases that are a step simpler.
+/// All cases that are one step simpler.
 fn smaller(spec: &Spec) -> Vec<Spec> {
     let mut list = Vec::new();
     let mut add = |change: &dyn Fn(&mut Spec)| {

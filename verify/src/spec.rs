@@ -1,4 +1,4 @@
-//! One case as plain data: a fused layer, forward and backward, with everything that can be asked of it.
+//! One case as plain data: a fused layer, forward and backward, with all of its choices.
 
 use elbow::{
     Activation, AlphaSource, Float, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
@@ -10,18 +10,18 @@ use elbow::{
 
 use crate::Numbers;
 
-/// What the operands hold.
+/// The numbers in the operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Data {
-    /// Small integers: every partial sum is exact in f32, so that results must be equal to the last bit.
+    /// Small integers: every partial sum is exact in f32, so that results must be right to the last bit.
     Integers,
     /// Standard normal.
     Normal,
-    /// exp(3 n): fifteen orders of magnitude.
+    /// ± exp(3 n) for a normal n: about fifteen orders of magnitude.
     Lognormal,
-    /// Normal, with one element of x of 1e30.
+    /// Standard normal, but one element of x is 1e30.
     Huge,
-    /// Terms that cancel in pairs, nearly.
+    /// Pairs of terms that nearly cancel.
     Alternating,
 }
 
@@ -30,7 +30,14 @@ impl Data {
     pub const ALL: [Data; 5] = [Data::Integers, Data::Normal, Data::Lognormal, Data::Huge, Data::Alternating];
 }
 
-/// One case. It prints as text that [`str::parse`] reads: the way to replay it.
+/// One case. It prints as text that [`str::parse`] reads, so that a failure can be replayed.
+///
+/// ```
+/// use elbow::Activation;
+/// use elbow_verify::Spec;
+/// let spec = Spec::new(3, 5, 7, Activation::SILU);
+/// assert_eq!(spec.to_string().parse(), Ok(spec));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spec {
     /// The layer.
@@ -39,19 +46,19 @@ pub struct Spec {
     pub gradients: Gradients,
     /// The layer below, in a chain.
     pub below: Option<Below>,
-    /// What is not left to the plan.
+    /// Choices that the plan must follow.
     pub pin: Pin,
-    /// Added to every operand's offset, in words.
+    /// Added to the offset of every operand, in words of 4 bytes.
     pub misalign: usize,
-    /// What the operands hold.
+    /// The numbers in the operands.
     pub data: Data,
-    /// In which type x, w, b, the residual, y, z, dy, dx and the gradient of the residual are stored.
+    /// The type of x, w, b, the residual, y, z, dy, dx and d(residual).
     pub dtype: Float,
-    /// Elements behind each row of x, w, the residual, y, z, dy and their gradients that are nobody's.
+    /// Elements of the gap after each row of x, w, the residual, y, z, dy and their gradients.
     pub gap: usize,
-    /// All operands in one buffer.
+    /// Whether all operands are in one buffer.
     pub shared: bool,
-    /// Of the random numbers.
+    /// The seed of the numbers.
     pub seed: u64,
 }
 
@@ -73,36 +80,36 @@ impl Spec {
         }
     }
 
-    /// The same at another size.
+    /// The same case at another size.
     pub const fn sized(mut self, m: usize, n: usize, k: usize) -> Self {
         (self.forward.m, self.forward.n, self.forward.k) = (m, n, k);
         self
     }
 
-    /// What forward keeps; an illegal choice counts as z.
+    /// What forward keeps; z if the choice is not enough for the gradients.
     pub fn saved(&self) -> Saved {
         self.stored_forward().resolve_saved(self.gradients.need_z()).unwrap_or(Saved::Z)
     }
 
-    /// How the gradients are wanted, in the order of `case::OUTPUTS`.
+    /// Which gradients are wanted, in the order of `case::OUTPUTS`.
     pub(crate) fn wants(&self) -> [Want; 9] {
         let g = self.gradients;
         let [db, dalpha, drow_weight] = self.below.map_or([Want::No; 3], |b| [b.db, b.dalpha, b.drow_weight]);
         [g.x, g.w, g.b, g.alpha, g.residual, g.row_weight, db, dalpha, drow_weight]
     }
 
-    /// In which type an operand is stored.
+    /// The type of an operand.
     pub(crate) fn stored(&self, operand: Operand) -> Float {
         Storage::all(self.dtype).of(operand)
     }
 
     fn is_legal(&self) -> bool {
-        // Numbers of other kinds are beyond f16, or cancel to nothing but its rounding.
+        // The other numbers overflow f16, or cancel until only its rounding errors are left.
         let fits = self.dtype == Float::F32 || matches!(self.data, Data::Integers | Data::Normal);
         fits && self.keeps_enough() && self.bindings() <= 8
     }
 
-    /// Storage bindings of forward. WebGPU promises eight, which the plan refuses to exceed.
+    /// Number of storage bindings of forward; WebGPU guarantees only eight, and a plan with more is refused.
     fn bindings(&self) -> usize {
         let AffineRequest { bias, alpha, residual, row_weight, statistics, .. } = self.forward;
         let optional = [
@@ -128,7 +135,7 @@ impl Spec {
     }
 }
 
-/// A layer whose matrices have so many elements behind each row that are nobody's.
+/// The storage of a layer whose matrices have a gap of so many elements after each row.
 pub fn with_gaps(layer: &AffineRequest, gap: usize) -> Storage {
     let AffineRequest { n, k, layout, storage, .. } = *layer;
     let in_row = if layout == WeightLayout::OutIn { k } else { n };
@@ -145,7 +152,7 @@ pub fn with_gaps(layer: &AffineRequest, gap: usize) -> Storage {
     })
 }
 
-/// Activations whose values, slopes and α-slopes are exact for small integers.
+/// Activations whose values, slopes and derivatives by α are exact for small integers.
 pub const EXACT: [&str; 12] = [
     "identity",
     "relu",
@@ -175,21 +182,21 @@ fn parsed(text: &str) -> Activation {
     text.parse().unwrap_or(Activation::IDENTITY)
 }
 
-/// One combination of everything that selects a kernel, of size 1, 1, 1, on integers. `tiles` are those that fit the
-/// device; `index` walks them, with and without splits, by both strategies.
+/// A random combination of all choices that select a kernel, with integers, at size 1, 1, 1. `tiles` are those that fit the device; `index`
+/// walks through them, with and without splits, with both strategies.
 pub fn any_exact(numbers: &mut Numbers, index: usize, tiles: &[usize]) -> Spec {
     let activation = |numbers: &mut Numbers| parsed(numbers.pick(&EXACT));
     any(numbers, index, tiles, Data::Integers, activation)
 }
 
-/// The same with real numbers and any activation at its default parameters.
+/// [`any_exact`] with real numbers and any activation at its default parameters.
 pub fn any_real(numbers: &mut Numbers, index: usize, tiles: &[usize]) -> Spec {
     let data = numbers.pick(&Data::ALL[1..]);
     let activation = |numbers: &mut Numbers| default_of(numbers.below(rows().len()));
     any(numbers, index, tiles, data, activation)
 }
 
-/// The activation of a row; parameters without a default are 0.5.
+/// The activation of a row at its defaults; a parameter without a default is 0.5.
 pub(crate) fn default_of(row: usize) -> Activation {
     let row = &rows()[row];
     let required = row.parameters.iter().filter(|p| p.default.is_none()).count();

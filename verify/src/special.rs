@@ -1,14 +1,14 @@
-//! NaN and the infinities in the fused layer, and the same bits every time.
+//! NaN and infinities in the fused layer, and repeated calls that must give the same bits.
 
 use elbow::{Activation, Error, Gpu, Saved, Strategy, Tensor, affine::Forward, plan::Pin};
 
 use crate::Numbers;
 
-/// Sizes that no tile divides.
+/// Sizes that no tile divides evenly.
 const M: usize = 5;
 const N: usize = 7;
 const K: usize = 6;
-/// Where a NaN is put.
+/// The row of x and the column of y that get a NaN.
 const ROW: usize = 2;
 const COLUMN: usize = 3;
 
@@ -56,12 +56,12 @@ impl Layer {
     }
 }
 
-/// One NaN in x spoils its row of y and of dx, one in w its column of y, nothing else; sums over the rows are spoiled. An
-/// infinite bias gives the activation's limit. The text of what is wrong, if anything is.
+/// Checks that a NaN in x makes its row of y and of dx NaN, one in w its column of y, and the sums over them, but nothing else; and that an
+/// infinite bias gives the activation's limit. The error says what is wrong.
 pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strategy: Strategy) -> Result<(), String> {
     let layer = || Layer::new(activation, saved, strategy);
     let run = |layer: &Layer| layer.run(gpu).map_err(|e| e.to_string());
-    // A mask can't say NaN, and a slope of two values that needs nothing has none.
+    // A mask can't represent NaN, and the identity's slope is 1 also for NaN.
     let spoils_slope = saved != Saved::Mask && !activation.needs_nothing();
     let expect = |name: &str, values: &[f32], width: usize, spoiled: &dyn Fn(usize, usize) -> bool| {
         for (i, value) in values.iter().enumerate() {
@@ -78,7 +78,7 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strat
     let got = run(&spoiled)?;
     expect("with a NaN in x, y", &got.y, N, &|row, _| row == ROW)?;
     expect("with a NaN in x, dx", &got.dx, K, &|row, _| row == ROW && spoils_slope)?;
-    // x itself is a factor of dw: its NaN is there whatever the slope is.
+    // x is a factor of dw: its NaN appears there whatever the slope is.
     expect("with a NaN in x, dw", &got.dw, K, &|_, column| spoils_slope || column == 1)?;
     expect("with a NaN in x, db", &got.db, 1, &|_, _| spoils_slope)?;
 
@@ -105,7 +105,7 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strat
     Ok(())
 }
 
-/// The same call, `times` times: the same bits.
+/// Runs the same call `times` times and compares all bits.
 pub(crate) fn same_bits(gpu: &Gpu, activation: Activation, times: usize) -> Result<(), String> {
     let layer = Layer::new(activation, Saved::Z, Strategy::Auto);
     let run = || -> Result<Vec<u32>, String> {

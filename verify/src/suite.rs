@@ -1,4 +1,4 @@
-//! What `elbow verify` works through: groups of checks, each with its worst error and the commands that replay what failed.
+//! The checks of `elbow verify`, in groups, each with its worst error and cases that replay its failures.
 
 use std::{fmt, time::Instant};
 
@@ -21,9 +21,9 @@ use crate::{
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// Every group, a sample of the kernels: seconds, also on a software adapter.
+    /// A sample of the kernels in every group: takes seconds, also on a software adapter.
     Quick,
-    /// Every kernel, activation, strategy, saved choice and tile, on odd shapes: minutes on a software adapter.
+    /// Every kernel, activation, strategy, saved choice and tile, on odd shapes: takes minutes on a software adapter.
     Full,
 }
 
@@ -32,24 +32,24 @@ pub enum Size {
 pub enum Group {
     /// The start-up self-test.
     SelfTest,
-    /// Integer products, to the last bit.
+    /// Layers of integers, compared to the last bit.
     Exact,
-    /// Real numbers, within their bound.
+    /// Layers of real numbers, compared within their bounds.
     Real,
-    /// The activations alone, in ulp.
+    /// The activations alone, compared in ulp.
     Activations,
-    /// NaN and the infinities.
+    /// NaN and infinities in a layer.
     Special,
-    /// The same call gives the same bits.
+    /// Repeated calls give the same bits.
     SameBits,
 }
 
 impl Group {
-    /// All of them.
+    /// All groups, in the order in which they run.
     pub const ALL: [Group; 6] =
         [Group::SelfTest, Group::Exact, Group::Real, Group::Activations, Group::Special, Group::SameBits];
 
-    /// What the table calls it.
+    /// The name in the table.
     pub const fn name(self) -> &'static str {
         match self {
             Group::SelfTest => "self-test",
@@ -68,38 +68,38 @@ impl fmt::Display for Group {
     }
 }
 
-/// Something that is wrong.
+/// A failed check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// What is wrong.
+    /// What is wrong, in words.
     pub message: String,
-    /// The case that shows it, for [`replay`]: the smallest that was found.
+    /// The smallest failing case that was found, as text for [`replay`].
     pub case: String,
 }
 
-/// What became of a group.
+/// The result of a group of checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// Which.
+    /// The group.
     pub group: Group,
-    /// Checks made.
+    /// Number of checks.
     pub checks: usize,
-    /// How many of them failed.
+    /// Number of failed checks.
     pub failed: usize,
-    /// The worst error that was found, in words.
+    /// The largest error, in words.
     pub worst: String,
     /// The first failures.
     pub broken: Vec<Broken>,
-    /// How long it took.
+    /// Seconds that the group took.
     pub seconds: f64,
 }
 
-/// Failures that are made smaller and listed, of each group.
+/// The most failures of a group that are made smaller and listed: each may compile many kernels.
 const LISTED: usize = 3;
-/// Cases between two steps of the progress.
+/// Number of cases between two calls of `progress`.
 const STEP: usize = 24;
 
-/// Runs a part of a group. `progress` hears of checks done and of their number.
+/// Runs a part of a group. `progress` is called with the number of finished checks and of all checks.
 pub fn run_group(gpu: &Gpu, group: Group, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
     let start = Instant::now();
     let mut report = match group {
@@ -114,7 +114,7 @@ pub fn run_group(gpu: &Gpu, group: Group, size: Size, part: Part, progress: &mut
     report
 }
 
-/// Runs one case that a report has named.
+/// Runs one case of a report again, from its text.
 pub fn replay(gpu: &Gpu, case: &str) -> elbow::Result<Report> {
     if let Some((group, activation)) = case.split_once(':') {
         let activation: Activation = activation.trim().parse()?;
@@ -159,12 +159,12 @@ fn self_test(gpu: &Gpu) -> Report {
     report
 }
 
-/// Tiles that the device can run.
+/// The tiles that the device can run.
 pub fn tiles(gpu: &Gpu) -> Vec<usize> {
     (0..TILES.len()).filter(|&i| TILES[i].fits(&gpu.caps(), Form::Nt)).collect()
 }
 
-/// Sizes around the edges of every tile.
+/// Gives every case sizes around the edges of the tiles.
 const SIZES: [usize; 16] = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65, 130];
 
 fn sized(specs: &[Spec], per_spec: usize, numbers: &mut Numbers) -> Vec<Spec> {
@@ -195,7 +195,7 @@ fn exact_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
     }
 }
 
-/// What the plan chooses, and the tile that compiles fastest by both strategies.
+/// Pins for a quick run: the plan's own choice, and the tile that compiles fastest with both strategies.
 fn quick_pin(index: usize) -> Pin {
     match index % 3 {
         0 => Pin::default(),
@@ -234,7 +234,7 @@ fn real_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
     sized(&specs, per_spec, &mut numbers)
 }
 
-/// What a quick run looks at.
+/// The activations of a quick run.
 const QUICK: [&str; 6] = ["gelu_erf", "silu", "leaky_relu", "relu", "softplus", "tanh"];
 
 fn layers(gpu: &Gpu, group: Group, specs: &[Spec], progress: &mut dyn FnMut(usize, usize)) -> Report {
@@ -285,7 +285,7 @@ fn activations(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize
     report
 }
 
-/// Every quantity of an activation at its probes. `worst` is the largest share of a tolerance so far.
+/// Checks every quantity of an activation at its probes. `worst` is the largest error so far as a share of its tolerance.
 fn check_points(gpu: &Gpu, activation: Activation, kernels: Kernels, report: &mut Report, worst: &mut Option<f64>) {
     let points = Points::new(activation, points::probes(&activation));
     let got = Judge::of(gpu).and_then(|judge| Ok((judge, points::on_device(gpu, activation, &points.x, kernels)?)));

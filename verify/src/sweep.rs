@@ -1,5 +1,4 @@
-//! Accuracy over all bit patterns of f32, or every stride-th: the worst error of each quantity, where it is, and how the
-//! errors are spread.
+//! Accuracy over all bit patterns of f32, or every stride-th: the largest error of each quantity, its input, and a histogram.
 
 use elbow::{Activation, Error, Gpu, Tensor, activation::Quantity, affine::Gradient, elementwise::Forward};
 use rayon::prelude::*;
@@ -9,14 +8,14 @@ use crate::{judge::Judge, points::WorstPoint};
 /// Upper ends of the classes of the histogram, in ulp; the last class is open.
 pub const CLASSES: [f64; 6] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0];
 
-/// What a sweep has found for one quantity.
+/// The result of a sweep for one quantity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Swept {
-    /// The largest error, and where.
+    /// The largest error, with its input.
     pub worst: WorstPoint,
-    /// Inputs whose error is beyond the row's tolerance.
+    /// Number of inputs whose error is beyond the row's tolerance.
     pub beyond: u64,
-    /// Inputs in each class of [`CLASSES`], and beyond.
+    /// Number of inputs in each class of [`CLASSES`], and beyond the last.
     pub histogram: [u64; CLASSES.len() + 1],
 }
 
@@ -45,11 +44,20 @@ impl Swept {
     }
 }
 
-/// Inputs of one submission.
+/// Inputs of one submission: 4 MiB for each tensor.
 const CHUNK: usize = 1 << 20;
 
-/// Every stride-th of the 2³² bit patterns (NaN included), each quantity of the activation. `progress` hears of the inputs
-/// done; all of them are 2³² / stride, rounded up.
+/// Checks every quantity of an activation at every stride-th of the 2³² bit patterns, NaN included. `progress` is called with the number of
+/// inputs of each submission, 2³² / stride in all, rounded up.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu};
+/// let gpu = Gpu::new()?;
+/// for swept in elbow_verify::sweep::sweep(&gpu, Activation::GELU_ERF, 1021, &mut |_| ())? {
+///     println!("{}: {} ulp", swept.worst.quantity.wgsl_name(), swept.worst.ulp);
+/// }
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn sweep(
     gpu: &Gpu,
     activation: Activation,
@@ -64,7 +72,7 @@ pub fn sweep(
     let mut done = 0;
     while done < total {
         let count = (total - done).min(device.x.elements() as u64);
-        // The last chunk is filled up with the last input.
+        // The last submission repeats the last input.
         let pattern = |i: u64| ((done + i.min(count - 1)) * stride) as u32;
         let x: Vec<f32> = (0..device.x.elements() as u64).map(|i| f32::from_bits(pattern(i))).collect();
         let got = device.run(&x)?;
@@ -95,7 +103,7 @@ fn judged(judge: Judge, activation: &Activation, quantities: &[Quantity], x: &[f
         .reduce(none, |a, b| a.into_iter().zip(b).map(|(a, b)| a.and(b)).collect())
 }
 
-/// Tensors that every chunk uses again.
+/// The tensors, which every submission uses again.
 struct Device<'a> {
     gpu: &'a Gpu,
     activation: Activation,

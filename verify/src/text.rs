@@ -1,4 +1,4 @@
-//! A case as text and back: `m=3 n=5 k=7 activation=gelu_erf saved=z dx=set ...`. What is left out has its default.
+//! Prints and parses cases: `m=3 n=5 k=7 activation=gelu_erf saved=z dx=set ...`. A key that is left out has its default.
 
 use std::{fmt, str::FromStr};
 

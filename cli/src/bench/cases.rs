@@ -1,4 +1,4 @@
-//! One case: verified, then timed in all its parts by all the clocks there are.
+//! One case: verified, then every part timed with every clock.
 
 use elbow::{Activation, Float, Pin};
 use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape};

@@ -1,4 +1,4 @@
-//! A chart with two logarithmic axes, as SVG text. Colours are classes, so that the page decides them for light and dark.
+//! A chart with two logarithmic axes, as SVG text. Colours are CSS classes, which the page defines for light and dark.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::table::digits;
 /// Points and lines over two logarithmic axes.
 #[derive(Debug, Default)]
 pub(super) struct Chart {
-    /// What it shows, for those who cannot see it.
+    /// A description, for screen readers.
     pub(super) title: String,
     pub(super) x: Axis,
     pub(super) y: Axis,
@@ -17,7 +17,7 @@ pub(super) struct Chart {
 #[derive(Debug, Default)]
 pub(super) struct Axis {
     pub(super) label: String,
-    /// Where there should be ticks; decades if there are none.
+    /// The ticks of the x axis; decades if empty.
     pub(super) ticks: Vec<f64>,
 }
 
@@ -25,15 +25,15 @@ pub(super) struct Axis {
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) name: String,
-    /// A class of the page's style.
+    /// The CSS class of its colour.
     pub(super) class: &'static str,
     pub(super) line: bool,
     pub(super) marks: bool,
-    /// x, y and what the mark says when it is touched.
+    /// x, y and the tooltip of each point.
     pub(super) points: Vec<(f64, f64, String)>,
 }
 
-// Small, so that text stays readable when a phone shrinks it.
+// Few pixels, so that text stays readable when a phone scales the chart down.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 54.0;
@@ -50,7 +50,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// A little room on both sides.
+    /// The range with a margin on both sides.
     fn new(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Scale {
         let (low, high) = values
             .filter(|v| v.is_finite() && *v > 0.0)
@@ -65,7 +65,7 @@ impl Scale {
         self.from + (value.max(1e-300).log10() - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Decades, with 2 and 5 between them where there are few.
+    /// Decades, with 2 and 5 between them if there are few.
     fn ticks(&self) -> Vec<f64> {
         let within = |step: &[f64]| -> Vec<f64> {
             let decades = (self.low.floor() as i32)..=(self.high.ceil() as i32);
@@ -78,7 +78,7 @@ impl Scale {
 }
 
 impl Chart {
-    /// The figure with its legend.
+    /// The chart with its legend, as HTML.
     pub(super) fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|s| &s.points);
         let x = Scale::new(points().map(|p| p.0), LEFT, WIDTH - RIGHT);
@@ -146,7 +146,7 @@ impl Chart {
     }
 }
 
-/// 1000 is 1k; small numbers as they are.
+/// A number for an axis: 1k for 1000, small numbers in full.
 fn short(value: f64) -> String {
     match value {
         v if v >= 1e9 => format!("{}G", trim(v / 1e9)),
@@ -164,7 +164,7 @@ fn trim(value: f64) -> String {
     }
 }
 
-/// Text inside of elements and attributes.
+/// Text escaped for elements and attributes.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,4 +1,4 @@
-//! The results as a page: one file that loads nothing, for light and dark, for desk and phone.
+//! The results as an HTML page: one file that loads no others, for light and dark mode, large and small screens.
 
 use super::{chart::escape, results::Results, sections, table::digits};
 

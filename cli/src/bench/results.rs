@@ -1,14 +1,14 @@
-//! What was measured, as it stands in the JSON, and what follows from it.
+//! The results, as they are in the JSON, and figures derived from them.
 
 use elbow::Float;
 use elbow_measure::{About, AlonePart, Errors, Footprint, Part, Shape, Timing, probe::Ceilings};
 use serde::Serialize;
 
-/// Everything. Times are in seconds.
+/// All results. Times are in seconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Results {
     pub(super) about: About,
-    /// In which type the GPU stores its data.
+    /// The type of the data on the GPU.
     pub(super) dtype: &'static str,
     pub(super) ceilings: Ceilings,
     pub(super) layers: Vec<LayerResult>,
@@ -25,14 +25,14 @@ pub(super) struct LayerResult {
     pub(super) activation: String,
     pub(super) saved: String,
     pub(super) parts: Vec<PartResult>,
-    /// Forward that keeps nothing, in one dispatch; device time where there is a clock.
+    /// Forward without anything kept, in one dispatch; device time, or wall time without a clock.
     pub(super) fused: Timing,
-    /// The same in two.
+    /// Forward in two dispatches.
     pub(super) unfused: Timing,
     pub(super) errors: Errors,
-    /// The worst error of the GPU in units in the last place of Σ|terms|, in the type of its data.
+    /// The largest error of the GPU in ulp of Σ|terms|, in the type of its data.
     pub(super) ulp: f64,
-    /// As a share of what is called right.
+    /// That error as a share of its tolerance.
     pub(super) of_bound: f64,
     pub(super) cpu_ulp: f64,
 }
@@ -41,7 +41,7 @@ pub(super) struct LayerResult {
 pub(super) struct PartResult {
     pub(super) part: Part,
     pub(super) operations: u64,
-    /// Bytes that must move at least.
+    /// Bytes that must at least be moved.
     pub(super) bytes: u64,
     pub(super) gpu_device: Option<Timing>,
     pub(super) gpu_wall: Timing,
@@ -62,7 +62,7 @@ pub(super) struct AloneResult {
     pub(super) error: f64,
 }
 
-/// From which batch on the GPU wins, at one K and N.
+/// From which M on the GPU is faster, at one K and N.
 #[derive(Debug, Serialize)]
 pub(super) struct Crossover {
     pub(super) k: usize,
@@ -70,13 +70,13 @@ pub(super) struct Crossover {
     pub(super) activation: String,
     pub(super) part: Part,
     pub(super) points: Vec<Point>,
-    /// The smallest batch measured from which on the GPU's wall time is below the CPU's for all larger ones.
+    /// The smallest measured M from which on the GPU's wall time is below the CPU's for every larger M.
     pub(super) wins_from: Option<usize>,
-    /// The same with transfers.
+    /// That M for wall time with transfers.
     pub(super) wins_from_with_transfers: Option<usize>,
 }
 
-/// Median seconds at one batch.
+/// Median seconds at one M.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Point {
     pub(super) m: usize,
@@ -85,7 +85,7 @@ pub(super) struct Point {
     pub(super) cpu: f64,
 }
 
-/// Fewer batches are no curve.
+/// The least number of M for a curve.
 const FEWEST_POINTS: usize = 3;
 
 impl Results {
@@ -103,21 +103,21 @@ impl Results {
 }
 
 impl PartResult {
-    /// Device time where there is a clock, else wall time.
+    /// Device time, or wall time without a clock.
     pub(super) fn gpu(&self) -> Timing {
         self.gpu_device.unwrap_or(self.gpu_wall)
     }
 }
 
 impl AloneResult {
-    /// Device time where there is a clock, else wall time.
+    /// Device time, or wall time without a clock.
     pub(super) fn gpu(&self) -> Timing {
         self.gpu_device.unwrap_or(self.gpu_wall)
     }
 }
 
 impl Crossover {
-    /// In a sentence.
+    /// The crossover in a sentence.
     pub(super) fn sentence(&self) -> String {
         let what = format!("{} {}, K = {}, N = {}", self.activation, self.part.name(), self.k, self.n);
         let (first, last) = (self.points.first().map_or(0, |p| p.m), self.points.last().map_or(0, |p| p.m));
@@ -139,7 +139,7 @@ impl Crossover {
     }
 }
 
-/// Every K, N, activation and part with enough batches.
+/// The crossover of every K, N, activation and part with enough M.
 fn crossovers(layers: &[LayerResult]) -> Vec<Crossover> {
     let mut found: Vec<Crossover> = Vec::new();
     for layer in layers {
@@ -176,7 +176,7 @@ fn crossovers(layers: &[LayerResult]) -> Vec<Crossover> {
     found
 }
 
-/// The first batch of the run of wins at the end.
+/// The first M of the wins that last to the end.
 fn wins_from(points: &[Point], gpu: impl Fn(&Point) -> f64) -> Option<usize> {
     points.iter().rev().take_while(|point| gpu(point) < point.cpu).last().map(|point| point.m)
 }

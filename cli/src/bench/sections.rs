@@ -1,4 +1,4 @@
-//! The sections of the page, each with what it shows in a sentence.
+//! The sections of the page, each with a sentence that says what it shows.
 
 use elbow_measure::Part;
 
@@ -8,7 +8,7 @@ use super::{
     table::{digits, mib, ms},
 };
 
-/// From which batch on the GPU wins.
+/// From which M on the GPU is faster.
 pub(super) fn crossovers(results: &Results) -> String {
     let mut html = "<h2>From which batch on the GPU wins</h2>\n".to_owned();
     if results.crossovers.is_empty() {
@@ -50,7 +50,7 @@ fn crossover_chart(crossover: &Crossover) -> Chart {
     }
 }
 
-/// How near the layers come to what the device can do.
+/// The layers compared with the limits of the device.
 pub(super) fn roofline(results: &Results) -> String {
     let c = &results.ceilings;
     let marks = |part: Part| Series {
@@ -114,7 +114,7 @@ pub(super) fn roofline(results: &Results) -> String {
     )
 }
 
-/// One dispatch against two.
+/// Forward in one dispatch compared with two.
 pub(super) fn fusion(results: &Results) -> String {
     let rows = results.layers.iter().map(|layer| {
         [
@@ -132,7 +132,7 @@ pub(super) fn fusion(results: &Results) -> String {
     )
 }
 
-/// Every time, and beside it how right the result was.
+/// Every time, with the accuracy of its result.
 pub(super) fn speed_and_accuracy(results: &Results) -> String {
     let rows = results.layers.iter().flat_map(|layer| {
         layer.parts.iter().map(move |p| {
@@ -175,7 +175,7 @@ pub(super) fn speed_and_accuracy(results: &Results) -> String {
     )
 }
 
-/// Elementwise against a copy.
+/// Activations alone compared with a copy.
 pub(super) fn alone(results: &Results) -> String {
     let rows = results.alone.iter().map(|a| {
         let rate = a.bytes as f64 / a.gpu().median;
@@ -198,7 +198,7 @@ pub(super) fn alone(results: &Results) -> String {
     )
 }
 
-/// Where the bytes of a training step are.
+/// The memory of a training step, by use.
 pub(super) fn memory(results: &Results) -> String {
     let mut html = "<h2>Memory of a training step</h2>\n<p>Device bytes that elbow owns after a step of a network (forward, loss, \
                     backward, descent), by the library's own accounting; nothing is released within a step, so this is the \

@@ -93,7 +93,7 @@ pub(super) fn text(results: &Results) -> String {
     text
 }
 
-/// Milliseconds and the spread: `1.62 ±3%`.
+/// Milliseconds and the spread, such as `1.62 ±3%`.
 pub(super) fn ms(timing: &Timing) -> String {
     format!("{} ±{:.0}%", digits(timing.median * 1e3), 50.0 * timing.spread())
 }
@@ -112,7 +112,7 @@ pub(super) fn digits(value: f64) -> String {
     } else if size >= 1.0 {
         2
     } else {
-        // 0.00123 has five.
+        // Three digits of 0.00123 are five places.
         (2 - size.log10().floor() as i32).clamp(3, 9) as usize
     };
     format!("{value:.places$}")

@@ -1,15 +1,15 @@
 //! Each activation and its derivatives in f32: `a` is α, `s` the second parameter, as in `Activation::params`.
-//! NaN gives NaN everywhere, ±inf the limit, a kink the slope that the activation's row declares. α may be anything: what that
-//! means is in the f64 mathematics and in docs/numerics.md.
+//! NaN gives NaN, ±inf the limit, a kink the slope that is declared for it. α may be any number: results outside of its domain are those
+//! of the f64 mathematics (docs/numerics.md).
 
 use super::math::*;
 
-/// One activation: the functions with the names they have in the shaders.
+/// One activation: its functions, named as in the shaders.
 pub(super) trait Functions {
-    /// Whether α may be another one in each channel.
+    /// Whether α is an argument; else the activation's own number is used.
     const HAS_ALPHA: bool = false;
-    /// |z| up to which `act_near` and `act_dz_near` serve: no power of two there is out of f32's range. They are for the
-    /// activations that networks have most, and give the same bits with fewer instructions. 0 if there are none.
+    /// Up to this |z|, where no power of two is out of f32's range, `act_near` and `act_dz_near` give the same bits with fewer
+    /// instructions. Only the most common activations have them; 0 for the others.
     const NEAR: f32 = 0.0;
     /// act(z).
     fn act(z: f32, a: f32, s: f32) -> f32;
@@ -97,7 +97,7 @@ impl Functions for ClippedRelu {
     const HAS_ALPHA: bool = true;
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
-        // A cap below 0 is the value everywhere.
+        // With a cap below 0 the value is the cap everywhere.
         let y = select(a < 0.0, a, select(z <= 0.0, 0.0, select(z >= a, a, z)));
         unless_nan(z, unless_nan(a, y))
     }
@@ -119,7 +119,7 @@ impl Functions for ClippedRelu {
     }
 }
 
-/// min(max(x, 0), 6): [`ClippedRelu`] with a cap that is no parameter.
+/// min(max(x, 0), 6): [`ClippedRelu`] with a fixed cap.
 pub(super) struct Relu6;
 impl Functions for Relu6 {
     #[inline(always)]
@@ -242,7 +242,7 @@ impl Functions for Selu {
 /// x > 0 ? x : α(e^(x/α) - 1); a negative α, which a learnable one may become, makes it grow to the left.
 pub(super) struct Celu;
 impl Celu {
-    /// z/α as high + low. It vanishes beside an infinite α, also an infinite z; α = 0 has none.
+    /// z/α as high + low: 0 for an infinite α, also if z is infinite; NaN for α = 0.
     #[inline(always)]
     fn quotient(z: f32, a: f32) -> (f32, f32) {
         let (high, low) = quotient(z, a);
@@ -255,7 +255,7 @@ impl Functions for Celu {
     #[inline(always)]
     fn act(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = Self::quotient(z, a);
-        // A quotient that is small is a straight line, and one that has vanished too.
+        // For a small quotient the function is a straight line, also where the quotient has underflowed to 0.
         let line = (z > 0.0) | (high.abs() < f32::EPSILON / 4.0);
         select(line, z, expm1_times(a, high, low))
     }
@@ -301,7 +301,7 @@ impl Functions for Celu {
         let (e, divisor) = (exp_far(high, low), split(a));
         let u = clamp_abs(high, FAR).copysign(high);
         let lower = e.times_far(-u * e.m / divisor.m, -divisor.n);
-        // A quotient that vanishes may be divided by α once more and be there again: -z/α².
+        // z/α may underflow to 0 although -z/α² does not.
         let x = split(z);
         let line = x.times_far(-x.m / divisor.m / divisor.m, -2 * divisor.n);
         let bent = select(high.abs() < 1e-20, line, lower);
@@ -318,7 +318,7 @@ impl Functions for Softplus {
         let (high, low) = product(a, z);
         let (q, divisor) = (decay_far(high, low), split(a));
         let bend = q.scaled.times_far(log1p_mantissa(q) / divisor.m, -divisor.n);
-        // It goes to ±inf where α comes to 0.
+        // For α → 0 the limit is inf from above and -inf from below.
         let bend = select(a == 0.0, f32::NAN, unless_nan(z, bend));
         let smooth = select(is_corner(z, a), 0.0, select(high > 0.0, z, 0.0) + bend);
         select(above(high, low, s, z, a), z, smooth)
@@ -355,13 +355,13 @@ impl Functions for Softplus {
     }
 }
 
-/// α = ±inf at z = 0, where αz is anything: what has a factor z is 0.
+/// α = ±inf at z = 0, where αz is not defined: terms with a factor z are 0.
 #[inline(always)]
 fn is_corner(z: f32, a: f32) -> bool {
     a.is_infinite() & (z == 0.0)
 }
 
-/// αx > s, from the product as high + low; where s is 0 by the signs, for the product may have vanished.
+/// αx > s, with the product as high + low; if s is 0, from the signs, because the product may have underflowed.
 #[inline(always)]
 fn above(high: f32, low: f32, s: f32, z: f32, a: f32) -> bool {
     let positive = ((a > 0.0) & (z > 0.0)) | ((a < 0.0) & (z < 0.0));
@@ -375,7 +375,7 @@ fn logistic(high: f32, low: f32) -> f32 {
     select(high < 0.0, q.scaled.times_far(q.scaled.m / q.d, 0), 1.0 / q.d)
 }
 
-/// (x + √(x² + α))/2. In f64 inside: x² may overflow f32, and this one is not worth a scaling of its own.
+/// (x + √(x² + α))/2. Computed in f64, because x² may overflow f32.
 pub(super) struct Squareplus;
 impl Squareplus {
     /// x with ±inf made finite, and √(x² + α).
@@ -459,7 +459,7 @@ impl Functions for GeluErf {
         const INVERSE_SQRT_2PI: f32 = 0.398_942_3;
         let t = clamp_abs(z, 16.0);
         let g = gauss(t);
-        // √2 in two parts: the root of the curvature.
+        // √2, the root of the second derivative, in two parts.
         let h = (t - std::f32::consts::SQRT_2) - 2.420_323e-8;
         g.times(INVERSE_SQRT_2PI * g.m * -(h * (t + std::f32::consts::SQRT_2)))
     }
@@ -519,7 +519,7 @@ impl Functions for GeluTanh {
     }
 }
 
-/// x·σ(x): [`Swish`] at α = 1, where no product is to be split.
+/// x·σ(x): [`Swish`] with α = 1, where the product αx needs no second part.
 pub(super) struct Silu;
 impl Silu {
     #[inline(always)]
@@ -558,7 +558,7 @@ impl Functions for Silu {
     }
 }
 
-/// x·σ(1.702x): [`Swish`] with an α that is no parameter.
+/// x·σ(1.702x): [`Swish`] with a fixed α.
 pub(super) struct QuickGelu;
 impl Functions for QuickGelu {
     #[inline(always)]
@@ -607,7 +607,7 @@ impl Functions for Swish {
     fn act_da(z: f32, a: f32, _s: f32) -> f32 {
         let (high, low) = product(a, z);
         let q = decay_far(high, low);
-        // x² overflows before x²·e^-|αx| does: 2^-66 is taken out of x.
+        // x² may overflow although x²·e^-|αx| does not: x is scaled by 2^-66.
         let large = z.abs() > 1e18;
         let x = finite(z) * select(large, f32::from_bits((127 - 66) << 23), 1.0);
         let slope = q.scaled.times_far(x * x * q.scaled.m / (q.d * q.d), if large { 132 } else { 0 });
@@ -698,7 +698,7 @@ impl Functions for Hardsigmoid {
     }
 }
 
-/// min(max(αx + s, 0), 1), compared in f64, where the product is exact: rounded, a kink would move.
+/// min(max(αx + s, 0), 1). The comparisons are in f64, where the product is exact; rounding would move a kink.
 pub(super) struct HardsigmoidAffine;
 impl HardsigmoidAffine {
     /// αx + s, whether it is at most 0, and whether at least 1.

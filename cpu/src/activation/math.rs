@@ -1,5 +1,5 @@
-//! Building blocks in f32: e^x as a mantissa and a power of two, split products, clamps that let NaN pass.
-//! No branch, no table and no libm call, so that LLVM turns a loop over them into vector code.
+//! Building blocks in f32: e^x as a mantissa and a power of two, products in two parts, clamps that keep NaN.
+//! Without branches, tables and libm calls, so that LLVM compiles a loop over them to vector code.
 
 #![expect(clippy::excessive_precision, reason = "upper parts are written out: they are exact, with trailing zero bits")]
 
@@ -7,7 +7,7 @@ const LOG2E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts; the upper one has 9 trailing zero bits, so that n·LN2_HIGH is exact for |n| < 512.
 const LN2_HIGH: f32 = 0.693_145_751_953_125;
 const LN2_LOW: f32 = 1.428_606_765_3e-6;
-/// 1.5·2²³: adding it rounds to an integer, which then lies in the low bits.
+/// 1.5·2²³: adding it rounds a number to an integer, which is then in the low bits of the sum.
 const ROUND: f32 = 12_582_912.0;
 
 /// a·b + c, rounded once.
@@ -22,8 +22,8 @@ pub(super) fn horner<const D: usize>(x: f32, c: [f32; D]) -> f32 {
     c[..D - 1].iter().rev().fold(c[D - 1], |sum, &coefficient| fma(sum, x, coefficient))
 }
 
-/// The same for an even number of coefficients, those of x, x³, ... and those of x², x⁴, ... each by themselves: half as many
-/// additions wait for each other, and the last one, which counts most, is as exact.
+/// Horner for an even number of coefficients, even and odd powers apart: the chain of additions that wait for each other is half as
+/// long, and the last addition, which matters most, as accurate.
 #[inline(always)]
 fn horner_in_two<const D: usize>(x: f32, c: [f32; D]) -> f32 {
     let (square, mut even, mut odd) = (x * x, c[D - 2], c[D - 1]);
@@ -34,46 +34,45 @@ fn horner_in_two<const D: usize>(x: f32, c: [f32; D]) -> f32 {
     fma(fma(even, x, fma(odd, square, c[1])), x, c[0])
 }
 
-/// `if condition { a } else { b }`: both are computed.
+/// `if condition { a } else { b }` without a branch.
 #[inline(always)]
 pub(super) fn select(condition: bool, a: f32, b: f32) -> f32 {
     if condition { a } else { b }
 }
 
-/// `value`, but NaN where `x` is NaN: comparisons that are false for NaN would give a number.
+/// `value`, or NaN where `x` is NaN, for functions whose comparisons would turn NaN into a number.
 #[inline(always)]
 pub(super) fn unless_nan(x: f32, value: f32) -> f32 {
     select(x.is_nan(), x, value)
 }
 
-/// |x|, which is below c if `NEAR`; otherwise min(|x|, c), and NaN passes.
+/// min(|x|, c), with NaN kept; if `NEAR`, |x| is known to be below c.
 #[inline(always)]
 pub(super) fn abs_in<const NEAR: bool>(x: f32, c: f32) -> f32 {
     if NEAR { x.abs() } else { clamp_abs(x, c) }
 }
 
-/// min(|x|, c); NaN passes.
+/// min(|x|, c), with NaN kept.
 #[inline(always)]
 pub(super) fn clamp_abs(x: f32, c: f32) -> f32 {
     let a = x.abs();
     select(a > c, c, a)
 }
 
-/// x with |x| brought down to the largest finite number, so that inf·0 cannot happen.
+/// x with ±inf replaced by the largest finite number, so that inf·0 cannot occur.
 #[inline(always)]
 pub(super) fn finite(x: f32) -> f32 {
     clamp_abs(x, f32::MAX).copysign(x)
 }
 
-/// x with room for a factor of 2¹²: finite, and where it is large, x/2¹² and the power 12 that is still to be applied.
+/// x as a finite number and a power of two still to be applied: a large x is divided by 2¹², so that it can be multiplied.
 #[inline(always)]
 pub(super) fn scaled_down(x: f32) -> (f32, i32) {
     let large = x.abs() > 1e30;
     (finite(x) * select(large, 1.0 / 4096.0, 1.0), if large { 12 } else { 0 })
 }
 
-/// x as m·2ⁿ with |m| in [1, 2), a factor or divisor that lets nothing overflow or vanish on the way; 0, inf and NaN are
-/// their own m.
+/// x as m·2ⁿ with |m| in [1, 2), so that multiplying or dividing by m neither overflows nor underflows; for 0, inf and NaN m is x.
 #[inline(always)]
 pub(super) fn split(x: f32) -> Scaled {
     let tiny = x.abs() < f32::MIN_POSITIVE;
@@ -96,7 +95,7 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// A number m·2ⁿ: the power is applied last, so that a subnormal result costs no digits on the way.
+/// A number m·2ⁿ. The power is applied last, so that a subnormal result is rounded only once.
 #[derive(Clone, Copy)]
 pub(super) struct Scaled {
     pub(super) m: f32,
@@ -104,8 +103,8 @@ pub(super) struct Scaled {
 }
 
 impl Scaled {
-    /// With the power of two 1 elsewhere. Two sides of a function then share one division: compilers take a `select` of the
-    /// finished sides for two.
+    /// With the power dropped where the condition is false, so that two sides of a function share one division: of a `select` between
+    /// finished sides a compiler makes two.
     #[inline(always)]
     pub(super) fn only_if(self, condition: bool) -> Scaled {
         Scaled { n: if condition { self.n } else { 0 }, ..self }
@@ -145,7 +144,7 @@ fn exp_reduced(r: f32) -> f32 {
     1.0 + fma(r * r, p, r)
 }
 
-/// Where e^-|u| is 0 in all that is made of it.
+/// Beyond this |u|, e^-|u| is 0 in every result made of it.
 pub(super) const FAR: f32 = 290.0;
 
 /// e^(high + low) for high in [-300, 300] and a small correction low.
@@ -156,7 +155,7 @@ pub(super) fn exp(high: f32, low: f32) -> Scaled {
     Scaled { m: exp_reduced(r), n: integer }
 }
 
-/// e^-|x|, its mantissa and power too.
+/// e^-|x| as a number and as mantissa and power.
 #[derive(Clone, Copy)]
 pub(super) struct Decay {
     pub(super) scaled: Scaled,
@@ -164,7 +163,7 @@ pub(super) struct Decay {
     pub(super) e: f32,
     /// 1 + e^-|x|
     pub(super) d: f32,
-    /// |x|, clamped where e^-|x| is 0 in any product.
+    /// |x|, clamped where e^-|x| is 0 in every product.
     pub(super) t: f32,
 }
 
@@ -183,8 +182,8 @@ pub(super) fn decay_in<const NEAR: bool>(x: f32) -> Decay {
     Decay { scaled, e, d: 1.0 + e, t }
 }
 
-/// e^-|u| for u = high + low; |u| up to 290 and a power for [`Scaled::times_far`], since u = βx and x may be as large
-/// as e^88.7: x²·e^-|u| is not 0 before |u| = 282.
+/// e^-|u| for u = high + low with |u| up to 290, for [`Scaled::times_far`]: u = βx and x may be as large as e^88.7, so x²·e^-|u| is not 0
+/// below |u| = 282.
 #[inline(always)]
 pub(super) fn decay_far(high: f32, low: f32) -> Decay {
     let t = clamp_abs(high, FAR);
@@ -194,10 +193,10 @@ pub(super) fn decay_far(high: f32, low: f32) -> Decay {
     Decay { scaled, e, d: 1.0 + e, t }
 }
 
-/// β·x as high + low: e^(βx) has an error of |βx| ulp if the product is rounded.
+/// β·x as high + low, because a rounded product would give e^(βx) an error of |βx| ulp.
 #[inline(always)]
 pub(super) fn product(beta: f32, x: f32) -> (f32, f32) {
-    // β = 0 is a straight line, at x = inf too.
+    // β = 0 gives 0, also for x = ±inf.
     let high = select(beta == 0.0, 0.0, beta * x);
     (unless_nan(x, high), select(beta == 0.0, 0.0, fma(beta, x, -high)))
 }
@@ -205,14 +204,14 @@ pub(super) fn product(beta: f32, x: f32) -> (f32, f32) {
 /// x/a as high + low.
 #[inline(always)]
 pub(super) fn quotient(x: f32, a: f32) -> (f32, f32) {
-    // What high leaves of x is far below a: room for it where a is small.
+    // The remainder x − high·a is far smaller than a; it is scaled up where a is small, so that it does not underflow.
     let room = select(a.abs() < 1e-18, 18_446_744_073_709_551_616.0, 1.0);
     let (x, a) = (x * room, a * room);
     let high = x / a;
     (high, -fma(high, a, -x) / a)
 }
 
-/// e^(high + low) for any high: 0 and inf where f32 ends. For [`Scaled::times_far`].
+/// e^(high + low) for any high, 0 or inf beyond the range of f32. For [`Scaled::times_far`].
 #[inline(always)]
 pub(super) fn exp_far(high: f32, low: f32) -> Scaled {
     let inside = high.abs() < FAR;
@@ -238,7 +237,7 @@ pub(super) fn expm1(v: f32) -> f32 {
     select(far.n == 0, near, far.times(far.m))
 }
 
-/// a·(e^(high + low) - 1), which may be finite where e^high is not.
+/// a·(e^(high + low) - 1), also where it is finite although e^high is not.
 #[inline(always)]
 pub(super) fn expm1_times(a: f32, high: f32, low: f32) -> f32 {
     let x = select(high < -20.0, -20.0, select(high > FAR, FAR, high));
@@ -247,7 +246,7 @@ pub(super) fn expm1_times(a: f32, high: f32, low: f32) -> f32 {
     select(far.n == 0, a * near, far.times_far(factor.m * far.m, factor.n))
 }
 
-/// ln(1 + e) with its power of two not yet applied: e = e^-t as in [`Decay`].
+/// ln(1 + e) as mantissa and power, for e = e^-t of [`Decay`].
 #[inline(always)]
 pub(super) fn log1p_mantissa(q: Decay) -> f32 {
     let inverse = 1.0 / (2.0 + q.e);
@@ -296,7 +295,7 @@ pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
     const CUBE: [f32; 2] = [0.071_354_814, 2.398_832_4e-9];
     let square = t * t;
     let bend = CUBE[0] * square;
-    // line + bend, and what the sum has lost, whichever is the larger.
+    // line + bend and the rounding error of this sum, whichever of the two is larger.
     let sum = bend + LINE[0];
     let part = sum - bend;
     let lost = (bend - (sum - part)) + (LINE[0] - part);

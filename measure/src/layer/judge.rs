@@ -1,4 +1,4 @@
-//! Whether both sides compute what the reference computes: a sample of the rows for y and dx, of the columns for dW and db.
+//! Compares both sides with the reference: a sample of the rows of y and dx, and of the columns of dW and db.
 
 use elbow::{
     Float, Saved,
@@ -13,47 +13,47 @@ use crate::{
     numbers::worst,
 };
 
-/// Errors relative to the sum of the absolute terms: f32 rounding of long sums stays far below.
+/// The largest error, relative to the sum of the absolute values of the terms. Coarse: f32 rounding of long sums stays far below.
 const TOLERANCE: f64 = 1e-5;
 
-/// With that of results that are stored in a narrow type: unfused they are rounded twice, and a slope is at most 1.2.
+/// The tolerance with the rounding of results in a narrow type: without fusion they are rounded twice, and slopes are at most 1.2.
 fn tolerance(dtype: Float) -> f64 {
     if dtype == Float::F32 { TOLERANCE } else { TOLERANCE + 2.5 * dtype.unit_roundoff() }
 }
 
-/// Multiply-adds that the reference spends on a sample.
+/// The most multiply-adds of the slow reference for a sample.
 const TIMEOUT: usize = 1 << 23;
 
-/// The worst errors of a sample, relative to the sum of the absolute values of the terms.
+/// The largest errors of a sample, relative to the sum of the absolute values of the terms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Errors {
-    /// Of the output; the worse of fused and unfused on the device.
+    /// The error of y; on the device the larger of fused and unfused.
     pub y: f64,
-    /// Of the input's gradient.
+    /// The error of dx.
     pub dx: f64,
-    /// Of the weight's gradient.
+    /// The error of dW.
     pub dw: f64,
-    /// Of the bias's gradient.
+    /// The error of db.
     pub db: f64,
 }
 
 impl Errors {
-    /// The worst of all, in units in the last place of the terms in the type they are stored in: multiples of 2⁻²³ Σ|terms| in f32.
+    /// The largest of all, in ulp of the sum of |terms| in the type in which the result is stored: for f32 multiples of 2⁻²³ Σ|terms|.
     pub fn ulp(&self, dtype: Float) -> f64 {
         [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / (2.0 * dtype.unit_roundoff())
     }
 
-    /// The worst of all as a share of what is still called right.
+    /// The largest of all as a share of the tolerance.
     pub fn of_bound(&self, dtype: Float) -> f64 {
         let stored = self.y.max(self.dx) / tolerance(dtype);
         stored.max(self.dw.max(self.db) / TOLERANCE)
     }
 }
 
-/// What one side gave.
+/// The results of one side.
 struct Outputs<'a> {
     y: &'a [f32],
-    /// The z that backward went by; with y kept, the sign is what counts, and y has it.
+    /// The z that backward used. If y was kept it is y, which has the same sign: only that matters there.
     z: Option<&'a [f32]>,
     dx: &'a [f32],
     dw: &'a [f32],
@@ -75,7 +75,7 @@ impl Layer<'_> {
             (Saved::Z, Some(z)) => Some(gpu.download(z)?),
             _ => None,
         };
-        // From rest the velocity is the gradient.
+        // After the first step from zero velocity, the velocity is the gradient.
         let velocity = gpu.download(&g.velocity_w)?;
         if let Some(index) = (0..dw.len()).find(|&i| velocity[i] != dw[i]) {
             let what = format!("{} {}: velocity", self.shape(), self.activation());
@@ -142,7 +142,7 @@ impl Layer<'_> {
 }
 
 fn judge(what: &str, tolerance: f64, got: &[f32], want: &[f64], terms: &[f64]) -> Result<f64> {
-    // Where a slope passes through zero its error is absolute: a sum of few such terms has nothing to be relative to.
+    // Near a root of the slope its error is absolute, so a sum of few such terms gets an absolute tolerance too.
     let floor = 0.05 * terms.iter().fold(0.0, |a: f64, &b| a.max(b));
     let scale: Vec<f64> = terms.iter().map(|&t| t.max(floor)).collect();
     worst(what, tolerance, got, want, &scale)
@@ -167,7 +167,7 @@ impl Columns {
     }
 }
 
-/// Up to `most` indices (at least four), spread over the whole range, its ends among them.
+/// Up to `most` indices, at least four, spread over the whole range including both ends.
 fn sample(length: usize, most: usize) -> Vec<usize> {
     let count = most.max(4).min(length);
     (0..count).map(|i| if count == 1 { 0 } else { i * (length - 1) / (count - 1) }).collect()

@@ -1,4 +1,4 @@
-//! The same layer on the CPU baseline, with memory of its own.
+//! The layer on the CPU baseline, with its own memory.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{Layer, MOMENTUM, Part, RATE, Shape, backward_request};
 use crate::error::Result;
 
-/// Everything that the baseline writes.
+/// The memory that the baseline writes.
 #[derive(Debug)]
 pub(super) struct OnCpu<'a> {
     layer: &'a Layer<'a>,
@@ -46,7 +46,7 @@ impl<'a> OnCpu<'a> {
         }
     }
 
-    /// Fused and unfused are one on the CPU: the baseline applies the activation while the tile is in the cache.
+    /// Runs a part. Unfused is the same as fused on the CPU: the baseline applies the activation while the tile is in the cache.
     pub(super) fn run(&mut self, part: Part) -> Result<()> {
         if part != Part::Backward {
             self.forward(part)?;
@@ -103,7 +103,7 @@ impl<'a> OnCpu<'a> {
     }
 }
 
-/// velocity = momentum · velocity + gradient; parameter −= rate · velocity: by all threads where it is worth it.
+/// velocity = momentum · velocity + gradient; parameter −= rate · velocity, on all threads if there are enough elements.
 fn descend(parameter: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
     let (rate, momentum) = (black_box(RATE), black_box(MOMENTUM));
     const PIECE: usize = 1 << 15;

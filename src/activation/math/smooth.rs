@@ -1,4 +1,4 @@
-//! The smooth families: everything that takes an exponential, in forms that cancel nowhere but at true roots.
+//! The activations with an exponential or a root, in forms that cancel only at true roots.
 
 use libm::{erfc, exp, expm1, fma, hypot, log1p, sqrt};
 
@@ -9,18 +9,18 @@ const INV_SQRT_2: (f64, f64) = (std::f64::consts::FRAC_1_SQRT_2, -4.833646656726
 /// 1/√(2π).
 const INV_SQRT_2PI: f64 = 0.3989422804014327;
 
-/// e·x where e is an exponential that may have vanished: then the limit 0, also for infinite x.
+/// e·x for an exponential e; if e has underflowed to 0, the limit 0, also for infinite x.
 fn fade(e: f64, x: f64) -> f64 {
     if e == 0.0 { 0.0 } else { e * x }
 }
 
-/// exp(h + l), l small.
+/// exp(h + l) for a small l.
 fn exp_pair(h: f64, l: f64) -> f64 {
     let e = exp(h);
     if l == 0.0 { e } else { e + e * l }
 }
 
-/// A sum h + l, l beyond the last digit of h.
+/// A number h + l of twice the digits: l is below the last digit of h.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     h: f64,
@@ -90,7 +90,7 @@ impl Logistic {
     pub(super) fn of(beta: f64, z: f64) -> Logistic {
         let u = Pair::product(beta, z.clamp(-f64::MAX, f64::MAX));
         let negative = u.h < 0.0;
-        // Not `min`, which would hide an α that became NaN.
+        // Not `min`, which would turn an α of NaN into a number.
         let t = if u.h.abs() > 1e4 { 1e4 } else { u.h.abs() };
         let e = exp_pair(
             -t,
@@ -115,12 +115,12 @@ impl Logistic {
     }
 }
 
-/// β = ±∞ at z = 0: βz is anything. What has a factor z is 0 there, whatever that is.
+/// β = ±∞ at z = 0, where βz is not defined: terms with a factor z are 0 there.
 fn is_corner(beta: f64, z: f64) -> bool {
     beta.is_infinite() && z == 0.0
 }
 
-/// The jet of swish and softplus there.
+/// The jet of swish and softplus at that point.
 fn corner() -> Jet {
     Jet::with_alpha(0.0, f64::NAN, f64::NAN, 0.0, 0.0)
 }
@@ -155,7 +155,7 @@ pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
     let (e, d) = (q.e, q.d);
     let log = log1p(e);
     let value = match q.negative {
-        // It goes to +∞ from the one side, to -∞ from the other.
+        // For α → 0 the limit is +∞ from above and -∞ from below.
         _ if beta == 0.0 => f64::NAN,
         true => log / beta,
         false => z + log / beta,
@@ -166,16 +166,16 @@ pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
 
 pub(super) fn celu(alpha: f64, z: f64) -> Jet {
     if alpha.is_infinite() {
-        // z/α vanishes: a straight line.
+        // z/α is 0: a straight line.
         return Jet::line(z, 1.0);
     }
     if alpha == 0.0 {
-        // From above it goes to ReLU, from below to -∞.
+        // For α → 0 from above the limit is ReLU, from below -∞.
         return Jet::NAN;
     }
     let quotient = z / alpha;
     if quotient > 709.0 {
-        // Only for alpha < 0, on the far negative side: everything overflows, nothing may cancel on the way.
+        // Only for α < 0 and z far below 0, where everything overflows: no inf - inf may occur.
         let e = f64::INFINITY;
         return Jet::with_alpha(alpha * e, e, e / alpha, -e, -e / alpha);
     }

@@ -1,4 +1,4 @@
-//! The activations alone on a tensor [rows, channels], in f64.
+//! The activations alone on a tensor `[rows, channels]`, in f64.
 
 use super::{Gradient, with_alpha};
 use crate::{
@@ -8,29 +8,36 @@ use crate::{
     request::AlphaSource,
 };
 
-/// What backward gives.
+/// The results of [`backward`].
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct BackwardOutputs {
-    /// dy ⊙ act'(x)
+    /// dx = dy ⊙ act'(x), `[rows, channels]`.
     pub dx: Vec<f64>,
-    /// Σ dy ⊙ ∂act/∂α, `[channels]` for α per channel, else `[1]`
+    /// dα = Σ dy ⊙ ∂act/∂α, `[channels]` for α per channel, else `[1]`.
     pub dalpha: Gradient,
 }
 
-/// What double backward gives.
+/// The results of [`double_backward`].
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DoubleBackwardOutputs {
-    /// ddx ⊙ act'(x)
+    /// ddy = ddx ⊙ act'(x), `[rows, channels]`.
     pub ddy: Vec<f64>,
-    /// ddx ⊙ dy ⊙ act''(x)
+    /// dx2 = ddx ⊙ dy ⊙ act''(x), `[rows, channels]`.
     pub dx2: Vec<f64>,
-    /// Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α
+    /// dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α, `[channels]` for α per channel, else `[1]`.
     pub dalpha2: Gradient,
 }
 
-/// y = act(x; α).
+/// y = act(x; α), `[rows, channels]`. An error names the operand that does not fit the request.
+///
+/// ```
+/// use elbow::{Activation, cpu::{Elementwise, reference::elementwise}};
+/// let request = Elementwise::new(1, 3, Activation::RELU);
+/// assert_eq!(elementwise::forward(&request, &[-1.0, 0.0, 2.0], None)?, [0.0, 0.0, 2.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>) -> Result<Vec<f64>> {
     let x = operands::slice(Operand::X, x, &[request.rows, request.channels])?;
     let alpha = request.checked_alpha(alpha)?;
@@ -40,12 +47,20 @@ pub fn forward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>) -> Resul
     Ok(x.iter().enumerate().map(value).collect())
 }
 
-/// Where the gradient of α of element `i` is summed.
+/// The element of dα to which element `i` of x adds.
 fn channel(request: &Elementwise, i: usize) -> usize {
     if request.alpha == AlphaSource::PerChannel { i % request.channels } else { 0 }
 }
 
-/// dx = dy ⊙ act'(x), dα = Σ dy ⊙ ∂act/∂α.
+/// dx = dy ⊙ act'(x), dα = Σ dy ⊙ ∂act/∂α. An error names the operand that does not fit the request.
+///
+/// ```
+/// use elbow::{Activation, AlphaSource, cpu::{Elementwise, reference::elementwise}};
+/// let request = Elementwise::new(1, 3, Activation::prelu(0.25)?).alpha(AlphaSource::PerLayer);
+/// let gradients = elementwise::backward(&request, &[-1.0, -2.0, 3.0], Some(&[0.5]), &[1.0, 1.0, 1.0])?;
+/// assert_eq!((gradients.dx, gradients.dalpha.value), (vec![0.5, 0.5, 1.0], vec![-3.0]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn backward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, dy: &[f32]) -> Result<BackwardOutputs> {
     let shape = [request.rows, request.channels];
     let x = operands::slice(Operand::X, x, &shape)?;
@@ -64,7 +79,15 @@ pub fn backward(request: &Elementwise, x: &[f32], alpha: Option<&[f32]>, dy: &[f
     Ok(out)
 }
 
-/// ddy = ddx ⊙ act', dx2 = ddx ⊙ dy ⊙ act'', dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α.
+/// ddy = ddx ⊙ act'(x), dx2 = ddx ⊙ dy ⊙ act''(x), dα2 = Σ ddx ⊙ dy ⊙ ∂²act/∂x∂α. An error names the operand that does not fit.
+///
+/// ```
+/// use elbow::{Activation, cpu::{Elementwise, reference::elementwise}};
+/// let request = Elementwise::new(1, 2, Activation::RELU_SQUARED);
+/// let second = elementwise::double_backward(&request, &[-1.0, 3.0], None, &[1.0, 1.0], &[1.0, 1.0])?;
+/// assert_eq!((second.ddy, second.dx2), (vec![0.0, 6.0], vec![0.0, 2.0]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn double_backward(
     request: &Elementwise,
     x: &[f32],
@@ -84,7 +107,7 @@ pub fn double_backward(
     for i in 0..x.len() {
         let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
         let (x, dy, ddx) = (f64::from(x[i]), f64::from(dy[i]), f64::from(ddx[i]));
-        // Two factors: a derivative of 0 stops both, and either may be NaN.
+        // A derivative of 0 stops both factors, but a NaN in either stays NaN.
         let both =
             |by: f64| if by == 0.0 { activation.passed(ddx, by) + activation.passed(dy, by) } else { ddx * dy * by };
         out.ddy.push(activation.passed(ddx, activation.slope(x)));

@@ -6,18 +6,26 @@ use crate::{
     operand::Operand,
 };
 
-/// What the loss gives.
+/// The results of [`softmax_cross_entropy`].
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct LossOutputs {
-    /// log Σ_c exp(logits\[m, c\]) − logits\[m, labels\[m\]\], `[M]`
+    /// `loss[m]` = log Σ_c exp(`logits[m, c]`) − `logits[m, labels[m]]`, `[M]`.
     pub loss: Vec<f64>,
-    /// (softmax(logits) − onehot(labels)) / (rows that are not left out), `[M, classes]`
+    /// (softmax(logits) − onehot(labels)) / (number of rows that are not left out), `[M, classes]`.
     pub dlogits: Vec<f64>,
 }
 
-/// The loss of each row and the gradient of their mean. A row whose label is `ignore_index` is left out: 0 in both. A label
-/// that is no class gives NaN in both, and so does a logit that is NaN or +∞.
+/// The softmax cross-entropy of each row, and the gradient of the mean loss. A row whose label is `ignore_index` is left out: both are 0.
+/// A label that is no class, or a logit that is NaN or +∞, makes both NaN.
+///
+/// ```
+/// use elbow::cpu::reference::softmax_cross_entropy;
+/// // One row, two classes of equal score: the loss is ln 2.
+/// let outputs = softmax_cross_entropy(&[1.0, 1.0], &[0], 2, None)?;
+/// assert_eq!((outputs.loss[0] as f32, outputs.dlogits), (std::f32::consts::LN_2, vec![-0.5, 0.5]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn softmax_cross_entropy(
     logits: &[f32],
     labels: &[u32],
@@ -28,7 +36,7 @@ pub fn softmax_cross_entropy(
     if classes == 0 && !labels.is_empty() {
         return Err(Error::Shape {
             operand: Operand::X,
-            expected: "[.., classes], at least one".into(),
+            expected: "[.., classes] with at least one class".into(),
             got: "0".into(),
         });
     }
@@ -47,7 +55,7 @@ pub fn softmax_cross_entropy(
         };
         let top = row.iter().fold(f64::NEG_INFINITY, |top: f64, &z| top.max(f64::from(z)));
         let under = |z: f32| (f64::from(z) - top).exp();
-        // All but the label, so that a loss near 0 keeps its digits.
+        // The sum without the label's class, so that a loss near 0 keeps its digits.
         let others = row.iter().enumerate().filter(|(c, _)| *c != label as usize);
         let (rest, hit) = (others.map(|(_, &z)| under(z)).sum::<f64>(), f64::from(hit));
         let sum = rest + (hit - top).exp();

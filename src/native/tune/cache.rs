@@ -1,5 +1,5 @@
-//! Choices that outlive the program: one small JSON file for each adapter in the user's cache folder. What is read is checked
-//! as if a stranger had written it; what does not fit is ignored.
+//! Choices kept in a file: a small JSON file for each adapter in the user's cache folder. A file is not trusted: everything in it is
+//! checked, and a file that does not fit is ignored.
 
 use std::{
     collections::BTreeMap,
@@ -17,22 +17,29 @@ use crate::{
     plan::{Choices, Form, Size, TILES},
 };
 
-/// What the choices were measured on: all of it must be the same.
+/// The choices, and what they were measured on, which must be the same when they are read.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Measured {
     elbow: String,
     adapter: String,
     backend: String,
     driver: String,
-    /// "size form" to place in [`TILES`].
+    /// From "size form", such as "many NT", to the tile's place in [`TILES`].
     choices: BTreeMap<String, usize>,
 }
 
-/// Longer files are not ours.
+/// The longest file that is read, in bytes; elbow's own are far shorter.
 const LONGEST: u64 = 1 << 16;
 
 impl Gpu {
-    /// Where the choices of this adapter are kept: `elbow/tuning-ADAPTER.json` in the user's cache folder. None without one.
+    /// The usual file for the choices of this adapter: `elbow/tuning-ADAPTER.json` in the user's cache folder; None if there is no such
+    /// folder.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// println!("{:?}", gpu.tuning_file());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn tuning_file(&self) -> Option<PathBuf> {
         let info = self.info();
         let name: String = format!("{}-{:?}", info.name, info.backend)
@@ -44,7 +51,15 @@ impl Gpu {
         Some(folder.join("elbow").join(format!("tuning-{name}.json")))
     }
 
-    /// Keeps the present choices for [`Gpu::load_tuning`]: all of the file or nothing of it, readable by its owner alone.
+    /// Writes the present choices to a file for [`Gpu::load_tuning`], readable by its owner alone. The file is replaced as a whole or not
+    /// at all; [`Error::Cache`] says why not.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// gpu.tune(&mut |_| ())?;
+    /// gpu.save_tuning("tuning.json".as_ref())?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn save_tuning(&self, path: &Path) -> Result<()> {
         let fail = |error: io::Error| Error::Cache { path: path.display().to_string(), message: error.to_string() };
         let text = serde_json::to_vec_pretty(&self.measured(&self.choices())).map_err(|e| fail(e.into()))?;
@@ -56,8 +71,16 @@ impl Gpu {
         Ok(())
     }
 
-    /// Takes choices that were kept, if they are for this adapter, driver and version of elbow and every tile can run here.
-    /// Says whether it did; a file that is absent or bad changes nothing.
+    /// Reads choices from a file and uses them in plans from now on, if they are for this adapter, driver and version of elbow and every
+    /// tile can run here. Returns whether it did; a file that is missing or bad changes nothing.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// if !gpu.load_tuning("tuning.json".as_ref()) {
+    ///     println!("not tuned for this device");
+    /// }
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn load_tuning(&self, path: &Path) -> bool {
         match self.read(path) {
             Ok(choices) => {
@@ -84,10 +107,10 @@ impl Gpu {
     }
 
     fn read(&self, path: &Path) -> std::result::Result<Choices, String> {
-        // A link might lead to a pipe that never ends, or to another user's file.
+        // No links: one might lead to a pipe that never ends, or to another user's file.
         let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
         if !meta.is_file() || meta.len() > LONGEST {
-            return Err("it is no plain file, or too long".into());
+            return Err("it is not a plain file of at most 64 KiB".into());
         }
         let mut text = String::new();
         let file = fs::File::open(path).map_err(|e| e.to_string())?;
