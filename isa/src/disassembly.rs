@@ -34,10 +34,11 @@ pub(crate) struct Reduction {
     pub(crate) behind: usize,
 }
 
-/// What instructions of the five kinds that RDNA has begin with; everything else is a comment or a heading.
-const PREFIXES: [&str; 8] = ["v_", "s_", "ds_", "buffer_", "global_", "flat_", "scratch_", "exp"];
+/// What instructions begin with; everything else is a comment or a heading.
+const PREFIXES: [&str; 7] = ["v_", "s_", "ds_", "buffer_", "global_", "flat_", "scratch_"];
 
-const MULTIPLY_ADDS: [&str; 8] = ["v_fma_", "v_fmac_", "v_fmaak_", "v_fmamk_", "v_mad_", "v_mac_", "v_pk_fma_", "v_dot"];
+const MULTIPLY_ADDS: [&str; 8] =
+    ["v_fma_", "v_fmac_", "v_fmaak_", "v_fmamk_", "v_mad_", "v_mac_", "v_pk_fma_", "v_dot"];
 
 fn name(instruction: &str) -> &str {
     instruction.split_whitespace().next().unwrap_or_default()
@@ -45,7 +46,7 @@ fn name(instruction: &str) -> &str {
 
 fn is_multiply_add(instruction: &str) -> bool {
     // Two instructions in one: either may be it.
-    let mut halves = instruction.split("::").map(|half| name(half));
+    let mut halves = instruction.split("::").map(name);
     halves.any(|name| {
         let name = name.replacen("v_dual_", "v_", 1);
         let integer = name.contains("_u32") || name.contains("_i32") || name.contains("_u64") || name.contains("_i64");
@@ -123,9 +124,10 @@ impl<'t> Disassembly<'t> {
         let count = |l: Loop| self.within(l).filter(|instruction| is_multiply_add(instruction)).count();
         let before = self.loops.iter().copied().filter(|l| l.last < first_store);
         let multiplying: Vec<_> = before.map(|l| (l, count(l))).filter(|(_, count)| *count > 0).collect();
-        let (main, multiply_adds) = multiplying.iter().copied().max_by_key(|(l, count)| {
-            (*count, std::cmp::Reverse(self.within(*l).count()))
-        })?;
+        let (main, multiply_adds) = multiplying
+            .iter()
+            .copied()
+            .max_by_key(|(l, count)| (*count, std::cmp::Reverse(self.within(*l).count())))?;
         let end = multiplying.iter().map(|(l, _)| l.last).max()?;
         Some(Reduction { instructions: self.within(main).count(), multiply_adds, behind: self.from(end + 1).count() })
     }
@@ -140,4 +142,74 @@ fn branch_target(instruction: &str) -> Option<&str> {
     let mut words = instruction.split_whitespace();
     let is_branch = words.next().is_some_and(|name| name.starts_with("s_branch") || name.starts_with("s_cbranch"));
     words.find(|word| is_branch && is_label(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cut down by hand from what RADV says of a product for RDNA2.
+    const SAMPLE: &str = include_str!("../testdata/product.asm.txt");
+
+    #[test]
+    fn the_loop_of_the_reduction_is_found_between_others() {
+        let sample = Disassembly::parse(SAMPLE);
+        assert_eq!(
+            sample.loops.len(),
+            3,
+            "the vector loop, what it leaves over, the epilogue's loop: {:?}",
+            sample.loops
+        );
+        let found = sample.reduction();
+        assert_eq!(found, Some(Reduction { instructions: 9, multiply_adds: 5, behind: 11 }));
+        assert_eq!((sample.instructions(), sample.stored_bytes()), (31, 16));
+    }
+
+    #[test]
+    fn without_a_loop_there_is_none() {
+        for text in
+            ["", "BB0:\n\ts_endpgm ; bf810000\n", "BB0:\n\tv_fmac_f32_e32 v1, v2, v3\n\ts_cbranch_scc0 BB1\nBB1:\n"]
+        {
+            assert_eq!(Disassembly::parse(text).reduction(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn instructions_are_told_by_their_names() {
+        for name in [
+            "v_fma_f32 v1, v2, v3, v4",
+            "v_fmac_f32_e32 v1, v2, v3",
+            "v_fmaak_f32 v1, v2, v3, 0x3f000000",
+            "v_pk_fma_f16 v1, v2, v3, v1",
+            "v_dot2_f32_f16 v1, v2, v3, v1",
+            "v_dual_fmac_f32 v0, v1, v2 :: v_dual_mul_f32 v3, v4, v5",
+            "v_dual_mul_f32 v3, v4, v5 :: v_dual_fmac_f32 v0, v1, v2",
+            "v_fma_mix_f32 v1, v2, v3, v4",
+        ] {
+            assert!(is_multiply_add(name), "{name}");
+        }
+        for name in [
+            "v_mad_u32_u24 v1, v2, v3, v4",
+            "v_mad_u64_u32 v[0:1], s2, v3, v4, v[0:1]",
+            "v_mul_f32 v1, v2, v3",
+            "s_nop 0",
+        ] {
+            assert!(!is_multiply_add(name), "{name}");
+        }
+        for (name, bytes) in [
+            ("buffer_store_dwordx4 v[0:3], v4, s[0:3], 0 offen", 16),
+            ("buffer_store_b64 v[0:1], v4, s[0:3], 0 offen", 8),
+            ("global_store_dword v[0:1], v2, off", 4),
+            ("buffer_store_short_d16_hi v0, v4, s[0:3], 0 offen", 2),
+            ("buffer_store_d16_hi_b16 v0, v4, s[0:3], 0 offen", 2),
+            ("buffer_store_byte v0, v4, s[0:3], 0 offen", 1),
+            ("scratch_store_dword off, v0, s0", 0),
+            ("ds_store_b128 v0, v[1:4]", 0),
+            ("buffer_load_dword v0, v4, s[0:3], 0 offen", 0),
+        ] {
+            assert_eq!(stored_bytes(name), bytes, "{name}");
+        }
+        assert_eq!(branch_target("s_cbranch_scc0 BB12      ; bfa100b6"), Some("BB12"));
+        assert_eq!(branch_target("s_add_u32 s0, BB12"), None);
+    }
 }

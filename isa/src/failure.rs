@@ -11,6 +11,11 @@ impl Failure {
         Failure(message.to_string())
     }
 
+    /// Without line breaks and tabs: what a worker can say in one line.
+    pub(crate) fn one_line(&self) -> String {
+        self.0.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Prints the message to stderr.
     pub(crate) fn report(&self) -> ExitCode {
         // If stderr is closed nobody reads it; the exit code still says that it failed.

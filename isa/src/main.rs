@@ -1,31 +1,163 @@
-//! `elbow-isa`
+//! What AMD's compiler makes of elbow's kernels, on a machine without an AMD GPU: `cargo run -p elbow-isa`.
+//!
+//! Every kernel that a discrete GPU's plans ask for is translated as wgpu does it and compiled by RADV, Mesa's driver, for RDNA2 and
+//! RDNA3. What it says of its code, and what can be counted in that, is a table: printed, compared with the committed one
+//! (`--check`), or committed anew (`--write`). docs/performance.md says how to read it.
+
 mod disassembly;
 mod failure;
+mod figure;
 mod kernels;
 mod radv;
 mod spirv;
+mod table;
+mod workers;
 
-fn main() -> std::process::ExitCode {
-    match run() {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+use std::{fs, io::Write as _, path::PathBuf, process::ExitCode, str::FromStr};
+
+use clap::Parser;
+
+use crate::{failure::Failure, figure::Family, radv::Radv, table::Table, workers::Share};
+
+/// The committed table, from the root of the repository.
+const COMMITTED: &str = "docs/isa.tsv";
+
+/// What AMD's compiler makes of elbow's kernels, without an AMD GPU.
+#[derive(Debug, Parser)]
+#[command(name = "elbow-isa", version)]
+struct Args {
+    /// Only kernels whose names have all of these words in them
+    words: Vec<String>,
+    /// Only this family; both are asked otherwise
+    #[arg(long)]
+    family: Option<Family>,
+    /// Compare with a table: fails on a spill, and on a figure more than 5 % worse
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = COMMITTED, require_equals = true,
+        conflicts_with_all = ["words", "family"])]
+    check: Option<PathBuf>,
+    /// Write the table: what a change on purpose commits
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = COMMITTED, require_equals = true,
+        conflicts_with_all = ["words", "family", "check"])]
+    write: Option<PathBuf>,
+    /// Print tab-separated columns
+    #[arg(long, conflicts_with_all = ["check", "write"])]
+    tsv: bool,
+    /// Print the machine code of a kernel, of which a part of the name is enough (for RDNA2 without --family)
+    #[arg(long, value_name = "KERNEL", conflicts_with_all = ["words", "check", "write", "tsv"])]
+    dump: Option<String>,
+    /// Print which compiler would be asked
+    #[arg(long, conflicts_with_all = ["words", "family", "check", "write", "tsv", "dump"])]
+    driver: bool,
+    /// RADV's description [default: the one that is installed]
+    #[arg(long, value_name = "FILE")]
+    icd: Option<PathBuf>,
+    /// What one of this program's own processes does.
+    #[arg(long, hide = true)]
+    worker: Option<Share>,
+    /// The same, for --dump and --driver.
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+impl FromStr for Share {
+    type Err = Failure;
+
+    /// `1/4`: the second of four.
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let share = || {
+            let (index, of) = text.split_once('/')?;
+            Some(Share { index: index.parse().ok()?, of: of.parse().ok()? })
+        };
+        share().filter(|share| share.index < share.of).ok_or_else(|| Failure::new("a share is INDEX/NUMBER"))
     }
 }
 
-fn run() -> Result<(), failure::Failure> {
-    let radv = radv::Radv::open()?;
-    println!("{} {}", radv.driver, radv.chip);
-    let filter = std::env::args().nth(1).unwrap_or_default();
-    let all = kernels::all()?;
-    println!("{}", all.len());
-    for named in all.iter().filter(|named| named.name.contains(&filter)) {
-        let start = std::time::Instant::now();
-        let words = spirv::write(&named.text)?;
-        let naga = start.elapsed();
-        let code = radv.compile(&words, &named.buffers())?;
-        let text = disassembly::Disassembly::parse(&code.assembly);
-        println!("{} | {:?} {:?} wave {} | {} stores {}/{} {:?} | {:?}", named.name, naga, start.elapsed() - naga, code.wave, text.instructions(), text.stored_bytes(), named.bytes_an_element(), text.reduction(), code.statistics);
-        if std::env::var("DUMP").is_ok() { println!("{}", code.assembly) }
+fn main() -> ExitCode {
+    run(&Args::parse()).unwrap_or_else(|failure| failure.report())
+}
+
+/// What is printed goes to stdout, unless nobody reads it.
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
+        _ => Ok(ExitCode::SUCCESS),
     }
-    Ok(())
+}
+
+fn run(args: &Args) -> Result<ExitCode, Failure> {
+    if let Some(share) = args.worker {
+        return workers::work(share, &args.words).map(|()| ExitCode::SUCCESS);
+    }
+    if args.here {
+        return match &args.dump {
+            Some(name) => print(&workers::dump(name)?),
+            None => print(&format!("{}\n", Radv::open()?.driver)),
+        };
+    }
+    let icd = args.icd.clone().map_or_else(workers::installed, Ok)?;
+    if args.driver || args.dump.is_some() {
+        let mut command = workers::command(args.family.unwrap_or(Family::Rdna2), &icd)?;
+        command.arg("--here");
+        if let Some(name) = &args.dump {
+            command.arg(format!("--dump={name}"));
+        }
+        let status =
+            command.status().map_err(|error| Failure::new(format_args!("starting this program again: {error}")))?;
+        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let families = args.family.map_or(Family::ALL.to_vec(), |family| vec![family]);
+    let table = workers::run(&families, &args.words, &icd)?;
+    if let Some(file) = &args.check {
+        let text = fs::read_to_string(file).map_err(|error| {
+            Failure::new(format_args!("{}: {error}; it is looked for from the root of the repository", file.display()))
+        })?;
+        let before = Table::from_tsv(&text).map_err(|e| Failure::new(format_args!("{}: {e}", file.display())))?;
+        return check(&table, &before);
+    }
+    if let Some(file) = &args.write {
+        fs::write(file, table.to_tsv()).map_err(|e| Failure::new(format_args!("{}: {e}", file.display())))?;
+        let (rows, spills) = (table.rows.len(), table.spills());
+        return print(&format!("{}: {rows} rows, {spills} of them spill on RDNA2\n", file.display()));
+    }
+    print(&if args.tsv { table.to_tsv() } else { table.to_text() })
+}
+
+/// Says what is worse than it was.
+fn check(table: &Table, before: &Table) -> Result<ExitCode, Failure> {
+    let found = table.compare(before);
+    if !found.wrong.is_empty() {
+        let lines: Vec<_> = found.wrong.iter().map(|line| format!("\n  {line}")).collect();
+        return Err(Failure::new(format_args!(
+            "{} figures are worse than committed, or not there; if that is on purpose: elbow-isa --write{}",
+            lines.len(),
+            lines.concat()
+        )));
+    }
+    if let Some(sentence) = found.not_compared {
+        return print(&format!("{sentence}; no kernel spills that did not\n"));
+    }
+    let better = match found.better {
+        0 => String::new(),
+        figures => format!("; {figures} figures are more than 5 % better: elbow-isa --write keeps that"),
+    };
+    print(&format!("{} rows, none worse than committed{better}\n", table.rows.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_what_their_help_says() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+        let parsed = |arguments: &[&str]| Args::try_parse_from([&["elbow-isa"], arguments].concat());
+        assert_eq!(parsed(&["--check"]).unwrap().check, Some(COMMITTED.into()));
+        assert_eq!(parsed(&["--write=x.tsv"]).unwrap().write, Some("x.tsv".into()));
+        assert_eq!(parsed(&["NT", "relu"]).unwrap().words, ["NT", "relu"]);
+        assert_eq!(parsed(&["--worker", "1/2", "--", "-x"]).unwrap().worker, Some(Share { index: 1, of: 2 }));
+        for wrong in [&["--check", "relu"][..], &["--check", "--write"], &["--worker", "2/2"], &["--family", "rdna9"]] {
+            assert!(parsed(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -91,7 +91,8 @@ impl Radv {
     #[expect(unsafe_code, reason = "Vulkan's interface; the module's documentation says why it is sound")]
     fn device(instance: &ash::Instance) -> Result<(ash::Device, String, String), Failure> {
         // SAFETY: the instance is alive.
-        let physical = unsafe { instance.enumerate_physical_devices() }.map_err(failed("looking for the driver's device"))?;
+        let physical =
+            unsafe { instance.enumerate_physical_devices() }.map_err(failed("looking for the driver's device"))?;
         let physical = *physical.first().ok_or_else(|| Failure::new("the driver offers no device"))?;
         let mut driver = vk::PhysicalDeviceDriverProperties::default();
         let mut properties = vk::PhysicalDeviceProperties2::default().push_next(&mut driver);
@@ -110,7 +111,8 @@ impl Radv {
             return Err(Failure::new(format_args!("{driver} does not tell what it compiles")));
         }
         let extensions = [khr::pipeline_executable_properties::NAME.as_ptr(), ext::robustness2::NAME.as_ptr()];
-        let mut told = vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
+        let mut told =
+            vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
         // wgpu switches robust access on wherever it is offered, trusted modules or not, and this compiler then merges fewer loads.
         let core = vk::PhysicalDeviceFeatures::default().robust_buffer_access(true);
         let mut robust = vk::PhysicalDeviceRobustness2FeaturesEXT::default().robust_buffer_access2(true);
@@ -154,7 +156,8 @@ impl Radv {
             .collect();
         let info = vk::DescriptorSetLayoutCreateInfo::default().bindings(&bindings);
         // SAFETY: the numbers of the bindings are different ones.
-        let set = unsafe { self.device.create_descriptor_set_layout(&info, None) }.map_err(failed("a layout of buffers"))?;
+        let set =
+            unsafe { self.device.create_descriptor_set_layout(&info, None) }.map_err(failed("a layout of buffers"))?;
         let sets = [set];
         let info = vk::PipelineLayoutCreateInfo::default().set_layouts(&sets);
         // SAFETY: the set was made just now.
