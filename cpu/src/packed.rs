@@ -1,5 +1,5 @@
 //! Products through the kernels of the `gemm` crate (its f32 part alone), which packs: the large ones, and those whose operands lie the other way. Each thread
-//! makes one block of C, with no waiting in between. gemm takes pointers, so this is one of the two files with unsafe code;
+//! makes one block of C, with no waiting in between. gemm takes pointers, so this is one of the three files with unsafe code;
 //! [`call_gemm`] says why it is sound.
 
 use std::ops::Range;

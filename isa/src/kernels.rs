@@ -52,12 +52,16 @@ impl Named {
             KernelFile::ProductDirect => 4,
             _ => return None,
         };
-        Some(flag("TM") * flag("TN") * steps)
+        Some(flag("TM") * flag("TN") * steps).filter(|most| *most > 0)
     }
 
-    /// Elements of the result that it has stored when it has stored so many bytes, all outputs together; None where it stores none.
+    /// Elements of the result that it has stored when it has stored so many bytes, all outputs together; None where it has no elements.
     /// A lane of a product has no more than its register tile: what is beyond is there twice, for the edge.
     pub(crate) fn elements(&self, stored_bytes: u64) -> Option<f64> {
+        use KernelFile::{Copy, Flat, Rows, Sgd, SplitSum};
+        if !self.is_product() && !matches!(self.kernel.file, Copy | Flat | Rows | Sgd | SplitSum) {
+            return None;
+        }
         let finish = &self.kernel.finish;
         let accesses = finish.accesses();
         let own =
@@ -227,7 +231,8 @@ impl Collected {
         for row in activation::rows() {
             let missing = row.parameters.iter().filter(|parameter| parameter.default.is_none()).count();
             let request = forward(Activation::new(row.kind, &vec![0.5; missing])?);
-            let name = row.name;
+            // Of two that have a name in common the files have not.
+            let name = row.file;
             self.add(&format!("elementwise {name} f32"), plan::elementwise_forward(&request, true, &caps))?;
             let request = backward(request);
             self.add(&format!("elementwise backward {name} f32"), plan::elementwise_backward(&request, true, &caps))?;

@@ -13,7 +13,12 @@ mod spirv;
 mod table;
 mod workers;
 
-use std::{fs, io::Write as _, path::PathBuf, process::ExitCode, str::FromStr};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 
@@ -59,19 +64,6 @@ struct Args {
     here: bool,
 }
 
-impl FromStr for Share {
-    type Err = Failure;
-
-    /// `1/4`: the second of four.
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let share = || {
-            let (index, of) = text.split_once('/')?;
-            Some(Share { index: index.parse().ok()?, of: of.parse().ok()? })
-        };
-        share().filter(|share| share.index < share.of).ok_or_else(|| Failure::new("a share is INDEX/NUMBER"))
-    }
-}
-
 fn main() -> ExitCode {
     run(&Args::parse()).unwrap_or_else(|failure| failure.report())
 }
@@ -94,32 +86,52 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
             None => print(&format!("{}\n", Radv::open()?.driver)),
         };
     }
+    let before = args.check.as_deref().map(committed).transpose()?;
     let icd = args.icd.clone().map_or_else(workers::installed, Ok)?;
-    if args.driver || args.dump.is_some() {
-        let mut command = workers::command(args.family.unwrap_or(Family::Rdna2), &icd)?;
-        command.arg("--here");
-        if let Some(name) = &args.dump {
-            command.arg(format!("--dump={name}"));
-        }
-        let status =
-            command.status().map_err(|error| Failure::new(format_args!("starting this program again: {error}")))?;
-        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    if args.dump.is_some() || args.driver {
+        return here(args, &icd);
     }
     let families = args.family.map_or(Family::ALL.to_vec(), |family| vec![family]);
     let table = workers::run(&families, &args.words, &icd)?;
-    if let Some(file) = &args.check {
-        let text = fs::read_to_string(file).map_err(|error| {
-            Failure::new(format_args!("{}: {error}; it is looked for from the root of the repository", file.display()))
-        })?;
-        let before = Table::from_tsv(&text).map_err(|e| Failure::new(format_args!("{}: {e}", file.display())))?;
+    if table.rows.is_empty() {
+        return Err(Failure::new(format_args!("no kernel's name has all of these in it: {}", args.words.join(", "))));
+    }
+    if let Some(before) = before {
         return check(&table, &before);
     }
     if let Some(file) = &args.write {
-        fs::write(file, table.to_tsv()).map_err(|e| Failure::new(format_args!("{}: {e}", file.display())))?;
+        fs::write(file, table.to_tsv()).map_err(|error| Failure::new(format_args!("{}: {error}", file.display())))?;
         let (rows, spills) = (table.rows.len(), table.spills());
         return print(&format!("{}: {rows} rows, {spills} of them spill on RDNA2\n", file.display()));
     }
     print(&if args.tsv { table.to_tsv() } else { table.to_text() })
+}
+
+/// The table in a file. Read before anything is compiled: a wrong name should not take its time.
+fn committed(file: &Path) -> Result<Table, Failure> {
+    let of_file = |error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| of_file(&error))?;
+    Table::from_tsv(&text).map_err(|failure| of_file(&failure))
+}
+
+/// What takes one process for a family: the machine code of a kernel, or the compiler's name if it answers for all families.
+fn here(args: &Args, icd: &Path) -> Result<ExitCode, Failure> {
+    let families = if args.driver { &Family::ALL[..] } else { &[args.family.unwrap_or(Family::Rdna2)] };
+    for (number, family) in families.iter().enumerate() {
+        let mut command = workers::command(*family, icd)?;
+        command.arg("--here");
+        if let Some(name) = &args.dump {
+            command.arg(format!("--dump={name}"));
+        }
+        if number > 0 {
+            command.stdout(std::process::Stdio::null());
+        }
+        let status = command.status().map_err(|e| Failure::new(format_args!("starting this program again: {e}")))?;
+        if !status.success() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says what is worse than it was.

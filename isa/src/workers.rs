@@ -10,6 +10,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    str::FromStr,
     sync::mpsc,
     thread,
 };
@@ -68,6 +69,19 @@ pub(crate) fn command(family: Family, driver: &Path) -> Result<Command, Failure>
 pub(crate) struct Share {
     pub(crate) index: usize,
     pub(crate) of: usize,
+}
+
+impl FromStr for Share {
+    type Err = Failure;
+
+    /// `1/4`: the second of four.
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let share = || {
+            let (index, of) = text.split_once('/')?;
+            Some(Share { index: index.parse().ok()?, of: of.parse().ok()? })
+        };
+        share().filter(|share| share.index < share.of).ok_or_else(|| Failure::new("a share is INDEX/NUMBER"))
+    }
 }
 
 /// The words that a kernel's name must have.
