@@ -51,7 +51,7 @@ struct Args {
     #[arg(long, value_name = "KERNEL", conflicts_with_all = ["words", "check", "write", "tsv"])]
     dump: Option<String>,
     /// Print which compiler would be asked
-    #[arg(long, conflicts_with_all = ["words", "family", "check", "write", "tsv", "dump"])]
+    #[arg(long, conflicts_with_all = ["words", "check", "write", "tsv", "dump"])]
     driver: bool,
     /// RADV's description [default: the one that is installed]
     #[arg(long, value_name = "FILE")]
@@ -62,6 +62,17 @@ struct Args {
     /// The same, for --dump and --driver.
     #[arg(long, hide = true)]
     here: bool,
+}
+
+impl Args {
+    fn families(&self) -> Vec<Family> {
+        self.family.map_or(Family::ALL.to_vec(), |family| vec![family])
+    }
+
+    /// Where there is one answer alone.
+    fn one_family(&self) -> Family {
+        self.family.unwrap_or(Family::Rdna2)
+    }
 }
 
 fn main() -> ExitCode {
@@ -78,12 +89,12 @@ fn print(text: &str) -> Result<ExitCode, Failure> {
 
 fn run(args: &Args) -> Result<ExitCode, Failure> {
     if let Some(share) = args.worker {
-        return workers::work(share, &args.words).map(|()| ExitCode::SUCCESS);
+        return workers::work(args.one_family(), share, &args.words).map(|()| ExitCode::SUCCESS);
     }
     if args.here {
         return match &args.dump {
-            Some(name) => print(&workers::dump(name)?),
-            None => print(&format!("{}\n", Radv::open()?.driver)),
+            Some(name) => print(&workers::dump(args.one_family(), name)?),
+            None => print(&format!("{}\n", Radv::open(args.one_family())?.driver)),
         };
     }
     let before = args.check.as_deref().map(committed).transpose()?;
@@ -91,8 +102,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
     if args.dump.is_some() || args.driver {
         return here(args, &icd);
     }
-    let families = args.family.map_or(Family::ALL.to_vec(), |family| vec![family]);
-    let table = workers::run(&families, &args.words, &icd)?;
+    let table = workers::run(&args.families(), &args.words, &icd)?;
     if table.rows.is_empty() {
         return Err(Failure::new(format_args!("no kernel's name has all of these in it: {}", args.words.join(", "))));
     }
@@ -116,7 +126,7 @@ fn committed(file: &Path) -> Result<Table, Failure> {
 
 /// What takes one process for a family: the machine code of a kernel, or the compiler's name if it answers for all families.
 fn here(args: &Args, icd: &Path) -> Result<ExitCode, Failure> {
-    let families = if args.driver { &Family::ALL[..] } else { &[args.family.unwrap_or(Family::Rdna2)] };
+    let families = if args.driver { args.families() } else { vec![args.one_family()] };
     for (number, family) in families.iter().enumerate() {
         let mut command = workers::command(*family, icd)?;
         command.arg("--here");

@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use ash::{ext, khr, vk};
 
-use crate::{failure::Failure, spirv::ENTRY_POINT};
+use crate::{failure::Failure, figure::Family, spirv::ENTRY_POINT};
 
 /// The driver, opened on one chip.
 pub(crate) struct Radv {
@@ -64,9 +64,9 @@ fn text(name: Result<&CStr, impl std::fmt::Display>) -> Result<String, Failure> 
 }
 
 impl Radv {
-    /// Opens the first device of the driver that the environment names.
+    /// Opens the first device of the driver that the environment names, which must be of the family that it names.
     #[expect(unsafe_code, reason = "Vulkan's interface; the module's documentation says why it is sound")]
-    pub(crate) fn open() -> Result<Self, Failure> {
+    pub(crate) fn open(family: Family) -> Result<Self, Failure> {
         // SAFETY: the library is the system's Vulkan loader, which does at most what every Vulkan program lets it do when it is loaded.
         let entry = unsafe { ash::Entry::load() }
             .map_err(|error| Failure::new(format_args!("no Vulkan loader (Debian: libvulkan1): {error}")))?;
@@ -74,7 +74,7 @@ impl Radv {
         let info = vk::InstanceCreateInfo::default().application_info(&application);
         // SAFETY: no layer and no extension is asked for.
         let instance = unsafe { entry.create_instance(&info, None) }.map_err(failed("opening Vulkan"))?;
-        match Self::device(&instance) {
+        match Self::device(&instance, family) {
             Ok((device, driver, chip)) => {
                 let executables = khr::pipeline_executable_properties::Device::new(&instance, &device);
                 Ok(Radv { driver, chip, executables, device, instance, _entry: entry })
@@ -89,7 +89,7 @@ impl Radv {
 
     /// The device with what wgpu switches on as far as it changes code, and the names of driver and chip.
     #[expect(unsafe_code, reason = "Vulkan's interface; the module's documentation says why it is sound")]
-    fn device(instance: &ash::Instance) -> Result<(ash::Device, String, String), Failure> {
+    fn device(instance: &ash::Instance, family: Family) -> Result<(ash::Device, String, String), Failure> {
         // SAFETY: the instance is alive.
         let physical =
             unsafe { instance.enumerate_physical_devices() }.map_err(failed("looking for the driver's device"))?;
@@ -103,6 +103,11 @@ impl Radv {
             return Err(Failure::new(format_args!("{chip} is not a device of RADV")));
         }
         let driver = format!("RADV {}", text(driver.driver_info_as_c_str())?);
+        // A version that no longer knows the variable would compile for the GPU that is there.
+        if !chip.contains(family.chip()) {
+            let asked = family.chip();
+            return Err(Failure::new(format_args!("{driver} offers {chip} where it was asked for {asked}")));
+        }
         // SAFETY: the device is of this instance.
         let offered = unsafe { instance.enumerate_device_extension_properties(physical) }
             .map_err(failed("asking for the device's extensions"))?;

@@ -61,6 +61,7 @@ pub(crate) fn command(family: Family, driver: &Path) -> Result<Command, Failure>
     command.env("RADV_FORCE_FAMILY", family.chip()).env("VK_DRIVER_FILES", driver).stdin(Stdio::null());
     // Loaders before 1.3.207 know the older name alone.
     command.env("VK_ICD_FILENAMES", driver);
+    command.arg("--family").arg(family.name());
     Ok(command)
 }
 
@@ -90,11 +91,11 @@ fn fits(named: &Named, words: &[String]) -> bool {
 }
 
 /// Compiles a share of the kernels, and prints what there is to say.
-pub(crate) fn work(share: Share, words: &[String]) -> Result<(), Failure> {
+pub(crate) fn work(family: Family, share: Share, words: &[String]) -> Result<(), Failure> {
     // A parent that has gone away reads nothing; then there is nothing to do.
     let say = |line: &str| writeln!(std::io::stdout(), "{line}").map_err(Failure::new);
     let worked = || {
-        let radv = Radv::open()?;
+        let radv = Radv::open(family)?;
         say(&format!("driver\t{}", radv.driver))?;
         let all = kernels::all()?;
         let mine: Vec<_> = all.iter().filter(|named| fits(named, words)).skip(share.index).step_by(share.of).collect();
@@ -110,7 +111,7 @@ pub(crate) fn work(share: Share, words: &[String]) -> Result<(), Failure> {
 }
 
 /// The machine code of the one kernel whose name is this, or has it as a part.
-pub(crate) fn dump(name: &str) -> Result<String, Failure> {
+pub(crate) fn dump(family: Family, name: &str) -> Result<String, Failure> {
     let all = kernels::all()?;
     let exact = all.iter().find(|named| named.name == name);
     let parts: Vec<_> = all.iter().filter(|named| named.name.contains(name)).collect();
@@ -123,7 +124,7 @@ pub(crate) fn dump(name: &str) -> Result<String, Failure> {
             return Err(Failure::new(format_args!("{name:?} is a part of several names:{}", names.concat())));
         }
     };
-    let radv = Radv::open()?;
+    let radv = Radv::open(family)?;
     let code = radv.compile(&named.spirv, &named.buffers())?;
     let mut text = format!("; {}\n; {}, {}, waves of {} lanes\n", named.name, radv.driver, radv.chip, code.wave);
     for (name, value) in &code.statistics {
