@@ -1,5 +1,5 @@
 //! Products with the `gemm` crate (its f32 part alone), which packs its operands: large products, and those whose operands are not rows
-//! along the reduction. Each thread computes one block of C and waits for no other. gemm takes pointers, so this is one of the two files
+//! along the reduction. Each thread computes one block of C and waits for no other. gemm takes pointers, so this is one of the three files
 //! with unsafe code; [`call_gemm`] says why it is sound.
 
 use std::ops::Range;

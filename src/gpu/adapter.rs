@@ -21,7 +21,7 @@ use crate::{
 pub struct AdapterChoice {
     /// `WGPU_BACKEND`: a list of backends (`vulkan`, `metal`, `dx12`, `gl`).
     pub backend: Option<String>,
-    /// `WGPU_ADAPTER_NAME`: a part of the adapter's name, in lower case (the adapter's own case does not matter).
+    /// `WGPU_ADAPTER_NAME`: a part of the adapter's name, in any case.
     pub name: Option<String>,
     /// `WGPU_POWER_PREF`: with `low` an integrated GPU comes before a discrete one, else after it.
     pub power: Option<String>,
@@ -50,7 +50,7 @@ impl AdapterChoice {
         if !self.backends().contains(info.backend.into()) {
             return None;
         }
-        if self.name.as_ref().is_some_and(|name| !info.name.to_lowercase().contains(name.as_str())) {
+        if self.name.as_ref().is_some_and(|name| !info.name.to_lowercase().contains(&name.to_lowercase())) {
             return None;
         }
         let low = self.power.as_deref().is_some_and(|p| p.starts_with("low"));

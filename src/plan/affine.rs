@@ -80,7 +80,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     plan.strategy = match (pin.strategy, request.below) {
         // A chain's epilogue and a prologue together would need more bindings than some devices have.
         (_, Some(_)) => Strategy::TwoPass,
-        (Strategy::Auto, None) => choose_road(caps, affine, products),
+        (Strategy::Auto, None) => choose_strategy(caps, affine, products),
         (strategy, None) => strategy,
     };
     let write_dz = !linear && products > 0 && plan.strategy == Strategy::TwoPass;
@@ -154,7 +154,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
 
 /// The strategy of backward: prologue if computing the slope several times is cheap, with a piecewise activation and few tiles that read dy
 /// again. Not on software adapters, where loading each element twice costs more than a pass that writes dz.
-fn choose_road(caps: &Caps, affine: &AffineRequest, products: u32) -> Strategy {
+fn choose_strategy(caps: &Caps, affine: &AffineRequest, products: u32) -> Strategy {
     let narrow = affine.k <= 64 || products == 1;
     let cheap = caps.class != DeviceClass::Software && affine.activation.is_piecewise() && narrow;
     if products == 0 || cheap { Strategy::Prologue } else { Strategy::TwoPass }

@@ -22,7 +22,7 @@ fn tolerance(dtype: Float) -> f64 {
 }
 
 /// The most multiply-adds of the slow reference for a sample.
-const TIMEOUT: usize = 1 << 23;
+const MOST_WORK: usize = 1 << 23;
 
 /// The largest errors of a sample, relative to the sum of the absolute values of the terms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -99,7 +99,7 @@ impl Layer<'_> {
     /// The sampled rows of a matrix.
     fn rows(&self) -> Rows {
         let AffineRequest { m, n, k, .. } = self.request;
-        Rows(sample(m, TIMEOUT / (n * k).max(1)))
+        Rows(sample(m, MOST_WORK / (n * k).max(1)))
     }
 
     fn judge_y(&self, what: &str, y: &[f32]) -> Result<f64> {
@@ -128,7 +128,7 @@ impl Layer<'_> {
         let want = reference::backward(&backward_request(request), inputs)?.dx;
         let dx = judge(&self.named(side, "dx"), stored, &rows.of(got.dx, k), &want.value, &want.terms)?;
 
-        let columns = Columns { picked: sample(n, TIMEOUT / (m * k).max(1)), n };
+        let columns = Columns { picked: sample(n, MOST_WORK / (m * k).max(1)), n };
         let neurons = Rows(columns.picked.clone());
         let (w, b) = (neurons.of(&host.w, k), columns.of(&host.b));
         let (dy, z_columns) = (columns.of(&host.dy), z.map(|z| columns.of(z)));

@@ -1,0 +1,297 @@
+//! Which kernels are looked at: those of the plans that elbow makes by default for a discrete GPU, each once, under the name of the
+//! first call that asks for it.
+
+use std::collections::HashSet;
+
+use elbow::{
+    Activation, AlphaSource, Caps, DeviceClass, Float, Operand, Pin, Plan, ResidualAt, Saved, Strategy, Want,
+    WeightLayout, activation,
+    kernel::{Elem, Kernel, KernelFile},
+    plan::{
+        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, LossScaleRequest, SgdRequest,
+        SoftmaxRequest,
+    },
+    program::{By, Over},
+    request::{AffineRequest, BackwardRequest, Below, Gradients},
+    shader::{self, Binding},
+    shape::Shape,
+    storage::Storage,
+};
+
+use crate::{failure::Failure, radv::Buffer, spirv};
+
+/// A kernel, and what it is called in the table.
+#[derive(Debug)]
+pub(crate) struct Named {
+    /// The call, and what this kernel of its plan does: `forward relu f32 4096x1024x1024: product_staged NT y`.
+    pub(crate) name: String,
+    pub(crate) kernel: Kernel,
+    pub(crate) spirv: Vec<u32>,
+}
+
+impl Named {
+    /// What it binds, as wgpu numbers it: inputs that are the memory of an output have no binding of their own.
+    pub(crate) fn buffers(&self) -> Vec<Buffer> {
+        let slots = self.kernel.slots.iter().zip(1..).filter(|(slot, _)| slot.within.is_none());
+        std::iter::once(Buffer::Uniform(0)).chain(slots.map(|(_, number)| Buffer::Storage(number))).collect()
+    }
+
+    /// Whether it has a loop over a reduction whose multiply-adds are what it is for.
+    pub(crate) fn is_product(&self) -> bool {
+        use KernelFile::{ProductBroadcast, ProductDirect, ProductSlicedK, ProductStaged};
+        matches!(self.kernel.file, ProductDirect | ProductStaged | ProductBroadcast | ProductSlicedK)
+    }
+
+    /// Multiply-adds of the product in a trip of its loop, where activations in the same loop have some of their own.
+    pub(crate) fn most_multiply_adds(&self) -> Option<usize> {
+        let Kernel { file, a, b, .. } = &self.kernel;
+        let flag = |name| self.kernel.flag(name) as usize;
+        let steps = match file {
+            _ if !a.acts() && !b.acts() => return None,
+            KernelFile::ProductStaged => flag("BK"),
+            KernelFile::ProductDirect => 4,
+            _ => return None,
+        };
+        Some(flag("TM") * flag("TN") * steps).filter(|most| *most > 0)
+    }
+
+    /// Elements of the result that it has stored when it has stored so many bytes, all outputs together; None where it has no elements.
+    /// A lane of a product has no more than its register tile: what is beyond is there twice, for the edge.
+    pub(crate) fn elements(&self, stored_bytes: u64) -> Option<f64> {
+        use KernelFile::{Copy, Flat, Rows, Sgd, SplitSum};
+        if !self.is_product() && !matches!(self.kernel.file, Copy | Flat | Rows | Sgd | SplitSum) {
+            return None;
+        }
+        let finish = &self.kernel.finish;
+        let accesses = finish.accesses();
+        let own =
+            |role: &str| accesses.iter().any(|a| a.written && a.by == Some(By::Element) && a.operand.name() == role);
+        let written = self.kernel.slots.iter().filter(|slot| slot.written && slot.elem != Elem::Word);
+        let each: u64 = written.filter(|slot| finish.is_empty() || own(slot.role)).map(|slot| slot.bytes()).sum();
+        // The partial sums of columns and rows are no elements.
+        let width = if self.kernel.flag("WIDE") == 1 { 4 } else { 1 };
+        let sums = 4 * u64::from(finish.sums(Over::Rows) * width + finish.sums(Over::Columns));
+        let elements = (each > 0).then(|| stored_bytes.saturating_sub(sums) as f64 / each as f64)?;
+        let most = if self.is_product() { self.kernel.flag("TM") * self.kernel.flag("TN") } else { u32::MAX };
+        (elements > 0.0).then(|| elements.min(most.into()))
+    }
+}
+
+/// The name of a kernel in its plan: the file, how a product's operands lie, what comes out.
+fn part(kernel: &Kernel) -> String {
+    let mut words = vec![kernel.file.name()];
+    if kernel.flags.contains_key("TM") {
+        words.push(match (kernel.flag("A_ALONG_K"), kernel.flag("B_ALONG_K")) {
+            (1, 1) => "NT",
+            (1, _) => "NN",
+            _ => "TN",
+        });
+    }
+    let finish = kernel.finish.accesses();
+    let mut outputs: Vec<_> =
+        finish.iter().filter(|access| access.written).map(|access| access.operand.name()).collect();
+    if outputs.is_empty() {
+        outputs.extend(kernel.slots.iter().filter(|slot| slot.written).map(|slot| slot.role));
+    }
+    words.append(&mut outputs);
+    words.join(" ")
+}
+
+/// The shapes M×K×N of layers: from one that fills a GPU with the largest tiles to one row, and one whose rows are no whole vec4.
+const LARGE: [usize; 3] = [4096, 1024, 1024];
+const SHAPES: [[usize; 3]; 4] = [LARGE, [512, 1024, 1024], [8, 1024, 1024], [1, 1024, 1024]];
+const ODD: [usize; 3] = [4095, 1023, 1021];
+
+const ACTIVATIONS: [Activation; 3] = [Activation::IDENTITY, Activation::RELU, Activation::GELU_ERF];
+
+/// What elbow learns from wgpu of an RDNA GPU: subgroups of 32 to 64, and so none that it could count on.
+const fn caps() -> Caps {
+    Caps::defaults(DeviceClass::Discrete).workgroup_bytes(32 * 1024).max_invocations(1024).max_bindings(12).f16(true)
+}
+
+/// A discrete GPU of which a browser promises no more than WebGPU does.
+const fn browser() -> Caps {
+    Caps::defaults(DeviceClass::Discrete)
+}
+
+/// All of them, sorted by name.
+pub(crate) fn all() -> Result<Vec<Named>, Failure> {
+    let mut all = Collected { caps: caps(), seen: HashSet::new(), kernels: Vec::new() };
+    for (dtype, shapes) in [(Float::F32, &SHAPES[..]), (Float::F16, &SHAPES[..1]), (Float::Bf16, &SHAPES[..1])] {
+        all.layers(dtype, shapes)?;
+    }
+    all.layers(Float::F32, &[ODD])?;
+    all.around_the_activation()?;
+    all.elementwise()?;
+    all.others()?;
+    // Last, so that only what is another kernel there has a name of its own.
+    all.caps = browser();
+    all.layers(Float::F32, &[LARGE])?;
+    all.layers(Float::F16, &[LARGE])?;
+    all.kernels.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all.kernels)
+}
+
+/// The kernels of plans, each once.
+struct Collected {
+    caps: Caps,
+    seen: HashSet<Vec<u32>>,
+    kernels: Vec<Named>,
+}
+
+impl Collected {
+    fn add(&mut self, call: &str, plan: elbow::Result<Plan>) -> Result<(), Failure> {
+        let plan = plan.map_err(|error| Failure::new(format_args!("{call}: {error}")))?;
+        let call = if self.caps == caps() { call.to_owned() } else { format!("{call} browser") };
+        for kernel in plan.dispatches.into_iter().map(|dispatch| dispatch.kernel) {
+            // Texts that differ in names alone are one kernel.
+            let spirv = spirv::write(&shader::assemble(&kernel, Binding::Exclusive)?)?;
+            if !self.seen.insert(spirv.clone()) {
+                continue;
+            }
+            let first = format!("{call}: {}", part(&kernel));
+            let name = (2..).map(|n| format!("{first} #{n}"));
+            let mut name = std::iter::once(first.clone()).chain(name);
+            let name = name.find(|name| self.kernels.iter().all(|known| known.name != *name)).unwrap_or(first);
+            self.kernels.push(Named { name, kernel, spirv });
+        }
+        Ok(())
+    }
+
+    /// Forward by both layouts, and backward from dy by both strategies and with the activation of a layer below.
+    fn layers(&mut self, dtype: Float, shapes: &[[usize; 3]]) -> Result<(), Failure> {
+        for [m, k, n] in shapes.iter().copied() {
+            for activation in ACTIVATIONS {
+                let name = format!("{} {dtype} {m}x{k}x{n}", activation.name());
+                let request = AffineRequest::new(m, n, k, activation).storage(Storage::all(dtype));
+                let none = request.saved(Saved::None);
+                self.forward(&format!("forward {name}"), &none)?;
+                self.forward(&format!("forward in_out {name}"), &none.layout(WeightLayout::InOut))?;
+                self.backward(&name, &request)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, name: &str, request: &AffineRequest) -> Result<(), Failure> {
+        self.add(name, plan::forward(request, true, false, &self.caps, &Pin::default()))
+    }
+
+    fn backward(&mut self, name: &str, affine: &AffineRequest) -> Result<(), Failure> {
+        let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite);
+        let request = BackwardRequest::new(*affine, gradients);
+        for strategy in [Strategy::TwoPass, Strategy::Prologue] {
+            let pin = Pin::default().strategy(strategy);
+            self.add(&format!("{strategy} {name}"), plan::backward(&request, true, &self.caps, &pin))?;
+        }
+        let below = Below::new(affine.activation, affine.resolve()?.saved).db(Want::Overwrite);
+        let request = request.upstream_is_dz(true).below(below);
+        self.add(&format!("chain {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))
+    }
+
+    /// What else an epilogue may do, on the large layer: keep z or a mask, add a residual, multiply rows, leave statistics, learn α.
+    fn around_the_activation(&mut self) -> Result<(), Failure> {
+        let [m, k, n] = LARGE;
+        let layer = |activation| AffineRequest::new(m, n, k, activation);
+        let prelu: Activation = "prelu".parse()?;
+        let statistics = elbow::request::Statistics::default().channels(true);
+        for (what, request) in [
+            ("keeps z", layer(Activation::GELU_ERF).saved(Saved::Z)),
+            ("keeps mask", layer(Activation::RELU).saved(Saved::Mask)),
+            ("residual", layer(Activation::RELU).saved(Saved::None).residual(Some(ResidualAt::AfterActivation))),
+            ("row weight", layer(Activation::RELU).saved(Saved::None).row_weight(true)),
+            ("statistics", layer(Activation::RELU).saved(Saved::None).statistics(statistics)),
+            ("alpha", layer(prelu).saved(Saved::Z).alpha(AlphaSource::PerChannel)),
+        ] {
+            self.forward(&format!("forward {} f32 {m}x{k}x{n} {what}", request.activation.name()), &request)?;
+        }
+        let request = layer(prelu).saved(Saved::Z).alpha(AlphaSource::PerChannel);
+        let gradients = Gradients::default().x(Want::Overwrite).alpha(Want::Overwrite);
+        let request = BackwardRequest::new(request, gradients);
+        self.add(
+            &format!("backward prelu f32 {m}x{k}x{n} alpha"),
+            plan::backward(&request, true, &self.caps, &Pin::default()),
+        )
+    }
+
+    /// Every activation alone, with its default parameters (0.5 where there is none), and more of GELU.
+    fn elementwise(&mut self) -> Result<(), Failure> {
+        const SIDE: usize = 1024;
+        let forward = |activation| ElementwiseForward {
+            rows: SIDE,
+            channels: SIDE,
+            inner: None,
+            activation,
+            alpha: AlphaSource::Constant,
+            in_place: false,
+            storage: Storage::default(),
+        };
+        let backward = |forward| ElementwiseBackward { forward, dx: Want::Overwrite, dalpha: Want::No };
+        let caps = self.caps;
+        for row in activation::rows() {
+            let missing = row.parameters.iter().filter(|parameter| parameter.default.is_none()).count();
+            let request = forward(Activation::new(row.kind, &vec![0.5; missing])?);
+            // Of two that have a name in common the files have not.
+            let name = row.file;
+            self.add(&format!("elementwise {name} f32"), plan::elementwise_forward(&request, true, &caps))?;
+            let request = backward(request);
+            self.add(&format!("elementwise backward {name} f32"), plan::elementwise_backward(&request, true, &caps))?;
+        }
+        let gelu = forward(Activation::GELU_ERF);
+        for dtype in [Float::F16, Float::Bf16] {
+            let request = ElementwiseForward { storage: Storage::all(dtype), ..gelu };
+            self.add(&format!("elementwise gelu_erf {dtype}"), plan::elementwise_forward(&request, true, &caps))?;
+        }
+        let prelu = ElementwiseForward { alpha: AlphaSource::PerChannel, ..forward("prelu".parse()?) };
+        let request = ElementwiseBackward { dalpha: Want::Overwrite, ..backward(prelu) };
+        self.add("elementwise backward prelu f32 alpha", plan::elementwise_backward(&request, true, &caps))?;
+        let request =
+            ElementwiseDouble { forward: gelu, ddy: Want::Overwrite, dx2: Want::Overwrite, dalpha2: Want::No };
+        self.add("elementwise double gelu_erf f32", plan::elementwise_double(&request, true, &caps))
+    }
+
+    /// Losses, updates, copies.
+    fn others(&mut self) -> Result<(), Failure> {
+        let caps = self.caps;
+        for classes in [10, 1000, 32_000] {
+            let storage = Storage::default();
+            let request = SoftmaxRequest { rows: 4096, classes, ignore_index: Some(7), scaled: false, storage };
+            self.add(&format!("softmax f32 4096x{classes}"), plan::softmax_cross_entropy(&request, true, &caps))?;
+        }
+        let request = SgdRequest {
+            elements: 1 << 20,
+            rate: 0.1,
+            momentum: 0.9,
+            scaled: true,
+            copy: true,
+            storage: Storage::default().with(Operand::Copy, Float::F16),
+        };
+        self.add("sgd f32 copy f16", plan::sgd(&request, true, &caps))?;
+        let request = LossScaleRequest { elements: 1 << 20, growth: 2.0, backoff: 0.5, interval: 3 };
+        self.add("loss scale", plan::loss_scale(&request, &caps))?;
+        let (shape, strides) = (Shape::new(&[1024, 1024]), [[1, 1024, 0, 0, 0, 0], [1024, 1, 0, 0, 0, 0]]);
+        let request = CopyRequest { shape, strides, extents: [1 << 20; 2], storage: Some(Storage::default()) };
+        self.add("transpose f32", plan::copy(&request, true, &caps))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_of_a_gpu_has_one_name() {
+        let all = all().unwrap();
+        let names: HashSet<_> = all.iter().map(|named| named.name.as_str()).collect();
+        assert_eq!(names.len(), all.len(), "names are the rows of the table");
+        // What takes a name apart: the table's columns, and words of a shell.
+        assert!(names.iter().all(|name| !name.contains(['\t', '\n', '\'', '"'])), "{names:?}");
+        // Those of software adapters are not for AMD's compiler, and that of the subnormals is a question, no work.
+        let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
+        let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
+        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::Subnormals]);
+        for form in ["NT y", "NN y", "NN dx", "TN partials"] {
+            assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
+        }
+    }
+}
