@@ -14,9 +14,20 @@ fn f16_bits(v: f32) -> u32 {
     let bits = bitcast<u32>(v);
     let magnitude = bits & 0x7fffffffu;
     let normal = min((magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u, 0x7c00u);
-    let shift = clamp(126u - (magnitude >> 23u), 14u, 25u);
-    let whole = (magnitude & 0x7fffffu) | 0x800000u;
-    let small = (whole + (1u << (shift - 1u)) - 1u + ((whole >> shift) & 1u)) >> shift;
+    // Below 2^-14 a multiple of 2^-24, which is the unit of the last place of 1/2: the sum rounds, and its bits count.
+    let small = bitcast<u32>(bitcast<f32>(magnitude) + 0.5) - 0x3f000000u;
     let number = select(normal, small, magnitude < 0x38800000u);
     return select(number, 0x7e00u, magnitude > 0x7f800000u) | ((bits >> 16u) & 0x8000u);
+}
+
+// The same as an f32: a number that every conversion to f16 leaves as it is.
+fn f16_rounded(v: f32) -> f32 {
+    let bits = bitcast<u32>(v);
+    let magnitude = bits & 0x7fffffffu;
+    let normal = (magnitude + 0xfffu + ((magnitude >> 13u) & 1u)) & 0xffffe000u;
+    let finite = select(normal, 0x7f800000u, normal >= 0x47800000u);
+    let units = bitcast<u32>(bitcast<f32>(magnitude) + 0.5) - 0x3f000000u;
+    let small = bitcast<u32>(f32(units) * 5.9604644775390625e-8);
+    let number = select(finite, small, magnitude < 0x38800000u);
+    return bitcast<f32>(select(number, 0x7fc00000u, magnitude > 0x7f800000u) | (bits & 0x80000000u));
 }

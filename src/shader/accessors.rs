@@ -53,7 +53,7 @@ impl Encoding {
         match self {
             Encoding::Plain(_) | Encoding::Half => v.to_owned(),
             // WGSL leaves the rounding of f16(v) open: v is rounded to a number of f16 before.
-            Encoding::Native => format!("f16(f16_value(f16_bits({v})))"),
+            Encoding::Native => format!("f16(f16_rounded({v}))"),
             Encoding::Packed(dtype) => format!("{dtype}_bits({v})"),
         }
     }

@@ -1,6 +1,8 @@
 //! What no peer writes down: NaN, infinities, kinks, determinism, sums that keep their digits.
 
-use elbow::{Activation, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward, elementwise};
+use elbow::{
+    Activation, Error, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward, elementwise, gpu::AdapterChoice,
+};
 
 use crate::common::{Numbers, gpu, options};
 
@@ -151,4 +153,20 @@ fn what_becomes_of_subnormals_is_measured_once() {
     for (got, kept) in gpu.download(&y).unwrap().into_iter().zip(values.map(|x| 2.0 * x)) {
         assert!(got == kept || (got == 0.0 && !subnormals.are_kept()), "{got:e}, not {kept:e}: {subnormals}");
     }
+}
+
+/// However its name is written; another name is an error that lists what there is.
+#[test]
+fn an_adapter_is_found_by_any_case_of_its_name() {
+    let name = gpu().info().name.clone();
+    let open = |name: String| {
+        let backend = gpu().info().backend.to_str().to_owned();
+        let choice = AdapterChoice::default().name(name).backend(backend);
+        pollster::block_on(Gpu::open(&choice, options().self_test(false)))
+    };
+    for written in [name.to_uppercase(), name.to_lowercase()] {
+        assert_eq!(open(written).unwrap().info().name, name);
+    }
+    let Error::NoAdapter { found, .. } = open("no such adapter".into()).unwrap_err() else { panic!() };
+    assert!(found.iter().any(|found| found.contains(&name)), "{found:?}");
 }
