@@ -1,7 +1,8 @@
 //! What no peer writes down: NaN, infinities, kinks, determinism, sums that keep their digits.
 
 use elbow::{
-    Activation, Error, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward, elementwise, gpu::AdapterChoice,
+    Activation, Error, Float, Gpu, Saved, Tensor, View, activation::rows, affine::Forward, elementwise,
+    gpu::AdapterChoice,
 };
 
 use crate::common::{Numbers, gpu, options};

@@ -5,7 +5,7 @@ use std::{fmt, time::Instant};
 use elbow::{
     Activation, AlphaSource, Float, Gpu, Saved, Strategy,
     activation::rows,
-    plan::{Form, Pin, TILES},
+    plan::{DeviceClass, Form, Pin, Stage, TILES},
 };
 
 use crate::{
@@ -159,9 +159,16 @@ fn self_test(gpu: &Gpu) -> Report {
     report
 }
 
-/// The tiles that the device can run.
+/// The tiles that the device can run. A software adapter is never given a staged one unless a caller pins it, and there their texts differ in
+/// numbers alone: it runs the smallest and the largest with 8 steps.
 pub fn tiles(gpu: &Gpu) -> Vec<usize> {
-    (0..TILES.len()).filter(|&i| TILES[i].fits(&gpu.caps(), Form::Nt)).collect()
+    const FOR_SOFTWARE: [usize; 2] = [5, 7];
+    let caps = gpu.caps();
+    let tried = |i: &usize| {
+        let spared = caps.class == DeviceClass::Software && matches!(TILES[*i].stage, Stage::Staged { .. });
+        TILES[*i].fits(&caps, Form::Nt) && (!spared || FOR_SOFTWARE.contains(i))
+    };
+    (0..TILES.len()).filter(tried).collect()
 }
 
 /// Gives every case sizes around the edges of the tiles.
