@@ -290,7 +290,7 @@ mod tests {
         let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
         let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
         assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::Subnormals]);
-        for form in ["NT y", "NN y", "NN dx", "TN partials"] {
+        for form in ["NT y", "NN y", "NN dx", "TN dw"] {
             assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
         }
     }
