@@ -203,6 +203,7 @@ impl fmt::Display for Kernel {
         }
         for (name, value) in &self.flags {
             match value {
+                0 => {}
                 1 => write!(f, " {name}")?,
                 value => write!(f, " {name}={value}")?,
             }
