@@ -36,12 +36,7 @@ fn act_inner_slope(t: f32) -> f32 {
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let t = capped_bits(z, 11.0);
-    let g = act_exp(t);
-    let half = g.n >> 1u;
-    let e = g.m * power2(half);
-    let rest = power2(g.n - half);
-    let negative = is_negative(z);
-    return select(z, -t * e, negative) / (1.0 + e * rest) * select(1.0, rest, negative);
+    return through_sigmoid(z, t, act_exp(t));
 }
 
 fn act_dz(z: f32, p: vec2<f32>) -> f32 {

@@ -2,16 +2,9 @@
 // silu: y = z sigmoid(z)
 // From e = exp(-t), t = |z|: z / (1 + e) above 0, -t e / (1 + e) below; silu(z) - silu(-z) = z.
 
-// Half of the power of two goes to e before the division, the rest behind it: a subnormal result is rounded once. NaN comes through z.
-
 fn act(z: f32, p: vec2<f32>) -> f32 {
     let t = capped_bits(z, EXP_FAR);
-    let s = exp_scaled(-t, 0.0);
-    let half = s.n >> 1u;
-    let e = s.m * power2(half);
-    let rest = power2(s.n - half);
-    let negative = is_negative(z);
-    return select(z, -t * e, negative) / (1.0 + e * rest) * select(1.0, rest, negative);
+    return through_sigmoid(z, t, exp_scaled(-t, 0.0));
 }
 
 // e (1 + e - t) / (1 + e)^2 for z < 0, and 1 minus it above.

@@ -4,7 +4,8 @@
 // registers. It stores four whole vec4: to WGSL's memory model a vector is one place, and lanes that each wrote a component
 // of it would race.
 // What is left of the reduction beyond whole steps is the first step, filled up with zeros: every later one is whole, and the loop
-// has no branch. While a step is multiplied the next one is on its way to registers (on an H100 the two bring a third).
+// does not ask for the end. With AHEAD the next step is on its way to registers while this one is multiplied; without, the text is short
+// instead of fast, for devices that compile for a CPU.
 #use operands
 #use product_tile
 const A4 = BM / 4u;
@@ -20,169 +21,131 @@ const B_TILE = BK * A4;
 // Neighbouring lanes hold the QUADS fours of one row: their columns are exchanged by xor, so that eight lanes that store
 // together hit all 32 banks.
 #if A_ALONG_K
+const A_ALONG = true;
 const A_TURN = 8u / QUADS;
 #else
+const A_ALONG = false;
 const A_TURN = 0u;
 #end
 #if B_ALONG_K
+const B_ALONG = true;
 const B_TURN = 8u / QUADS;
 #else
+const B_ALONG = false;
 const B_TURN = 0u;
 #end
 
-// Block u of the tile: steps r to r + 3, rows 4 g to 4 g + 3. Neighbouring lanes read neighbours in memory. Along the
-// reduction what lies past the end counts as zero, whatever NaN may be there. Without AHEAD the text is short instead of fast: for
-// devices that compile for a CPU.
-fn fill_a(u: u32, row0: u32, r0: u32, end: u32) {
-#if A_ALONG_K
-    let q = u % QUADS;
-    let g = u / QUADS;
-    let to = 4u * q * A4 + (g ^ (q * A_TURN));
-#for i in 4
-    let row_{i} = min(row0 + 4u * g + {i}u, P.rows - 1u);
-#end
-#else
-    let q = u / A4;
-    let g = u % A4;
-    let to = 4u * q * A4 + g;
-    let row = row0 + 4u * g;
-#end
-    let r = r0 + 4u * q;
-#if AHEAD
-    if (r + 4u <= end) {
-#if A_ALONG_K
-        let v = transpose(mat4x4<f32>(a_four(row_0, r), a_four(row_1, r), a_four(row_2, r), a_four(row_3, r)));
-#else
-        let v = mat4x4<f32>(a_four(r, row), a_four(r + 1u, row), a_four(r + 2u, row), a_four(r + 3u, row));
-#end
-#for i in 4
-        tile[to + {i}u * A4] = v[{i}];
-#end
-        return;
-    }
-#end
-    for (var i = 0u; i < 4u; i += 1u) {
-        var v = vec4<f32>();
-        if (r + i < end) {
-#if A_ALONG_K
-            v = vec4<f32>(a_one(row_0, r + i), a_one(row_1, r + i), a_one(row_2, r + i), a_one(row_3, r + i));
-#else
-            v = a_four(r + i, row);
-#end
-        }
-        tile[to + i * A4] = v;
-    }
-}
-
-fn fill_b(u: u32, col0: u32, r0: u32, end: u32) {
-#if B_ALONG_K
-    let q = u % QUADS;
-    let g = u / QUADS;
-    let to = 4u * q * B4 + (g ^ (q * B_TURN));
-#for i in 4
-    let col_{i} = min(col0 + 4u * g + {i}u, P.cols - 1u);
-#end
-#else
-    let q = u / B4;
-    let g = u % B4;
-    let to = 4u * q * B4 + g;
-    let col = col0 + 4u * g;
-#end
-    let r = r0 + 4u * q;
-#if AHEAD
-    if (r + 4u <= end) {
-#if B_ALONG_K
-        let v = transpose(mat4x4<f32>(b_four(col_0, r), b_four(col_1, r), b_four(col_2, r), b_four(col_3, r)));
-#else
-        let v = mat4x4<f32>(b_four(r, col), b_four(r + 1u, col), b_four(r + 2u, col), b_four(r + 3u, col));
-#end
-#for i in 4
-        tile[B_TILE + to + {i}u * B4] = v[{i}];
-#end
-        return;
-    }
-#end
-    for (var i = 0u; i < 4u; i += 1u) {
-        var v = vec4<f32>();
-        if (r + i < end) {
-#if B_ALONG_K
-            v = vec4<f32>(b_one(col_0, r + i), b_one(col_1, r + i), b_one(col_2, r + i), b_one(col_3, r + i));
-#else
-            v = b_four(r + i, col);
-#end
-        }
-        tile[B_TILE + to + i * B4] = v;
-    }
-}
-
-#if AHEAD
-// What a lane loads of its block, step after step: where the block lies, and four times what one vec4 of it is made of. Nothing is computed
-// of that before it is stored, so that nothing waits for memory.
+// A lane's block of one operand: what depends on the lane alone, once.
 struct Block {
+    // Its first step.
+    step: u32,
+    // What a vec4 of it is in memory, four times: its row as it lies, and its first element in the step that begins at 0.
 #for i in 4
-    index_{i}: u32,
     outer_{i}: u32,
+    index_{i}: u32,
 #end
+    // The column of that element.
     inner: u32,
     // In workgroup memory: its first vec4, and how far the next ones are from each other.
     to: u32,
     pitch: u32,
 }
 
-// Block u of a step that begins at 0, of a reduction of `length`: what depends on the lane alone, once. A block past a reduction that is
-// shorter than a step is moved inside; what it loads is never used.
-fn block_of_a(u: u32, row0: u32, length: u32) -> Block {
+// Block u of an operand of `count` rows (columns of B), of which `fours` groups of four from `first` on are in the tile, at `base`. Neighbouring
+// lanes read neighbours in memory. Where a reduction is shorter than a step, `index` and `inner` are moved inside: what is loaded by them
+// is never used.
+fn block_of(u: u32, along: bool, first: u32, count: u32, fours: u32, base: u32, turn: u32, length: u32) -> Block {
     var block: Block;
-    block.pitch = A4;
-#if A_ALONG_K
-    let q = u % QUADS;
-    let g = u / QUADS;
-    block.to = 4u * q * A4 + (g ^ (q * A_TURN));
-    block.inner = min(4u * q, max(length, 4u) - 4u);
+    block.pitch = fours;
+    if (along) {
+        let q = u % QUADS;
+        let g = u / QUADS;
+        block.step = 4u * q;
+        block.to = base + 4u * q * fours + (g ^ (q * turn));
+        block.inner = min(block.step, max(length, 4u) - 4u);
 #for i in 4
-    block.outer_{i} = min(row0 + 4u * g + {i}u, P.rows - 1u);
-    block.index_{i} = block.outer_{i} * P.k + block.inner;
+        block.outer_{i} = min(first + 4u * g + {i}u, count - 1u);
+        block.index_{i} = block.outer_{i} * P.k + block.inner;
 #end
-#else
-    block.to = 4u * (u / A4) * A4 + u % A4;
-    block.inner = row0 + 4u * (u % A4);
+    } else {
+        block.step = 4u * (u / fours);
+        block.to = base + block.step * fours + u % fours;
+        block.inner = first + 4u * (u % fours);
 #if VEC
-    block.inner = min(block.inner, P.rows - 4u);
+        block.inner = min(block.inner, count - 4u);
 #end
 #for i in 4
-    block.outer_{i} = min(4u * (u / A4) + {i}u, max(length, 1u) - 1u);
-    block.index_{i} = block.outer_{i} * P.rows + block.inner;
+        block.outer_{i} = min(block.step + {i}u, max(length, 1u) - 1u);
+        block.index_{i} = block.outer_{i} * count + block.inner;
 #end
-#end
+    }
     return block;
 }
 
-fn block_of_b(u: u32, col0: u32, length: u32) -> Block {
-    var block: Block;
-    block.pitch = B4;
-#if B_ALONG_K
-    let q = u % QUADS;
-    let g = u / QUADS;
-    block.to = B_TILE + 4u * q * B4 + (g ^ (q * B_TURN));
-    block.inner = min(4u * q, max(length, 4u) - 4u);
+fn store(block: Block, v: mat4x4<f32>) {
 #for i in 4
-    block.outer_{i} = min(col0 + 4u * g + {i}u, P.cols - 1u);
-    block.index_{i} = block.outer_{i} * P.k + block.inner;
+    tile[block.to + {i}u * block.pitch] = v[{i}];
 #end
-#else
-    block.to = B_TILE + 4u * (u / B4) * B4 + u % B4;
-    block.inner = col0 + 4u * (u % B4);
-#if VEC
-    block.inner = min(block.inner, P.cols - 4u);
-#end
-#for i in 4
-    block.outer_{i} = min(4u * (u / B4) + {i}u, max(length, 1u) - 1u);
-    block.index_{i} = block.outer_{i} * P.cols + block.inner;
-#end
-#end
-    return block;
 }
+
+// The block in steps of which some may lie past the end. Those count as zero, whatever NaN may be there.
+fn fill_a(block: Block, r0: u32, end: u32) {
+    let r = r0 + block.step;
+#if AHEAD
+    if (r + 4u <= end) {
+#if A_ALONG_K
+        let v = transpose(mat4x4<f32>(a_four(block.outer_0, r), a_four(block.outer_1, r),
+                                      a_four(block.outer_2, r), a_four(block.outer_3, r)));
+#else
+        let v = mat4x4<f32>(a_four(r, block.inner), a_four(r + 1u, block.inner),
+                            a_four(r + 2u, block.inner), a_four(r + 3u, block.inner));
 #end
+        store(block, v);
+        return;
+    }
+#end
+    for (var i = 0u; i < 4u; i += 1u) {
+        var v = vec4<f32>();
+        if (r + i < end) {
+#if A_ALONG_K
+            v = vec4<f32>(a_one(block.outer_0, r + i), a_one(block.outer_1, r + i),
+                          a_one(block.outer_2, r + i), a_one(block.outer_3, r + i));
+#else
+            v = a_four(r + i, block.inner);
+#end
+        }
+        tile[block.to + i * block.pitch] = v;
+    }
+}
+
+fn fill_b(block: Block, r0: u32, end: u32) {
+    let r = r0 + block.step;
+#if AHEAD
+    if (r + 4u <= end) {
+#if B_ALONG_K
+        let v = transpose(mat4x4<f32>(b_four(block.outer_0, r), b_four(block.outer_1, r),
+                                      b_four(block.outer_2, r), b_four(block.outer_3, r)));
+#else
+        let v = mat4x4<f32>(b_four(r, block.inner), b_four(r + 1u, block.inner),
+                            b_four(r + 2u, block.inner), b_four(r + 3u, block.inner));
+#end
+        store(block, v);
+        return;
+    }
+#end
+    for (var i = 0u; i < 4u; i += 1u) {
+        var v = vec4<f32>();
+        if (r + i < end) {
+#if B_ALONG_K
+            v = vec4<f32>(b_one(block.outer_0, r + i), b_one(block.outer_1, r + i),
+                          b_one(block.outer_2, r + i), b_one(block.outer_3, r + i));
+#else
+            v = b_four(r + i, block.inner);
+#end
+        }
+        tile[block.to + i * block.pitch] = v;
+    }
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -210,23 +173,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let length = end - first;
     let steps = (length + BK - 1u) / BK;
     var r = first + min((length + BK - 1u) % BK + 1u, length);
-    if (lane < A_BLOCKS) {
-        fill_a(lane, at.row, first, r);
-    } else if (lane < A_BLOCKS + B_BLOCKS) {
-        fill_b(lane - A_BLOCKS, at.col, first, r);
-    }
-#if AHEAD
     var block: Block;
     if (lane < A_BLOCKS) {
-        block = block_of_a(lane, at.row, length);
+        block = block_of(lane, A_ALONG, at.row, P.rows, A4, 0u, A_TURN, length);
+        fill_a(block, first, r);
     } else {
-#if IDLE_LANES
         // More lanes than blocks: some load what others load, and store nothing.
-        block = block_of_b((lane - A_BLOCKS) % B_BLOCKS, at.col, length);
-#else
-        block = block_of_b(lane - A_BLOCKS, at.col, length);
-#end
+        block = block_of((lane - A_BLOCKS) % B_BLOCKS, B_ALONG, at.col, P.cols, B4, B_TILE, B_TURN, length);
+        if (lane < A_BLOCKS + B_BLOCKS) {
+            fill_b(block, first, r);
+        }
     }
+#if AHEAD
 #for i in 4
     var raw_{i}: Raw;
 #end
@@ -283,13 +241,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #if IDLE_LANES
         if (lane < A_BLOCKS + B_BLOCKS) {
-#else
-        {
-#end
-#for i in 4
-            tile[block.to + {i}u * block.pitch] = v[{i}];
-#end
+            store(block, v);
         }
+#else
+        store(block, v);
+#end
         r += BK;
     }
 #else
@@ -310,9 +266,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
         workgroupBarrier();
         if (lane < A_BLOCKS) {
-            fill_a(lane, at.row, r, min(r + BK, end));
+            fill_a(block, r, min(r + BK, end));
         } else if (lane < A_BLOCKS + B_BLOCKS) {
-            fill_b(lane - A_BLOCKS, at.col, r, min(r + BK, end));
+            fill_b(block, r, min(r + BK, end));
         }
         r += BK;
     }

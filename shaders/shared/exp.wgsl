@@ -46,3 +46,13 @@ fn decay(x: f32) -> Decay {
     let s = exp_scaled(-capped_abs(x, EXP_FAR), 0.0);
     return Decay(s.m, s.n, scale2(s.m, s.n));
 }
+
+// z / (1 + e) above 0 and -t e / (1 + e) below, where t is |z|, capped: z times a sigmoid. Half of e's power of two goes to it before
+// the division, the rest behind it: a subnormal result is rounded once. NaN comes through z.
+fn through_sigmoid(z: f32, t: f32, e: Scaled) -> f32 {
+    let half = e.n >> 1u;
+    let part = e.m * power2(half);
+    let rest = power2(e.n - half);
+    let negative = is_negative(z);
+    return select(z, -t * part, negative) / (1.0 + part * rest) * select(1.0, rest, negative);
+}
