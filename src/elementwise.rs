@@ -16,7 +16,7 @@
 //! ```
 
 use crate::{
-    activation::Activation,
+    activation::{Activation, Quantity},
     error::{Error, Result},
     gpu::{Gpu, copy, operands::Operands},
     operand::Operand,
@@ -42,6 +42,8 @@ use crate::{
 /// assert_eq!(gpu.download(&y)?, [0.0, 0.0, 2.0]);
 /// # Ok::<(), elbow::Error>(())
 /// ```
+///
+/// With [`Forward::quantity`], y is a derivative of act at x instead: `.quantity(Quantity::ThirdDerivative)`.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Forward<'a> {
@@ -53,6 +55,8 @@ pub struct Forward<'a> {
     pub alpha: Option<View<'a>>,
     /// Output, shaped as x.
     pub y: View<'a>,
+    /// What y is: act(x), or one of its derivatives there. Only the value has a backward call.
+    pub quantity: Quantity,
 }
 
 setters!(Forward<'a> {
@@ -60,6 +64,7 @@ setters!(Forward<'a> {
     x: impl Into<View<'a>>,
     alpha: impl Into<Option<View<'a>>>,
     y: impl Into<View<'a>>,
+    quantity: Quantity,
 });
 
 /// dx = dy ⊙ act'(x; α), dα = Σ dy ⊙ ∂act/∂α: the gradients of a [`Forward`], made by [`Forward::backward`]. dx may be the very memory of
@@ -121,7 +126,7 @@ fn expect_shape(operand: Operand, view: Option<View<'_>>, x: View<'_>) -> Result
 impl<'a> Forward<'a> {
     /// y = act(x), with the activation's own α; [`Forward::alpha`] makes it learnable.
     pub fn new(activation: Activation, x: impl Into<View<'a>>, y: impl Into<View<'a>>) -> Self {
-        Forward { activation, x: x.into(), alpha: None, y: y.into() }
+        Forward { activation, x: x.into(), alpha: None, y: y.into(), quantity: Quantity::Value }
     }
 
     /// The backward call for an upstream gradient dy, shaped as x; set the gradients that are wanted. It reads x, so forward must not
@@ -139,6 +144,12 @@ impl<'a> Forward<'a> {
 
     /// The request of backward: x must not have been overwritten by y.
     fn facts_behind(&self, in_place: bool, storage: Storage) -> Result<ElementwiseForward> {
+        if self.quantity != Quantity::Value {
+            return Err(Error::Unsupported {
+                what: format!("backward of {}", self.quantity.wgsl_name()),
+                why: "an elementwise backward is that of the value".into(),
+            });
+        }
         if self.x.same_memory(&self.y) && !self.activation.needs_nothing() {
             let expected = "an x that forward has not overwritten".into();
             return Err(Error::Operand { operand: Operand::X, expected, got: "the memory of y".into() });
@@ -157,7 +168,7 @@ impl<'a> Forward<'a> {
         let operands = self.operands();
         let request = self.facts(self.x.same_memory(&self.y), operands.storage(false)?)?;
         in_rows(&request, self.x, &operands)?;
-        Ok((plan::elementwise_forward(&request, operands.aligned(), &gpu.caps())?, operands))
+        Ok((plan::elementwise_quantity(&request, self.quantity, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 

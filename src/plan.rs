@@ -23,7 +23,7 @@ pub use choices::{Choices, Form, Size};
 pub use copy::{CopyRequest, copy};
 pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
-    elementwise_forward,
+    elementwise_forward, elementwise_quantity,
 };
 pub use pieces::{Along, Cut};
 pub(crate) use reduce::longest_loop;

@@ -200,6 +200,10 @@ fn every_kernel() -> Vec<Kernel> {
                     }
                 }
             }
+            let (rows, channels, inner, in_place, storage) = (8, 64, None, false, Storage::default());
+            let forward = plan::ElementwiseForward { rows, channels, inner, activation, alpha, in_place, storage };
+            let each = Quantity::ALL.map(|quantity| plan::elementwise_quantity(&forward, quantity, true, &caps()));
+            kernels.extend(each.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
         }
     }
     let mut training = Vec::new();

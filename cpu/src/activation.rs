@@ -93,6 +93,16 @@ fn run<F: Functions>(activation: &Activation, quantity: Quantity, alpha: Alpha<'
         Quantity::SecondDerivative => map(SecondDerivative::<F>(PhantomData), alpha, s, z, out),
         Quantity::AlphaSlope => map(AlphaSlope::<F>(PhantomData), alpha, s, z, out),
         Quantity::MixedDerivative => map(MixedDerivative::<F>(PhantomData), alpha, s, z, out),
+        Quantity::ThirdDerivative | Quantity::MixedThirdDerivative => exact(activation, quantity, alpha, z, out),
+    }
+}
+
+/// By the f64 mathematics, element by element: for what no layer computes.
+fn exact(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
+    let at = |a: f32, z: f32| activation.with_alpha(a).evaluate(quantity, f64::from(z)) as f32;
+    match alpha {
+        Alpha::One(a) => out.iter_mut().zip(z).for_each(|(out, &z)| *out = at(a, z)),
+        Alpha::Each(alpha) => out.iter_mut().zip(z).zip(alpha).for_each(|((out, &z), &a)| *out = at(a, z)),
     }
 }
 

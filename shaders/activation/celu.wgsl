@@ -51,6 +51,14 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(keep_nan(scale2(s.m / p.x, s.n), u.h), 0.0, (z > 0.0) | is_infinite(p.x)), z);
 }
 
+// exp(u) / alpha^2
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let s = exp_scaled(u.h, u.l);
+    let lower = keep_nan(scale2(s.m / (p.x * p.x), s.n), u.h);
+    return keep_nan(select(lower, 0.0, (z > 0.0) | is_infinite(p.x)), z);
+}
+
 // (1 - u) exp(u) - 1 = -u^2 (1/2 + u/3 + u^2/8 + ...): the difference cancels near 0, the series (own fit) does not.
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let u = act_quotient(z, p.x);
@@ -69,6 +77,14 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let s = exp_scaled(u.h, u.l);
     let far = scale2(-((u.h + u.l) / p.x) * s.m, s.n);
     let lower = keep_nan(select(far, -z / (p.x * p.x), z > -ACT_SMALL), u.h);
+    return keep_nan(select(lower, 0.0, (z > 0.0) | is_infinite(p.x)), z);
+}
+
+// -(1 + u) exp(u) / alpha^2; near its root both parts of u count.
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let s = exp_scaled(u.h, u.l);
+    let lower = keep_nan(scale2(-((1.0 + u.h) + u.l) * (s.m / (p.x * p.x)), s.n), u.h);
     return keep_nan(select(lower, 0.0, (z > 0.0) | is_infinite(p.x)), z);
 }
 

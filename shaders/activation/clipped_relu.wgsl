@@ -15,11 +15,19 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(0.0, z, p.x);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nans(0.0, z, p.x);
+}
+
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(select(0.0, 1.0, (p.x < 0.0) | ((z > 0.0) & (z >= p.x))), z, p.x);
 }
 
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nans(0.0, z, p.x);
+}
+
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(0.0, z, p.x);
 }
 

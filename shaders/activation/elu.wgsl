@@ -26,12 +26,20 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(act_lower_slope(z, p.x), 0.0, z > 0.0), z);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return act_dzz(z, p);
+}
+
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(expm1(min(z, 0.0)), 0.0, z > 0.0), z);
 }
 
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(act_lower_slope(z, 1.0), 0.0, z > 0.0), z);
+}
+
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
+    return act_dzda(z, p);
 }
 
 // Right for alpha > 0 only. Cancels where y comes near -alpha: absolute accuracy, not relative.

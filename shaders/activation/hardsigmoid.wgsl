@@ -15,6 +15,10 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(0.0, z);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
     return ((z > -3.0) & (z < 3.0)) | is_nan(z);
 }

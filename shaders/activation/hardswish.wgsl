@@ -16,3 +16,7 @@ fn act_dz(z: f32, p: vec2<f32>) -> f32 {
 fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(0.0, 0.33333334, (z > -3.0) & (z < 3.0)), z);
 }
+
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}

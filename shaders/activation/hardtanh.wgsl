@@ -15,6 +15,10 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(0.0, z);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(0.0, 1.0, (y > p.x) & (y < p.y)), y);
 }

@@ -13,6 +13,10 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(0.0, z);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(1.0, y);
 }

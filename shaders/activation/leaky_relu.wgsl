@@ -15,12 +15,20 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(0.0, z);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(z, 0.0, z > 0.0), z);
 }
 
 fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(1.0, 0.0, z > 0.0), z);
+}
+
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
 }
 
 // Right for alpha >= 0 only: then y > 0 exactly where z > 0.

@@ -1,5 +1,6 @@
 #use log1p
 #use expm1
+#use tanh
 // logsigmoid: y = log(sigmoid(z)) = min(z, 0) - log(1 + e), e = exp(-|z|)
 
 fn act(z: f32, p: vec2<f32>) -> f32 {
@@ -18,6 +19,14 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let w = decay(z);
     let d = 1.0 + w.e;
     return -scale2(w.m / (d * d), w.n);
+}
+
+// sigmoid'(z) tanh(z / 2)
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let w = decay(z);
+    let d = 1.0 + w.e;
+    let magnitude = tanh_half(capped_abs(z, EXP_FAR), w.e) * (w.m / (d * d));
+    return scale2(select(magnitude, -magnitude, z < 0.0), w.n);
 }
 
 // 1 - exp(y)

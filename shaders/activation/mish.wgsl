@@ -42,3 +42,24 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let upper = scale2(scale2(k, q.n), q.n);
     return select(upper, lower, z < 0.0);
 }
+
+// h s (3 k + z (k^2 - s (c + 2 h s + 2 T c))), k = c - 2 T s.
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let q = decay(z);
+    let w = q.e;
+    let t = capped_abs(z, EXP_FAR);
+    let b = 1.0 / (1.0 + w);
+    let square = w * (w + 2.0) + 2.0;
+    let below = act_third_bracket(-t, w * (w + 2.0) / square, w * b, b, 4.0 * w * (1.0 + w) / (square * square));
+    let lower = scale2(4.0 * q.m * (1.0 + w) / (square * square) * below, q.n);
+    let quotient = 1.0 + 2.0 * w * (1.0 + w);
+    let hs = 4.0 * (1.0 + w) / (quotient * quotient);
+    let above = act_third_bracket(t, (1.0 + 2.0 * w) / quotient, b, w * b, hs * (w * w));
+    let upper = scale2(scale2(q.m * q.m * hs * above, q.n), q.n);
+    return select(upper, lower, z < 0.0);
+}
+
+fn act_third_bracket(z: f32, gate: f32, s: f32, c: f32, hs: f32) -> f32 {
+    let k = c - 2.0 * gate * s;
+    return 3.0 * k + z * (k * k - s * (c + 2.0 * (hs + gate * c)));
+}

@@ -30,6 +30,10 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(act_lower_slope(z), 0.0, z > 0.0), z);
 }
 
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    return act_dzz(z, p);
+}
+
 // Cancels where y comes near -scale alpha: absolute accuracy, not relative.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(y + ACT_BOTH, ACT_SCALE, y > 0.0), y);

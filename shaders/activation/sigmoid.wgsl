@@ -21,6 +21,13 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return scale2(-tanh_signed(0.5 * z) * (w.m / (d * d)), w.n);
 }
 
+// s' (1 - 6 s')
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let w = decay(z);
+    let d = 1.0 + w.e;
+    return scale2(sigmoid_bend(w.e) * (w.m / (d * d)), w.n);
+}
+
 // Cancels where y comes near 1: absolute accuracy, not relative.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return y * (1.0 - y);

@@ -1,4 +1,4 @@
-#use exp
+#use tanh
 // silu: y = z sigmoid(z)
 // From e = exp(-t), t = |z|: z / (1 + e) above 0, -t e / (1 + e) below; silu(z) - silu(-z) = z.
 
@@ -21,4 +21,13 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let t = capped_abs(z, EXP_FAR);
     let d = 1.0 + w.e;
     return scale2(w.m * (2.0 * d - t * (1.0 - w.e)) / (d * d * d), w.n);
+}
+
+// e (t g / d^2 - 3 tanh(t / 2)) / d^2, g = (1 - e)^2 - 2 e, with the sign of z.
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let w = decay(z);
+    let t = capped_abs(z, EXP_FAR);
+    let d = 1.0 + w.e;
+    let bracket = t * sigmoid_bend(w.e) - 3.0 * tanh_half(t, w.e);
+    return scale2(w.m / (d * d) * select(bracket, -bracket, z < 0.0), w.n);
 }

@@ -1,4 +1,5 @@
 #use logistic
+#use tanh
 #use log1p
 #use expm1
 // softplus: y = log(1 + exp(beta z)) / beta = max(z, 0) + log(1 + e) / beta, e = exp(-|beta z|)
@@ -39,6 +40,16 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(select(c, 0.0, act_above(q, z, p) | (q.far & is_infinite(p.x))), z, p.x);
 }
 
+// -beta^2 e / (1 + e)^2 tanh(u / 2), u = beta z. Near 0 it is -beta^3 z / 8: u may be subnormal there.
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let q = logistic(p.x, z);
+    let square = p.x * p.x;
+    let magnitude = square * (tanh_half(q.t, q.e) * (q.m / (q.d * q.d)));
+    let away = scale2(select(-magnitude, magnitude, q.negative), q.n);
+    let third = select(away, -0.125 * square * p.x * z, logistic_is_near(q, p.x));
+    return keep_nans(select(third, 0.0, act_above(q, z, p) | (q.far & is_infinite(p.x))), z, p.x);
+}
+
 // -(|u| e / (1 + e) + log(1 + e)) / beta^2, u = beta z: two terms of one sign on either side of 0.
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
@@ -52,6 +63,13 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let c = scale2(z * (q.m / (q.d * q.d)), q.n);
     return keep_nans(select(c, 0.0, q.far | act_above(q, z, p) | is_corner(p.x, z)), z, p.x);
+}
+
+// e (1 + e - t (1 - e)) / (1 + e)^3, t = |u|
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
+    let q = logistic(p.x, z);
+    let c = scale2(q.m * (q.d - q.t * (1.0 - q.e)) / (q.d * q.d * q.d), q.n);
+    return keep_nans(select(c, 0.0, act_above(q, z, p)), z, p.x);
 }
 
 // 1 - exp(-beta y), without a threshold.

@@ -17,6 +17,13 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return select(magnitude, -magnitude, z > 0.0);
 }
 
+// 6 / (1 + |z|)^4
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let r = 1.0 / (1.0 + abs(z));
+    let square = r * r;
+    return 6.0 * square * square;
+}
+
 // Cancels where |y| comes near 1: absolute accuracy, not relative.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     let r = 1.0 - abs(y);

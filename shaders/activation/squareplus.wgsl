@@ -56,6 +56,17 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(select(opaque(opaque(0.5 * p.x / r) / r) / r, 0.0, act_is_endless(p.x)), z, p.x);
 }
 
+// -3 b z / (2 r^5); of a small z, z / r and 3 z / 2 alone may be subnormal, but then b is r^2.
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let r = act_root(z, p.x);
+    let share = opaque(opaque(p.x / r) / r);
+    let ratio = with_sign(capped_abs(z, LARGEST) / r, z); // at z = inf: 0, not inf / inf
+    let small = opaque(-0x1.8p+64 * z) / (r * r * r) * share * 0x1p-64;
+    let away = opaque(opaque(-1.5 * share * ratio / r) / r);
+    let third = select(away, small, (abs(z) < 1e-20) & (p.x > 1e-30));
+    return keep_nans(select(third, 0.0, act_is_endless(p.x)), z, p.x);
+}
+
 // 1 / (4 r)
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(0.25 / act_root(z, p.x), z, p.x);
@@ -67,6 +78,15 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let ratio = with_sign(capped_abs(z, LARGEST) / r, z); // at z = inf: 0, not inf / inf
     let small = z / (r * r * r);
     return keep_nans(-0.25 * select(opaque(ratio / r) / r, small, abs(z) < 1e-20), z, p.x);
+}
+
+// (2 z^2 - b) / (4 r^5)
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
+    let r = act_root(z, p.x);
+    let share = opaque(opaque(p.x / r) / r);
+    let ratio = capped_abs(z, LARGEST) / r;
+    let mixed = opaque(opaque(0.25 * (2.0 * ratio * ratio - share) / r) / r) / r;
+    return keep_nans(select(mixed, 0.0, act_is_endless(p.x)), z, p.x);
 }
 
 // r = y + b / (4 y), so the slope y / r is y^2 / (y^2 + b / 4), as 1 / (1 + w^2) or w^2 / (1 + w^2): y^2 may overflow.

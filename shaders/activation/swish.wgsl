@@ -1,4 +1,5 @@
 #use logistic
+#use tanh
 // swish, quick_gelu: y = z sigmoid(beta z)
 // p.x = beta. With u = beta z, t = |u|, e = exp(-t), d = 1 + e everything is rational in e and t. Where t is far, e is zero
 // beside any power of z: chosen, not multiplied, because z may be infinite.
@@ -24,6 +25,16 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(select(scale2(p.x * k, q.n), 0.0, q.far & is_infinite(p.x)), z, p.x);
 }
 
+// beta^2 e (u g / d^2 - 3 tanh(u / 2)) / d^2, g = (1 - e)^2 - 2 e, odd in u. Near 0 it is -beta^3 z / 2: u may be subnormal there.
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let q = logistic(p.x, z);
+    let square = p.x * p.x;
+    let bracket = q.t * sigmoid_bend(q.e) - 3.0 * tanh_half(q.t, q.e);
+    let k = square * (q.m / (q.d * q.d) * select(bracket, -bracket, q.negative));
+    let third = select(scale2(k, q.n), -0.5 * square * p.x * z, logistic_is_near(q, p.x));
+    return keep_nans(select(third, 0.0, q.far & is_infinite(p.x)), z, p.x);
+}
+
 // z^2 e / d^2
 fn act_da(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
@@ -36,4 +47,11 @@ fn act_dzda(z: f32, p: vec2<f32>) -> f32 {
     let q = logistic(p.x, z);
     let k = q.m * (2.0 * q.d - q.t * (1.0 - q.e)) / (q.d * q.d * q.d);
     return keep_nans(select(scale2(z * k, q.n), 0.0, q.far | is_corner(p.x, z)), z, p.x);
+}
+
+// e (2 - 4 t tanh(t / 2) + t^2 g / d^2) / d^2
+fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
+    let q = logistic(p.x, z);
+    let bracket = 2.0 + q.t * (q.t * sigmoid_bend(q.e) - 4.0 * ((1.0 - q.e) / q.d));
+    return keep_nans(scale2(q.m * bracket / (q.d * q.d), q.n), z, p.x);
 }

@@ -26,3 +26,10 @@ fn act_dzz(z: f32, p: vec2<f32>) -> f32 {
     let s = sech2_scaled(z);
     return scale2(2.0 * tanh_signed(z) * s.m, s.n);
 }
+
+// s (2 s - 4 tanh(z)^2), s = 1 - tanh(z)^2
+fn act_dzzz(z: f32, p: vec2<f32>) -> f32 {
+    let s = sech2_scaled(z);
+    let t = tanh_positive(abs(z));
+    return scale2(s.m * (2.0 * scale2(s.m, s.n) - 4.0 * (t * t)), s.n);
+}

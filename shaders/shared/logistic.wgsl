@@ -5,6 +5,8 @@
 
 // Past this |beta z| the exponential is zero beside every factor it meets; scale2 still reaches it.
 const LOGISTIC_FAR: f32 = 160.0;
+// Below this |beta z|, the third derivatives are the first term of their series: the next is under 2^-26 of it.
+const LOGISTIC_NEAR: f32 = 1e-4;
 
 struct Logistic {
     t: f32,         // |beta z|, capped at LOGISTIC_FAR
@@ -31,4 +33,9 @@ fn logistic(beta: f32, z: f32) -> Logistic {
     let e = scale2(s.m, s.n);
     let t = abs(sum);
     return Logistic(t, negative, t >= LOGISTIC_FAR, s.m, s.n, e, 1.0 + e, u);
+}
+
+// Not for beta = 0, where z may be infinite.
+fn logistic_is_near(q: Logistic, beta: f32) -> bool {
+    return (q.t < LOGISTIC_NEAR) & !is_zero(beta);
 }

@@ -2,7 +2,7 @@
 
 use super::{Activation, Kind};
 
-/// A point where the slope, the second derivative or a derivative by a learnable α jumps, and the slope that is declared there
+/// A point where the slope, the second or third derivative or a derivative by a learnable α jumps, and the slope that is declared there
 /// (PyTorch's).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! The mathematics in f64, which judges every shader and the CPU implementations.
 //!
-//! Each activation is one arm of [`jet`]: value, slope, second derivative and the two derivatives with respect to α, in forms that
-//! cancel only at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that is declared. α may be any number, because a
+//! Each activation is one arm of [`jet`]: value, slope, second and third derivative, and the derivatives of the first three with respect
+//! to α, in forms that cancel only at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that is declared. α may be any number, because a
 //! learnable one may become any: outside of its domain the formula holds where it is defined, its limit for an infinite α, else NaN
 //! (table in docs/numerics.md). Logarithms and exponentials come from the `libm` crate, so that results are the same on every machine.
 
@@ -12,7 +12,7 @@ use libm::{exp, expm1, log1p, sqrt};
 use self::smooth::{Logistic, celu, gelu_erf, gelu_tanh, mish, sech2, softplus, squareplus, swish, tanh, tanhshrink};
 use super::{Activation, Kind};
 
-/// One of the five functions that an activation is made of.
+/// One of the seven functions that an activation is made of: itself and its derivatives by z, and their derivatives by α.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quantity {
     /// act(z).
@@ -21,16 +21,39 @@ pub enum Quantity {
     Slope,
     /// act''(z) = ∂²act/∂z².
     SecondDerivative,
+    /// act'''(z) = ∂³act/∂z³.
+    ThirdDerivative,
     /// ∂act/∂α.
     AlphaSlope,
     /// ∂²act/∂z∂α.
     MixedDerivative,
+    /// ∂³act/∂z²∂α.
+    MixedThirdDerivative,
 }
 
 impl Quantity {
-    /// All five, in the order of the table's tolerances.
-    pub const ALL: [Quantity; 5] =
-        [Quantity::Value, Quantity::Slope, Quantity::SecondDerivative, Quantity::AlphaSlope, Quantity::MixedDerivative];
+    /// All seven, in the order of the table's tolerances: first those without a derivative by α.
+    pub const ALL: [Quantity; 7] = [
+        Quantity::Value,
+        Quantity::Slope,
+        Quantity::SecondDerivative,
+        Quantity::ThirdDerivative,
+        Quantity::AlphaSlope,
+        Quantity::MixedDerivative,
+        Quantity::MixedThirdDerivative,
+    ];
+    /// How many of [`Quantity::ALL`] every activation has: those by z alone.
+    pub(super) const BY_Z: usize = 4;
+
+    /// Whether it is a derivative by α, which only rows with a learnable α have.
+    ///
+    /// ```
+    /// use elbow::activation::Quantity;
+    /// assert!(Quantity::MixedThirdDerivative.is_by_alpha() && !Quantity::ThirdDerivative.is_by_alpha());
+    /// ```
+    pub const fn is_by_alpha(self) -> bool {
+        self as usize >= Quantity::BY_Z
+    }
 
     /// The name of its function in `shaders/activation`.
     pub const fn wgsl_name(self) -> &'static str {
@@ -38,36 +61,51 @@ impl Quantity {
             Quantity::Value => "act",
             Quantity::Slope => "act_dz",
             Quantity::SecondDerivative => "act_dzz",
+            Quantity::ThirdDerivative => "act_dzzz",
             Quantity::AlphaSlope => "act_da",
             Quantity::MixedDerivative => "act_dzda",
+            Quantity::MixedThirdDerivative => "act_dzzda",
         }
     }
 }
 
-/// All five quantities at one z, and for each the sum of the absolute values of the terms of its formula.
+/// All quantities at one z, and for each the sum of the absolute values of the terms of its formula.
 #[derive(Debug, Clone, Copy)]
 struct Jet {
-    at: [f64; 5],
-    terms: [f64; 5],
+    at: [f64; 7],
+    terms: [f64; 7],
 }
 
 impl Jet {
-    /// With derivatives by α of 0.
-    fn plain(value: f64, slope: f64, curvature: f64) -> Self {
-        Self::with_alpha(value, slope, curvature, 0.0, 0.0)
+    /// Value, slope, second and third derivative; with derivatives by α of 0.
+    fn plain(by_z: [f64; 4]) -> Self {
+        Self::with_alpha(by_z, [0.0; 3])
     }
 
-    fn with_alpha(value: f64, slope: f64, curvature: f64, alpha_slope: f64, mixed_derivative: f64) -> Self {
-        let at = [value, slope, curvature, alpha_slope, mixed_derivative];
+    /// And the derivatives of value, slope and second derivative by α.
+    fn with_alpha([value, slope, second, third]: [f64; 4], [of_value, of_slope, of_second]: [f64; 3]) -> Self {
+        let at = [value, slope, second, third, of_value, of_slope, of_second];
         Jet { at, terms: at.map(f64::abs) }
     }
 
     /// For z = NaN, and for an α for which the formula is not defined.
-    const NAN: Jet = Jet { at: [f64::NAN; 5], terms: [f64::NAN; 5] };
+    const NAN: Jet = Jet { at: [f64::NAN; 7], terms: [f64::NAN; 7] };
 
     /// On a straight line.
     fn line(value: f64, slope: f64) -> Self {
-        Self::plain(value, slope, 0.0)
+        Self::plain([value, slope, 0.0, 0.0])
+    }
+
+    /// On a straight line that moves with α, and turns with it.
+    fn moving_line(value: f64, slope: f64, of_value: f64, of_slope: f64) -> Self {
+        Self::with_alpha([value, slope, 0.0, 0.0], [of_value, of_slope, 0.0])
+    }
+
+    /// The same with a constant α.
+    fn without_alpha(mut self) -> Self {
+        self.at[Quantity::BY_Z..].fill(0.0);
+        self.terms[Quantity::BY_Z..].fill(0.0);
+        self
     }
 
     /// Sets the sum of |terms| of a quantity, where that is not |quantity|: near a root.
@@ -108,6 +146,17 @@ impl Activation {
         self.evaluate(Quantity::SecondDerivative, z)
     }
 
+    /// act'''(z). At a kink, where a derivative below jumps, the impulse of the jump is left out; of pieces that meet there it is that of
+    /// the piece whose slope is declared.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!((Activation::TANH.third_derivative(0.0), Activation::RELU_SQUARED.third_derivative(0.0)), (-2.0, 0.0));
+    /// ```
+    pub fn third_derivative(&self, z: f64) -> f64 {
+        self.evaluate(Quantity::ThirdDerivative, z)
+    }
+
     /// ∂act/∂α at z; 0 for an activation without a learnable α.
     ///
     /// ```
@@ -130,7 +179,18 @@ impl Activation {
         self.evaluate(Quantity::MixedDerivative, z)
     }
 
-    /// Any of the five quantities at z.
+    /// ∂³act/∂z²∂α at z; 0 for an activation without a learnable α.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::swish(1.0)?.mixed_third_derivative(0.0), 0.5);
+    /// # Ok::<(), elbow::error::Error>(())
+    /// ```
+    pub fn mixed_third_derivative(&self, z: f64) -> f64 {
+        self.evaluate(Quantity::MixedThirdDerivative, z)
+    }
+
+    /// Any of the quantities at z.
     ///
     /// ```
     /// use elbow::{Activation, activation::Quantity};
@@ -141,7 +201,7 @@ impl Activation {
     }
 
     /// The sum of the absolute values of the terms of the quantity's formula at z: the scale of its error bound. It is |quantity|, except
-    /// for slopes and second derivatives near a root, where a relative bound could not be met, and for the value of hardsigmoid(slope,
+    /// for derivatives near a root, where a relative bound could not be met, and for the value of hardsigmoid(slope,
     /// offset) near its lower kink.
     ///
     /// ```
@@ -154,13 +214,13 @@ impl Activation {
         jet(self, z).terms[quantity as usize]
     }
 
-    /// All five quantities at z in the order of [`Quantity::ALL`], and the [`Activation::terms`] of each.
+    /// All quantities at z in the order of [`Quantity::ALL`], and the [`Activation::terms`] of each.
     ///
     /// ```
     /// let (quantities, _terms) = elbow::Activation::RELU.evaluate_all(2.0);
-    /// assert_eq!(quantities, [2.0, 1.0, 0.0, 0.0, 0.0]);
+    /// assert_eq!(quantities, [2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     /// ```
-    pub fn evaluate_all(&self, z: f64) -> ([f64; 5], [f64; 5]) {
+    pub fn evaluate_all(&self, z: f64) -> ([f64; 7], [f64; 7]) {
         let Jet { at, terms } = jet(self, z);
         (at, terms)
     }
@@ -258,31 +318,32 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::Relu if z > 0.0 => Jet::line(z, 1.0),
         Kind::Relu => Jet::line(0.0, 0.0),
         Kind::LeakyRelu | Kind::Prelu if z > 0.0 => Jet::line(z, 1.0),
-        Kind::LeakyRelu | Kind::Prelu => Jet::with_alpha(if a == 0.0 { 0.0 } else { a * z }, a, 0.0, z, 1.0),
+        Kind::LeakyRelu | Kind::Prelu => Jet::moving_line(if a == 0.0 { 0.0 } else { a * z }, a, z, 1.0),
         Kind::ClippedRelu | Kind::Softshrink | Kind::Squareplus if a.is_nan() => Jet::NAN,
         // min(max(z, 0), cap) with a cap below 0 is the cap everywhere.
-        Kind::ClippedRelu if a < 0.0 => Jet::with_alpha(a, 0.0, 0.0, 1.0, 0.0),
+        Kind::ClippedRelu if a < 0.0 => Jet::moving_line(a, 0.0, 1.0, 0.0),
         Kind::ClippedRelu | Kind::Relu6 if z <= 0.0 => Jet::line(0.0, 0.0),
-        Kind::ClippedRelu if z >= a => Jet::with_alpha(a, 0.0, 0.0, 1.0, 0.0),
+        Kind::ClippedRelu if z >= a => Jet::moving_line(a, 0.0, 1.0, 0.0),
         Kind::Relu6 if z >= a => Jet::line(a, 0.0),
         Kind::ClippedRelu | Kind::Relu6 => Jet::line(z, 1.0),
         Kind::Hardtanh if z <= a => Jet::line(a, 0.0),
         Kind::Hardtanh if z >= b => Jet::line(b, 0.0),
         Kind::Hardtanh => Jet::line(z, 1.0),
-        Kind::ReluSquared if z > 0.0 => Jet::plain(z * z, 2.0 * z, 2.0),
+        Kind::ReluSquared if z > 0.0 => Jet::plain([z * z, 2.0 * z, 2.0, 0.0]),
         Kind::ReluSquared => Jet::line(0.0, 0.0),
         Kind::ThresholdedRelu | Kind::Threshold if z > a => Jet::line(z, 1.0),
         Kind::ThresholdedRelu => Jet::line(0.0, 0.0),
         Kind::Threshold => Jet::line(b, 0.0),
-        Kind::Softshrink if z > a => Jet::with_alpha(z - a, 1.0, 0.0, -1.0, 0.0),
-        Kind::Softshrink if z < -a => Jet::with_alpha(z + a, 1.0, 0.0, 1.0, 0.0),
+        Kind::Softshrink if z > a => Jet::moving_line(z - a, 1.0, -1.0, 0.0),
+        Kind::Softshrink if z < -a => Jet::moving_line(z + a, 1.0, 1.0, 0.0),
         Kind::Softshrink => Jet::line(0.0, 0.0),
         Kind::Hardshrink if z.abs() > a => Jet::line(z, 1.0),
         Kind::Hardshrink => Jet::line(0.0, 0.0),
         Kind::Hardswish if z <= -3.0 => Jet::line(0.0, 0.0),
         Kind::Hardswish if z >= 3.0 => Jet::line(z, 1.0),
         Kind::Hardswish => {
-            Jet::plain(z * (z + 3.0) / 6.0, z / 3.0 + 0.5, 1.0 / 3.0).terms(Quantity::Slope, z.abs() / 3.0 + 0.5)
+            let at = [z * (z + 3.0) / 6.0, z / 3.0 + 0.5, 1.0 / 3.0, 0.0];
+            Jet::plain(at).terms(Quantity::Slope, z.abs() / 3.0 + 0.5)
         }
         Kind::Hardsigmoid if z <= -3.0 => Jet::line(0.0, 0.0),
         Kind::Hardsigmoid if z >= 3.0 => Jet::line(1.0, 0.0),
@@ -299,46 +360,49 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::Elu => {
             // exp(z) may underflow to 0 in f64, and ∞·0 would be NaN.
             let slope = if a.is_infinite() { a } else { a * exp(z) };
-            Jet::with_alpha(a * expm1(z), slope, slope, expm1(z), exp(z))
+            Jet::with_alpha([a * expm1(z), slope, slope, slope], [expm1(z), exp(z), exp(z)])
         }
         Kind::Celu => celu(a, z),
         Kind::Selu if z > 0.0 => Jet::line(SELU_SCALE * z, SELU_SCALE),
-        Kind::Selu => Jet::plain(SELU_BOTH * expm1(z), SELU_BOTH * exp(z), SELU_BOTH * exp(z)),
+        Kind::Selu => {
+            let slope = SELU_BOTH * exp(z);
+            Jet::plain([SELU_BOTH * expm1(z), slope, slope, slope])
+        }
         Kind::Softplus => softplus(a, b, z),
         Kind::Squareplus => squareplus(a, z),
         Kind::GeluErf => gelu_erf(z),
         Kind::GeluTanh => gelu_tanh(z),
-        Kind::QuickGelu | Kind::Silu => {
-            let mut jet = swish(a, z);
-            jet.at[3..].fill(0.0);
-            jet.terms[3..].fill(0.0);
-            jet
-        }
+        Kind::QuickGelu | Kind::Silu => swish(a, z).without_alpha(),
         Kind::Swish => swish(a, z),
         Kind::Mish => mish(z),
         Kind::Sigmoid => {
             let q = Logistic::of(1.0, z);
-            let slope = q.e / (q.d * q.d);
-            Jet::plain(q.sigmoid(), slope, -slope * tanh(0.5 * z))
+            let (slope, bend) = (q.slope(), q.bend());
+            let third = slope * bend.difference();
+            Jet::plain([q.sigmoid(), slope, -slope * tanh(0.5 * z), third])
+                .terms(Quantity::ThirdDerivative, slope * bend.terms())
         }
         Kind::Logsigmoid => {
             let q = Logistic::of(1.0, z);
             let value = if z < 0.0 { z - log1p(q.e) } else { -log1p(q.e) };
-            Jet::plain(value, if z < 0.0 { 1.0 / q.d } else { q.e / q.d }, -q.e / (q.d * q.d))
+            let slope = if z < 0.0 { 1.0 / q.d } else { q.e / q.d };
+            Jet::plain([value, slope, -q.slope(), q.slope() * tanh(0.5 * z)])
         }
         Kind::Tanh => {
             let (t, s) = (tanh(z), sech2(z));
-            Jet::plain(t, s, -2.0 * t * s)
+            let [a, b] = [4.0 * t * t * s, 2.0 * s * s];
+            Jet::plain([t, s, -2.0 * t * s, a - b]).terms(Quantity::ThirdDerivative, a + b)
         }
         Kind::Tanhshrink => {
             let (t, s) = (tanh(z), sech2(z));
-            Jet::plain(tanhshrink(z), t * t, 2.0 * t * s)
+            let [a, b] = [4.0 * t * t * s, 2.0 * s * s];
+            Jet::plain([tanhshrink(z), t * t, 2.0 * t * s, b - a]).terms(Quantity::ThirdDerivative, a + b)
         }
         Kind::Softsign => {
             let r = 1.0 / (1.0 + z.abs());
             let value = if z.is_infinite() { z.signum() } else { z * r };
             let sign = if z == 0.0 { 0.0 } else { z.signum() };
-            Jet::plain(value, r * r, -2.0 * sign * r * r * r)
+            Jet::plain([value, r * r, -2.0 * sign * r * r * r, 6.0 * r * r * r * r])
         }
     }
 }

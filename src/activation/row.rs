@@ -90,7 +90,7 @@ pub struct Row {
     pub parameters: &'static [Parameter],
     /// `[α, second parameter]` of a row that takes no parameters.
     pub fixed: [f32; 2],
-    /// Whether α (the first parameter) can be learnable; the WGSL file then has act_da and act_dzda.
+    /// Whether α (the first parameter) can be learnable; the WGSL file then has act_da, act_dzda and act_dzzda.
     pub learnable: bool,
     /// Other names that are parsed. Case, `-`, `_` and spaces do not matter.
     pub aliases: &'static [&'static str],
@@ -100,7 +100,7 @@ pub struct Row {
     pub wgsl: &'static str,
     /// Largest error allowed on a GPU, in the order of [`Quantity::ALL`]: ulp of the result, or of
     /// [`super::Activation::terms`] where that is larger, over all finite z whose result is normal.
-    pub ulp: [f64; 5],
+    pub ulp: [f64; 7],
     /// Whether y can be enough for the slope (for which parameters: [`super::Activation::saved_is_enough`]).
     pub from_y: bool,
     /// Whether one bit is enough for the slope.
@@ -113,6 +113,17 @@ impl Row {
     /// Name and aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// The quantities that its activations have: all, or without a learnable α those by z alone.
+    ///
+    /// ```
+    /// use elbow::activation::{Kind, Quantity};
+    /// assert_eq!(Kind::Tanh.row().quantities().last(), Some(&Quantity::ThirdDerivative));
+    /// assert_eq!(Kind::Swish.row().quantities(), Quantity::ALL);
+    /// ```
+    pub const fn quantities(&self) -> &'static [Quantity] {
+        if self.learnable { &Quantity::ALL } else { Quantity::ALL.split_at(Quantity::BY_Z).0 }
     }
 
     /// Largest error allowed for this quantity, in ulp.

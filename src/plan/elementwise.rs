@@ -8,7 +8,7 @@ use super::{
     reduce::{self, ColumnPass, Sums},
 };
 use crate::{
-    activation::Activation,
+    activation::{Activation, Quantity},
     error::{Error, Result},
     kernel::KernelFile,
     operand::Operand,
@@ -182,7 +182,23 @@ fn flat(
 
 /// The plan of y = act(x; α).
 pub fn elementwise_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
-    let (program, aligned) = (programs::activation(request.alpha, request.channel()), request.keeps(aligned));
+    elementwise_quantity(request, Quantity::Value, aligned, caps)
+}
+
+/// The plan of y = a quantity of the activation at x.
+pub fn elementwise_quantity(
+    request: &ElementwiseForward,
+    quantity: Quantity,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<Plan> {
+    if !request.activation.row().quantities().contains(&quantity) {
+        return Err(Error::Unsupported {
+            what: format!("{} of {}", quantity.wgsl_name(), request.activation),
+            why: "it has no learnable alpha".into(),
+        });
+    }
+    let (program, aligned) = (programs::activation(quantity, request.alpha, request.channel()), request.keeps(aligned));
     each(request, &program, Some((Operand::Y, Operand::X)), aligned, caps)
 }
 

@@ -320,12 +320,12 @@ impl Gradient {
     }
 }
 
-/// y = act(x; α)
-pub(super) fn activation(source: AlphaSource, channel: By) -> Program {
+/// y = act(x; α), or another quantity of it.
+pub(super) fn activation(quantity: Quantity, source: AlphaSource, channel: By) -> Program {
     let mut p = Program::default();
     let x = p.load(Operand::X, By::Element);
     let alpha = alpha(&mut p, source, Operand::Alpha, channel);
-    let y = p.act(ONLY, Function::Of(Quantity::Value), x, alpha);
+    let y = p.act(ONLY, Function::Of(quantity), x, alpha);
     store(&mut p, Operand::Y, Want::Overwrite, y);
     p
 }

@@ -1,4 +1,4 @@
-//! The derivatives are the derivatives of the very function that forward computes: slope, curvature and both derivatives by
+//! The derivatives are the derivatives of the very function that forward computes: slope, second and third derivative and the derivatives by
 //! α against extrapolated differences of the f64 mathematics, for random activations, parameters and z, extremes included.
 
 use std::{cell::RefCell, collections::HashMap};
@@ -125,12 +125,20 @@ impl Tally {
 fn derivatives_by_z() {
     let tally = Tally::default();
     for_every_row(2_000, activation_and_z, |(activation, z)| {
-        for (of, derivative) in [(Quantity::Value, Quantity::Slope), (Quantity::Slope, Quantity::SecondDerivative)] {
+        for (of, derivative) in [
+            (Quantity::Value, Quantity::Slope),
+            (Quantity::Slope, Quantity::SecondDerivative),
+            (Quantity::SecondDerivative, Quantity::ThirdDerivative),
+        ] {
             tally.check(&activation, derivative, z, by_z(&activation, of, z))?;
         }
         if activation.has_alpha() {
-            let mixed = by_z(&activation, Quantity::AlphaSlope, z);
-            tally.check(&activation, Quantity::MixedDerivative, z, mixed)?;
+            for (of, derivative) in [
+                (Quantity::AlphaSlope, Quantity::MixedDerivative),
+                (Quantity::MixedDerivative, Quantity::MixedThirdDerivative),
+            ] {
+                tally.check(&activation, derivative, z, by_z(&activation, of, z))?;
+            }
         }
         Ok(())
     });
@@ -142,9 +150,11 @@ fn derivatives_by_alpha() {
     let tally = Tally::default();
     for_every_row(2_000, activation_and_z, |(activation, z)| {
         if activation.has_alpha() {
-            for (of, derivative) in
-                [(Quantity::Value, Quantity::AlphaSlope), (Quantity::Slope, Quantity::MixedDerivative)]
-            {
+            for (of, derivative) in [
+                (Quantity::Value, Quantity::AlphaSlope),
+                (Quantity::Slope, Quantity::MixedDerivative),
+                (Quantity::SecondDerivative, Quantity::MixedThirdDerivative),
+            ] {
                 tally.check(&activation, derivative, z, by_alpha(&activation, of, z))?;
             }
         }

@@ -165,3 +165,39 @@ fn empty_and_scalar_tensors() {
     gpu.submit(|e| call.record(gpu, e)).unwrap();
     assert_eq!(gpu.download(&dalpha).unwrap(), [0.0; 3]);
 }
+
+/// y may be any quantity of the activation, with an α of its own or one for each channel; there is no backward of one, and no derivative by
+/// an α that is not there.
+#[test]
+fn any_quantity_for_its_value() {
+    let gpu = gpu();
+    let (x, alphas) = ([-2.0f32, -0.75, 0.5, 1.5, -0.25, 3.0], [0.5f32, 1.0, 2.0]);
+    let (tx, talpha) = (gpu.upload(&x, &[2, 3]).unwrap(), gpu.upload(&alphas, &[3]).unwrap());
+    let y = gpu.zeros(&[2, 3]).unwrap();
+    for text in ["swish(1.5)", "softplus(1.5)", "celu(1.5)", "squareplus(1.5)", "prelu(1.5)"] {
+        let activation: Activation = text.parse().unwrap();
+        for (alpha, quantity) in [None, Some(talpha.view())].into_iter().flat_map(|a| Quantity::ALL.map(|q| (a, q))) {
+            let forward = Forward::new(activation, &tx, &y).alpha(alpha).quantity(quantity);
+            gpu.submit(|e| forward.record(gpu, e)).unwrap();
+            for (i, got) in gpu.download(&y).unwrap().into_iter().enumerate() {
+                let at = if alpha.is_some() { activation.with_alpha(alphas[i % 3]) } else { activation };
+                let z = f64::from(x[i]);
+                let (expected, terms) = (at.evaluate(quantity, z), at.terms(quantity, z));
+                let allowed = at.row().tolerance(quantity) * ulp_of(terms.max(expected.abs()));
+                assert!(
+                    (f64::from(got) - expected).abs() <= allowed,
+                    "{at} {quantity:?} at {z}: {got}, not {expected}"
+                );
+            }
+            let backward = forward.backward(&tx).dx(&y);
+            let recorded = gpu.submit(|e| backward.record(gpu, e));
+            let refused = matches!(recorded, Err(Error::Unsupported { .. }));
+            assert_eq!(refused, quantity != Quantity::Value, "{activation} {quantity:?}: {recorded:?}");
+        }
+    }
+    for quantity in Quantity::ALL {
+        let forward = Forward::new(Activation::TANH, &tx, &y).quantity(quantity);
+        let recorded = gpu.submit(|e| forward.record(gpu, e));
+        assert_eq!(recorded.is_err(), quantity.is_by_alpha(), "{quantity:?}: {recorded:?}");
+    }
+}

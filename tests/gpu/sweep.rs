@@ -40,11 +40,13 @@ fn sweep_of_all_finite_inputs() {
     let mut activations = points::defaults();
     activations.extend(OTHERS.iter().map(|spec| spec.parse::<Activation>().unwrap()));
     println!("{} inputs each; worst ulp of the terms", x.len());
-    println!("| activation | act | act' | act'' | ∂act/∂α | ∂²act/∂z∂α |\n|---|---|---|---|---|---|");
+    println!(
+        "| activation | act | act' | act'' | act''' | ∂act/∂α | ∂²act/∂z∂α | ∂³act/∂z²∂α |\n|---|---|---|---|---|---|---|---|"
+    );
     let mut failures = Vec::new();
     for activation in activations {
         let points = Points::new(activation, x.clone());
-        let mut worst = [0.0f64; 5];
+        let mut worst = [0.0f64; 7];
         for (quantity, got) in points::on_device(gpu(), activation, &x, Kernels::All).unwrap() {
             let found = points.worst(judge(), quantity, &got);
             if found.ulp > activation.row().tolerance(quantity) {
@@ -57,6 +59,32 @@ fn sweep_of_all_finite_inputs() {
         println!("| `{activation}` | {} |", cells.join(" | "));
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// act''' of a function with a symmetry has it too, and to the last bit: whoever adds it up over z and -z gets 0.
+#[test]
+fn third_derivatives_are_odd_or_even_exactly() {
+    const ODD: [&str; 8] =
+        ["gelu", "gelu_tanh", "silu", "swish(1.3)", "quick_gelu", "softplus(0.7)", "squareplus(0.3)", "logsigmoid"];
+    const EVEN: [&str; 4] = ["sigmoid", "tanh", "tanhshrink", "softsign"];
+    let (least, most) = (f32::MIN_POSITIVE.to_bits(), f32::INFINITY.to_bits());
+    let above: Vec<f32> = (least..=most).step_by(70_001).chain([0, most]).map(f32::from_bits).collect();
+    let below: Vec<f32> = above.iter().map(|z| -z).collect();
+    for (text, sign) in ODD.map(|text| (text, -1.0)).into_iter().chain(EVEN.map(|text| (text, 1.0))) {
+        let activation: Activation = text.parse().unwrap();
+        let [left, right] = [&below, &above].map(|z| points::on_device(gpu(), activation, z, Kernels::Few).unwrap());
+        for ((quantity, left), (_, right)) in left.into_iter().zip(right) {
+            // That of act'' by α is even where act'' is.
+            let sign = match quantity {
+                Quantity::ThirdDerivative => sign,
+                Quantity::MixedThirdDerivative => 1.0,
+                _ => continue,
+            };
+            for ((z, left), right) in above.iter().zip(left).zip(right) {
+                assert!(left == sign * right, "{activation} {quantity:?} at ±{z:e}: {left:e}, {right:e}");
+            }
+        }
+    }
 }
 
 /// Parameters anywhere in their domains, and z on the scale of each, near the kinks, among the subnormals and anywhere else.

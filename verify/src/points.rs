@@ -1,4 +1,4 @@
-//! The activations alone, point by point: value, slope, second derivative and derivatives by α on the device, compared with f64.
+//! The activations alone, point by point: value, derivatives by z and derivatives by α on the device, compared with f64.
 
 use elbow::{
     Activation, Error, Gpu, View,
@@ -12,7 +12,7 @@ use crate::judge::Judge;
 /// Which kernels compute the points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernels {
-    /// Forward and double backward: every quantity once, with few kernels to compile.
+    /// Forward, double backward and third derivatives: every quantity once, with few kernels to compile.
     Few,
     /// Also backward: the slope and the derivative by α from every kernel that computes them.
     All,
@@ -26,9 +26,9 @@ pub struct Points {
     /// The inputs z.
     pub x: Vec<f32>,
     /// The expected values.
-    pub expected: [Vec<f64>; 5],
+    pub expected: [Vec<f64>; 7],
     /// The scales of the errors ([`Activation::terms`]).
-    pub terms: [Vec<f64>; 5],
+    pub terms: [Vec<f64>; 7],
 }
 
 /// The largest error of a quantity.
@@ -57,7 +57,7 @@ impl Points {
 
     /// The quantities that this activation has.
     pub fn quantities(&self) -> &'static [Quantity] {
-        if self.activation.has_alpha() { &Quantity::ALL } else { &Quantity::ALL[..3] }
+        self.activation.row().quantities()
     }
 
     /// The largest error of the device's results `got`, in ulp of the sum of |terms|.
@@ -94,6 +94,8 @@ pub fn on_device(
         Quantity::MixedDerivative,
         Quantity::Slope,
         Quantity::AlphaSlope,
+        Quantity::ThirdDerivative,
+        Quantity::MixedThirdDerivative,
     ] {
         out.push((quantity, gpu.zeros(&shape)?));
     }
@@ -111,9 +113,13 @@ pub fn on_device(
         if all {
             backward.record(gpu, &mut *pass)?;
         }
+        // No operator needs these: by themselves.
+        for (quantity, y) in out[6..].iter().filter(|(quantity, _)| activation.row().quantities().contains(quantity)) {
+            Forward::new(activation, &x, y).alpha(alpha).quantity(*quantity).record(gpu, &mut *pass)?;
+        }
         Ok(())
     })?;
-    let computed = |i: usize| i < 3 || (i == 4 && all) || (learnable && i != 4);
+    let computed = |i: usize| i < 3 || i == 6 || (i == 4 && all) || (learnable && i != 4);
     let chosen = out.into_iter().enumerate().filter(|(i, _)| computed(*i));
     chosen.map(|(_, (quantity, tensor))| Ok((quantity, gpu.download(&tensor)?))).collect()
 }
@@ -133,8 +139,12 @@ pub fn probes(activation: &Activation) -> Vec<f32> {
     {
         both(tail);
     }
-    // Near roots and extrema of the slopes of gelu, silu and mish.
+    // Near roots and extrema of the slopes of gelu, silu and mish, and roots of third derivatives: of gelu, silu, mish, tanh, sigmoid and
+    // softplus.
     [0.7518, 1.2785, 1.1924, std::f32::consts::SQRT_2, 2.3994, 1.4906].into_iter().for_each(&mut both);
+    [2.0, 2.01348, 3.43584, 3.78698, 0.9913, 3.26734, 2.11484, 0.65848, 1.31696, 1.5434]
+        .into_iter()
+        .for_each(&mut both);
     for kink in activation.kinks() {
         let at = kink.at as f32;
         let (mut up, mut down) = (at, at);

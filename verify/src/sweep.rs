@@ -135,7 +135,7 @@ impl<'a> Device<'a> {
     }
 
     fn quantities(&self) -> &'static [Quantity] {
-        if self.activation.has_alpha() { &Quantity::ALL } else { &Quantity::ALL[..3] }
+        self.activation.row().quantities()
     }
 
     /// Each quantity at x, in the order of [`Device::quantities`].
@@ -143,14 +143,21 @@ impl<'a> Device<'a> {
         let gpu = self.gpu;
         gpu.write(&self.x, x)?;
         let alpha = self.alpha.as_ref().map(Tensor::view);
-        let out = |i: usize| self.out.get(i).map(Gradient::overwrite);
+        let out = |quantity: Quantity| self.out.get(quantity as usize).map(Gradient::overwrite);
         gpu.submit_pass(|pass| {
             let forward = Forward::new(self.activation, &self.x, &self.out[0]).alpha(alpha);
             forward.record(gpu, &mut *pass)?;
             let backward = forward.backward(&self.ones);
-            backward.backward(&self.ones).ddy(out(1)).dx2(out(2)).dalpha2(out(4)).record(gpu, &mut *pass)?;
+            let double = backward.backward(&self.ones);
+            let double = double.ddy(out(Quantity::Slope)).dx2(out(Quantity::SecondDerivative));
+            double.dalpha2(out(Quantity::MixedDerivative)).record(gpu, &mut *pass)?;
             if alpha.is_some() {
-                backward.dalpha(out(3)).record(gpu, &mut *pass)?;
+                backward.dalpha(out(Quantity::AlphaSlope)).record(gpu, &mut *pass)?;
+            }
+            for quantity in [Quantity::ThirdDerivative, Quantity::MixedThirdDerivative] {
+                if let Some(y) = self.out.get(quantity as usize) {
+                    forward.y(y).quantity(quantity).record(gpu, &mut *pass)?;
+                }
             }
             Ok(())
         })?;

@@ -109,9 +109,37 @@ impl Logistic {
         if self.negative { self.e / self.d } else { 1.0 / self.d }
     }
 
-    /// 1 - e.
-    fn gap(&self) -> f64 {
-        -expm1(-self.t)
+    /// The slope of the sigmoid, σ' = e/(1 + e)².
+    pub(super) fn slope(&self) -> f64 {
+        self.e / (self.d * self.d)
+    }
+
+    /// tanh(|βz|/2) = (1 - e)/(1 + e): σ'' = -σ' of this for βz > 0.
+    fn half_tanh(&self) -> f64 {
+        -expm1(-self.t) / self.d
+    }
+
+    /// σ'''/σ' = 1 - 6σ', as tanh² - 2σ': a difference that is exact in the tail and keeps its digits at 0.
+    pub(super) fn bend(&self) -> Bend {
+        let t = self.half_tanh();
+        Bend { square: t * t, twice_slope: 2.0 * self.slope() }
+    }
+}
+
+/// σ'''/σ' as the difference of its two terms.
+#[derive(Clone, Copy)]
+pub(super) struct Bend {
+    square: f64,
+    twice_slope: f64,
+}
+
+impl Bend {
+    pub(super) fn difference(self) -> f64 {
+        self.square - self.twice_slope
+    }
+
+    pub(super) fn terms(self) -> f64 {
+        self.square + self.twice_slope
     }
 }
 
@@ -122,7 +150,7 @@ fn is_corner(beta: f64, z: f64) -> bool {
 
 /// The jet of swish and softplus at that point.
 fn corner() -> Jet {
-    Jet::with_alpha(0.0, f64::NAN, f64::NAN, 0.0, 0.0)
+    Jet::with_alpha([0.0, f64::NAN, f64::NAN, f64::NAN], [0.0, 0.0, f64::NAN])
 }
 
 pub(super) fn swish(beta: f64, z: f64) -> Jet {
@@ -134,14 +162,24 @@ pub(super) fn swish(beta: f64, z: f64) -> Jet {
     let value = if q.negative { fade(e, z) / d } else { z / d };
     let k = e * (d - t) / (d * d);
     let slope = if q.negative { k } else { 1.0 - k };
-    let bracket = (2.0 * d - t * q.gap()) / (d * d * d);
-    let bracket_terms = (2.0 * d + t * q.gap()) / (d * d * d);
-    let ez = fade(e, z);
-    let curvature = fade(e, beta) * bracket;
-    Jet::with_alpha(value, slope, curvature, fade(ez, z) / (d * d), ez * bracket)
+    // In units of σ': σ'' = -T, σ''' = bend. They are those of βz > 0; below, the odd ones change their sign.
+    let (sigma, half, bend) = (q.slope(), q.half_tanh(), q.bend());
+    let sign = if q.negative { -1.0 } else { 1.0 };
+    let (bracket, bracket_terms) = (2.0 - t * half, 2.0 + t * half);
+    let ez = fade(e, z) / (d * d);
+    let curvature = fade(e, beta) / (d * d) * bracket;
+    // β²(3σ'' + uσ''') and 2σ' + 4uσ'' + u²σ''', u = βz.
+    let [third, third_terms] = [t * bend.difference() - 3.0 * half, t * bend.terms() + 3.0 * half];
+    let mixed_third = 2.0 - 4.0 * t * half + t * t * bend.difference();
+    let mixed_third_terms = 2.0 + 4.0 * t * half + t * t * bend.terms();
+    let scale = fade(fade(e, beta), beta) / (d * d);
+    let by_z = [value, slope, curvature, sign * scale * third];
+    Jet::with_alpha(by_z, [fade(ez, z), ez * bracket, sigma * mixed_third])
         .terms(Quantity::Slope, q.sigmoid() + t * e / (d * d))
-        .terms(Quantity::SecondDerivative, fade(e, beta.abs()) * bracket_terms)
+        .terms(Quantity::SecondDerivative, fade(e, beta.abs()) / (d * d) * bracket_terms)
+        .terms(Quantity::ThirdDerivative, scale * third_terms)
         .terms(Quantity::MixedDerivative, ez.abs() * bracket_terms)
+        .terms(Quantity::MixedThirdDerivative, sigma * mixed_third_terms)
 }
 
 pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
@@ -161,7 +199,13 @@ pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
         false => z + log / beta,
     };
     let alpha_slope = -(q.t * e / d + log) / beta / beta;
-    Jet::with_alpha(value, q.sigmoid(), fade(e, beta) / (d * d), alpha_slope, fade(e, z) / (d * d))
+    // β²σ'' and σ' + uσ'', u = βz.
+    let (sigma, half) = (q.slope(), q.half_tanh());
+    let third = fade(fade(e, beta), beta) / (d * d) * if q.negative { half } else { -half };
+    let by_z = [value, q.sigmoid(), fade(e, beta) / (d * d), third];
+    let mixed_third = sigma * (1.0 - q.t * half);
+    Jet::with_alpha(by_z, [alpha_slope, fade(e, z) / (d * d), mixed_third])
+        .terms(Quantity::MixedThirdDerivative, sigma * (1.0 + q.t * half))
 }
 
 pub(super) fn celu(alpha: f64, z: f64) -> Jet {
@@ -177,7 +221,7 @@ pub(super) fn celu(alpha: f64, z: f64) -> Jet {
     if quotient > 709.0 {
         // Only for α < 0 and z far below 0, where everything overflows: no inf - inf may occur.
         let e = f64::INFINITY;
-        return Jet::with_alpha(alpha * e, e, e / alpha, -e, -e / alpha);
+        return Jet::with_alpha([alpha * e, e, e / alpha, e], [-e, -e / alpha, -e]);
     }
     let u = if quotient.abs() > 1e4 {
         Pair { h: 1e4f64.copysign(quotient), l: 0.0 }
@@ -198,12 +242,16 @@ pub(super) fn celu(alpha: f64, z: f64) -> Jet {
     } else {
         fade(e, 1.0 - u.h) - 1.0
     };
-    Jet::with_alpha(alpha * m, e, e / alpha, alpha_slope, -fade(e, u.h) / alpha)
+    let third = e / alpha / alpha;
+    let by_z = [alpha * m, e, e / alpha, third];
+    // -(1 + u) exp(u)/α²: the root at u = -1 is met by both parts of u.
+    Jet::with_alpha(by_z, [alpha_slope, -fade(e, u.h) / alpha, -fade(third, (1.0 + u.h) + u.l)])
+        .terms(Quantity::MixedThirdDerivative, fade(third, 1.0 + u.h.abs()))
 }
 
 pub(super) fn squareplus(b: f64, z: f64) -> Jet {
     if b == f64::INFINITY {
-        return Jet::with_alpha(b, 0.5, 0.0, 0.0, 0.0);
+        return Jet::moving_line(b, 0.5, 0.0, 0.0);
     }
     let t = z.abs();
     // The square of an f32 is exact. Below 0 for a b < 0: no root, NaN.
@@ -212,7 +260,12 @@ pub(super) fn squareplus(b: f64, z: f64) -> Jet {
     let small = b / (2.0 * r) / (r + t);
     let slope = if z > 0.0 { 1.0 - small } else { small };
     let ratio = if z.is_infinite() { z.signum() } else { z / r };
-    Jet::with_alpha(value, slope, b / (2.0 * r) / r / r, 0.25 / r, -0.25 * ratio / r / r)
+    let share = b / r / r;
+    // -3bz/(2r⁵) and (2z² - b)/(4r⁵).
+    let by_z = [value, slope, b / (2.0 * r) / r / r, -1.5 * share * ratio / r / r];
+    let [square, mixed_third] = [2.0 * ratio * ratio, 0.25 / r / r / r];
+    Jet::with_alpha(by_z, [0.25 / r, -0.25 * ratio / r / r, (square - share) * mixed_third])
+        .terms(Quantity::MixedThirdDerivative, (square + share.abs()) * mixed_third)
 }
 
 /// e = exp(-t²/2) and Φ(-t), t = |z|.
@@ -228,7 +281,9 @@ pub(super) fn gelu_erf(z: f64) -> Jet {
     let value = if below { -(tail * t) } else { z - tail * t };
     let from_root = t - std::f64::consts::SQRT_2;
     let curvature = -pdf * (from_root + 9.667293313452913e-17) * (t + std::f64::consts::SQRT_2);
-    Jet::plain(value, if below { k } else { 1.0 - k }, curvature)
+    // φ(z) z (z² - 4), whose roots are numbers of f64.
+    let third = (pdf * t * (t - 2.0) * (t + 2.0)).copysign(if t < 2.0 { -z } else { z });
+    Jet::plain([value, if below { k } else { 1.0 - k }, curvature, third])
         .terms(Quantity::Slope, if below { tail } else { 1.0 - tail } + t * pdf)
         .terms(Quantity::SecondDerivative, pdf * (2.0 + t * t))
 }
@@ -249,7 +304,16 @@ pub(super) fn gelu_tanh(z: f64) -> Jet {
     let first = (2.0 * u1 + t * u2) * d;
     let second = t * u1 * u1 * -expm1(-u.h);
     let cube = d * d * d;
-    Jet::plain(if below { -(e * t) / d } else { z / d }, if below { k } else { 1.0 - k }, e * (first - second) / cube)
+    let value = if below { -(e * t) / d } else { z / d };
+    // 3(σ''u'² + σ'u'') + t(σ'''u'³ + 3σ''u'u'' + σ'u'''), in units of σ' = e/d²; u''' = u''/t.
+    let half = -expm1(-u.h) / d;
+    let [square, twice_slope] = [half * half, 2.0 * e / (d * d)];
+    let cube_u1 = t * u1 * u1 * u1;
+    let third = 4.0 * u2 + cube_u1 * (square - twice_slope) - 3.0 * half * u1 * (u1 + t * u2);
+    let third_terms = 4.0 * u2 + cube_u1 * (square + twice_slope) + 3.0 * half * u1 * (u1 + t * u2);
+    let third = e / (d * d) * if below { -third } else { third };
+    Jet::plain([value, if below { k } else { 1.0 - k }, e * (first - second) / cube, third])
+        .terms(Quantity::ThirdDerivative, e / (d * d) * third_terms)
         .terms(Quantity::Slope, if below { e / d } else { 1.0 / d } + t * u1 * e / (d * d))
         .terms(Quantity::SecondDerivative, e * (first + second) / cube)
 }
@@ -268,7 +332,12 @@ pub(super) fn mish(z: f64) -> Jet {
     };
     let signed = t.copysign(z);
     let value = if below { signed * tanh } else { z * tanh };
-    Jet::plain(value, tanh + signed * hs, hs * (2.0 + signed * (c - 2.0 * tanh * s)))
+    // T'' = h s k; T''' = h s (k² - s (c + 2 h s + 2 T c)).
+    let [k, k_terms] = [c - 2.0 * tanh * s, c + 2.0 * tanh * s];
+    let rest = s * (c + 2.0 * hs + 2.0 * tanh * c);
+    let third = hs * (3.0 * k + signed * (k * k - rest));
+    Jet::plain([value, tanh + signed * hs, hs * (2.0 + signed * k), third])
         .terms(Quantity::Slope, tanh + t * hs)
-        .terms(Quantity::SecondDerivative, hs * (2.0 + t * (c + 2.0 * tanh * s)))
+        .terms(Quantity::SecondDerivative, hs * (2.0 + t * k_terms))
+        .terms(Quantity::ThirdDerivative, hs * (3.0 * k_terms + t * (k * k + rest)))
 }
