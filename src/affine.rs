@@ -31,6 +31,7 @@ use crate::{
     dtype::Dtype,
     error::{Error, Result},
     gpu::{Gpu, operands::Operands},
+    jet::Jet,
     operand::Operand,
     operands::{
         alpha_source, expect_row_numbers, expect_rows, expect_saved, expect_shape, expect_vector, recorded, weight_n,
@@ -121,6 +122,9 @@ pub struct Forward<'a> {
     pub residual_at: ResidualAt,
     /// A factor for each row of act(z), M elements, shaped as the leading dimensions of y: `[..]`.
     pub row_weight: Option<View<'a>>,
+    /// Whether the rows are groups that carry derivatives along ([`Jet`]); x, y, z and the residual are then `[.., 4, ·]` or `[.., 8, ·]`,
+    /// or have so many rows. b joins the first row of each group alone, and db is summed over those.
+    pub jet: Option<Jet>,
     /// Output `[.., N]`.
     pub y: View<'a>,
     /// z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]`, [`Dtype::U32`]): written by forward, read by backward. [`Forward::saved_shape`] says
@@ -143,6 +147,7 @@ setters!(Forward<'a> {
     residual: impl Into<Option<View<'a>>>,
     residual_at: ResidualAt,
     row_weight: impl Into<Option<View<'a>>>,
+    jet: impl Into<Option<Jet>>,
     y: impl Into<View<'a>>,
     save_to: impl Into<Option<View<'a>>>,
     statistics: Statistics<'a>,
@@ -171,6 +176,7 @@ impl<'a> Forward<'a> {
             residual: None,
             residual_at: ResidualAt::AfterActivation,
             row_weight: None,
+            jet: None,
             y: y.into(),
             save_to: None,
             statistics: Statistics::default(),
@@ -266,6 +272,7 @@ impl<'a> Forward<'a> {
             bias: self.b.is_some(),
             residual: self.residual.map(|_| self.residual_at),
             row_weight: self.row_weight.is_some(),
+            jet: self.jet,
             statistics: request::Statistics {
                 channels: channels.is_some(),
                 rows: rows.is_some(),

@@ -179,12 +179,15 @@ impl Kernel {
         self.flags.get(name).copied().unwrap_or(0)
     }
 
-    /// What the WGSL file must know of the programs, as constants: the number of finished sums that `finish` takes (`SUMS`), of sums over
-    /// rows (`COLUMN_SUMS`, one for each column) and over columns (`ROW_SUMS`), and whether it writes bits.
-    pub(crate) fn facts(&self) -> [(&'static str, u32); 4] {
+    /// What the WGSL file must know of the programs, as constants: the rows that `finish` sees at once (`MEMBERS`), the number of finished
+    /// sums that it takes (`SUMS`), of sums over rows (`COLUMN_SUMS`, one for each column) and over columns (`ROW_SUMS`), and whether it
+    /// writes bits.
+    pub(crate) fn facts(&self) -> [(&'static str, u32); 5] {
         let Kernel { finish, .. } = self;
         [
-            ("SUMS", finish.finished_sums()),
+            ("MEMBERS", finish.members()),
+            // A partial product is stored without a program.
+            ("SUMS", finish.finished_sums().max(self.flag("PARTIAL"))),
             ("COLUMN_SUMS", finish.sums(Over::Rows)),
             ("ROW_SUMS", finish.sums(Over::Columns)),
             ("BITS", finish.stores_bits().into()),

@@ -85,6 +85,7 @@ pub mod dtype;
 pub mod elementwise;
 pub mod error;
 pub mod gpu;
+pub mod jet;
 // The inside: public for tests and tools, but not promised by any version.
 #[doc(hidden)]
 pub mod kernel;
@@ -120,6 +121,7 @@ pub use gpu::{
 };
 /// The `half` crate of this version, for `f16` and `bf16` on the host ([`HostValue`]): use it, so that the types match.
 pub use half;
+pub use jet::Jet;
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;

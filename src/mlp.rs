@@ -36,6 +36,7 @@ use crate::{
         record::{Prepared, Target},
         transfer::Tensor,
     },
+    jet::Jet,
     operand::Operand,
     operands::wrong_shape,
     request::{AffineRequest, AlphaSource, Saved},
@@ -69,6 +70,9 @@ pub struct Architecture<'a> {
     /// The type in which weights are read and y, z and dz are stored. With f16 or bf16 training is in mixed precision: parameters, their
     /// gradients and velocities stay f32, and so do sums. With f16 the loss is scaled ([`LossScale`]).
     pub storage: Float,
+    /// Whether the rows of a batch are groups that carry derivatives along, through every layer. The input is then `[.., 4, K]` or `[.., 8, K]`
+    /// ([`Jet`]), the output has the same groups, and the loss is one of your own, which writes [`Mlp::dz`] of the last layer.
+    pub jet: Option<Jet>,
     /// The label of rows that are left out, such as padding: their loss and gradient are 0, and the mean is over the other rows
     /// ([`ignore_index`](crate::train::SoftmaxCrossEntropy::ignore_index)).
     pub ignore_index: Option<u32>,
@@ -80,11 +84,12 @@ setters!(Architecture<'a> {
     max_batch: usize,
     alpha: AlphaSource,
     storage: Float,
+    jet: impl Into<Option<Jet>>,
     ignore_index: impl Into<Option<u32>>,
 });
 
 impl<'a> Architecture<'a> {
-    /// With a constant α, everything in f32, no label left out.
+    /// With a constant α, everything in f32, no jets, no label left out.
     pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
         Architecture {
             sizes,
@@ -92,6 +97,7 @@ impl<'a> Architecture<'a> {
             alpha: AlphaSource::Constant,
             max_batch,
             storage: Float::F32,
+            jet: None,
             ignore_index: None,
         }
     }
@@ -103,6 +109,7 @@ impl<'a> Architecture<'a> {
 pub struct Mlp {
     layers: Vec<Layer>,
     max_batch: usize,
+    jet: Option<Jet>,
     ignore_index: Option<u32>,
     /// All parameters in one tensor, so that one dispatch updates them; gradients and velocities have the same layout.
     parameters: Tensor,
@@ -152,7 +159,7 @@ impl Mlp {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
-        let Architecture { sizes, activation, alpha, max_batch, storage, ignore_index } = *architecture;
+        let Architecture { sizes, activation, alpha, max_batch, storage, jet, ignore_index } = *architecture;
         if sizes.len() < 2 {
             return Err(Error::BadParameter {
                 of: "mlp".into(),
@@ -169,7 +176,7 @@ impl Mlp {
             let (activation, alpha) =
                 if hidden { (activation, alpha) } else { (Activation::IDENTITY, AlphaSource::Constant) };
             let stored = Storage::default().with(Operand::Y, storage);
-            let request = AffineRequest::new(max_batch, n, k, activation).alpha(alpha).storage(stored);
+            let request = AffineRequest::new(max_batch, n, k, activation).alpha(alpha).jet(jet).storage(stored);
             request.check_sizes()?;
             let learnable = alpha != AlphaSource::Constant;
             let saved = request.resolve_saved(learnable)?;
@@ -200,7 +207,7 @@ impl Mlp {
             _ => None,
         };
         let (gradients, velocity) = (gpu.zeros(&shape)?, gpu.zeros(&shape)?);
-        Ok(Mlp { layers, max_batch, ignore_index, parameters, gradients, velocity, copy, loss_scale })
+        Ok(Mlp { layers, max_batch, jet, ignore_index, parameters, gradients, velocity, copy, loss_scale })
     }
 
     /// Number of layers: one less than the sizes.

@@ -35,6 +35,8 @@ pub struct Value(pub(crate) u8);
 pub enum By {
     /// One for each element: the operand is `[rows, cols]`.
     Element,
+    /// In a program for groups of rows ([`Program::of_group`]): the element in this row of the group, of an operand `[rows, cols]`.
+    Member(u8),
     /// One for each row: `[rows]`.
     Row,
     /// One for each column: `[cols]`.
@@ -91,8 +93,10 @@ pub enum Over {
 /// One step: it makes a number or a bit, or it writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// A sum that the kernel has finished: that of a product, or of one of the planes of partial sums.
+    /// A sum that the kernel has finished: that of a product, of one of the rows of a group, or of one of the planes of partial sums.
     Sum(u8),
+    /// A number that is a part of the program, as the bits of an f32, so that programs compare and hash.
+    Constant(u32),
     /// A number of the parameter block, by its place in `Params::p`.
     Parameter(u8),
     /// Loads a number of an operand.
@@ -125,7 +129,7 @@ impl Step {
     /// The values that the step uses.
     pub(crate) fn takes(&self) -> impl Iterator<Item = Value> + use<> {
         let values = match *self {
-            Step::Sum(_) | Step::Parameter(_) | Step::Load(..) | Step::LoadBit(_) => [None; 3],
+            Step::Sum(_) | Step::Constant(_) | Step::Parameter(_) | Step::Load(..) | Step::LoadBit(_) => [None; 3],
             Step::NotPositive(v) | Step::Store(_, _, _, v) | Step::StoreBit(_, v) | Step::Reduce(_, v) => {
                 [Some(v), None, None]
             }
@@ -151,13 +155,39 @@ pub struct Access {
 }
 
 /// A list of steps. A kernel can run it if it passes [`Program::check`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Program {
     steps: Vec<Step>,
+    /// Neighbouring rows that it sees at once.
+    members: u8,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Program::of_group(1)
+    }
 }
 
 /// Writing a program: each call appends a step.
 impl Program {
+    /// A program without steps for groups of so many neighbouring rows of a column (1, 4 or 8), the first of them a multiple of that number.
+    /// It sees the sums of all of them, `Sum(0)` to the last, and their elements ([`By::Member`]).
+    ///
+    /// ```
+    /// use elbow::program::{By, Program, Write};
+    /// use elbow::Operand;
+    /// // Every fourth row of y is the product of the first two sums of its group.
+    /// let mut p = Program::of_group(4);
+    /// let [first, second] = [0, 1].map(|member| p.sum_of(member));
+    /// let product = p.multiply(first, second);
+    /// p.store(Operand::Y, By::Member(3), Write::Overwrite, product);
+    /// assert_eq!(p.check(), Ok(()));
+    /// assert_eq!(p.to_string(), "for 4 rows\nv0 = sum 0\nv1 = sum 1\nv2 = v0 * v1\ny[m+3,n] = v2\n");
+    /// ```
+    pub const fn of_group(members: u8) -> Self {
+        Program { steps: Vec::new(), members }
+    }
+
     fn step(&mut self, step: Step) -> Value {
         self.steps.push(step);
         Value((self.steps.len() - 1) as u8)
@@ -166,6 +196,11 @@ impl Program {
     /// [`Step::Sum`]
     pub fn sum_of(&mut self, plane: u8) -> Value {
         self.step(Step::Sum(plane))
+    }
+
+    /// [`Step::Constant`]
+    pub fn constant(&mut self, number: f32) -> Value {
+        self.step(Step::Constant(number.to_bits()))
     }
 
     /// [`Step::Parameter`]
@@ -241,6 +276,11 @@ impl Program {
         &self.steps
     }
 
+    /// The rows of a group that it sees at once; 1 if it sees an element alone.
+    pub fn members(&self) -> u32 {
+        self.members.into()
+    }
+
     /// Whether it has no steps.
     pub const fn is_empty(&self) -> bool {
         self.steps.is_empty()
@@ -257,6 +297,8 @@ impl Program {
                 Step::StoreBit(operand, _) => (operand, None, true),
                 _ => continue,
             };
+            // Where the elements of a group lie, every element lies.
+            let by = by.map(|by| if let By::Member(_) = by { By::Element } else { by });
             match all.iter_mut().find(|access| access.operand == operand) {
                 Some(access) => {
                     access.written |= written;

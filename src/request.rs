@@ -1,7 +1,7 @@
 //! Requests: a layer as plain facts (shapes, activation, which gradients), without buffers. Plans and the CPU implementations are made from
 //! them.
 
-use crate::{activation::Activation, setters::setters, storage::Storage};
+use crate::{activation::Activation, jet::Jet, setters::setters, storage::Storage};
 
 /// The order of the dimensions of w.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -177,6 +177,8 @@ pub struct AffineRequest {
     pub residual: Option<ResidualAt>,
     /// Whether each row of act(z) has a factor.
     pub row_weight: bool,
+    /// Whether the rows are groups that carry derivatives along, and what they are.
+    pub jet: Option<Jet>,
     /// Statistics of z and y that forward writes.
     pub statistics: Statistics,
     /// What is kept for backward.
@@ -195,13 +197,14 @@ setters!(AffineRequest {
     bias: bool,
     residual: impl Into<Option<ResidualAt>>,
     row_weight: bool,
+    jet: impl Into<Option<Jet>>,
     statistics: Statistics,
     saved: Saved,
     storage: Storage,
 });
 
 impl AffineRequest {
-    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight or statistics.
+    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight, jet or statistics.
     pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         AffineRequest {
             m,
@@ -213,6 +216,7 @@ impl AffineRequest {
             bias: true,
             residual: None,
             row_weight: false,
+            jet: None,
             statistics: Statistics::default(),
             saved: Saved::Auto,
             storage: Storage::default(),
@@ -280,6 +284,8 @@ pub struct Below {
     pub saved: Saved,
     /// Whether it has a row weight.
     pub row_weight: bool,
+    /// Its jet, if it has one: groups of as many rows as this layer's.
+    pub jet: Option<Jet>,
     /// The gradient of its bias, summed in the same product.
     pub db: Want,
     /// The gradient of its α.
@@ -288,11 +294,12 @@ pub struct Below {
     pub drow_weight: Want,
 }
 
-setters!(const Below {
+setters!(Below {
     activation: Activation,
     alpha: AlphaSource,
     saved: Saved,
     row_weight: bool,
+    jet: impl Into<Option<Jet>>,
     db: Want,
     dalpha: Want,
     drow_weight: Want,
@@ -306,6 +313,7 @@ impl Below {
             alpha: AlphaSource::Constant,
             saved,
             row_weight: false,
+            jet: None,
             db: Want::No,
             dalpha: Want::No,
             drow_weight: Want::No,

@@ -52,6 +52,14 @@ impl AffineRequest {
         let (more, y) = (self.y_has_more(), self.storage.of(Operand::Y));
         let enough = |saved, needs_z| self.activation.saved_is_enough(saved, learnable, needs_z, more, y);
         match self.saved {
+            // The derivatives that jets need are those of z.
+            Saved::Auto if self.jet.is_some() => {
+                Ok(if self.activation.needs_nothing() { Saved::None } else { Saved::Z })
+            }
+            saved @ (Saved::Y | Saved::Mask) if self.jet.is_some() => Err(Error::Unsupported {
+                what: format!("backward of jets from saved {saved}"),
+                why: "second and third derivatives need z; enough would be: z, none (z is computed again)".into(),
+            }),
             Saved::Auto => {
                 // Forward does not know which gradients will be wanted: it assumes those of a learnable α and of a row weight.
                 let needs_z = needs_z || learnable || self.row_weight;
@@ -85,7 +93,38 @@ impl AffineRequest {
         for (operand, dim) in [(Operand::X, self.m), (Operand::Y, self.n), (Operand::W, self.k)] {
             shape::elements(operand, &[dim])?;
         }
+        self.check_jet()?;
         check_alpha(Operand::Alpha, self.activation, self.alpha)
+    }
+
+    /// Checks that jets have whole groups of rows, nothing that acts on rows alone, and an activation with a second derivative.
+    fn check_jet(&self) -> Result<()> {
+        let Some(jet) = self.jet else { return Ok(()) };
+        let members = jet.members();
+        if !self.m.is_multiple_of(members) {
+            return Err(Error::Shape {
+                operand: Operand::X,
+                expected: format!("groups of {members} rows (value, {} tangents, operator)", jet.tangents()),
+                got: format!("{} rows", self.m),
+            });
+        }
+        for (there, what) in [(self.row_weight, "row weight"), (self.statistics.any(), "statistics")] {
+            if there {
+                return Err(Error::Unsupported {
+                    what: format!("a layer with jets and {what}"),
+                    why: "the rows of a group are derivatives of its first row".into(),
+                });
+            }
+        }
+        if self.activation.is_flat() && !jet.is_first_order() && !jet.allows_flat() {
+            return Err(Error::Unsupported {
+                what: format!("a second-order operator through {}", self.activation),
+                why: "its second derivative is zero almost everywhere: the residual would not see the network; \
+                      Jet::even_if_flat allows it"
+                    .into(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -173,15 +212,24 @@ impl BackwardRequest {
         check_want(Operand::DalphaBelow, below.dalpha, Operand::AlphaBelow, learnable)?;
         check_want(Operand::DrowWeightBelow, below.drow_weight, Operand::RowWeightBelow, below.row_weight)?;
         check_alpha(Operand::AlphaBelow, below.activation, below.alpha)?;
+        let groups = [self.affine.jet, below.jet].map(|jet| jet.map_or(1, |jet| jet.members()));
+        if groups[0] != groups[1] {
+            return Err(Error::Unsupported {
+                what: format!("a chain of layers with groups of {} and of {} rows", groups[0], groups[1]),
+                why: "every row of dx is a row of the layer below".into(),
+            });
+        }
         // The layer below as a request: its N is the K of this layer.
         let AffineRequest { m, k, storage, .. } = self.affine;
         let layer = AffineRequest {
             alpha: below.alpha,
             saved: below.saved,
             row_weight: below.row_weight,
+            jet: below.jet,
             storage: Storage::default().with(Operand::Y, storage.of(Operand::SavedBelow)),
             ..AffineRequest::new(m, k, 0, below.activation)
         };
+        layer.check_jet()?;
         let saved = layer.resolve_saved(below.dalpha.wanted() || below.drow_weight.wanted())?;
         if saved == Saved::None && (!below.activation.needs_nothing() || below.drow_weight.wanted()) {
             return Err(Error::Unsupported {

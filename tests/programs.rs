@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use elbow::{
-    Activation, AlphaSource, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     cpu::{
         ForwardInputs,
         reference::{self, BackwardInputs, Gradient},
@@ -55,7 +55,7 @@ impl Seen<'_> {
         let n_channel = self.channels.map_or(n, |channels| n % channels);
         origins.next().unwrap()
             + match by {
-                By::Element => m * self.cols + n,
+                By::Element | By::Member(_) => m * self.cols + n,
                 By::Row => m,
                 By::Column => n_channel,
                 By::Whole => 0,
@@ -109,15 +109,18 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
         program.run(place, &[], &parameters, activations, &mut seen)
     };
     let mut all = HashMap::new();
-    for m in 0..rows {
+    let members = kernel.finish.members() as usize;
+    for m in (0..rows).step_by(members) {
         for n in 0..cols {
             let mut sums = Vec::new();
             if !kernel.a.is_empty() {
-                let term = |r| {
-                    let a = element(numbers, &kernel.a, kernel.flag("A_ALONG_K") == 1, m, r);
-                    a * element(numbers, &kernel.b, kernel.flag("B_ALONG_K") == 1, n, r)
-                };
-                sums.push((0..reduced).map(term).sum());
+                for m in m..m + members {
+                    let term = |r| {
+                        let a = element(numbers, &kernel.a, kernel.flag("A_ALONG_K") == 1, m, r);
+                        a * element(numbers, &kernel.b, kernel.flag("B_ALONG_K") == 1, n, r)
+                    };
+                    sums.push((0..reduced).map(term).sum());
+                }
             } else if kernel.file == KernelFile::ColumnSum {
                 let terms = p.rows as usize;
                 let sum = |k| {
@@ -178,7 +181,7 @@ prop_compose! {
         sizes in [1..6usize, 1..6, 0..6], which in 0..4usize, saved in 0..4usize, alpha in 0..3usize, residual in 0..3usize,
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
-        below in prop::option::of((0..2usize, want(), any::<bool>())),
+        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize,
     ) -> (BackwardRequest, Strategy) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
@@ -187,9 +190,17 @@ prop_compose! {
             AlphaSource::Constant
         };
         let affine = AffineRequest::new(sizes[0], sizes[1], sizes[2], activation).layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn }).alpha(alpha).bias(bias).residual([None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual]).row_weight(weight).statistics(Statistics::default().channels(statistics).rows(statistics)).saved([Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved]);
+        let jet = [None, None, Some(Jet::two([1.0, -0.5, 2.0])), Some(Jet::laplacian(3))][jets].clone().map(|jet| jet.unwrap().even_if_flat());
+        let (affine, weight, below) = match jet {
+            None => (affine, weight, below),
+            Some(jet) => {
+                let affine = affine.row_weight(false).statistics(Statistics::default()).jet(jet);
+                (affine.m(sizes[0].div_ceil(2) * jet.members()), false, below.map(|(which, want, _)| (which, want, false)))
+            }
+        };
         let only = |there: bool, want| if there { want } else { Want::No };
         let gradients = Gradients::default().x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
-        let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).db(db).drow_weight(only(row_weight, db)));
+        let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).db(db).drow_weight(only(row_weight, db)));
         (BackwardRequest::new(affine, gradients).below(below), if prologue { Strategy::Prologue } else { Strategy::TwoPass })
     }
 }
@@ -205,7 +216,7 @@ proptest! {
         let AffineRequest { m, n, k, .. } = affine;
         // A saved choice that is not enough is refused, here as everywhere.
         let Ok(backward) = plan::backward(&request, true, &caps, &pin) else { return Ok(()) };
-        let forward = plan::forward(&affine, true, false, &caps, &pin).unwrap();
+        let Ok(forward) = plan::forward(&affine, true, false, &caps, &pin) else { return Ok(()) };
         let mut seed = seed;
         let mut numbers = Numbers::default();
         let [x, w, b, residual, weight, dy] =

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::{Quantity, rows},
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
@@ -84,6 +84,9 @@ fn collect(
                     let request = request.storage(elbow_verify::with_gaps(&request, gap));
                     let pin = Pin::default().tile(tile).splits(splits);
                     add(plan::forward(&request, true, residual, &caps(), &pin));
+                    if bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::None) {
+                        add_jets(&request, activation, &caps(), &pin, &mut add);
+                    }
                     for strategy in [Strategy::Prologue, Strategy::TwoPass] {
                         let pin = pin.strategy(strategy);
                         for dalpha in [Want::No, Want::Overwrite] {
@@ -108,6 +111,29 @@ fn collect(
                     }
                 }
             }
+        }
+    }
+}
+
+/// The same layer with jets: forward, backward and a chain.
+fn add_jets(
+    layer: &AffineRequest,
+    activation: Activation,
+    caps: &Caps,
+    pin: &Pin,
+    add: &mut impl FnMut(elbow::Result<Plan>),
+) {
+    for jet in [Jet::two([1.0, -0.5, 2.0]), Jet::laplacian(6)] {
+        let jet = jet.unwrap().even_if_flat();
+        let usual = layer.row_weight(false).statistics(Statistics::default()).jet(jet);
+        let request = usual.m(layer.m * jet.members());
+        add(plan::forward(&request, true, false, caps, pin));
+        let want = Want::Overwrite;
+        let dalpha = if layer.alpha == AlphaSource::Constant { Want::No } else { want };
+        let gradients = Gradients::default().x(want).w(want).b(want).alpha(dalpha);
+        let below = Below::new(activation, Saved::Z).alpha(layer.alpha).db(want).dalpha(dalpha).jet(jet);
+        for below in [None, Some(below)] {
+            add(plan::backward(&BackwardRequest::new(request, gradients).below(below), true, caps, pin));
         }
     }
 }

@@ -8,8 +8,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const FACTS: &[&str] =
-    &["activation", "dtype", "error", "operand", "request", "rules", "setters", "shape", "storage", "text", "words"];
+const FACTS: &[&str] = &[
+    "activation",
+    "dtype",
+    "error",
+    "jet",
+    "operand",
+    "request",
+    "rules",
+    "setters",
+    "shape",
+    "storage",
+    "text",
+    "words",
+];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
 const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];

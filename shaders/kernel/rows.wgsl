@@ -1,4 +1,4 @@
-// One pass over the elements of [rows, cols], with sums over the rows as partials of `chunk` rows each, and sums over the columns
+// One pass over the elements of [rows, cols], or over groups of MEMBERS rows, with sums over the rows as partials of `chunk` rows each, and sums over the columns
 // as partials of LX columns (groups of four with WIDE) each: LX columns by LY lanes a workgroup.
 #use tile
 #use real
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #else
     if (col < P.cols) {
         let of_column = at_column(col);
-        for (var row = first + lid.y; row < end; row += LY) {
+        for (var row = first + lid.y * MEMBERS; row < end; row += LY * MEMBERS) {
             let terms = finish(row * P.cols + col, row, col, 0u, 0u, at_row(in_turn(row)), of_column);
 #for k in COLUMN_SUMS
             add_to(&sum_{k}, terms.m{k});

@@ -22,16 +22,24 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #for k in COLUMN_SUMS
     var column_{k} = real();
 #end
-    for (var r = 0u; r < BM; r += 1u) {
+    for (var r = 0u; r < BM; r += MEMBERS) {
         let row = row0 + r;
         var terms = Terms();
         if (inside && row < P.rows) {
             let index = row * P.cols + col;
-            var sum = real();
+#for m in SUMS
+            var sum_{m} = real();
+#end
             for (var s = 0u; s < P.splits; s += 1u) {
-                sum += products_item(s * P.rows * P.cols + index);
+#for m in SUMS
+                sum_{m} += products_item(s * P.rows * P.cols + index + {m}u * P.cols);
+#end
             }
-            terms = finish(index, row, col, r, col - col0, at_row(row), of_column, sum);
+            terms = finish(index, row, col, r, col - col0, at_row(row), of_column
+#for m in SUMS
+                , sum_{m}
+#end
+            );
 #for k in COLUMN_SUMS
             column_{k} += terms.m{k};
 #end

@@ -67,7 +67,7 @@ fn store_row_sum(number: u32, sum: real, row: u32, at: Place, x: u32, y: u32) {
 
 #if STATIC
 // Every index into the sums is a number: one that a GPU's compiler does not know sends each access through a tree of branches, or
-// the whole array to memory. Four rows by name, and then the next four take their place. What depends on the column alone is loaded once,
+// the whole array to memory. Four rows by name (or those of a group), and then the next ones take their place. What depends on the column alone is loaded once,
 // before anything is stored. Every lane comes here.
 fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32, y: u32) {
     let lane = y * WX + x;
@@ -84,47 +84,53 @@ fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32
     var column_{k}_{j} = real();
 #end
 #end
-    for (var i = 0u; i < TM; i += 4u) {
-#for i in NAMED_ROWS
-        let lr_{i} = local_row(i + {i}u, y);
-        let row_{i} = at.row + lr_{i};
+    for (var i = 0u; i < TM; i += NAMED_ROWS) {
+#for g in NAMED_GROUPS
+        let lr_{g} = local_row(i + {g}u * MEMBERS, y);
+        let row_{g} = at.row + lr_{g};
 #for k in ROW_SUMS
-        var of_row_{k}_{i} = real();
+        var of_row_{k}_{g} = real();
 #end
-        if (row_{i} < P.rows) {
+        if (row_{g} < P.rows) {
 #if !PARTIAL
-            let of_row = at_row(row_{i});
+            let of_row = at_row(row_{g});
 #end
 #for j in GROUPS
             if (col_{j} < P.cols) {
+                let index = row_{g} * P.cols + col_{j};
+#for m in SUMS
 #if WIDE
-                let sum = (*sums)[{i}u * TN4 + {j}u];
+                let sum_{m} = (*sums)[({g}u * MEMBERS + {m}u) * TN4 + {j}u];
 #else
-                let sum = (*sums)[{i}u * TN4 + {j:vec}u].{j:lane};
+                let sum_{m} = (*sums)[({g}u * MEMBERS + {m}u) * TN4 + {j:vec}u].{j:lane};
 #end
-                let index = row_{i} * P.cols + col_{j};
+#end
 #if PARTIAL
                 // One split of the reduction; split_sum adds them up.
-                partials_set(at.split * P.rows * P.cols + index, sum);
+                partials_set(at.split * P.rows * P.cols + index, sum_0);
 #else
-                let terms = finish(index, row_{i}, col_{j}, lr_{i}, lc_{j}, of_row, of_column_{j}, sum);
+                let terms = finish(index, row_{g}, col_{j}, lr_{g}, lc_{j}, of_row, of_column_{j}
+#for m in SUMS
+                    , sum_{m}
+#end
+                );
 #for k in COLUMN_SUMS
                 column_{k}_{j} += terms.m{k};
 #end
 #for k in ROW_SUMS
-                of_row_{k}_{i} += terms.n{k};
+                of_row_{k}_{g} += terms.n{k};
 #end
 #end
             }
 #end
         }
 #for k in ROW_SUMS
-        store_row_sum({k}u, of_row_{k}_{i}, row_{i}, at, x, y);
+        store_row_sum({k}u, of_row_{k}_{g}, row_{g}, at, x, y);
 #end
 #end
 #for i in ROWS_BEHIND
 #for j in TN4
-        (*sums)[{i}u * TN4 + {j}u] = (*sums)[({i}u + 4u) * TN4 + {j}u];
+        (*sums)[{i}u * TN4 + {j}u] = (*sums)[({i}u + NAMED_ROWS) * TN4 + {j}u];
 #end
 #end
     }
@@ -157,22 +163,28 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
 #if !PARTIAL
             let of_column = at_column(col);
 #end
-            for (var i = 0u; i < TM; i += 1u) {
+            for (var i = 0u; i < TM; i += MEMBERS) {
                 let lr = local_row(i, y);
                 let row = at.row + lr;
                 if (row < P.rows) {
-                    let s = i * TN + j;
-#if WIDE
-                    let sum = vec4<f32>((*sums)[s], (*sums)[s + 1u], (*sums)[s + 2u], (*sums)[s + 3u]);
-#else
-                    let sum = (*sums)[s];
-#end
                     let index = row * P.cols + col;
+#for m in SUMS
+                    let s_{m} = (i + {m}u) * TN + j;
+#if WIDE
+                    let sum_{m} = vec4<f32>((*sums)[s_{m}], (*sums)[s_{m} + 1u], (*sums)[s_{m} + 2u], (*sums)[s_{m} + 3u]);
+#else
+                    let sum_{m} = (*sums)[s_{m}];
+#end
+#end
 #if PARTIAL
                     // One split of the reduction; split_sum adds them up.
-                    partials_set(at.split * P.rows * P.cols + index, sum);
+                    partials_set(at.split * P.rows * P.cols + index, sum_0);
 #else
-                    let terms = finish(index, row, col, lr, lc, at_row(row), of_column, sum);
+                    let terms = finish(index, row, col, lr, lc, at_row(row), of_column
+#for m in SUMS
+                        , sum_{m}
+#end
+                    );
 #for k in COLUMN_SUMS
                     column_{k} += terms.m{k};
 #end

@@ -15,6 +15,16 @@ impl Activation {
         self.row().from_bit || matches!(self.kind, Kind::ReluSquared | Kind::Hardswish)
     }
 
+    /// Whether the second derivative is 0 everywhere but at kinks, of an activation that is not the identity: ReLU and its like.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert!(Activation::RELU.is_flat() && !Activation::RELU_SQUARED.is_flat() && !Activation::IDENTITY.is_flat());
+    /// ```
+    pub fn is_flat(&self) -> bool {
+        self.row().from_bit && self.kind != Kind::Identity
+    }
+
     /// upstream · derivative, as every backward multiplies them.
     ///
     /// If the activation is made of pieces and the derivative is 0, the result is 0, also for an infinite upstream gradient (PyTorch

@@ -298,6 +298,7 @@ impl<'a> Backward<'a> {
             alpha: request.alpha,
             saved: request.saved,
             row_weight: request.row_weight,
+            jet: request.jet,
             db: want(&self.db_below),
             dalpha: want(&self.dalpha_below),
             drow_weight: want(&self.drow_weight_below),

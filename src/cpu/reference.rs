@@ -5,10 +5,12 @@
 //! cannot be more accurate than its terms.
 
 pub mod elementwise;
+mod jet;
 mod loss;
 
 pub use loss::{LossOutputs, softmax_cross_entropy};
 
+use self::jet::Local;
 use super::{ForwardInputs, operands};
 use crate::{
     activation::Activation,
@@ -170,7 +172,8 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
     let mut outputs = ForwardOutputs::default();
     for m in 0..request.m {
         for n in 0..request.n {
-            let bias = b.map_or(0.0, |b| f64::from(b[n]));
+            // A bias moves the value of a jet, and no derivative of it.
+            let bias = b.filter(|_| member(request, m) == 0).map_or(0.0, |b| f64::from(b[n]));
             let residual = residual.map_or(0.0, |r| f64::from(r[m * request.n + n]));
             let (before, after) = match request.residual {
                 Some(ResidualAt::BeforeActivation) => (residual, 0.0),
@@ -184,13 +187,25 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
             }
             z += bias + before;
             terms += bias.abs() + before.abs();
-            let y = with_alpha(request.activation, request.alpha, alpha, n).value(z);
             outputs.z.push(z);
             outputs.z_terms.push(terms);
+            // The value of a jet comes first in its group: its other rows find the z that they need.
+            let activation = with_alpha(request.activation, request.alpha, alpha, n);
+            let y = match &request.jet {
+                None => activation.value(z),
+                Some(jet) => jet::value(jet, &activation, member(request, m), |member| {
+                    outputs.z[(m / jet.members() * jet.members() + member) * request.n + n]
+                }),
+            };
             outputs.y.push(row_weight.map_or(1.0, |s| f64::from(s[m])) * y + after);
         }
     }
     Ok(outputs)
+}
+
+/// The place of a row in its group; 0 without jets.
+fn member(request: &AffineRequest, row: usize) -> usize {
+    request.jet.map_or(0, |jet| row % jet.members())
 }
 
 /// The five statistics ([`Statistic`]) of the results of [`forward`], of each channel `[5, N]`, or, with `of_rows`, of each row `[5, M]`.
@@ -247,7 +262,7 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight };
     let layer = AffineRequest { residual: affine.residual.filter(|_| counts), ..*affine };
     let ForwardInputs { x, w, alpha, row_weight, .. } = forward_inputs.checked(&layer)?;
-    let dy = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;
+    let upstream = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;
     let z: Vec<f64> = match inputs.z {
         Some(z) => operands::slice(Operand::Saved, z, &[rows, channels])?.iter().map(|&z| f64::from(z)).collect(),
         None => forward(&layer, forward_inputs)?.z,
@@ -271,18 +286,34 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     for m in 0..rows {
         for n in 0..channels {
             let at = m * channels + n;
-            let dy = f64::from(dy[at]);
+            let dy = f64::from(upstream[at]);
             let activation = with_alpha(affine.activation, affine.alpha, alpha, n);
-            let upstream = row_weight.map_or(1.0, |s| f64::from(s[m])) * dy;
-            let dz = if request.upstream_is_dz { dy } else { activation.passed(upstream, activation.slope(z[at])) };
-            out.dz.add(at, dz);
-            out.db.add(n, dz);
-            out.dresidual.add(at, if affine.residual == Some(ResidualAt::BeforeActivation) { dz } else { dy });
+            let weight_of_row = row_weight.map_or(1.0, |s| f64::from(s[m]));
+            let member = member(affine, m);
+            let of = |member_of_group: usize| (m - member + member_of_group) * channels + n;
+            let upstream = |row: usize| weight_of_row * f64::from(upstream[of(row)]);
+            let Local { dz, dalpha } = match request.upstream_is_dz {
+                true => Local { dz: (dy, dy.abs()), dalpha: (0.0, 0.0) },
+                false => jet::gradient(
+                    affine.jet.as_ref(),
+                    &activation,
+                    member,
+                    |row| z[of(row)],
+                    |row| (upstream(row), upstream(row).abs()),
+                ),
+            };
+            out.dz.add_with(at, dz.0, dz.1);
+            if member == 0 {
+                out.db.add_with(n, dz.0, dz.1);
+            }
+            let of_residual = if affine.residual == Some(ResidualAt::BeforeActivation) { dz } else { (dy, dy.abs()) };
+            out.dresidual.add_with(at, of_residual.0, of_residual.1);
+            let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
+            out.dalpha.add_with(channel, dalpha.0, dalpha.1);
             if !request.upstream_is_dz {
-                let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
-                out.dalpha.add(channel, activation.passed(upstream, activation.alpha_slope(z[at])));
                 out.drow_weight.add(m, dy * activation.value(z[at]));
             }
+            let dz = dz.0;
             for k in 0..features {
                 let at_w = weight(affine, n, k);
                 out.dx.add(m * features + k, dz * f64::from(w[at_w]));
@@ -299,19 +330,20 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             for k in 0..features {
                 let at = m * features + k;
                 let activation = with_alpha(below.activation, below.alpha, alpha_below, k);
-                let (dx, dx_terms) = (out.dx.value[at], out.dx.terms[at]);
-                let z = f64::from(z_below[at]);
                 let weight = weight_below.map_or(1.0, |s| f64::from(s[m]));
-                let value = activation.value(z);
-                out.drow_weight_below.add_with(m, dx * value, dx_terms * value.abs());
-                let (dx, dx_terms) = (weight * dx, weight.abs() * dx_terms);
-                let passed = |by: f64| (activation.passed(dx, by), activation.passed(dx_terms, by.abs()));
-                let ((dz, dz_terms), (dalpha, dalpha_terms)) =
-                    (passed(activation.slope(z)), passed(activation.alpha_slope(z)));
-                out.dz_below.add_with(at, dz, dz_terms);
-                out.db_below.add_with(k, dz, dz_terms);
+                let value = activation.value(f64::from(z_below[at]));
+                out.drow_weight_below.add_with(m, out.dx.value[at] * value, out.dx.terms[at] * value.abs());
+                let member = below.jet.map_or(0, |jet| m % jet.members());
+                let of = |row: usize| (m - member + row) * features + k;
+                let upstream = |row: usize| (weight * out.dx.value[of(row)], weight.abs() * out.dx.terms[of(row)]);
+                let z = |row: usize| f64::from(z_below[of(row)]);
+                let Local { dz, dalpha } = jet::gradient(below.jet.as_ref(), &activation, member, z, upstream);
+                out.dz_below.add_with(at, dz.0, dz.1);
+                if member == 0 {
+                    out.db_below.add_with(k, dz.0, dz.1);
+                }
                 let channel = if below.alpha == AlphaSource::PerChannel { k } else { 0 };
-                out.dalpha_below.add_with(channel, dalpha, dalpha_terms);
+                out.dalpha_below.add_with(channel, dalpha.0, dalpha.1);
             }
         }
     }

@@ -16,6 +16,10 @@ impl Kernel {
         if self.flag("WIDE") == 1 { 4 } else { 1 }
     }
 
+    fn members(&self) -> u64 {
+        self.finish.members().into()
+    }
+
     fn column_sums(&self) -> u64 {
         self.finish.sums(Over::Rows).into()
     }
@@ -53,11 +57,12 @@ impl Kernel {
                 steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile(u64::from(p.cols))
             }
             KernelFile::SplitSum => {
-                flag("BM") * (1 + u64::from(p.splits) + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
+                let groups = flag("BM") / self.members();
+                groups * (1 + u64::from(p.splits) + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
             }
             KernelFile::Rows => {
                 let each = 1 + self.row_sums() * halvings(flag("LX"));
-                chunk.min(rows).div_ceil(flag("LY")) * each + self.column_sums() * halvings(flag("LY"))
+                chunk.min(rows).div_ceil(flag("LY") * self.members()) * each + self.column_sums() * halvings(flag("LY"))
             }
             KernelFile::ColumnSum => {
                 let planes = u64::from(self.finish.finished_sums());
@@ -84,12 +89,15 @@ impl Kernel {
         let groups = (0..self.of("TN")).step_by(self.width() as usize);
         let inside = groups.clone().filter(|&j| column(j) < cols).count() as u64;
         if self.flag("STATIC") == 1 {
-            // Four rows a turn, columns by name.
+            // Some rows a turn, columns by name.
             let sums = tm * self.row_sums() * halvings(wx) + inside * self.column_sums() * wy;
-            return tm.div_ceil(4) + sums + self.mask_words();
+            return tm.div_ceil(self.of("NAMED_ROWS")) + sums + self.mask_words();
         }
         let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * halvings(wx) } else { 0 };
-        groups.count() as u64 + inside * (tm + self.column_sums() * wy) + tm * of_rows + self.mask_words()
+        groups.count() as u64
+            + inside * (tm / self.members() + self.column_sums() * wy)
+            + tm * of_rows
+            + self.mask_words()
     }
 
     /// The largest index of a partial sum, for an output of so many tiles.
@@ -131,7 +139,7 @@ impl Kernel {
             }
             KernelFile::Rows => {
                 let sums = (self.column_sums() * u64::from(p.parts) * cols).max(self.row_sums() * tiles_cols * rows);
-                let edge = (rows + flag("LY")).max(cols + flag("LX") * self.width());
+                let edge = (rows + flag("LY") * self.members()).max(cols + flag("LX") * self.width());
                 edge.max(sums).max(rows * cols)
             }
             KernelFile::ColumnSum => {

@@ -93,6 +93,7 @@ impl Mlp {
         labels: View<'_>,
         loss: View<'_>,
     ) -> Result<()> {
+        self.check_loss()?;
         let rows = shape::elements(Operand::Labels, &labels.shape)? as usize;
         if rows > self.max_batch {
             return Err(Error::Shape {
@@ -190,6 +191,7 @@ impl Mlp {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn train<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, step: &Step<'_>) -> Result<()> {
+        self.check_loss()?;
         let rows = self.rows(step.x)?;
         if step.labels.shape != [rows] {
             return Err(Error::Shape {
@@ -208,6 +210,17 @@ impl Mlp {
         })
     }
 
+    /// An error if the rows of a batch are not examples with a label each.
+    fn check_loss(&self) -> Result<()> {
+        match self.jet {
+            None => Ok(()),
+            Some(_) => Err(Error::Unsupported {
+                what: "softmax cross-entropy of a network with jets".into(),
+                why: "most of its rows are derivatives: write dz of the last layer from a loss of your own".into(),
+            }),
+        }
+    }
+
     fn record_forward(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, x: View<'_>, rows: usize) -> Result<()> {
         let shapes = self.shapes(rows);
         (0..self.layers.len()).try_for_each(|index| self.call(index, x, &shapes).record(gpu, Target::Pass(&mut *pass)))
@@ -221,6 +234,7 @@ impl Mlp {
         Forward::new(layer.activation, self.input(index, x, shapes), w, y)
             .b(b)
             .alpha(alpha)
+            .jet(self.jet)
             .saved(layer.saved)
             .save_to(layer.kept.as_ref().map(|kept| kept.view_as(shape.kept(layer.saved))))
     }

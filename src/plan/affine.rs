@@ -78,8 +78,10 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
 
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
     plan.strategy = match (pin.strategy, request.below) {
-        // A chain's epilogue and a prologue together would need more bindings than some devices have.
+        // A chain's epilogue and a prologue together would need more bindings than some devices have; and a row of jets takes its dz from
+        // all rows of its group.
         (_, Some(_)) => Strategy::TwoPass,
+        _ if affine.jet.is_some() => Strategy::TwoPass,
         (Strategy::Auto, None) => choose_strategy(caps, affine, products),
         (strategy, None) => strategy,
     };
@@ -162,7 +164,7 @@ fn choose_strategy(caps: &Caps, affine: &AffineRequest, products: u32) -> Strate
 
 /// The epilogue of dx in a chain, where dx is dy of the layer below.
 fn chain(below: &Below) -> Gradient {
-    let Below { activation, alpha, db, dalpha, drow_weight, .. } = *below;
+    let Below { activation, alpha, jet, db, dalpha, drow_weight, .. } = *below;
     let local = Local {
         channel: By::Column,
         activation,
@@ -171,6 +173,7 @@ fn chain(below: &Below) -> Gradient {
         saved: below.saved,
         from: Operand::SavedBelow,
         row_weight: below.row_weight.then_some(Operand::RowWeightBelow),
+        jet,
     };
     let dz = Some((Operand::Dx, Want::Overwrite));
     Gradient { db: db.wanted(), dalpha: dalpha.wanted(), drow_weight: drow_weight.wanted(), ..Gradient::of(local, dz) }

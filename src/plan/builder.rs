@@ -61,7 +61,7 @@ impl Grid {
             _ => {}
         }
         match by {
-            Some(By::Element) => (self.elem(), rows * cols, (self.by_row)(cols)),
+            Some(By::Element | By::Member(_)) => (self.elem(), rows * cols, (self.by_row)(cols)),
             Some(By::Row) if row_numbers != rows => (Elem::Scalar, row_numbers, Along::All),
             Some(By::Row) => (Elem::Scalar, rows, (self.by_row)(1)),
             Some(By::Column) => (self.elem(), channels, (self.by_column)(1)),

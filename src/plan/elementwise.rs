@@ -112,7 +112,16 @@ impl ElementwiseForward {
     fn local(&self) -> Local {
         let ElementwiseForward { activation, alpha, .. } = *self;
         let (alpha_operand, channel) = (Operand::Alpha, self.channel());
-        Local { activation, alpha, alpha_operand, channel, saved: Saved::Z, from: Operand::X, row_weight: None }
+        Local {
+            activation,
+            alpha,
+            alpha_operand,
+            channel,
+            saved: Saved::Z,
+            from: Operand::X,
+            row_weight: None,
+            jet: None,
+        }
     }
 
     fn pass(&self, in_place: Option<(Operand, Operand)>) -> Result<ColumnPass> {

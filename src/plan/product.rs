@@ -47,7 +47,7 @@ impl Finish {
     /// An output whose memory can hold the sums before they are finished: f32, without gaps, and not the memory of an input.
     pub(super) fn own_memory(&self) -> Option<Operand> {
         let mut stores = self.program.steps().iter().filter_map(|step| match step {
-            Step::Store(operand, By::Element, ..) => Some(*operand),
+            Step::Store(operand, By::Element | By::Member(_), ..) => Some(*operand),
             _ => None,
         });
         stores.rfind(|&operand| {
@@ -130,15 +130,14 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     };
     let Tile { wx, wy, tm, tn, .. } = tile;
     let by_name = gpu && tn.is_multiple_of(4) && tile.stage != Stage::Broadcast;
-    let [groups, rows_by_name, rows_behind] = match by_name {
-        true => [if wide { tn / 4 } else { tn }, tm.min(4), tm.saturating_sub(4)],
-        false => [0; 3],
-    };
-    build
-        .on("STATIC", by_name)
-        .flag("GROUPS", groups)
-        .flag("NAMED_ROWS", rows_by_name)
-        .flag("ROWS_BEHIND", rows_behind);
+    // A partial product is stored as it is, whatever is made of groups of rows afterwards.
+    let members = if partial { 1 } else { finish.program.members() };
+    let named = tm.min(members.max(4));
+    build.on("STATIC", by_name);
+    if by_name {
+        build.flag("GROUPS", if wide { tn / 4 } else { tn }).flag("NAMED_ROWS", named);
+        build.flag("NAMED_GROUPS", named / members).flag("ROWS_BEHIND", tm - named);
+    }
     build.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
     build.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
     build

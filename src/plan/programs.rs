@@ -1,7 +1,10 @@
 //! The programs of the operators: what each of them computes for an element.
 
+mod jet;
+
 use crate::{
     activation::{Activation, Quantity},
+    jet::Jet,
     operand::Operand,
     program::{By, Function, Over, Program, Value, Write},
     request::{AffineRequest, AlphaSource, ResidualAt, Saved, Statistics, Want},
@@ -43,6 +46,9 @@ fn pre_activation(p: &mut Program, request: &AffineRequest) -> Value {
 
 /// z = sum + b (+ residual), kept as the request says; y = row_weight[m] · act(z; α) (+ residual); the terms of the statistics.
 pub(super) fn forward(request: &AffineRequest) -> Program {
+    if let Some(jet) = &request.jet {
+        return jet::forward(request, jet);
+    }
     let mut p = Program::default();
     let saved = request.saved;
     let z = pre_activation(&mut p, request);
@@ -124,6 +130,9 @@ pub(super) fn statistics(operand: Operand, around: Option<Operand>) -> Program {
 
 /// z = sum + b (+ residual), into scratch memory, for a backward that computes z again.
 pub(super) fn forward_z(request: &AffineRequest) -> Program {
+    if let Some(jet) = &request.jet {
+        return jet::forward_z(request, jet);
+    }
     let mut p = Program::default();
     let z = pre_activation(&mut p, request);
     store(&mut p, Operand::Z, Want::Overwrite, z);
@@ -160,6 +169,8 @@ pub(super) struct Local {
     pub(super) from: Operand,
     /// The operand with a factor for each row, if there is one.
     pub(super) row_weight: Option<Operand>,
+    /// What the rows of its groups are, if it has jets.
+    pub(super) jet: Option<Jet>,
 }
 
 /// A layer's α, what it kept and its row weight, loaded once.
@@ -173,9 +184,9 @@ struct Loaded {
 impl Local {
     /// Of the layer itself, with what was kept in this operand.
     pub(super) const fn of(request: &AffineRequest, saved: Saved, from: Operand) -> Self {
-        let AffineRequest { activation, alpha, .. } = *request;
+        let AffineRequest { activation, alpha, jet, .. } = *request;
         let row_weight = if request.row_weight { Some(Operand::RowWeight) } else { None };
-        Local { activation, alpha, alpha_operand: Operand::Alpha, channel: By::Column, saved, from, row_weight }
+        Local { activation, alpha, alpha_operand: Operand::Alpha, channel: By::Column, saved, from, row_weight, jet }
     }
 
     /// Whether the slope is 1 everywhere.
@@ -283,6 +294,9 @@ impl Gradient {
     /// dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
     /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (in a chain it is dx), or an operand.
     pub(super) fn program(&self, of_a_product: bool) -> Program {
+        if let Some(jet) = &self.local.jet {
+            return jet::gradient(self, jet, of_a_product);
+        }
         let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight } = *self;
         let mut p = Program::default();
         let dy = if of_a_product { p.sum_of(0) } else { p.load(Operand::Dy, By::Element) };

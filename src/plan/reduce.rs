@@ -76,12 +76,13 @@ struct Columns {
 }
 
 impl Columns {
-    /// `apart` is the largest row stride of the operands.
-    fn new(rows: u64, cols: u64, apart: u64, aligned: bool, caps: &Caps) -> Self {
+    /// `apart` is the largest row stride of the operands; groups of `members` rows stay together.
+    fn new(rows: u64, cols: u64, apart: u64, members: u64, aligned: bool, caps: &Caps) -> Self {
         let width = if aligned && cols.is_multiple_of(4) { 4 } else { 1 };
         let (lx, ly) = lanes(caps, cols / width);
-        let bindable = (caps.max_binding / 4 / apart.max(1)).max(1);
-        let chunk = rows_per_part(caps, rows, cols / width, lx, ly).min(bindable);
+        let bindable = (caps.max_binding / 4 / apart.max(1) / members).max(1);
+        let groups = rows_per_part(caps, rows / members, cols / width, lx, ly).min(bindable);
+        let chunk = groups * members;
         Columns {
             width,
             lx,
@@ -120,7 +121,7 @@ pub(super) fn pass(
     if m == 0 || n == 0 {
         return Ok(PartialSums::empty(m, n));
     }
-    let columns = Columns::new(m, n, farthest(&storage, program, n), aligned, caps);
+    let columns = Columns::new(m, n, farthest(&storage, program, n), program.members().into(), aligned, caps);
     let mut k = Builder::storing(KernelFile::Rows, storage, caps);
     columns.apply(&mut k, m, n)?;
     let grid = Grid::output(m, n, columns.width == 4);

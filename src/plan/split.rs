@@ -24,19 +24,19 @@ pub(super) fn product(
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
     // A program with sums over rows or columns runs in the product itself, which therefore needs whole sums.
-    let unsplit = finish.has_sums();
+    let asked = tile::Asked { form, members: finish.program.members(), unsplit: finish.has_sums() };
     let (tile, mut splits) = match pin.tile {
-        None => tile::choose(caps, rows, cols, k, form, unsplit),
+        None => tile::choose(caps, rows, cols, k, &asked),
         Some(index) => {
             let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
                 what: "number of the pinned tile".into(),
                 asked: index as u64,
                 limit: TILES.len() as u64 - 1,
             })?;
-            // A pinned tile that cannot serve this form of product, but others, is replaced.
-            match tile.fits(caps, form) || !tile.fits(caps, Form::Nt) {
+            // A pinned tile that cannot serve this product, but others, is replaced.
+            match asked.served_by(&tile, caps) || !tile.fits(caps, Form::Nt) {
                 true => (tile, tile::splits(caps, &tile, rows, cols, k)),
-                false => tile::choose(caps, rows, cols, k, form, unsplit),
+                false => tile::choose(caps, rows, cols, k, &asked),
             }
         }
     };
@@ -49,7 +49,7 @@ pub(super) fn product(
     if let Some(pinned) = pin.splits {
         splits = pinned.max(1);
     }
-    if unsplit {
+    if asked.unsplit {
         splits = 1;
     }
     let vec = aligned && vectors(rows, cols, k, a, b);
@@ -144,7 +144,7 @@ fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool,
     let wide = wide(cols, aligned);
     let bn = if wide { 4 * LANES } else { LANES };
     // With sums, a workgroup takes 16 rows, so that partial sums are fewer.
-    let bm = if finish.has_sums() { 16 } else { 1 };
+    let bm = if finish.has_sums() { 16 } else { finish.program.members() };
     let (parts, across) = (rows.div_ceil(u64::from(bm)), cols.div_ceil(u64::from(bn)));
     let mut build = Builder::storing(KernelFile::SplitSum, finish.storage, caps);
     build.flag("BM", bm).flag("BN", bn).flag("LANES", LANES).on("WIDE", wide);

@@ -54,7 +54,7 @@ const fn across(wy: u32) -> Tile {
     Tile { wx: 32, wy, tm: 1, tn: 1, stage: Stage::SlicedK }
 }
 
-/// Every tile. The first can serve every product on every device. BN is always a multiple of 32, so that no word of the mask belongs to two
+/// Every tile. The first can serve every product on every device, and the second those with groups of eight rows. BN is always a multiple of 32, so that no word of the mask belongs to two
 /// workgroups.
 pub const TILES: [Tile; 16] = [
     direct(8, 8, 4, 4),
@@ -106,6 +106,12 @@ impl Tile {
             && self.wx * self.wy <= caps.max_invocations
             && self.workgroup_bytes(caps) <= caps.workgroup_bytes
             && (form.a_along_reduction() || self.tm.is_multiple_of(4))
+    }
+
+    /// Whether each lane holds whole groups of so many neighbouring rows. In a staged tile the rows of a lane are neighbours in fours.
+    pub const fn holds_groups(&self, members: u32) -> bool {
+        let neighbours = if let Stage::Staged { .. } = self.stage { 4 } else { self.tm };
+        members == 1 || (self.tm.is_multiple_of(members) && members <= neighbours)
     }
 
     /// Bytes of workgroup memory: for the staged operands, and for the epilogue that needs most, which has a bit for each element (the
@@ -160,8 +166,26 @@ const fn filling(class: DeviceClass) -> Filling {
     }
 }
 
+/// What a product asks of its tile.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) form: Form,
+    /// Neighbouring rows that its program sees at once.
+    pub(super) members: u32,
+    /// Whether it needs whole sums.
+    pub(super) unsplit: bool,
+}
+
+impl Asked {
+    /// Whether the tile can serve it on this device.
+    pub(super) const fn served_by(&self, tile: &Tile, caps: &Caps) -> bool {
+        tile.fits(caps, self.form) && tile.holds_groups(self.members)
+    }
+}
+
 /// The tile and the number of splits for C[rows, cols] with a reduction over `k`; 1 for an `unsplit` product.
-pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, unsplit: bool) -> (Tile, u32) {
+pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -> (Tile, u32) {
+    let &Asked { form, members, unsplit } = asked;
     let size = Size::of(rows, cols, k);
     let chosen = caps.choices.get(size, form);
     // A smaller tile where the chosen one can't run, or leaves most of the device idle: whole if one fills it (an H100 is faster
@@ -172,14 +196,18 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, unsp
         DeviceClass::Discrete => (128, 128),
     };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
-    let fitting = || order.clone().filter(|&i| TILES[i].fits(caps, form));
+    let fitting = || order.clone().filter(|&i| asked.served_by(&TILES[i], caps));
     let splits = |tile: &Tile| if unsplit { 1 } else { splits(caps, tile, rows, cols, k) };
     let tiles = |i: &usize| TILES[*i].tiles(rows, cols);
     let fills = |i: &usize| tiles(i) >= tiles_wanted;
     let fills_split = |i: &usize| tiles(i) * u64::from(splits(&TILES[*i])) >= split_wanted;
     // If none fills the device, the first of those with the most workgroups.
     let nearest = || fitting().rev().max_by_key(tiles);
-    let index = fitting().find(fills).or_else(|| fitting().find(fills_split)).or_else(nearest).unwrap_or(0);
+    let index = fitting()
+        .find(fills)
+        .or_else(|| fitting().find(fills_split))
+        .or_else(nearest)
+        .unwrap_or(if members > 4 { 1 } else { 0 });
     let tile = TILES[index];
     (tile, splits(&tile))
 }

@@ -1,6 +1,6 @@
 //! The rules that every program of a kernel must keep.
 
-use super::{By, Function, Program, Step, Value};
+use super::{By, Function, Over, Program, Step, Value};
 use crate::operand::Operand;
 
 /// The type of a value.
@@ -35,11 +35,15 @@ const MOST_STEPS: usize = 256;
 
 impl Program {
     /// Checks that every value is made before it is used, and of the right type; that every operand is indexed in one way, read before it
-    /// is written, and written once; and that nothing is written by row, by column or for all, where many elements would write one number.
-    /// The error names the step.
+    /// is written, and written once; that nothing is written by row, by column or for all, where many elements would write one number; and
+    /// that a program for a group of rows uses what each of its rows has. The error names the step.
     pub fn check(&self) -> Result<(), String> {
         if self.steps.len() > MOST_STEPS {
             return Err(format!("{} steps; at most {MOST_STEPS}", self.steps.len()));
+        }
+        let members = self.members() as u8;
+        if !matches!(members, 1 | 4 | 8) {
+            return Err(format!("for {members} rows; expected 1, 4 or 8"));
         }
         // Operand, how it is indexed, whether it has been written.
         let mut seen: Vec<(Operand, Option<By>, bool)> = Vec::new();
@@ -52,6 +56,14 @@ impl Program {
                     Some(_) => {}
                 }
             }
+            match *step {
+                Step::Constant(bits) if !f32::from_bits(bits).is_finite() => return fail("not a finite number".into()),
+                Step::Sum(member) if members > 1 && member >= members => return fail(format!("for {members} rows")),
+                Step::LoadBit(_) | Step::StoreBit(..) | Step::Reduce(Over::Columns, _) if members > 1 => {
+                    return fail(format!("one number for {members} rows"));
+                }
+                _ => {}
+            }
             let (operand, by, write) = match *step {
                 Step::Load(operand, by) => (operand, Some(by), false),
                 Step::LoadBit(operand) => (operand, None, false),
@@ -59,11 +71,20 @@ impl Program {
                 Step::StoreBit(operand, _) => (operand, None, true),
                 _ => continue,
             };
+            match by {
+                Some(By::Member(member)) if member >= members || members == 1 => {
+                    return fail(format!("for {members} rows"));
+                }
+                Some(By::Element | By::Row) if members > 1 => return fail(format!("one number for {members} rows")),
+                _ => {}
+            }
             if write && matches!(by, Some(By::Row | By::Column | By::Whole)) {
                 return fail(format!("many elements would write one {operand}: use a sum"));
             }
-            let same_kind =
-                |one: Option<By>| one == by || matches!((one, by), (Some(By::Plane(_)), Some(By::Plane(_))));
+            let same_kind = |one: Option<By>| match (one, by) {
+                (Some(By::Plane(_)), Some(By::Plane(_))) | (Some(By::Member(_)), Some(By::Member(_))) => true,
+                (one, by) => one == by,
+            };
             match seen.iter().rfind(|(o, ..)| *o == operand) {
                 Some((_, other, _)) if !same_kind(*other) => return fail(format!("{operand} is indexed in two ways")),
                 _ => {}
@@ -80,7 +101,7 @@ impl Program {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Over, Write};
+    use super::super::Write;
     use super::*;
     use crate::activation::Quantity;
 

@@ -18,7 +18,7 @@ pub trait Memory {
 }
 
 impl Program {
-    /// Runs the steps for the element in row m and column n. The program must have passed [`Program::check`]. `sums`, `parameters` and
+    /// Runs the steps for the element in row m and column n, or for the group of rows from m on. The program must have passed [`Program::check`]. `sums`, `parameters` and
     /// `activations` are the kernel's. Returns the last value, which is the element in a program that loads one.
     pub fn run(
         &self,
@@ -32,10 +32,19 @@ impl Program {
         let mut number = [0; 2];
         for step in self.steps() {
             let v = |value: Value| -> f64 { values[usize::from(value.0)] };
+            // An element of a group is an element of its row.
+            let element = |by| match by {
+                By::Member(member) => (By::Element, m + usize::from(member)),
+                by => (by, m),
+            };
             let made = match *step {
                 Step::Sum(plane) => sums[usize::from(plane)],
+                Step::Constant(bits) => f64::from(f32::from_bits(bits)),
                 Step::Parameter(place) => parameters[usize::from(place)],
-                Step::Load(operand, by) => memory.load(operand, by, m, n),
+                Step::Load(operand, by) => {
+                    let (by, m) = element(by);
+                    memory.load(operand, by, m, n)
+                }
                 Step::LoadBit(operand) => f64::from(memory.bit(operand, m, n)),
                 Step::Add(a, b) => v(a) + v(b),
                 Step::Subtract(a, b) => v(a) - v(b),
@@ -54,6 +63,7 @@ impl Program {
                     }
                 }
                 Step::Store(operand, by, write, a) => {
+                    let (by, m) = element(by);
                     let before = if write == Write::Accumulate { memory.load(operand, by, m, n) } else { 0.0 };
                     memory.store(operand, by, m, n, before + v(a));
                     f64::NAN

@@ -14,6 +14,7 @@ impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             By::Element => f.write_str("[m,n]"),
+            By::Member(member) => write!(f, "[m+{member},n]"),
             By::Row => f.write_str("[m]"),
             By::Column => f.write_str("[n]"),
             By::Whole => f.write_str("[0]"),
@@ -26,6 +27,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Sum(plane) => write!(f, "sum {plane}"),
+            Step::Constant(bits) => write!(f, "{:?}", f32::from_bits(*bits)),
             Step::Parameter(place) => write!(f, "p[{place}]"),
             Step::Load(operand, by) => write!(f, "{operand}{by}"),
             Step::LoadBit(operand) => write!(f, "bit {operand}[m,n]"),
@@ -51,6 +53,9 @@ impl fmt::Display for Step {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.members > 1 {
+            writeln!(f, "for {} rows", self.members)?;
+        }
         for (i, step) in self.steps.iter().enumerate() {
             match step.makes() {
                 Some(_) => writeln!(f, "v{i} = {step}")?,

@@ -3,7 +3,7 @@
 //! - `NAME_one(outer, inner)`, `NAME_vec(outer, inner)`: an element, or four neighbours in memory, of an operand of a product.
 //! - `at_column(col)`, `at_row(row)`: the values that depend on the column or the row alone, so that a file computes them once and not for
 //!   each element (compilers do not move loads across stores). `finish(i, row, col, lr, lc, .., sums)`: everything else, for the
-//!   element at index i, at (lr, lc) in the workgroup's tile. It returns the `Terms` of the program's sums: `m0`, `m1`, .. over rows, `n0`,
+//!   element at index i, at (lr, lc) in the workgroup's tile, or for a group of rows of which this is the first. It returns the `Terms` of the program's sums: `m0`, `m1`, .. over rows, `n0`,
 //!   .. over columns.
 
 use std::fmt::Write as _;
@@ -160,10 +160,10 @@ impl Lowered<'_> {
         let mut varies: Vec<u8> = Vec::with_capacity(self.program.steps().len());
         for step in self.program.steps() {
             let own = match step {
-                Step::Parameter(_) | Step::Load(_, By::Whole) => 0,
+                Step::Constant(_) | Step::Parameter(_) | Step::Load(_, By::Whole) => 0,
                 Step::Load(_, By::Column | By::Plane(_)) => COLUMN,
                 Step::Load(_, By::Row) => ROW,
-                Step::Sum(_) | Step::Load(_, By::Element) | Step::LoadBit(_) => COLUMN | ROW,
+                Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) | Step::LoadBit(_) => COLUMN | ROW,
                 Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => COLUMN | ROW,
                 _ => 0,
             };
@@ -194,6 +194,8 @@ impl Lowered<'_> {
         match by {
             By::Element if strided() => format!("{operand}_of({}, {})", self.row, self.col),
             By::Element => "i".into(),
+            By::Member(member) if strided() => format!("{operand}_of({} + {member}u, {})", self.row, self.col),
+            By::Member(member) => format!("i + {member}u * {}", self.cols),
             By::Row => self.row.into(),
             By::Column => self.col.into(),
             By::Whole => "0u".into(),
@@ -212,6 +214,7 @@ impl Lowered<'_> {
         let real = self.real();
         let made = match self.program.steps()[i] {
             Step::Sum(plane) => format!("sum{plane}"),
+            Step::Constant(bits) => format!("{real}({:?})", f32::from_bits(bits)),
             Step::Parameter(place) => format!("{real}(P.p.{})", LANES[usize::from(place) % 4]),
             Step::Load(operand, by @ (By::Row | By::Whole)) => {
                 format!("{real}({operand}_at({}))", self.index(operand, by))

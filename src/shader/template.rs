@@ -48,6 +48,7 @@ fn block(
                 };
                 let count = match count.parse() {
                     Ok(number) => number,
+                    Err(_) if !live => 0,
                     Err(_) => *flags.get(count).ok_or_else(|| format!("line {}: no flag {count}", at + 1))?,
                 };
                 let mut close = block(lines, at + 1, flags, loops, false, &mut String::new())?;

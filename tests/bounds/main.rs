@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Jet, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
@@ -161,6 +161,7 @@ prop_compose! {
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
         chain in prop::option::of((want(), want())), kind in 0..10u8, scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
+        jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
     ) -> elbow::Result<Plan> {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
@@ -168,6 +169,11 @@ prop_compose! {
         let statistics = Statistics::default().channels(scaled).rows(prologue);
         let usual = AffineRequest::new(m, n, k, activation);
         let mut affine = usual.layout(layout).alpha(alpha).saved(saved).row_weight(scaled).statistics(statistics);
+        let jet = jets.map(|six| if six { Jet::laplacian(6) } else { Jet::two([1.0, 0.5, 2.0]) }.unwrap().even_if_flat());
+        if let Some(jet) = jet {
+            affine = affine.row_weight(false).statistics(Statistics::default()).jet(jet).m(m.next_multiple_of(jet.members()));
+        }
+        let scaled_rows = affine.row_weight;
         affine.storage = elbow_verify::with_gaps(&affine, gap);
         if shared {
             affine.storage = affine.storage.with_batch_stride(Operand::X, Some(0)).with_batch_stride(Operand::B, Some(0));
@@ -184,12 +190,13 @@ prop_compose! {
             2..=4 => {
                 let below = chain.map(|(db, dalpha)| {
                     let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
-                    let drow_weight = if scaled { db } else { Want::No };
-                    Below::new(activation, Saved::Z).alpha(alpha).db(db).dalpha(dalpha).row_weight(scaled).drow_weight(drow_weight)
+                    let drow_weight = if scaled_rows { db } else { Want::No };
+                    let below = Below::new(activation, Saved::Z).alpha(alpha).db(db).dalpha(dalpha).jet(jet);
+                    below.row_weight(scaled_rows).drow_weight(drow_weight)
                 });
                 let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
                 let x = if below.is_some() { Want::Overwrite } else { x };
-                let gradients = Gradients::default().x(x).w(w).b(b).alpha(dalpha).row_weight(if scaled { w } else { Want::No });
+                let gradients = Gradients::default().x(x).w(w).b(b).alpha(dalpha).row_weight(if scaled_rows { w } else { Want::No });
                 let pin = pin.strategy(if prologue { Strategy::Prologue } else { Strategy::Auto });
                 let request = BackwardRequest::new(affine, gradients).below(below);
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))

@@ -13,6 +13,7 @@ mod common;
 mod contract;
 mod gradients;
 mod identities;
+mod jet;
 mod layer;
 mod nan;
 mod shape;

@@ -17,6 +17,7 @@ mod faults;
 mod fuzz;
 mod golden;
 mod host;
+mod jets;
 mod large;
 mod limits;
 mod narrow;

@@ -4,7 +4,7 @@
 //! With u = 2⁻²⁴: |z − z₆₄| ≤ ez = 8u·(Σ|x||w| + |b|) (more for lognormal data), |y − act(z₆₄)| ≤ L·ez + tolerance, and gradients likewise.
 
 use elbow::{
-    Activation, AlphaSource, Float, ResidualAt, Result, Saved, WeightLayout,
+    Activation, AlphaSource, Float, Jet, ResidualAt, Result, Saved, WeightLayout,
     activation::Quantity,
     cpu::reference::{self, BackwardInputs, BackwardOutputs},
     request::{AffineRequest, BackwardRequest},
@@ -12,6 +12,7 @@ use elbow::{
 
 use crate::{
     case::Operands,
+    jet::{self, Near},
     spec::{Data, Spec},
     ulp::ulp_of,
 };
@@ -60,7 +61,7 @@ pub(crate) fn at_channel(activation: Activation, source: AlphaSource, alpha: &[f
 }
 
 /// A bound of the error of a quantity at z, if z itself has an error of up to ez.
-fn off(activation: &Activation, quantity: Quantity, z: f64, ez: f64) -> f64 {
+pub(crate) fn off(activation: &Activation, quantity: Quantity, z: f64, ez: f64) -> f64 {
     let at = |z| activation.evaluate(quantity, z);
     let value = at(z);
     let moved = (at(z - ez) - value).abs().max((at(z + ez) - value).abs());
@@ -70,6 +71,13 @@ fn off(activation: &Activation, quantity: Quantity, z: f64, ez: f64) -> f64 {
     };
     let scale = value.abs().max(activation.terms(quantity, z));
     moved + activation.row().tolerance(quantity) * ulp_of(scale)
+}
+
+/// The places of the group of element i, of a matrix with so many columns.
+fn group(jet: &Jet, i: usize, columns: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+    let (row, column) = (i / columns, i % columns);
+    let first = row - row % jet.members();
+    (first..first + jet.members()).map(move |row| row * columns + column)
 }
 
 /// y and z of the case.
@@ -85,6 +93,16 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands) -> Result<Forward> {
         // Each operation after the activation rounds its result.
         let rounded = if request.row_weight { ulp_of(act) } else { 0.0 };
         let added = if request.y_has_more() { ulp_of(value) + rounded } else { 0.0 };
+        if let Some(jet) = &request.jet {
+            let group = group(jet, i, request.n);
+            let of_group: Vec<Near> = (group.clone())
+                .map(|i| Near { value: judge.z[i], off: sum_error(spec.data, request.k) * judge.z_terms[i] + FLUSHED })
+                .collect();
+            let member = group.clone().position(|at| at == i).unwrap_or(0);
+            y.push(value, jet::values(jet, &activation, &of_group)[member].off + added);
+            z.push(judge.z[i], if terms > f64::from(f32::MAX) { f64::INFINITY } else { ez });
+            continue;
+        }
         let error = weight.abs() * off(&activation, Quantity::Value, judge.z[i], ez) + added;
         let overflows = terms > f64::from(f32::MAX) || value.abs() > f64::from(f32::MAX);
         y.push(value, if overflows { f64::INFINITY } else { error });
@@ -213,6 +231,20 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>) -> R
         let mut chained = Expected::default();
         for (i, (&value, &dx_off)) in dx.value.iter().zip(&dx.bound).enumerate() {
             let activation = at_channel(below.activation, below.alpha, &operands.alpha_below, i % layer.k);
+            if let Some(jet) = &below.jet {
+                let group = group(jet, i, layer.k);
+                let of = |at: usize| Near { value: f64::from(operands.z_below[at]), off: 0.0 };
+                let z: Vec<Near> = group.clone().map(of).collect();
+                let dy: Vec<Near> = group.clone().map(|at| Near { value: dx.value[at], off: dx.bound[at] }).collect();
+                let (dz, dalpha) = jet::gradients(jet, &activation, &z, &dy);
+                let member = group.clone().position(|at| at == i).unwrap_or(0);
+                chained.push(judge.dz_below.value[i], dz[member].off);
+                if member == 0 {
+                    off_db[i % layer.k] += dz[0].off;
+                    off_dalpha[if below.alpha == AlphaSource::PerChannel { i % layer.k } else { 0 }] += dalpha.off;
+                }
+                continue;
+            }
             let z = f64::from(operands.z_below[i]);
             let error = |quantity| {
                 let factor = activation.evaluate(quantity, z).abs();
@@ -262,6 +294,23 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>) -> Re
     let mut errors = LocalErrors { slope: Vec::new(), alpha_slope: Vec::new(), value: Vec::new() };
     for (i, &dy) in operands.dy.iter().enumerate() {
         let activation = at_channel(layer.activation, layer.alpha, &operands.alpha, i % layer.n);
+        if let Some(jet) = &layer.jet {
+            let group = group(jet, i, layer.n);
+            let z: Vec<Near> = group
+                .clone()
+                .map(|i| match saved_z {
+                    Some(z) => Near { value: f64::from(z[i]), off: 0.0 },
+                    None => Near { value: exact.z[i], off: sum_error(spec.data, layer.k) * exact.z_terms[i] + FLUSHED },
+                })
+                .collect();
+            let dy: Vec<Near> = group.clone().map(|i| Near { value: f64::from(operands.dy[i]), off: 0.0 }).collect();
+            let (dz, dalpha) = jet::gradients(jet, &activation, &z, &dy);
+            let member = group.clone().position(|at| at == i).unwrap_or(0);
+            errors.slope.push(dz[member].off);
+            errors.alpha_slope.push(if member == 0 && layer.alpha != AlphaSource::Constant { dalpha.off } else { 0.0 });
+            errors.value.push(0.0);
+            continue;
+        }
         let dy = f64::from(dy).abs();
         let (z, ez) = match saved_z {
             Some(z) => (f64::from(z[i]), 0.0),

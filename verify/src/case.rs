@@ -249,6 +249,7 @@ impl Case {
             .residual(forward.residual.map(|_| view(s.residual, &ys)))
             .residual_at(forward.residual.unwrap_or_default())
             .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
+            .jet(forward.jet)
             .statistics(
                 affine::Statistics::default()
                     .channels(forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)))
@@ -280,6 +281,7 @@ impl Case {
             let gone = |shape| View::absent(shape, self.spec.dtype);
             let layer = Forward::new(below.activation, gone(&no_x), gone(&no_w), view(s.x, &xs))
                 .saved(below.saved)
+                .jet(below.jet)
                 .alpha((below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)))
                 .save_to(kept)
                 .row_weight(below.row_weight.then(|| view(s.row_weight_below, &ms)));

@@ -44,8 +44,9 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
             list.push(candidate);
         }
     };
+    let members = spec.forward.jet.map_or(1, |jet| jet.members());
     for less in [|v: usize| v / 2, |v: usize| v.saturating_sub(1)] {
-        add(&|s| s.forward.m = less(s.forward.m).max(1));
+        add(&|s| s.forward.m = less(s.forward.m / members).max(1) * members);
         add(&|s| s.forward.n = less(s.forward.n).max(1));
         add(&|s| s.forward.k = less(s.forward.k).max(1));
     }
@@ -56,6 +57,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| s.gradients.b = Want::No);
     add(&|s| s.gradients.residual = Want::No);
     add(&|s| (s.gradients.alpha, s.forward.alpha) = (Want::No, AlphaSource::Constant));
+    add(&|s| (s.forward.jet, s.below) = (None, None));
     add(&|s| s.forward.residual = None);
     add(&|s| s.forward.statistics = Statistics::default());
     add(&|s| (s.gradients.row_weight, s.forward.row_weight) = (Want::No, false));

@@ -1,7 +1,7 @@
 //! One case as plain data: a fused layer, forward and backward, with all of its choices.
 
 use elbow::{
-    Activation, AlphaSource, Float, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::rows,
     plan::Pin,
     request::{AffineRequest, Below, Gradients, Statistics},
@@ -80,8 +80,9 @@ impl Spec {
         }
     }
 
-    /// The same case at another size.
-    pub const fn sized(mut self, m: usize, n: usize, k: usize) -> Self {
+    /// The same case at another size; with jets m is the number of groups.
+    pub fn sized(mut self, m: usize, n: usize, k: usize) -> Self {
+        let m = m * self.forward.jet.map_or(1, |jet| jet.members());
         (self.forward.m, self.forward.n, self.forward.k) = (m, n, k);
         self
     }
@@ -106,7 +107,9 @@ impl Spec {
     fn is_legal(&self) -> bool {
         // The other numbers overflow f16, or cancel until only its rounding errors are left.
         let fits = self.dtype == Float::F32 || matches!(self.data, Data::Integers | Data::Normal);
-        fits && self.keeps_enough() && self.bindings() <= 8
+        // A square of integers may be too large for f16.
+        let square = self.forward.activation == Activation::RELU_SQUARED && self.data == Data::Integers;
+        fits && !(square && self.dtype == Float::F16) && self.keeps_enough() && self.bindings() <= 8
     }
 
     /// Number of storage bindings of forward; WebGPU guarantees only eight, and a plan with more is refused.
@@ -127,7 +130,8 @@ impl Spec {
 
     /// Whether what forward keeps is enough for the gradients.
     pub(crate) fn keeps_enough(&self) -> bool {
-        self.stored_forward().resolve_saved(self.gradients.need_z()).is_ok()
+        let forward = self.stored_forward();
+        forward.resolve_saved(self.gradients.need_z()).is_ok() && forward.check_sizes().is_ok()
     }
 
     fn stored_forward(&self) -> AffineRequest {
@@ -167,6 +171,9 @@ pub const EXACT: [&str; 12] = [
     "softshrink(2)",
     "hardshrink(3)",
 ];
+
+/// Those of layers with jets, where derivatives up to the third must be exact too.
+const EXACT_WITH_JETS: [&str; 5] = ["relu_squared", "relu_squared", "relu_squared", "identity", "prelu"];
 
 const RESIDUAL: [Option<ResidualAt>; 4] =
     [None, None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)];
@@ -211,15 +218,21 @@ fn any(
     activation: impl Fn(&mut Numbers) -> Activation,
 ) -> Spec {
     loop {
-        let activation = activation(numbers);
+        let jet = any_jet(numbers);
+        let activation = match jet {
+            // Among them one whose second derivative is not 0.
+            Some(_) if data == Data::Integers => parsed(numbers.pick(&EXACT_WITH_JETS)),
+            _ => activation(numbers),
+        };
         let alpha = if activation.has_alpha() { numbers.pick(&ALPHA) } else { AlphaSource::Constant };
         let learnable = alpha != AlphaSource::Constant;
-        let forward = AffineRequest::new(1, 1, 1, activation)
+        let forward = AffineRequest::new(jet.map_or(1, |jet| jet.members()), 1, 1, activation)
             .saved(numbers.pick(&SAVED))
             .bias(numbers.below(3) != 0)
             .residual(numbers.pick(&RESIDUAL))
-            .row_weight(numbers.below(4) == 0)
-            .statistics(numbers.pick(&STATISTICS))
+            .row_weight(jet.is_none() && numbers.below(4) == 0)
+            .jet(jet)
+            .statistics(if jet.is_none() { numbers.pick(&STATISTICS) } else { Statistics::NONE })
             .layout(numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]))
             .alpha(alpha);
         let gradients = Gradients::default()
@@ -229,7 +242,10 @@ fn any(
             .alpha(if learnable { numbers.pick(&WANTS) } else { Want::No })
             .residual(numbers.pick(&WANTS))
             .row_weight(if forward.row_weight { numbers.pick(&WANTS) } else { Want::No });
-        let below = (numbers.below(3) == 0).then(|| any_below(numbers));
+        let below = (numbers.below(3) == 0).then(|| match jet {
+            None => any_below(numbers),
+            Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
+        });
         let spec = Spec {
             forward,
             gradients: if below.is_some() { gradients.x(Want::Overwrite) } else { gradients },
@@ -249,6 +265,18 @@ fn any(
             return spec;
         }
     }
+}
+
+/// None most of the time.
+fn any_jet(numbers: &mut Numbers) -> Option<Jet> {
+    let six = std::array::from_fn(|i| std::array::from_fn(|j| [1.0, 0.0, -1.0, 0.0][(i + j) % 4]));
+    let two = [[1.0, 0.0, 1.0], [0.0, 0.5, 0.0], [2.0, -1.0, 0.0], [0.0; 3]];
+    let jet = match numbers.below(12) {
+        0 => Jet::two(numbers.pick(&two)),
+        1 => Jet::six(six),
+        _ => return None,
+    };
+    jet.ok().map(|jet| jet.even_if_flat())
 }
 
 fn any_below(numbers: &mut Numbers) -> Below {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use elbow::{
-    Error, Operand, ResidualAt, Result, Want,
+    Error, Jet, Operand, ResidualAt, Result, Want,
     request::{Below, Statistics},
 };
 
@@ -60,6 +60,7 @@ impl fmt::Display for Spec {
         say("bias", l.bias.word(), "yes")?;
         say("residual", l.residual.map_or("no", ResidualAt::name), "no")?;
         say("row_weight", l.row_weight.word(), "no")?;
+        say("jet", &jet_word(l.jet), "no")?;
         say("statistics", l.statistics.word(), "no")?;
         say("dx", g.x.name(), u.x.name())?;
         say("dw", g.w.name(), u.w.name())?;
@@ -69,7 +70,9 @@ impl fmt::Display for Spec {
         say("drow_weight", g.row_weight.name(), "no")?;
         if let Some(b) = &self.below {
             let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
-            let parts = [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants].concat().join("/");
+            let jet = jet_word(b.jet);
+            let parts =
+                [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants, &[&jet]].concat().join("/");
             say("below", &format!("{}/{parts}", b.activation), "")?;
         }
         say("strategy", self.pin.strategy.name(), "auto")?;
@@ -104,6 +107,7 @@ impl FromStr for Spec {
                 "bias" => l.bias = bool::read(value)?,
                 "residual" => l.residual = if value == "no" { None } else { Some(value.parse()?) },
                 "row_weight" => l.row_weight = bool::read(value)?,
+                "jet" => l.jet = jet(value)?,
                 "statistics" => l.statistics = Statistics::read(value)?,
                 "dx" => g.x = value.parse()?,
                 "dw" => g.w = value.parse()?,
@@ -133,17 +137,26 @@ fn number<T: FromStr>(text: &str) -> Result<T> {
 }
 
 fn below(text: &str) -> Result<Below> {
-    let [activation, alpha, saved, row_weight, db, dalpha, drow_weight]: [&str; 7] = text
+    let [activation, alpha, saved, row_weight, db, dalpha, drow_weight, jets]: [&str; 8] = text
         .split('/')
         .collect::<Vec<_>>()
         .try_into()
-        .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight", text))?;
+        .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight/jet", text))?;
     Ok(Below::new(activation.parse()?, saved.parse()?)
         .alpha(alpha.parse()?)
         .row_weight(bool::read(row_weight)?)
         .db(db.parse()?)
         .dalpha(dalpha.parse()?)
-        .drow_weight(drow_weight.parse()?))
+        .drow_weight(drow_weight.parse()?)
+        .jet(jet(jets)?))
+}
+
+fn jet_word(jet: Option<Jet>) -> String {
+    jet.map_or("no".into(), |jet| jet.to_string())
+}
+
+fn jet(text: &str) -> Result<Option<Jet>> {
+    if text == "no" { Ok(None) } else { text.parse().map(Some) }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn a_sweep_prints_worst_and_spread() {
     let output = folder.elbow(&["sweep", "--stride", "1000003", "--json", "tanh"]);
     let text = String::from_utf8_lossy(&output.stdout);
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
-    assert_eq!(rows.len(), 3, "{text}");
+    assert_eq!(rows.len(), 4, "{text}");
     let inputs = |row: &Value| row["histogram"].as_array().map(|h| h.iter().filter_map(Value::as_u64).sum::<u64>());
     assert!(rows.iter().all(|row| inputs(row) == Some(4295) && row["beyond"] == 0), "{text}");
 }

@@ -1,0 +1,77 @@
+//! Layers with jets: groups of rows in every kind of kernel, and every activation's derivatives up to the third.
+
+use elbow::{Activation, Checks, DeviceClass, Gpu, Jet};
+use elbow_verify::{Spec, points};
+
+use crate::common::{checks, full, gpu, options, passes};
+
+/// Two operators of two tangents and one of six, of integers.
+fn jets() -> [String; 3] {
+    let six = (0..21).map(|i| [1, 0, -1, 2][i % 4].to_string()).collect::<Vec<_>>().join(",");
+    ["1,0.5,-2".into(), "0,0,1".into(), six]
+}
+
+fn spec(text: &str) -> Spec {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Everything that a layer with jets can have, on one tile, by integers.
+fn exact_on(gpu: &Gpu, tiles: &[usize]) {
+    let asked = [
+        "saved=z dx=set dw=add db=set residual=before dresidual=set",
+        "saved=none layout=in_out dx=add dw=set db=add residual=after dresidual=add bias=no",
+        "saved=z dx=set dw=set db=set below=relu_squared/constant/z/no/set/no/no/JET",
+        "saved=z alpha=channel dx=set dw=set db=set dalpha=set dtype=bf16 gap=4",
+    ];
+    let mut specs = Vec::new();
+    for (i, tile) in tiles.iter().enumerate() {
+        for (j, jet) in jets().iter().enumerate() {
+            for (l, asked) in asked.iter().enumerate().filter(|(l, _)| full() || (i + j + l) % 3 == 0) {
+                let activation = if asked.contains("alpha=") { "prelu" } else { "relu_squared" };
+                let flat = if activation == "prelu" { ",flat" } else { "" };
+                let asked = asked.replace("JET", jet);
+                let splits = [1, 3][l % 2];
+                let text = format!(
+                    "m=1 n=1 k=1 activation={activation} jet={jet}{flat} {asked} tile={tile} splits={splits} data=integers seed={l}"
+                );
+                for [m, n, k] in [[1, 1, 1], [2, 5, 3], [5, 33, 36], [9, 36, 16], [17, 64, 65]] {
+                    specs.push(Spec { misalign: j % 2, ..spec(&text) }.sized(m, n, k));
+                }
+            }
+        }
+    }
+    passes(gpu, &specs);
+}
+
+/// Direct, broadcast, and a tile whose lanes have one row each, which the plan replaces.
+#[test]
+fn integers_in_every_kind_of_product() {
+    exact_on(gpu(), if full() { &[0, 1, 2, 3, 4, 8, 9, 10, 12] } else { &[0, 8, 3] });
+}
+
+#[test]
+fn integers_in_the_products_of_a_gpu() {
+    let gpu = Gpu::with_options(options().class(DeviceClass::Discrete).self_test(false)).unwrap();
+    let few: &[usize] = if checks() == Checks::Trusted { &[1, 14] } else { &[5] };
+    exact_on(&gpu, if full() { &[0, 1, 5, 6, 7, 13, 14, 15] } else { few });
+}
+
+#[test]
+fn every_activation() {
+    let mut specs = Vec::new();
+    for (seed, activation) in (0..).zip(points::defaults()) {
+        let jet = Jet::two([1.0, -0.25, 0.5]).unwrap().even_if_flat();
+        let alpha = if activation.has_alpha() { " alpha=channel dalpha=set" } else { "" };
+        let ways = [("normal", "z"), ("lognormal", "none")];
+        for (data, saved) in
+            ways.into_iter().skip(if full() { 0 } else { seed as usize % 2 }).step_by(2 - usize::from(full()))
+        {
+            let usual = spec(&format!("m=4 n=1 k=1 activation=relu saved={saved} jet={jet} data={data} db=set{alpha}"));
+            let mut spec = Spec { seed, ..usual };
+            spec.forward.activation = activation;
+            specs.push(spec.sized(9, 12, 20));
+        }
+    }
+    assert!(specs.iter().any(|spec| spec.forward.activation == Activation::TANH));
+    passes(gpu(), &specs);
+}
