@@ -123,7 +123,7 @@ pub use half;
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;
-pub use plan::{Caps, Choices, DeviceClass, Pin, Plan};
+pub use plan::{Caps, Choices, DeviceClass, MatrixUnits, Pin, Plan};
 pub use request::{AlphaSource, ResidualAt, Saved, Statistic, Strategy, Want, WeightLayout};
 pub use view::View;
 /// The `wgpu` crate of this version: use it, so that the types match.

@@ -19,18 +19,26 @@ fn place_of(number: u32) -> Place {
 
 // Row i and column j of the register tile of the lane (x, y), as a row and a column of the workgroup's tile.
 fn local_row(i: u32, y: u32) -> u32 {
+#if MATRIX
+    return y / LY * MATRICES_M * MATRIX + i / RUN * MATRIX + y % LY * RUN + i % RUN;
+#else
 #if INTERLEAVED
     return (i / 4u * WY + y) * 4u + i % 4u;
 #else
     return y * TM + i;
 #end
+#end
 }
 
 fn local_col(j: u32, x: u32) -> u32 {
+#if MATRIX
+    return x / LX * MATRICES_N * MATRIX + j / 4u * MATRIX + x % LX * 4u + j % 4u;
+#else
 #if INTERLEAVED
     return (j / 4u * WX + x) * 4u + j % 4u;
 #else
     return x * TN + j;
+#end
 #end
 }
 

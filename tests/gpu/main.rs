@@ -19,6 +19,7 @@ mod golden;
 mod host;
 mod large;
 mod limits;
+mod matrix_units;
 mod narrow;
 mod prepared;
 mod real;
