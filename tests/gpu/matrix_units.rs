@@ -158,6 +158,26 @@ fn every_form_and_edge() {
     forms(None, large, out_in, 1, Float::F16, false);
 }
 
+/// Several layers in a dispatch, and a dispatch that is too long and is cut into pieces: tiles are counted from other places.
+#[test]
+fn batches_and_pieces() {
+    let gpu = opened(MatrixUnits::Rounded, None);
+    let Some(&tile) = tiles(&gpu.caps()).last() else { return assert_eq!(there(&gpu), None, "{gpu}") };
+    crate::batched::serves(&gpu, 0, tile);
+    let [m, n, k] = [520, 516, 512];
+    let plan = layer(&gpu, [m, n, k], Float::F16, Pin::default().splits(1)).unwrap();
+    assert!(
+        plan.dispatches.len() > 1 && plan.dispatches.iter().all(|d| d.kernel.file == KernelFile::ProductCoop),
+        "{plan}"
+    );
+    if !full() {
+        return;
+    }
+    let spec = Spec::new(m, n, k, Activation::RELU);
+    let pin = Pin::default().splits(1);
+    passes(&gpu, &[Spec { pin, data: Data::Integers, dtype: Float::F16, gradients: Gradients::default(), ..spec }]);
+}
+
 /// A sum of real numbers keeps its bound, and rounding is what `Rounded` says, neither more nor none.
 #[test]
 fn rounding_is_asked_for_by_name() {
