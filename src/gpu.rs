@@ -6,6 +6,7 @@ mod check;
 pub(crate) mod copy;
 mod late;
 mod loss;
+mod matrix;
 mod memory;
 pub(crate) mod operands;
 mod pipeline;
@@ -30,7 +31,7 @@ pub use subnormals::Subnormals;
 
 use crate::{
     error::{Error, Result},
-    plan::{Caps, Choices, DeviceClass},
+    plan::{Caps, Choices, DeviceClass, MatrixUnits},
     setters::setters,
 };
 
@@ -62,6 +63,9 @@ pub struct Options {
     pub self_test: bool,
     /// Plans for this class of device instead of the adapter's own. For tests: a software adapter then runs the kernels of a GPU.
     pub class: Option<DeviceClass>,
+    /// Which products may run on the device's matrix units, through an experimental feature of wgpu: none, unless set. [`Gpu::matrix_units`] says
+    /// what became of it.
+    pub matrix_units: MatrixUnits,
 }
 
 setters!(Options {
@@ -69,11 +73,18 @@ setters!(Options {
     default_limits: bool,
     self_test: bool,
     class: impl Into<Option<DeviceClass>>,
+    matrix_units: MatrixUnits,
 });
 
 impl Default for Options {
     fn default() -> Self {
-        Options { checks: Checks::default(), default_limits: false, self_test: true, class: None }
+        Options {
+            checks: Checks::default(),
+            default_limits: false,
+            self_test: true,
+            class: None,
+            matrix_units: MatrixUnits::Off,
+        }
     }
 }
 
@@ -102,6 +113,7 @@ struct Inner {
     limits: wgpu::Limits,
     class: DeviceClass,
     checks: Checks,
+    units: matrix::Units,
     pipelines: pipeline::Pipelines,
     memory: memory::Memory,
     /// Errors of earlier calls that wgpu has not reported yet (in a browser).
@@ -138,9 +150,11 @@ impl Gpu {
         } else {
             (adapter.features() & WANTED, adapter.limits())
         };
+        let units = matrix::Units::of(&adapter, options.matrix_units, options.default_limits);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("elbow"),
-            required_features: features,
+            required_features: features | units.features(),
+            experimental_features: trusted::experimental(units.size() > 0),
             required_limits: limits,
             ..Default::default()
         };
@@ -148,7 +162,7 @@ impl Gpu {
             wanted: format!("a device of {}: {error}", adapter::describe(&adapter.get_info())),
             found: vec![adapter::describe(&adapter.get_info())],
         })?;
-        let gpu = Self::on(&device, &queue, options.checks, options.class);
+        let gpu = Self::on(&device, &queue, options.checks, options.class, units);
         // The device is ours: its loss is noticed without waiting for it, and its errors go to the log, not to a panic.
         let lost = Arc::clone(&gpu.inner.lost);
         device.set_device_lost_callback(move |reason, message| {
@@ -186,10 +200,16 @@ impl Gpu {
     /// # }
     /// ```
     pub fn from_wgpu_with(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks) -> Self {
-        Self::on(device, queue, checks, None)
+        Self::on(device, queue, checks, None, matrix::Units::default())
     }
 
-    fn on(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks, class: Option<DeviceClass>) -> Self {
+    fn on(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        checks: Checks,
+        class: Option<DeviceClass>,
+        units: matrix::Units,
+    ) -> Self {
         let info = device.adapter_info();
         let class = class.unwrap_or(match info.device_type {
             wgpu::DeviceType::Cpu => DeviceClass::Software,
@@ -213,6 +233,7 @@ impl Gpu {
             info,
             class,
             checks,
+            units,
         };
         Gpu { inner: Arc::new(inner) }
     }
@@ -271,6 +292,8 @@ impl Gpu {
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
             subgroup: if subgroups { info.subgroup_min_size } else { 0 },
             f16: features.contains(wgpu::Features::SHADER_F16),
+            matrix_size: self.inner.units.size(),
+            matrix_units: self.inner.units.asked(),
             max_bindings: limits.max_storage_buffers_per_shader_stage,
             // A binding starts at a multiple of the alignment, at or before its operand.
             max_binding: limits
@@ -354,13 +377,17 @@ const WANTED: wgpu::Features =
 
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { info, features, limits, checks, .. } = &*self.inner;
+        let Inner { info, features, limits, checks, units, .. } = &*self.inner;
         write!(f, "{}", adapter::describe(info))?;
         let used = *features & WANTED;
         write!(f, "; features used: {}", if used.is_empty() { "none".to_owned() } else { used.to_string() })?;
         write!(f, "; binding up to {} MiB", limits.max_storage_buffer_binding_size >> 20)?;
         write!(f, "; {} invocations a workgroup", limits.max_compute_invocations_per_workgroup)?;
-        write!(f, "; shader checks {}", if *checks == Checks::Checked { "on" } else { "off" })
+        write!(f, "; shader checks {}", if *checks == Checks::Checked { "on" } else { "off" })?;
+        match units.asked() {
+            MatrixUnits::Off => Ok(()),
+            _ => write!(f, "; matrix units: {}", self.matrix_units()),
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum KernelFile {
     ProductBroadcast,
     /// A product of few rows whose lanes are along the reduction: for GPUs.
     ProductSlicedK,
+    /// A product on the device's matrix units, f16 with sums in f32.
+    ProductCoop,
     /// The second stage of a split product: adds the partial products in order.
     SplitSum,
     /// One pass over the elements of a matrix, with sums over its rows.
@@ -51,11 +53,12 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 15] = [
+    pub const ALL: [KernelFile; 16] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
         KernelFile::ProductSlicedK,
+        KernelFile::ProductCoop,
         KernelFile::SplitSum,
         KernelFile::Rows,
         KernelFile::ColumnSum,
@@ -90,6 +93,7 @@ impl KernelFile {
             KernelFile::ProductStaged => row!("product_staged"),
             KernelFile::ProductBroadcast => row!("product_broadcast"),
             KernelFile::ProductSlicedK => row!("product_sliced_k"),
+            KernelFile::ProductCoop => row!("product_coop"),
             KernelFile::SplitSum => row!("split_sum"),
             KernelFile::Rows => row!("rows"),
             KernelFile::ColumnSum => row!("column_sum"),

@@ -125,7 +125,7 @@ pub use jet::Jet;
 pub use mlp::Mlp;
 pub use operand::Operand;
 pub use operands::Gradient;
-pub use plan::{Caps, Choices, DeviceClass, Pin, Plan};
+pub use plan::{Caps, Choices, DeviceClass, MatrixUnits, Pin, Plan};
 pub use request::{AlphaSource, ResidualAt, Saved, Statistic, Strategy, Want, WeightLayout};
 pub use view::View;
 /// The `wgpu` crate of this version: use it, so that the types match.

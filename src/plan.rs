@@ -7,6 +7,7 @@ mod builder;
 mod choices;
 mod copy;
 mod elementwise;
+mod matrix;
 mod pieces;
 mod product;
 mod programs;
@@ -25,6 +26,7 @@ pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
     elementwise_forward, elementwise_quantity,
 };
+pub use matrix::MatrixUnits;
 pub use pieces::{Along, Cut};
 pub(crate) use reduce::longest_loop;
 pub use subnormals::subnormals;
@@ -79,6 +81,10 @@ pub struct Caps {
     pub subgroup: u32,
     /// Whether shaders have the type f16. Without it elbow packs f16 into words itself.
     pub f16: bool,
+    /// Rows and columns of the matrices of the device's matrix units, f16 with sums in f32: 8 or 16, or 0 if it has none that can be used.
+    pub matrix_size: u32,
+    /// Which products may run on them.
+    pub matrix_units: MatrixUnits,
     /// The most storage bindings of a kernel.
     pub max_bindings: u32,
     /// The most bytes of an operand in one binding, at any offset in its buffer.
@@ -98,6 +104,8 @@ setters!(const Caps {
     workgroup_bytes: u32,
     subgroup: u32,
     f16: bool,
+    matrix_size: u32,
+    matrix_units: MatrixUnits,
     max_bindings: u32,
     max_binding: u64,
     max_scratch: u64,
@@ -114,12 +122,22 @@ impl Caps {
             workgroup_bytes: 16384,
             subgroup: 0,
             f16: false,
+            matrix_size: 0,
+            matrix_units: MatrixUnits::Off,
             max_bindings: 8,
             max_binding: 128 << 20,
             max_scratch: 128 << 20,
             max_work: class.max_work(),
             choices: Choices::of(class),
         }
+    }
+}
+
+impl Caps {
+    /// The largest relative error of a factor of a product because it is rounded to f16 on its way to matrix units: 0, or 2⁻¹¹.
+    pub fn matrix_rounding(&self) -> f64 {
+        let rounds = self.matrix_size > 0 && self.matrix_units == MatrixUnits::Rounded;
+        if rounds { f64::powi(2.0, -11) } else { 0.0 }
     }
 }
 
@@ -198,6 +216,8 @@ pub struct Dispatch {
     pub uses: Vec<Use>,
     /// The part of the output that one tile covers.
     pub cut: Cut,
+    /// Why a product is not on matrix units, if [`Caps::matrix_units`] asks for them.
+    pub plain_because: Option<&'static str>,
 }
 
 impl Dispatch {
@@ -271,7 +291,11 @@ impl fmt::Display for Plan {
                     write!(f, ":{}", slot.dtype)?;
                 }
             }
-            f.write_str(" )\n")?;
+            f.write_str(" )")?;
+            if let Some(why) = d.plain_because {
+                write!(f, ", not on matrix units: {why}")?;
+            }
+            f.write_str("\n")?;
         }
         write!(f, "scratch: {} bytes", self.scratch_bytes())
     }

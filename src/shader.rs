@@ -10,7 +10,7 @@ use crate::{
     activation,
     dtype::Float,
     error::{Error, Result},
-    kernel::{Elem, Kernel},
+    kernel::{Elem, Kernel, KernelFile},
     program::Step,
 };
 
@@ -54,10 +54,15 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
         program.check().map_err(fail)?;
     }
     let native = kernel.flag(NATIVE_F16) != 0;
-    let mut text = String::from(if native { "enable f16;\n" } else { "" });
+    let matrices = kernel.file == KernelFile::ProductCoop;
+    let rounds = ["ROUND_A", "ROUND_B"].iter().any(|flag| kernel.flag(flag) == 1);
+    let mut text = String::from(if native || matrices { "enable f16;\n" } else { "" });
+    text.push_str(if matrices { "enable wgpu_cooperative_matrix;\n" } else { "" });
     let _ = writeln!(text, "// {kernel}");
     for dtype in Float::ALL {
-        if kernel.slots.iter().any(|slot| matches!(slot.elem, Elem::Scalar | Elem::Four) && slot.dtype == dtype) {
+        let stored =
+            kernel.slots.iter().any(|slot| matches!(slot.elem, Elem::Scalar | Elem::Four) && slot.dtype == dtype);
+        if stored || (rounds && dtype == Float::F16) {
             text.push_str(dtype.prelude());
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Float, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::{Quantity, rows},
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
@@ -41,6 +41,9 @@ fn caps() -> Caps {
 
 /// Subgroups that reduce in other ways: none, and those of most GPUs.
 const SUBGROUPS: [u32; 4] = [0, 16, 32, 64];
+
+/// Lanes of a subgroup, and rows of a matrix.
+const MATRICES: [(u32, u32); 5] = [(8, 8), (16, 8), (8, 16), (32, 16), (64, 16)];
 
 const NARROW: [(Float, bool); 3] = [(Float::F16, false), (Float::F16, true), (Float::Bf16, false)];
 const ALPHAS: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
@@ -189,6 +192,7 @@ fn every_kernel() -> Vec<Kernel> {
             kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
         }
     }
+    kernels.extend(on_matrix_units());
     // The narrow types, packed and native, on a tile of each kind.
     for stored in NARROW {
         for (tile, size) in [(0, 32), (0, 33), (3, 33), (5, 32), (8, 32)] {
@@ -270,10 +274,52 @@ fn every_kernel() -> Vec<Kernel> {
     kernels
 }
 
+/// The products on matrix units of every device that has an arrangement of its own: matrices of 8 and of 16, subgroups of 8 to 64 lanes.
+fn on_matrix_units() -> HashSet<Kernel> {
+    let mut kernels = HashSet::new();
+    let mut add = |plan: elbow::Result<Plan>| {
+        let of_plan = plan.unwrap().dispatches.into_iter().map(|d| d.kernel);
+        kernels.extend(of_plan.filter(|kernel| kernel.file == KernelFile::ProductCoop));
+    };
+    let coop: Vec<usize> = (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::Coop).collect();
+    for (class, (subgroup, size)) in
+        [DeviceClass::Software, DeviceClass::Discrete].into_iter().flat_map(|c| MATRICES.map(|matrix| (c, matrix)))
+    {
+        let caps = Caps::defaults(class).f16(true).subgroup(subgroup).matrix_size(size);
+        let caps = caps.matrix_units(MatrixUnits::Rounded).workgroup_bytes(49_152);
+        for (i, &tile) in coop.iter().enumerate() {
+            for (j, (dtype, layout)) in Float::ALL.into_iter().flat_map(|d| LAYOUTS.map(|l| (d, l))).enumerate() {
+                for (m, splits) in [(32, 1), (33, 1), (32, 2), (33, 2)] {
+                    let more = (i + j) % 2 == 0;
+                    let affine = AffineRequest::new(m, m, m, "leaky_relu".parse().unwrap())
+                        .layout(layout)
+                        .saved(if more { Saved::Mask } else { Saved::Z })
+                        .residual((!more).then_some(ResidualAt::AfterActivation))
+                        .statistics(Statistics::default().channels(more).rows(!more))
+                        .storage(Storage::all(dtype));
+                    let affine = affine.storage(elbow_verify::with_gaps(&affine, j % 3));
+                    let pin = Pin::default().tile(tile).splits(splits);
+                    add(plan::forward(&affine, true, false, &caps, &pin));
+                    let gradients = Gradients::default().x(Want::Overwrite).w(Want::Accumulate).b(Want::Overwrite);
+                    for strategy in [Strategy::Prologue, Strategy::TwoPass] {
+                        let affine = affine.statistics(Statistics::default()).residual(None);
+                        let below = more.then(|| Below::new(Activation::RELU, Saved::Mask).db(Want::Overwrite));
+                        let request = BackwardRequest::new(affine, gradients).below(below);
+                        add(plan::backward(&request, true, &caps, &pin.strategy(strategy)));
+                    }
+                }
+            }
+        }
+    }
+    kernels
+}
+
 fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     let text = assemble(kernel, binding).map_err(|e| e.to_string())?;
     let module = wgsl::parse_str(&text).map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16)
+    let coop = kernel.file == KernelFile::ProductCoop;
+    let units = if coop { Capabilities::COOPERATIVE_MATRIX } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | units)
         .validate(&module)
         .map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
 
@@ -314,7 +360,8 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     }
 
     let bytes = workgroup_bytes(&module)?;
-    if bytes > caps().workgroup_bytes {
+    // Tiles on matrix units take what the device has, not what is promised.
+    if bytes > caps().workgroup_bytes && !coop {
         return Err(format!("{bytes} bytes of workgroup memory, {} are promised", caps().workgroup_bytes));
     }
     if let Some(name) = shared_vector_written_by_component(&module, &info) {
@@ -325,6 +372,10 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
 
     spv::write_vec(&module, &info, &spv::Options { lang_version: (1, 3), ..Default::default() }, None)
         .map_err(|e| format!("SPIR-V: {e}"))?;
+    if coop && kernel.flag("MATRIX") != 8 {
+        // Metal has matrices of 8×8 alone, and reports no others; naga would write types that don't exist.
+        return Ok(());
+    }
     let mut resources = msl::BindingMap::default();
     for (_, variable) in module.global_variables.iter() {
         if let Some(bound) = variable.binding {
@@ -334,11 +385,15 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     }
     let entry = msl::EntryPointResources { resources, sizes_buffer: Some(30), ..Default::default() };
     let options = msl::Options {
-        lang_version: (2, 1),
+        lang_version: if coop { (2, 3) } else { (2, 1) },
         per_entry_point_map: [("main".to_owned(), entry)].into(),
         ..Default::default()
     };
     msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).map_err(|e| format!("MSL: {e}"))?;
+    if coop {
+        // naga writes no cooperative matrix for DX12, and wgpu does not offer the feature there.
+        return Ok(());
+    }
     let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
     let mut out = String::new();
     hlsl::Writer::new(&mut out, &options, &hlsl::PipelineOptions::default())
@@ -467,8 +522,9 @@ fn every_permutation_is_valid_on_every_backend() {
 /// by what the device has, so no product may take more, whatever its tile and its epilogue.
 #[test]
 fn no_product_takes_more_workgroup_memory_than_the_device_has() {
-    let requests = |workgroup_bytes: u32, subgroup: u32| {
+    let requests = |workgroup_bytes: u32, subgroup: u32, matrix: u32| {
         let caps = caps().workgroup_bytes(workgroup_bytes).subgroup(subgroup);
+        let caps = caps.f16(matrix > 0).matrix_size(matrix).matrix_units(MatrixUnits::Rounded);
         let mut kernels = HashSet::new();
         let mut add =
             |plan: elbow::Result<Plan>| kernels.extend(plan.into_iter().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -492,12 +548,13 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
         KernelFile::ProductSlicedK,
+        KernelFile::ProductCoop,
     ];
     let mut failures = Vec::new();
     let mut taken: HashMap<Kernel, u32> = HashMap::new();
-    for limit in [512, 2048, 4096, 6144, 8192, 10_240, 16_352, 16_384, 32_768] {
-        for subgroup in [0, 8, 16, 32, 64] {
-            for kernel in requests(limit, subgroup).into_iter().filter(|k| products.contains(&k.file)) {
+    for limit in [512, 2048, 4096, 6144, 8192, 10_240, 16_352, 16_384, 32_768, 49_152] {
+        for (subgroup, matrix) in [0, 8, 16, 32, 64].map(|subgroup| (subgroup, 0)).into_iter().chain(MATRICES) {
+            for kernel in requests(limit, subgroup, matrix).into_iter().filter(|k| products.contains(&k.file)) {
                 let bytes = *taken.entry(kernel.clone()).or_insert_with(|| {
                     let text = assemble(&kernel, Binding::Exclusive).unwrap();
                     workgroup_bytes(&wgsl::parse_str(&text).unwrap()).unwrap()
@@ -509,6 +566,10 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
         }
     }
     assert!(failures.is_empty(), "{}: {}", failures.len(), failures.join("\n"));
+    assert!(
+        products.iter().all(|file| taken.keys().any(|kernel| kernel.file == *file)),
+        "a product that was not asked for"
+    );
 }
 
 #[test]
@@ -536,7 +597,9 @@ fn tint_accepts_what_naga_accepts() {
     std::fs::create_dir_all(&folder).unwrap();
     let step = if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| v == "1") { 1 } else { 8 };
     let (mut seen, mut failures) = (0, Vec::new());
-    let subgroups = |k: &Kernel| k.file == KernelFile::ProductBroadcast || k.flag("SUBGROUP") == 1;
+    // Cooperative matrix is wgpu's own extension of WGSL.
+    let naga_only = [KernelFile::ProductBroadcast, KernelFile::ProductCoop];
+    let subgroups = |k: &Kernel| naga_only.contains(&k.file) || k.flag("SUBGROUP") == 1;
     for kernel in every_kernel().iter().filter(|k| !subgroups(k)).step_by(step) {
         let file = folder.join("kernel.wgsl");
         std::fs::write(&file, assemble(kernel, Binding::Exclusive).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gpu, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},
@@ -60,6 +60,9 @@ pub(crate) struct Options {
     /// names.
     #[arg(long, value_parser = words(DeviceClass::ALL, DeviceClass::name))]
     class: Option<DeviceClass>,
+    /// Which products may run on the adapter's matrix units.
+    #[arg(long, value_parser = words(MatrixUnits::ALL, MatrixUnits::name), default_value_t)]
+    matrix_units: MatrixUnits,
     /// Prints the WGSL of each kernel.
     #[arg(long)]
     wgsl: bool,
@@ -75,8 +78,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let activation: Activation = options.activation.parse()?;
     let dtype: Float = options.dtype.parse()?;
     let caps = match options.class {
-        None => Gpu::new()?.caps(),
-        Some(class) => Caps::defaults(class),
+        None => Gpu::with_options(elbow::Options::default().matrix_units(options.matrix_units))?.caps(),
+        Some(class) => Caps::defaults(class).matrix_units(options.matrix_units),
     };
     let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
     let request = AffineRequest::new(options.m, options.n, options.k, activation)

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use elbow::Gpu;
+use elbow::{Gpu, MatrixUnits};
 use elbow_verify::{
     Part,
     suite::{self, Broken, Group, Report, Size},
@@ -14,7 +14,8 @@ use crate::{args::Verify, failure::Failure, out};
 
 /// Runs all groups, or one case, and prints a table or JSON.
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
-    let gpu = Gpu::with_options(elbow::Options::default().self_test(false))?;
+    let options = elbow::Options::default().matrix_units(args.matrix_units);
+    let gpu = Gpu::with_options(options.self_test(false))?;
     let reports = match &args.case {
         Some(case) => vec![suite::replay(&gpu, case)?],
         None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }, args.part),
@@ -22,8 +23,8 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     let right = reports.iter().all(|report| report.failed == 0);
     let subnormals = gpu.subnormals()?.to_string();
     let text = match args.json {
-        true => as_json(&gpu, &subnormals, &reports, right),
-        false => as_table(&gpu, &subnormals, &reports, right),
+        true => as_json(&gpu, &subnormals, &reports, right, args.matrix_units),
+        false => as_table(&gpu, &subnormals, &reports, right, args.matrix_units),
     };
     out::print(&text)?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -52,7 +53,7 @@ pub(crate) fn bar(template: &str) -> ProgressBar {
     bar
 }
 
-fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> String {
+fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool, units: MatrixUnits) -> String {
     let mut text = format!(
         "{gpu}\nsubnormal numbers: {subnormals}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n",
         "group", "checks", "failed", "seconds"
@@ -63,7 +64,7 @@ fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> Str
     for broken in reports.iter().flat_map(|r| &r.broken) {
         let _ = writeln!(text, "\nWRONG: {}", broken.message);
         if !broken.case.is_empty() {
-            let _ = writeln!(text, "  again: {}", command(broken));
+            let _ = writeln!(text, "  again: {}", command(broken, units));
         }
     }
     let checks: usize = reports.iter().map(|r| r.checks).sum();
@@ -75,16 +76,18 @@ fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> Str
     text
 }
 
-fn command(broken: &Broken) -> String {
-    format!("elbow verify --case '{}'", broken.case)
+fn command(broken: &Broken, units: MatrixUnits) -> String {
+    let units = if units == MatrixUnits::Off { String::new() } else { format!("--matrix-units {units} ") };
+    format!("elbow verify {units}--case '{}'", broken.case)
 }
 
-fn as_json(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> String {
+fn as_json(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool, units: MatrixUnits) -> String {
     let info = gpu.info();
     let groups: Vec<_> = reports
         .iter()
         .map(|r| {
-            let broken: Vec<_> = r.broken.iter().map(|b| json!({"message": b.message, "again": command(b)})).collect();
+            let broken: Vec<_> =
+                r.broken.iter().map(|b| json!({"message": b.message, "again": command(b, units)})).collect();
             json!({
                 "group": r.group.name(), "checks": r.checks, "failed": r.failed, "seconds": r.seconds,
                 "worst": r.worst, "failures": broken,
@@ -94,7 +97,7 @@ fn as_json(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool) -> Stri
     let all = json!({
         "elbow": env!("CARGO_PKG_VERSION"), "adapter": info.name, "backend": format!("{:?}", info.backend),
         "driver": format!("{} {}", info.driver, info.driver_info), "device_type": format!("{:?}", info.device_type),
-        "subnormals": subnormals, "right": right, "groups": groups,
+        "subnormals": subnormals, "matrix_units": gpu.matrix_units(), "right": right, "groups": groups,
     });
     format!("{all:#}\n")
 }

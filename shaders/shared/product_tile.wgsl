@@ -19,18 +19,26 @@ fn place_of(number: u32) -> Place {
 
 // Row i and column j of the register tile of the lane (x, y), as a row and a column of the workgroup's tile.
 fn local_row(i: u32, y: u32) -> u32 {
+#if MATRIX
+    return y / LY * MATRICES_M * MATRIX + i / RUN * MATRIX + y % LY * RUN + i % RUN;
+#else
 #if INTERLEAVED
     return (i / 4u * WY + y) * 4u + i % 4u;
 #else
     return y * TM + i;
 #end
+#end
 }
 
 fn local_col(j: u32, x: u32) -> u32 {
+#if MATRIX
+    return x / LX * MATRICES_N * MATRIX + j / 4u * MATRIX + x % LX * 4u + j % 4u;
+#else
 #if INTERLEAVED
     return (j / 4u * WX + x) * 4u + j % 4u;
 #else
     return x * TN + j;
+#end
 #end
 }
 
@@ -84,7 +92,7 @@ fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32
     var column_{k}_{j} = real();
 #end
 #end
-    for (var i = 0u; i < TM; i += NAMED_ROWS) {
+    for (var i = 0u; i < TM; i += max(4u, MEMBERS)) {
 #for g in NAMED_GROUPS
         let lr_{g} = local_row(i + {g}u * MEMBERS, y);
         let row_{g} = at.row + lr_{g};
@@ -97,7 +105,6 @@ fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32
 #end
 #for j in GROUPS
             if (col_{j} < P.cols) {
-                let index = row_{g} * P.cols + col_{j};
 #for m in SUMS
 #if WIDE
                 let sum_{m} = (*sums)[({g}u * MEMBERS + {m}u) * TN4 + {j}u];
@@ -105,6 +112,7 @@ fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32
                 let sum_{m} = (*sums)[({g}u * MEMBERS + {m}u) * TN4 + {j:vec}u].{j:lane};
 #end
 #end
+                let index = row_{g} * P.cols + col_{j};
 #if PARTIAL
                 // One split of the reduction; split_sum adds them up.
                 partials_set(at.split * P.rows * P.cols + index, sum_0);

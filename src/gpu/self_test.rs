@@ -21,7 +21,8 @@ const SPOILED: usize = 4;
 impl Gpu {
     /// Runs a fused layer with GELU, 72 elements of y, and compares it with the reference: product, edge tiles, bias, tails of the
     /// activation, NaN, and that nothing is written beyond y. Then the longest loop that a plan may have, because some drivers silently
-    /// cut loops short. [`Error::SelfTest`] if a number is wrong.
+    /// cut loops short. [`Error::SelfTest`] if a number is wrong. If matrix units are on, products of integers on them too: where one is wrong they are
+    /// no longer used, and [`Gpu::matrix_units`] says so.
     ///
     /// Opening a device does this ([`super::Options::self_test`]). On a host's device nothing is submitted unless the host asks for it: it
     /// awaits this once, as it does [`Gpu::download_async`].
@@ -61,7 +62,8 @@ impl Gpu {
         let (got, counted) = (self.download_async(&y_).await?, self.download_async(&count).await?);
         judge(&x, &w, &b, &got)
             .and_then(|()| whole_loop(&counted))
-            .map_err(|message| Error::SelfTest { adapter: self.to_string(), message })
+            .map_err(|message| Error::SelfTest { adapter: self.to_string(), message })?;
+        self.test_matrix_units().await
     }
 }
 

@@ -1,3 +1,5 @@
+//! What needs a promise that the compiler can't check: trusted shader modules, and wgpu's experimental features.
+//!
 //! Shader modules without the checks that wgpu injects. Making them is unsafe: a kernel that accesses memory outside its bindings, divides
 //! by zero or never ends then does whatever the driver makes of it. The checks would make the inner loop of a product up to 100 times
 //! slower (docs/design.md, entry 8).
@@ -12,6 +14,13 @@
 //!
 //! What tests it: canaries around every output, a test of the plan's bounds for any request, and the whole suite a second time with the
 //! checks on ([`Checks::Checked`]).
+//!
+//! Experimental features are ones that wgpu itself does not vouch for: to open a device with one takes a token whose maker accepts that the feature may
+//! have bugs that lead to undefined behaviour. It is made for one feature, cooperative matrix, and only if the caller's options ask for matrix units.
+//! What is done with it is narrow: one kernel, of this crate's text, whose matrices are loaded from and stored to workgroup arrays at places that are
+//! constants of the text or multiples of the subgroup's number, always inside (`tests/bounds` computes the extent of each), in uniform control flow, in
+//! matrices that the adapter lists. Storage is read and written by the ordinary, guarded accessors alone. Known defects of wgpu's translation are kept
+//! away from by hand (docs/design.md, entry 73).
 
 use super::{Checks, Gpu};
 
@@ -25,5 +34,18 @@ pub(super) fn module(gpu: &Gpu, label: &str, text: &str) -> wgpu::ShaderModule {
         Checks::Trusted => unsafe {
             gpu.device().create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         },
+    }
+}
+
+/// wgpu's token for cooperative matrix, if the device is to be opened with it.
+#[expect(
+    unsafe_code,
+    reason = "an experimental feature that the caller asked for; the module's documentation has the argument"
+)]
+pub(super) fn experimental(matrix_units: bool) -> wgpu::ExperimentalFeatures {
+    match matrix_units {
+        false => wgpu::ExperimentalFeatures::disabled(),
+        // SAFETY: the caller's options ask for it, and the one kernel that uses it does so within what the argument above says.
+        true => unsafe { wgpu::ExperimentalFeatures::enabled() },
     }
 }

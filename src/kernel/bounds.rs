@@ -51,6 +51,15 @@ impl Kernel {
                 let turns = if flag("AHEAD") == 1 { 0 } else { 4 + flag("BK") };
                 steps.div_ceil(flag("BK")) * (1 + turns) + 4 + self.store_tile(u64::from(p.cols))
             }
+            KernelFile::ProductCoop => {
+                // Each lane fills its fours of both operands, element by element along the reduction: before the loop, or in it where
+                // nothing is loaded ahead.
+                let each = |along| if flag(along) == 1 { 5 } else { 1 };
+                let fill = flag("A_EACH") * each("A_ALONG_K") + flag("B_EACH") * each("B_ALONG_K");
+                let [once, turns] = if flag("AHEAD") == 1 { [fill, 0] } else { [0, fill] };
+                let matrices = flag("BK") / flag("MATRIX") / flag("UNROLLED");
+                once + steps.div_ceil(flag("BK")) * (1 + turns + matrices) + self.store_tile(u64::from(p.cols))
+            }
             KernelFile::ProductSlicedK => {
                 let span = flag("SPAN");
                 let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * halvings(span) };
@@ -84,8 +93,12 @@ impl Kernel {
     /// the fewest of them.
     fn store_tile(&self, cols: u64) -> u64 {
         let [tm, wx, wy] = ["TM", "WX", "WY"].map(|flag| self.of(flag));
-        let interleaved = self.flag("INTERLEAVED") == 1;
-        let column = |j: u64| if interleaved { j / 4 * wx * 4 + j % 4 } else { j };
+        // From one group of four columns to the next: the workgroup's lanes, or a matrix, lie between.
+        let apart = match self.flag("INTERLEAVED") {
+            1 => 4 * wx,
+            _ => self.of("MATRIX").max(4),
+        };
+        let column = |j: u64| j / 4 * apart + j % 4;
         let groups = (0..self.of("TN")).step_by(self.width() as usize);
         let inside = groups.clone().filter(|&j| column(j) < cols).count() as u64;
         if self.flag("STATIC") == 1 {
@@ -125,7 +138,8 @@ impl Kernel {
             KernelFile::ProductDirect
             | KernelFile::ProductBroadcast
             | KernelFile::ProductStaged
-            | KernelFile::ProductSlicedK => {
+            | KernelFile::ProductSlicedK
+            | KernelFile::ProductCoop => {
                 let splits = if flag("PARTIAL") == 1 { tiles.div_ceil(split_tiles.max(1)) } else { 1 };
                 let sums = self.sums(p, split_tiles);
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);

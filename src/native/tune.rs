@@ -22,7 +22,7 @@ use crate::{
     affine::Forward,
     error::{Error, Result},
     gpu::{Gpu, record::Prepared, transfer::Tensor},
-    plan::{Choices, Form, Pin, Size, TILES},
+    plan::{Choices, Form, Pin, Size, Stage, TILES},
     request::WeightLayout,
     view::View,
 };
@@ -88,7 +88,8 @@ impl Gpu {
     pub fn tune(&self, progress: &mut dyn FnMut(Timing)) -> Result<Choices> {
         let mut choices = self.choices();
         for form in Form::ALL {
-            let mut ranking: Vec<usize> = (0..TILES.len()).collect();
+            // Tiles on matrix units are not chosen by their time: `Options::matrix_units` asks for them.
+            let mut ranking: Vec<usize> = (0..TILES.len()).filter(|&i| TILES[i].stage != Stage::Coop).collect();
             for size in Size::ALL {
                 let usual = choices.get(size, form);
                 // A tile that is slow on many rows is slow on more of them too, and takes seconds to time.

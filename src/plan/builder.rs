@@ -247,7 +247,7 @@ impl Builder {
         if self.native_f16 && stores_f16 {
             self.flag(NATIVE_F16, 1);
         }
-        Dispatch { kernel: self.kernel, params: self.params, uses: self.uses, cut: self.cut }
+        Dispatch { kernel: self.kernel, params: self.params, uses: self.uses, cut: self.cut, plain_because: None }
     }
 }
 

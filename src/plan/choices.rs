@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DeviceClass, TILES};
+use super::{DeviceClass, Stage, TILES};
 
 /// How the operands of a product C = A·B are stored: with rows along the reduction or across it (BLAS's letters N and T).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,9 +107,10 @@ impl Choices {
         self.0[size as usize][form as usize]
     }
 
-    /// Chooses another tile for a size and form; a place that [`TILES`] does not have is ignored.
+    /// Chooses another tile for a size and form; a place that [`TILES`] does not have is ignored, and so is a tile on matrix units:
+    /// those are asked for by [`Caps::matrix_units`](super::Caps::matrix_units).
     pub const fn set(&mut self, size: Size, form: Form, tile: usize) {
-        if tile < TILES.len() {
+        if tile < TILES.len() && !matches!(TILES[tile].stage, Stage::Coop) {
             self.0[size as usize][form as usize] = tile;
         }
     }

@@ -3,6 +3,8 @@
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Grid, Stage, Tile,
     builder::{PartialSums, workgroups},
+    matrix::{Arrangement, MatrixUnits},
+    tile::COOP_STEPS,
 };
 use crate::{
     activation::Activation,
@@ -23,6 +25,32 @@ pub(super) struct Product {
     pub(super) a: Matrix,
     pub(super) b: Matrix,
     pub(super) finish: Finish,
+}
+
+impl Product {
+    /// Whether an operand is f16 in memory and goes into the product as it is.
+    fn stored(&self, operand: &Matrix) -> bool {
+        match operand.program.steps() {
+            [Step::Load(operand, By::Element)] => self.finish.storage.of(*operand) == Float::F16,
+            _ => false,
+        }
+    }
+
+    /// The caps for this product, without matrix units where it may not use them; and why not, if they are asked for.
+    pub(super) fn caps(&self, caps: &Caps) -> (Caps, Option<&'static str>) {
+        let why = match caps.matrix_units {
+            MatrixUnits::Off => None,
+            _ if caps.matrix_size == 0 => Some("the device has none that can be used"),
+            _ if self.finish.program.members() > 1 => {
+                Some("what it finishes are groups of rows, and a lane has two of a matrix")
+            }
+            MatrixUnits::Stored if !(self.stored(&self.a) && self.stored(&self.b)) => {
+                Some("an operand is not f16 in memory, or is computed")
+            }
+            _ => return (*caps, None),
+        };
+        (caps.matrix_size(0), why)
+    }
 }
 
 /// An operand: whether its rows in memory run along the reduction, and the program that loads an element.
@@ -88,6 +116,8 @@ pub(super) struct Method {
     pub(super) vec: bool,
     /// Whether results are stored as vec4.
     pub(super) wide: bool,
+    /// Why it is not on matrix units, if they were asked for.
+    pub(super) plain_because: Option<&'static str>,
 }
 
 /// Whether results can be stored as vec4: with fewer stores, and without two lanes that share a word of a narrow type.
@@ -97,7 +127,8 @@ pub(super) const fn wide(cols: u64, aligned: bool) -> bool {
 
 /// The dispatch, and the partial sums over rows and columns that it writes.
 pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(Dispatch, PartialSums)> {
-    let &Method { tile, splits, chunk, partial, vec, wide } = method;
+    let &Method { tile, splits, chunk, partial, vec, wide, plain_because } = method;
+    let tile = tile.arranged(caps);
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let kernel = |file| Builder::storing(file, finish.storage, caps);
     let gpu = caps.class != DeviceClass::Software;
@@ -117,6 +148,25 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
                 .on("TURN_BOTH", a.along && b.along)
                 .on("TURN_A", a.along && !b.along)
                 .on("TURN_B", !a.along && b.along);
+            build
+        }
+        Stage::Coop => {
+            let mut build = kernel(KernelFile::ProductCoop);
+            // What is not f16 yet is rounded on its way.
+            build.on("ROUND_A", !product.stored(a)).on("ROUND_B", !product.stored(b));
+            let each = |across: u32| across * COOP_STEPS / 4 / (tile.wx * tile.wy);
+            build.flag("BK", COOP_STEPS).flag("QUADS", COOP_STEPS / 4).on("AHEAD", gpu);
+            build.flag("A_EACH", each(tile.bm())).flag("B_EACH", each(tile.bn()));
+            if let Some(Arrangement { subgroups, matrices, lanes, run }) = method.tile.arrangement(caps) {
+                let size = caps.matrix_size;
+                build
+                    .flag("MATRIX", size)
+                    .on("MATRIX16", size == 16)
+                    .flag("UNROLLED", if gpu { COOP_STEPS / size } else { 1 });
+                build.flag("MATRICES_M", matrices[0]).flag("MATRICES_N", matrices[1]).flag("RUN", run);
+                build.flag("SUBGROUPS", subgroups[0] * subgroups[1]).flag("SUBGROUPS_X", subgroups[1]);
+                build.flag("LY", lanes[0]).flag("LX", lanes[1]).flag("SPAN", caps.subgroup);
+            }
             build
         }
         Stage::SlicedK => {
@@ -176,5 +226,5 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     build.params.tiles = workgroups(split_tiles * splits)?;
     let (bm, bn) = (u64::from(tile.bm()), u64::from(tile.bn()));
     build.cut = Cut { rows: bm, cols: bn, splits: true, work: bm * bn * chunk.min(k).max(1) };
-    Ok((build.build(), sums))
+    Ok((Dispatch { plain_because, ..build.build() }, sums))
 }

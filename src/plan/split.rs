@@ -1,7 +1,7 @@
 //! A product with its reduction whole or split: the number of splits, the memory of their partial products, and the stage that adds them.
 
 use super::{
-    Along, Builder, Caps, Cut, Dispatch, Form, Grid, Pin, Plan, TILES,
+    Along, Builder, Caps, Cut, Dispatch, Form, Grid, Pin, Plan, Stage, TILES,
     builder::{PartialSums, Stack, farthest, workgroups},
     product::{Finish, Matrix, Method, Product, tiled, vectors, wide},
     programs, reduce, tile,
@@ -18,13 +18,15 @@ pub(super) fn product(
     plan: &mut Plan,
     product: &Product,
     aligned: bool,
-    caps: &Caps,
+    device: &Caps,
     pin: &Pin,
 ) -> Result<PartialSums> {
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
     // A program with sums over rows or columns runs in the product itself, which therefore needs whole sums.
     let asked = tile::Asked { form, members: finish.program.members(), unsplit: finish.has_sums() };
+    let (caps, plain_because) = product.caps(device);
+    let caps = &caps;
     let (tile, mut splits) = match pin.tile {
         None => tile::choose(caps, rows, cols, k, &asked),
         Some(index) => {
@@ -34,7 +36,7 @@ pub(super) fn product(
                 limit: TILES.len() as u64 - 1,
             })?;
             // A pinned tile that cannot serve this product, but others, is replaced.
-            match asked.served_by(&tile, caps) || !tile.fits(caps, Form::Nt) {
+            match asked.served_by(&tile, caps) || !tile.fits(device, Form::Nt) {
                 true => (tile, tile::splits(caps, &tile, rows, cols, k)),
                 false => tile::choose(caps, rows, cols, k, &asked),
             }
@@ -43,9 +45,17 @@ pub(super) fn product(
     if !tile.fits(caps, form) {
         return Err(Error::Unsupported {
             what: pin.tile.map_or("a product".into(), |index| format!("pinned tile {index}")),
-            why: "the device has too few invocations or too little workgroup memory for it".into(),
+            why: match tile.stage {
+                Stage::Coop => "the device has no matrix units for it, or was not asked for them".into(),
+                _ => "the device has too few invocations or too little workgroup memory for it".into(),
+            },
         });
     }
+    let plain_because = match tile.stage {
+        Stage::Coop => None,
+        _ if caps.matrix_size > 0 => tile::refused(caps, rows, cols, form).or(Some("another tile is pinned")),
+        _ => plain_because,
+    };
     if let Some(pinned) = pin.splits {
         splits = pinned.max(1);
     }
@@ -56,14 +66,14 @@ pub(super) fn product(
     // A lane that stores one column cannot store vec4.
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
     let wanted = k.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
-    let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide };
+    let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide, plain_because: None };
     let longest = longest_chunk(&tiled(product, &whole, caps)?.0);
     let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
     let splits = k.div_ceil(chunk).max(1);
     // If the reduction must be split, but the partial products would be too large, the splits are added one after the other.
     let partials = splits.saturating_mul(rows * cols);
     let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
-    let method = Method { splits, chunk, partial: splits > 1 && !in_turn, ..whole };
+    let method = Method { splits, chunk, partial: splits > 1 && !in_turn, plain_because, ..whole };
     if in_turn {
         return one_by_one(plan, product, &method, aligned, caps);
     }

@@ -3,6 +3,7 @@
 use super::{
     Caps, DeviceClass,
     choices::{Form, Size},
+    matrix::Arrangement,
 };
 use crate::shape;
 
@@ -20,7 +21,12 @@ pub enum Stage {
     Broadcast,
     /// Directly from storage, with the lanes along the reduction: for few rows, with both operands along it.
     SlicedK,
+    /// Through workgroup memory to the device's matrix units, as f16, [`COOP_STEPS`] steps of the reduction at a time.
+    Coop,
 }
+
+/// BK of [`Stage::Coop`].
+pub(super) const COOP_STEPS: u32 = 32;
 
 /// A workgroup of WX×WY invocations, each with a register tile of TM rows × TN columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,9 +60,14 @@ const fn across(wy: u32) -> Tile {
     Tile { wx: 32, wy, tm: 1, tn: 1, stage: Stage::SlicedK }
 }
 
+/// Lanes as on a device with subgroups of 32 and matrices of 16×16; elsewhere [`Tile::arranged`].
+const fn coop(tm: u32, tn: u32) -> Tile {
+    Tile { wx: 8, wy: 16, tm, tn, stage: Stage::Coop }
+}
+
 /// Every tile. The first can serve every product on every device, and the second those with groups of eight rows. BN is always a multiple of 32, so that no word of the mask belongs to two
 /// workgroups.
-pub const TILES: [Tile; 16] = [
+pub const TILES: [Tile; 18] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -73,11 +84,31 @@ pub const TILES: [Tile; 16] = [
     staged(16, 16, 8, 8, 16),
     staged(16, 8, 8, 4, 16),
     staged(16, 16, 8, 4, 16),
+    coop(8, 16),
+    coop(4, 8),
 ];
 
 /// For each tile the tiles that replace it where it can't run or is too large, the best first.
-const SMALLER: [&[usize]; TILES.len()] =
-    [&[], &[0], &[], &[4], &[], &[], &[5], &[14, 5], &[4], &[1, 0], &[9, 1, 0], &[], &[], &[7, 14, 5], &[5], &[14, 5]];
+const SMALLER: [&[usize]; TILES.len()] = [
+    &[],
+    &[0],
+    &[],
+    &[4],
+    &[],
+    &[],
+    &[5],
+    &[14, 5],
+    &[4],
+    &[1, 0],
+    &[9, 1, 0],
+    &[],
+    &[],
+    &[7, 14, 5],
+    &[5],
+    &[14, 5],
+    &[17],
+    &[],
+];
 
 impl Tile {
     /// Rows of the workgroup tile.
@@ -101,6 +132,7 @@ impl Tile {
             Stage::Broadcast => caps.subgroup == self.wx,
             Stage::SlicedK => matches!(form, Form::Nt),
             Stage::Direct | Stage::Staged { .. } => true,
+            Stage::Coop => self.arrangement(caps).is_some(),
         };
         serves
             && self.wx * self.wy <= caps.max_invocations
@@ -108,9 +140,14 @@ impl Tile {
             && (form.a_along_reduction() || self.tm.is_multiple_of(4))
     }
 
-    /// Whether each lane holds whole groups of so many neighbouring rows. In a staged tile the rows of a lane are neighbours in fours.
+    /// Whether each lane holds whole groups of so many neighbouring rows. In a staged tile the rows of a lane are neighbours in fours,
+    /// in a matrix they need not be.
     pub const fn holds_groups(&self, members: u32) -> bool {
-        let neighbours = if let Stage::Staged { .. } = self.stage { 4 } else { self.tm };
+        let neighbours = match self.stage {
+            Stage::Staged { .. } => 4,
+            Stage::Coop => 1,
+            Stage::Direct | Stage::Broadcast | Stage::SlicedK => self.tm,
+        };
         members == 1 || (self.tm.is_multiple_of(members) && members <= neighbours)
     }
 
@@ -121,6 +158,12 @@ impl Tile {
         let staged = match self.stage {
             Stage::Direct | Stage::Broadcast => 0,
             Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
+            // Two bytes an element and a gap after each row; one matrix of sums for each subgroup.
+            Stage::Coop => {
+                let matrix = caps.matrix_size * caps.matrix_size;
+                2 * (COOP_STEPS + 8) * (self.bm() + self.bn())
+                    + 4 * matrix * lanes / if caps.subgroup > 0 { caps.subgroup } else { 1 }
+            }
             Stage::SlicedK => {
                 let (span, subgroup) = self.span(caps);
                 let parts = if subgroup { 0 } else { lanes * self.across_cols(span) };
@@ -138,13 +181,45 @@ impl Tile {
     }
 
     /// Lanes along the reduction, and whether they are a subgroup, which adds in registers; else they add in workgroup memory. A subgroup
-    /// of fewer than 8 lanes would leave lanes without a column; one of more than 64 would need more sums than a lane has registers.
+    /// of fewer than 8 lanes would leave lanes without a column; one of more than 64 would need more sums than a lane has registers,
+    /// one longer than the workgroup more columns than the tile has.
     pub(super) const fn span(&self, caps: &Caps) -> (u32, bool) {
         match caps.subgroup {
-            8 | 16 | 32 | 64 => (caps.subgroup, true),
+            8 | 16 | 32 | 64 if caps.subgroup <= self.wx * self.wy => (caps.subgroup, true),
             _ => (32, false),
         }
     }
+}
+
+impl Tile {
+    /// How the lanes of a tile of [`Stage::Coop`] share it on this device, if they can.
+    pub(super) const fn arrangement(&self, caps: &Caps) -> Option<Arrangement> {
+        match self.stage {
+            Stage::Coop => Arrangement::of([self.bm(), self.bn()], self.wx * self.wy, caps.matrix_size, caps.subgroup),
+            _ => None,
+        }
+    }
+
+    /// The tile with each lane's part as [`Tile::arrangement`] has it: the same rows and columns.
+    pub(super) const fn arranged(&self, caps: &Caps) -> Tile {
+        let Some(Arrangement { subgroups, matrices, lanes, run }) = self.arrangement(caps) else { return *self };
+        let (wx, wy) = (subgroups[1] * lanes[1], subgroups[0] * lanes[0]);
+        Tile { wx, wy, tm: matrices[0] * run, tn: matrices[1] * 4, stage: self.stage }
+    }
+}
+
+/// Products of fewer rows or columns stay on the plain tiles: most of a matrix would be padding, and they wait for memory anyway.
+const FEWEST: u64 = 17;
+/// Where the tiles on matrix units begin in [`TILES`], the largest first.
+const COOP: usize = 16;
+
+/// Why a product of this size, whose operands may go to the matrix units, does not; `None` if it does.
+pub(super) fn refused(caps: &Caps, rows: u64, cols: u64, form: Form) -> Option<&'static str> {
+    if rows.min(cols) < FEWEST {
+        return Some("16 rows or columns, or fewer");
+    }
+    let fits = TILES[COOP..].iter().any(|tile| tile.fits(caps, form));
+    (!fits).then_some("no tile suits the device's subgroups, or its workgroup memory")
 }
 
 /// When the reduction of a product is split to fill the device.
@@ -187,7 +262,11 @@ impl Asked {
 pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -> (Tile, u32) {
     let &Asked { form, members, unsplit } = asked;
     let size = Size::of(rows, cols, k);
-    let chosen = caps.choices.get(size, form);
+    let chosen = match caps.matrix_size > 0 && refused(caps, rows, cols, form).is_none() {
+        // The largest takes a compiler for a CPU most of a minute.
+        true => COOP + usize::from(caps.class == DeviceClass::Software),
+        false => caps.choices.get(size, form),
+    };
     // A smaller tile where the chosen one can't run, or leaves most of the device idle: whole if one fills it (an H100 is faster
     // with 256 tiles of 64×64 than with 64 of 128×128 in four splits), else split as far as it may be.
     let (tiles_wanted, split_wanted) = match caps.class {

@@ -14,6 +14,8 @@ pub enum V {
     I(i32),
     F,
     B(bool),
+    /// A matrix of a subgroup, with so many rows and columns.
+    Matrix(usize),
     /// A vector, an array, a struct.
     Many(Vec<V>),
     Pointer(Root, Vec<usize>),
@@ -79,6 +81,7 @@ impl<'a> Machine<'a> {
                 _ => V::F,
             },
             TypeInner::Struct { members, .. } => V::Many(members.iter().map(|m| self.zero(m.ty)).collect()),
+            TypeInner::CooperativeMatrix { columns, .. } => V::Matrix(*columns as usize),
             other => panic!("{other:?}"),
         }
     }
@@ -167,6 +170,10 @@ impl<'a> Machine<'a> {
                     let value = self.value(f, *argument)?;
                     self.top().values[result.index()] = Some(value);
                 }
+                Statement::CooperativeStore { target, data } => {
+                    let matrix = self.value(f, *target)?;
+                    self.matrix(f, data, matrix)?;
+                }
                 Statement::ControlBarrier(_) | Statement::MemoryBarrier(_) => {}
                 other => return Err(format!("not interpreted: {other:?}")),
             }
@@ -200,6 +207,22 @@ impl<'a> Machine<'a> {
             place = items.get_mut(step).ok_or_else(|| format!("element {step} of {count}"))?;
         }
         Ok(Some(place))
+    }
+
+    /// Looks at the first and the last element of a matrix in memory, each of whose rows (or columns) is one stride after the other.
+    fn matrix(&mut self, f: &'a Function, data: &naga::CooperativeData, matrix: V) -> Result<V> {
+        let (pointer, stride) = (self.value(f, data.pointer)?, self.value(f, data.stride)?);
+        let (V::Pointer(Root::Global(index), path), V::U(stride), V::Matrix(side)) = (&pointer, stride, &matrix) else {
+            return Err(format!("no matrix: {pointer:?}, {matrix:?}"));
+        };
+        let (_, variable) = self.module.global_variables.iter().nth(*index).expect("a global variable");
+        let TypeInner::Array { base, .. } = self.module.types[variable.ty].inner else { panic!() };
+        let each = if matches!(self.module.types[base].inner, TypeInner::Vector { .. }) { 4 } else { 1 };
+        let last = path[0] + (side - 1) * stride as usize + side / each - 1;
+        for at in [path[0], last] {
+            self.place(&V::Pointer(Root::Global(*index), vec![at]))?;
+        }
+        Ok(matrix)
     }
 
     fn value(&mut self, f: &'a Function, handle: Handle<Expression>) -> Result<V> {
@@ -273,6 +296,15 @@ impl<'a> Machine<'a> {
             }
             Expression::As { expr, kind, convert } => cast(self.value(f, *expr)?, *kind, convert.is_some()),
             Expression::Relational { .. } => V::B(false),
+            Expression::CooperativeLoad { columns, data, .. } => self.matrix(f, data, V::Matrix(*columns as usize))?,
+            Expression::CooperativeMultiplyAdd { a, b, c } => {
+                let operands = [a, b, c].map(|operand| self.value(f, *operand));
+                let [a, b, c] = [operands[0].clone()?, operands[1].clone()?, operands[2].clone()?];
+                if !matches!(c, V::Matrix(_)) || a != c || b != c {
+                    return Err(format!("{a:?} · {b:?} + {c:?}"));
+                }
+                c
+            }
             other => return Err(format!("not interpreted: {other:?}")),
         })
     }

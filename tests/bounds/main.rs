@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Jet, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
@@ -25,13 +25,22 @@ const fn roomy(class: DeviceClass, subgroup: u32) -> Caps {
     Caps::defaults(class).subgroup(subgroup).max_binding(1 << 40).max_scratch(1 << 40)
 }
 
-const DEVICES: [Caps; 6] = [
+/// With matrix units, and every operand rounded to f16.
+const fn with_matrices(class: DeviceClass, subgroup: u32, size: u32) -> Caps {
+    let caps = roomy(class, subgroup).workgroup_bytes(49_152).f16(true);
+    caps.matrix_size(size).matrix_units(MatrixUnits::Rounded)
+}
+
+const DEVICES: [Caps; 9] = [
     roomy(DeviceClass::Software, 8),
     roomy(DeviceClass::Software, 0),
     roomy(DeviceClass::Discrete, 32),
     roomy(DeviceClass::Integrated, 0),
     Caps::defaults(DeviceClass::Software).subgroup(8),
     Caps::defaults(DeviceClass::Discrete),
+    with_matrices(DeviceClass::Software, 8, 8),
+    with_matrices(DeviceClass::Discrete, 32, 16),
+    with_matrices(DeviceClass::Integrated, 64, 16),
 ];
 
 fn full() -> bool {
@@ -372,4 +381,36 @@ fn planted_wraps_are_found() {
     let mut long = good.clone();
     (long.params.rows, long.params.tiles) = (u32::MAX, u32::MAX / 64 + 10);
     assert!(run(&long, true).is_err_and(|e| e.contains("wraps")), "an index past 2³²");
+}
+
+/// The same for matrices in workgroup memory, and that the sizes above meet them at all.
+#[test]
+fn a_matrix_outside_of_its_tile_is_found() {
+    let request = AffineRequest::new(70, 36, 45, Activation::RELU);
+    for caps in &DEVICES[6..] {
+        let plan = plan::forward(&request, true, false, caps, &Pin::default().splits(1)).unwrap();
+        let good = &plan.dispatches[0];
+        assert_eq!(good.kernel.file, KernelFile::ProductCoop, "{plan}");
+        checked(&plan, true);
+        // A workgroup that counts one subgroup fewer than it has, and a tile of fewer steps than are multiplied.
+        for (flag, wrong) in [("SUBGROUPS", good.kernel.flag("SUBGROUPS") / 2), ("BN", 32), ("MATRICES_M", 9)] {
+            let mut planted = good.clone();
+            planted.kernel.flags.insert(flag, wrong);
+            assert!(run(&planted, true).is_err(), "{flag}={wrong}: {}", planted.kernel);
+        }
+    }
+}
+
+/// One row is a workgroup of 32 lanes: a subgroup of 64 is longer, and its lanes would sum more columns than the tile has.
+#[test]
+fn subgroups_longer_than_a_workgroup() {
+    for subgroup in [8, 16, 32, 64] {
+        for class in [DeviceClass::Software, DeviceClass::Discrete] {
+            let request = AffineRequest::new(1, 70, 300, Activation::RELU);
+            let pin = Pin::default().tile(12).splits(1);
+            let plan = plan::forward(&request, true, false, &roomy(class, subgroup), &pin).unwrap();
+            assert_eq!(plan.dispatches[0].kernel.file, KernelFile::ProductSlicedK, "{plan}");
+            checked(&plan, true);
+        }
+    }
 }

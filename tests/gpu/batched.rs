@@ -270,14 +270,19 @@ fn each_layer_is_right() {
     }
 }
 
+/// Three layers on a tile.
+pub fn serves(gpu: &Gpu, i: usize, tile: usize) {
+    let spec = specs()[i % 2];
+    check(gpu, &sized(Spec { pin: spec.pin.tile(tile), ..spec }, 3, [9, 36, 20], 0));
+}
+
 /// One tile of each kernel, and what the plan takes.
 #[test]
 fn any_kernel_serves_a_batch() {
     let mut tiles = elbow_verify::suite::tiles(gpu());
     tiles.dedup_by_key(|tile| std::mem::discriminant(&TILES[*tile].stage));
     for (i, tile) in tiles.into_iter().enumerate() {
-        let spec = specs()[i % 2];
-        check(gpu(), &sized(Spec { pin: spec.pin.tile(tile), ..spec }, 3, [9, 36, 20], 0));
+        serves(gpu(), i, tile);
     }
     check(gpu(), &sized(Spec { pin: Pin::default(), ..specs()[0] }, 7, [130, 40, 33], 1));
 }

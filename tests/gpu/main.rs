@@ -20,6 +20,7 @@ mod host;
 mod jets;
 mod large;
 mod limits;
+mod matrix_units;
 mod narrow;
 mod prepared;
 mod real;

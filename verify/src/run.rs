@@ -92,7 +92,7 @@ fn run_batch(gpu: &Gpu, specs: &[Spec], shared: bool) -> Outcome {
     for (case, refused) in cases.iter().zip(refused) {
         let checked = match refused {
             Some(error) => Err(error.to_string()),
-            None => case.check(&results),
+            None => case.check(&results, gpu.caps().matrix_rounding()),
         };
         match checked {
             Err(message) => outcome.failures.push(Failure { spec: case.spec, message }),

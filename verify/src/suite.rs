@@ -160,12 +160,13 @@ fn self_test(gpu: &Gpu) -> Report {
 }
 
 /// The tiles that the device can run. A software adapter is never given a staged one unless a caller pins it, and there their texts differ in
-/// numbers alone: it runs the smallest and the largest with 8 steps.
+/// numbers alone: it runs the smallest and the largest with 8 steps, and the smaller of those on matrix units, whose compilation takes it seconds.
 pub fn tiles(gpu: &Gpu) -> Vec<usize> {
-    const FOR_SOFTWARE: [usize; 2] = [5, 7];
+    const FOR_SOFTWARE: [usize; 3] = [5, 7, 17];
     let caps = gpu.caps();
     let tried = |i: &usize| {
-        let spared = caps.class == DeviceClass::Software && matches!(TILES[*i].stage, Stage::Staged { .. });
+        let spared =
+            caps.class == DeviceClass::Software && matches!(TILES[*i].stage, Stage::Staged { .. } | Stage::Coop);
         TILES[*i].fits(&caps, Form::Nt) && (!spared || FOR_SOFTWARE.contains(i))
     };
     (0..TILES.len()).filter(tried).collect()
@@ -237,6 +238,10 @@ fn real_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
     }
     if size == Size::Full {
         specs.extend((0..tiles.len() * 2).map(|i| any_real(&mut numbers, i, &tiles)));
+    }
+    // Other numbers leave the range of f16 where they are rounded to it.
+    if gpu.caps().matrix_rounding() > 0.0 {
+        specs.retain(|spec| spec.data == crate::Data::Normal);
     }
     sized(&specs, per_spec, &mut numbers)
 }
