@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, outside of a #[test] function")]
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, Saved, Tensor, View, Want,
+    Activation, AlphaSource, Float, Gpu, Jet, Saved, Tensor, View, Want,
     cpu::{ForwardInputs, reference},
     elementwise,
     kernel::KernelFile,
@@ -66,8 +66,8 @@ fn to_f32(values: &[f64]) -> Vec<f32> {
 /// A label that is no class: rows of it have no part in the loss.
 const PADDING: u32 = 99;
 
-/// The step by the reference: losses, and the gradients of every layer.
-fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>, Vec<HostGradients>) {
+/// The inputs of every layer, and the output of the last, and z of every layer, by the reference.
+fn reference_forward(layers: &[HostLayer], x: &[f32]) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let mut inputs = vec![x.to_vec()];
     let mut zs = Vec::new();
     for layer in layers {
@@ -77,15 +77,31 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
         inputs.push(to_f32(&out.y));
         zs.push(to_f32(&out.z));
     }
+    (inputs, zs)
+}
+
+/// The step by the reference: losses, and the gradients of every layer.
+fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>, Vec<HostGradients>) {
+    let (inputs, zs) = reference_forward(layers, x);
     let top = layers.len() - 1;
     let loss = reference::softmax_cross_entropy(&zs[top], labels, layers[top].request.n, Some(PADDING)).unwrap();
-    let mut dz = to_f32(&loss.dlogits);
+    (loss.loss, reference_backward(layers, &inputs, &zs, to_f32(&loss.dlogits)))
+}
+
+/// The gradients of every layer from dz of the last.
+fn reference_backward(
+    layers: &[HostLayer],
+    inputs: &[Vec<f32>],
+    zs: &[Vec<f32>],
+    mut dz: Vec<f32>,
+) -> Vec<HostGradients> {
     let mut gradients = Vec::new();
     let mut dalpha = Vec::new();
     for index in (0..layers.len()).rev() {
         let layer = &layers[index];
         let below = index.checked_sub(1).map(|i| {
-            Below::new(layers[i].request.activation, Saved::Z).alpha(layers[i].request.alpha).db(Want::Overwrite)
+            let below = &layers[i].request;
+            Below::new(below.activation, Saved::Z).alpha(below.alpha).jet(below.jet).db(Want::Overwrite)
         });
         let request = BackwardRequest::new(
             layer.request,
@@ -104,7 +120,7 @@ fn reference_step(layers: &[HostLayer], x: &[f32], labels: &[u32]) -> (Vec<f64>,
         dalpha = out.dalpha_below.value;
     }
     gradients.reverse();
-    (loss.loss, gradients)
+    gradients
 }
 
 /// Largest error beside the largest value: each element of a gradient is a sum whose terms may cancel.
@@ -198,6 +214,61 @@ fn a_step_is_the_step_of_the_reference() {
             }
             velocities = Some(next);
         }
+    }
+}
+
+#[test]
+fn a_network_with_jets_has_the_gradients_of_the_reference() {
+    let gpu = Gpu::new().unwrap();
+    let cases: &[(&str, AlphaSource, &[usize], Jet)] = &[
+        ("tanh", AlphaSource::Constant, &[2, 16, 9, 1], Jet::two([0.0, 0.0, 1.0]).unwrap()),
+        ("swish(1)", AlphaSource::PerChannel, &[3, 12, 2], Jet::laplacian(2).unwrap()),
+        ("gelu_erf", AlphaSource::Constant, &[6, 8, 8, 1], Jet::laplacian(6).unwrap()),
+    ];
+    for &(activation, alpha, sizes, jet) in cases {
+        let mut rng = Normal(3);
+        let points = 9;
+        let rows = points * jet.members();
+        let architecture =
+            Architecture::new(sizes, activation.parse().unwrap(), 10 * jet.members()).alpha(alpha).jet(jet);
+        let mlp = Mlp::new(&gpu, &architecture, &mut || rng.next()).unwrap();
+        let (features, top) = (sizes[0], sizes.len() - 2);
+        let x: Vec<f32> = (0..rows * features).map(|_| rng.next()).collect();
+        let dy: Vec<f32> = (0..rows * sizes[top + 1]).map(|_| rng.next()).collect();
+        let mut layers = host_layers(&gpu, &mlp, sizes, rows, alpha);
+        layers.iter_mut().for_each(|layer| layer.request.jet = Some(jet));
+        let (inputs, zs) = reference_forward(&layers, &x);
+        let gradients = reference_backward(&layers, &inputs, &zs, dy.clone());
+
+        let x = gpu.upload(&x, &[points, jet.members(), features]).unwrap();
+        let shape = [rows, sizes[top + 1]];
+        let (y, dz) = (mlp.output(top).unwrap().view_as(&shape), mlp.dz(top).unwrap().view_as(&shape));
+        gpu.write(dz, &dy).unwrap();
+        gpu.submit_pass(|pass| {
+            mlp.forward(&gpu, &mut *pass, x.view())?;
+            mlp.backward(&gpu, &mut *pass, x.view())
+        })
+        .unwrap();
+        let y64: Vec<f64> = inputs[top + 1].iter().map(|&y| f64::from(y)).collect();
+        assert_close(&format!("{activation}: y"), &gpu.download(y).unwrap(), &y64, TOLERANCE);
+        for (index, want) in gradients.iter().enumerate() {
+            let got = mlp.gradients(index).unwrap();
+            let check = |part: &str, got: View<'_>, want: &[f64]| {
+                assert_close(&format!("{activation}: {part} {index}"), &gpu.download(got).unwrap(), want, TOLERANCE);
+            };
+            check("dw", got.w, &want.dw);
+            check("db", got.b, &want.db);
+            if let Some(got) = got.alpha {
+                check("dalpha", got, &want.dalpha);
+            }
+        }
+        // Rows that are no whole groups, and a loss that knows nothing of groups.
+        let part = gpu.zeros(&[rows - 1, features]).unwrap();
+        let error = gpu.submit(|encoder| mlp.forward(&gpu, encoder, part.view())).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("x: expected groups of {} rows", jet.members())), "{error}");
+        let (labels, loss) = (gpu.upload_words(&[0; 2], &[2]).unwrap(), gpu.zeros(&[2]).unwrap());
+        let error = gpu.submit(|encoder| mlp.loss(&gpu, encoder, labels.view(), loss.view())).unwrap_err().to_string();
+        assert!(error.contains("with jets"), "{error}");
     }
 }
 

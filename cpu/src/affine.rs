@@ -77,18 +77,25 @@ pub struct BackwardOutputs<'a> {
     pub drow_weight_below: Option<&'a mut [f32]>,
 }
 
+/// An error if the request asks for what this crate does not compute.
+fn only_elsewhere(what: &str, asked: bool) -> Result<()> {
+    match asked {
+        false => Ok(()),
+        true => Err(Error::Unsupported {
+            what: format!("{what} in elbow-cpu"),
+            why: "only the GPU and elbow::cpu::reference compute them".into(),
+        }),
+    }
+}
+
 /// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
 ///
-/// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics are an
-/// [`Error::Unsupported`] here. The crate's first page has an example.
+/// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics and jets are
+/// an [`Error::Unsupported`] here. The crate's first page has an example.
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
     let inputs = inputs.checked(request)?;
-    if request.statistics.any() {
-        return Err(Error::Unsupported {
-            what: "statistics in elbow-cpu".into(),
-            why: "only the GPU and elbow::cpu::reference compute them".into(),
-        });
-    }
+    only_elsewhere("statistics", request.statistics.any())?;
+    only_elsewhere("jets", request.jet.is_some())?;
     let (m, n, k) = (request.m, request.n, request.k);
     let y = outputs::slice_mut(Operand::Y, outputs.y, &[m, n])?;
     let saved = match outputs.saved {
@@ -213,6 +220,7 @@ pub fn backward(
 ) -> Result<()> {
     let affine = &request.affine;
     affine.check_sizes()?;
+    only_elsewhere("jets", affine.jet.is_some() || request.below.is_some_and(|below| below.jet.is_some()))?;
     let wants = &request.gradients;
     let (m, n, k) = (affine.m, affine.n, affine.k);
     let Workspace { dz: dz_memory, dx: dx_memory, partials } = workspace;

@@ -138,3 +138,16 @@ fn what_jets_cannot_be_is_an_error() {
         assert!(message(request).contains(part), "{}", message(request));
     }
 }
+
+#[test]
+fn the_fast_implementation_refuses_jets() {
+    let request = AffineRequest::new(4, 1, 2, Activation::TANH).bias(false).jet(Jet::laplacian(2).unwrap());
+    let mut y = [0.0; 4];
+    let outputs = elbow_cpu::ForwardOutputs { y: &mut y, saved: elbow_cpu::SavedOut::None };
+    let error = elbow_cpu::forward(&request, ForwardInputs::new(&[0.5; 8], &[0.5; 2]), outputs).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "jets in elbow-cpu is not possible: only the GPU and elbow::cpu::reference compute them"
+    );
+    assert_eq!(y, [0.0; 4]);
+}
