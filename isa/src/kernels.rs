@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Caps, DeviceClass, Float, Operand, Pin, Plan, ResidualAt, Saved, Strategy, Want,
+    Activation, AlphaSource, Caps, DeviceClass, Float, Jet, Operand, Pin, Plan, ResidualAt, Saved, Strategy, Want,
     WeightLayout, activation,
     kernel::{Elem, Kernel, KernelFile},
     plan::{
@@ -122,6 +122,7 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     }
     all.layers(Float::F32, &[ODD])?;
     all.around_the_activation()?;
+    all.jets()?;
     all.elementwise()?;
     all.others()?;
     // Last, so that only what is another kernel there has a name of its own.
@@ -214,6 +215,24 @@ impl Collected {
         )
     }
 
+    /// A Laplacian through the large layer, forward and backward.
+    fn jets(&mut self) -> Result<(), Failure> {
+        let [m, k, n] = LARGE;
+        let jet = Jet::laplacian(2)?;
+        for activation in [Activation::TANH, Activation::GELU_ERF] {
+            let request = AffineRequest::new(m, n, k, activation).saved(Saved::Z).jet(jet);
+            let name = format!("{} f32 {m}x{k}x{n}", activation.name());
+            self.forward(&format!("jet forward {name}"), &request)?;
+            let gradients = Gradients::default().x(Want::Overwrite).b(Want::Overwrite);
+            let from_dy = BackwardRequest::new(request, gradients);
+            let below = Below::new(activation, Saved::Z).db(Want::Overwrite).jet(jet);
+            for (what, request) in [("backward", from_dy), ("chain", from_dy.upstream_is_dz(true).below(below))] {
+                self.add(&format!("jet {what} {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every activation alone, with its default parameters (0.5 where there is none), and more of GELU.
     fn elementwise(&mut self) -> Result<(), Failure> {
         const SIDE: usize = 1024;
@@ -286,10 +305,11 @@ mod tests {
         assert_eq!(names.len(), all.len(), "names are the rows of the table");
         // What takes a name apart: the table's columns, and words of a shell.
         assert!(names.iter().all(|name| !name.contains(['\t', '\n', '\'', '"'])), "{names:?}");
-        // Those of software adapters are not for AMD's compiler, and that of the subnormals is a question, no work.
+        // Those of software adapters are not for AMD's compiler, that of the subnormals is a question, no work, and RADV has no matrix units
+        // without hardware.
         let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
         let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
-        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::Subnormals]);
+        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::ProductCoop, &KernelFile::Subnormals]);
         for form in ["NT y", "NN y", "NN dx", "TN dw"] {
             assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
         }
