@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},
@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// With a factor for each row of act(z).
     #[arg(long)]
     row_weight: bool,
+    /// The rows are jets with this operator: its coefficients c11,c12,c22 (groups of 4 rows), or 21 of them (groups of 8).
+    #[arg(long, value_name = "C11,C12,C22", allow_hyphen_values = true)]
+    jet: Option<String>,
     /// With statistics of channels and of rows.
     #[arg(long)]
     statistics: bool,
@@ -81,6 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         None => Gpu::with_options(elbow::Options::default().matrix_units(options.matrix_units))?.caps(),
         Some(class) => Caps::defaults(class).matrix_units(options.matrix_units),
     };
+    let jet: Option<Jet> = options.jet.as_deref().map(str::parse).transpose()?;
     let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
     let request = AffineRequest::new(options.m, options.n, options.k, activation)
         .layout(options.weight_layout)
@@ -88,6 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .bias(!options.no_bias)
         .residual(options.residual)
         .row_weight(options.row_weight)
+        .jet(jet)
         .statistics(Statistics::default().channels(options.statistics).rows(options.statistics))
         .saved(options.save)
         .storage(Storage::all(dtype));

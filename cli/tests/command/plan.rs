@@ -54,6 +54,9 @@ fn everything_that_a_layer_may_have_is_in_its_programs() {
     assert!(!text.contains("b[n]"), "{text}");
     let text = plan(&["--activation", "relu", "--statistics", "5", "7", "33", "--class", "software"]);
     has(&text, &["b[n]", "channel_statistics[4,n]", "row_statistics[0,n]"]);
+    let text =
+        plan(&["--activation", "tanh", "--jet", "0,0.5,-1", "--backward", "8", "7", "33", "--class", "software"]);
+    has(&text, &["for 4 rows", "saved[m+3,n]", "act_dzzz#0(", "-1.0", "sum over m of"]);
     // Nine bindings, where WebGPU promises eight.
     let output = run(&[&["--statistics"], &layer[..], &sizes].concat());
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -74,6 +77,9 @@ fn what_cannot_be_planned_is_refused() {
         (&["--activation", "relu", "--dtype", "f64", "2", "3", "4"], "f64"),
         (&["--activation", "rellu", "2", "3", "4"], "rellu"),
         (&["--activation", "relu", "2", "3"], "<N>"),
+        (&["--activation", "tanh", "--jet", "0,1", "4", "3", "4"], "c11,c12,c22"),
+        (&["--activation", "tanh", "--jet", "0,1,0", "5", "3", "4"], "groups of 4 rows"),
+        (&["--activation", "relu", "--jet", "0,1,0", "4", "3", "4"], "would not see the network"),
     ] {
         let output = run(&[&["--class", "integrated"], arguments].concat());
         let stderr = String::from_utf8_lossy(&output.stderr);
