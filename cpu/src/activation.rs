@@ -93,11 +93,12 @@ fn run<F: Functions>(activation: &Activation, quantity: Quantity, alpha: Alpha<'
         Quantity::SecondDerivative => map(SecondDerivative::<F>(PhantomData), alpha, s, z, out),
         Quantity::AlphaSlope => map(AlphaSlope::<F>(PhantomData), alpha, s, z, out),
         Quantity::MixedDerivative => map(MixedDerivative::<F>(PhantomData), alpha, s, z, out),
+        Quantity::ThirdDerivative if F::HAS_THIRD => map(ThirdDerivative::<F>(PhantomData), alpha, s, z, out),
         Quantity::ThirdDerivative | Quantity::MixedThirdDerivative => exact(activation, quantity, alpha, z, out),
     }
 }
 
-/// By the f64 mathematics, element by element: for what no layer computes.
+/// By the f64 mathematics, element by element: for what few layers compute.
 fn exact(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
     let at = |a: f32, z: f32| activation.with_alpha(a).evaluate(quantity, f64::from(z)) as f32;
     match alpha {
@@ -135,6 +136,7 @@ pointwise! {
     Value => act, F::NEAR, act_near;
     Slope => act_dz, F::NEAR, act_dz_near;
     SecondDerivative => act_dzz, 0.0, act_dzz;
+    ThirdDerivative => act_dzzz, 0.0, act_dzzz;
     AlphaSlope => act_da, 0.0, act_da;
     MixedDerivative => act_dzda, 0.0, act_dzda;
 }

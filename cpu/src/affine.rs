@@ -1,7 +1,7 @@
 //! The fused layer, y = row_weight ⊙ act(x·Wᵀ + b; α) (+ residual), and its gradients.
 
 use elbow::{
-    Operand,
+    Jet, Operand,
     cpu::{ForwardInputs, operands},
     dtype::Float,
     error::{Error, Result},
@@ -77,31 +77,36 @@ pub struct BackwardOutputs<'a> {
     pub drow_weight_below: Option<&'a mut [f32]>,
 }
 
-/// An error if the request asks for what this crate does not compute.
-fn only_elsewhere(what: &str, asked: bool) -> Result<()> {
-    match asked {
-        false => Ok(()),
-        true => Err(Error::Unsupported {
-            what: format!("{what} in elbow-cpu"),
-            why: "only the GPU and elbow::cpu::reference compute them".into(),
+/// An error if jets would have to go back from y or a mask.
+fn enough_for_jets(jet: Option<Jet>, saved: Saved) -> Result<()> {
+    match (jet, saved) {
+        (Some(_), Saved::Y | Saved::Mask) => Err(Error::Unsupported {
+            what: format!("backward of jets from saved {saved}"),
+            why: "second and third derivatives need z".into(),
         }),
+        _ => Ok(()),
     }
 }
 
 /// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
 ///
-/// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics and jets are
-/// an [`Error::Unsupported`] here. The crate's first page has an example.
+/// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics are an
+/// [`Error::Unsupported`] here. The crate's first page has an example.
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
     let inputs = inputs.checked(request)?;
-    only_elsewhere("statistics", request.statistics.any())?;
-    only_elsewhere("jets", request.jet.is_some())?;
+    if request.statistics.any() {
+        return Err(Error::Unsupported {
+            what: "statistics in elbow-cpu".into(),
+            why: "only the GPU and elbow::cpu::reference compute them".into(),
+        });
+    }
     let (m, n, k) = (request.m, request.n, request.k);
     let y = outputs::slice_mut(Operand::Y, outputs.y, &[m, n])?;
     let saved = match outputs.saved {
         SavedOut::None => SavedOut::None,
         SavedOut::Z(z) => SavedOut::Z(outputs::slice_mut(Operand::Saved, z, &[m, n])?),
         SavedOut::Mask(mask) => {
+            enough_for_jets(request.jet, Saved::Mask)?;
             request.activation.saved_is_enough(Saved::Mask, false, false, request.y_has_more(), Float::F32)?;
             SavedOut::Mask(outputs::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
         }
@@ -133,12 +138,15 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         residual: inputs.residual,
         residual_at: request.residual.unwrap_or_default(),
         row_weight: inputs.row_weight,
+        jet: request.jet,
     };
     let workers = threads::count();
     let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && workers > 1;
     let tiles = request.layout == WeightLayout::OutIn && !product::pays_to_pack(m, n, k);
     if tiles && !(parallel && product::is_flat(m, workers)) {
         let rows = product::block_rows(m, k, if parallel { workers } else { 1 });
+        // Groups of rows stay together.
+        let rows = rows.next_multiple_of(request.jet.map_or(1, |jet| jet.members()));
         let blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).enumerate().collect();
         let work = |(i, (y, mut saved)): (usize, (&mut [f32], SavedOut<'_>))| {
             let mut c: Vec<_> = y.chunks_mut(n).collect();
@@ -220,7 +228,15 @@ pub fn backward(
 ) -> Result<()> {
     let affine = &request.affine;
     affine.check_sizes()?;
-    only_elsewhere("jets", affine.jet.is_some() || request.below.is_some_and(|below| below.jet.is_some()))?;
+    let groups = |jet: Option<Jet>| jet.map_or(1, |jet| jet.members());
+    if let Some(below) = &request.below
+        && groups(affine.jet) != groups(below.jet)
+    {
+        return Err(Error::Unsupported {
+            what: format!("a chain of layers with groups of {} and of {} rows", groups(affine.jet), groups(below.jet)),
+            why: "every row of dx is a row of the layer below".into(),
+        });
+    }
     let wants = &request.gradients;
     let (m, n, k) = (affine.m, affine.n, affine.k);
     let Workspace { dz: dz_memory, dx: dx_memory, partials } = workspace;
@@ -278,6 +294,7 @@ pub fn backward(
     } else {
         let learnable = affine.alpha != AlphaSource::Constant;
         let given = kind(&inputs.saved);
+        enough_for_jets(affine.jet, given)?;
         affine.activation.saved_is_enough(given, learnable, wants.need_z(), affine.y_has_more(), Float::F32)?;
         checked(Operand::Saved, inputs.saved, m, n)?
     };
@@ -306,6 +323,7 @@ pub fn backward(
         db: db.is_some(),
         dalpha: dalpha.is_some(),
         row_weight,
+        jet: affine.jet,
     };
     let mut row_sums = vec![0.0; if drow_weight.is_some() { m } else { 0 }];
     let dz: &[f32] = if ready && db.is_none() {
@@ -367,6 +385,7 @@ struct BelowParts<'i, 'o> {
     row_weight: Option<&'i [f32]>,
     drow_weight: Option<(&'o mut [f32], Want)>,
     rows: usize,
+    jet: Option<Jet>,
 }
 
 /// db, dα and d(row_weight) of the layer below.
@@ -403,6 +422,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
             });
         }
         let learnable = below.alpha != AlphaSource::Constant;
+        enough_for_jets(below.jet, given)?;
         below.activation.saved_is_enough(given, learnable, needs_z, below.row_weight, Float::F32)?;
         Ok(BelowParts {
             channels: Channels::new(below.activation, below.alpha, alpha, k),
@@ -413,14 +433,16 @@ impl<'i, 'o> BelowParts<'i, 'o> {
             row_weight,
             drow_weight: output(Operand::DrowWeightBelow, drow_weight, below.drow_weight, &[m])?,
             rows: m,
+            jet: below.jet,
         })
     }
 
     /// Turns dx, in place, into dz of the layer below, and sums its gradients.
     fn descend(self, dx: &mut [f32], partials: &mut Vec<f64>) {
-        let BelowParts { channels, saved, unit, db, dalpha, row_weight, drow_weight, rows } = self;
+        let BelowParts { channels, saved, unit, db, dalpha, row_weight, drow_weight, rows, jet } = self;
         let slopes = if unit { Slopes::Unit } else { Slopes::Saved(saved) };
-        let descend = Descend { channels, slopes, dy: None, db: db.is_some(), dalpha: dalpha.is_some(), row_weight };
+        let descend =
+            Descend { channels, slopes, dy: None, db: db.is_some(), dalpha: dalpha.is_some(), row_weight, jet };
         let mut row_sums = vec![0.0; if drow_weight.is_some() { rows } else { 0 }];
         let (db_sums, dalpha_sums) = descend.all(dx, partials, &mut row_sums);
         put(db, db_sums);

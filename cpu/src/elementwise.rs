@@ -92,6 +92,7 @@ pub fn backward(
         db: false,
         dalpha: dalpha.is_some(),
         row_weight: None,
+        jet: None,
     };
     let mut partials = Vec::new();
     let (_, sums) = descend.all(dx, &mut partials, &mut []);

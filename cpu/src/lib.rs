@@ -29,6 +29,7 @@
 mod activation;
 mod affine;
 pub mod elementwise;
+mod jet;
 mod mask;
 mod outputs;
 mod packed;

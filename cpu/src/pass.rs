@@ -2,12 +2,14 @@
 //! residual and what is saved; before a backward product dz = dy ⊙ act'(z) and the sums of db and dα.
 
 use elbow::{
+    Jet,
     activation::{Activation, Quantity},
     request::{AlphaSource, ResidualAt},
 };
 
 use crate::{
     activation::{Alpha, evaluate},
+    jet::{self, Source},
     mask::{choose, pack, unpack, word, words},
     threads,
     vectors::{add, add_products, add_to_sums, dot, multiply, multiply_passed, stop},
@@ -117,6 +119,25 @@ impl<'a> Channels<'a> {
         }
     }
 
+    /// The number of columns.
+    pub(crate) fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Whether a derivative of 0 stops an infinite upstream gradient.
+    pub(crate) fn stops(&self) -> bool {
+        self.activation.is_piecewise()
+    }
+
+    /// A quantity of the elements of one row from a column on.
+    pub(crate) fn evaluate_from(&self, quantity: Quantity, column: usize, z: &[f32], out: &mut [f32]) {
+        let alpha = match self.alpha {
+            None => Alpha::One(self.activation.params()[0]),
+            Some(alpha) => Alpha::Each(&alpha[column..column + z.len()]),
+        };
+        evaluate(&self.activation, quantity, alpha, z, out);
+    }
+
     fn of(&self, span: &Span) -> Alpha<'_> {
         match self.alpha {
             None => Alpha::One(self.activation.params()[0]),
@@ -209,6 +230,7 @@ pub(crate) struct Finish<'a> {
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) residual_at: ResidualAt,
     pub(crate) row_weight: Option<&'a [f32]>,
+    pub(crate) jet: Option<Jet>,
 }
 
 /// Multiplies each row of a span by its factor; `row` is the first row of the span's block.
@@ -221,6 +243,9 @@ fn weigh(weights: &[f32], row: usize, span: &Span, values: &mut [f32]) {
 impl Finish<'_> {
     /// Replaces x·Wᵀ in y by row_weight ⊙ act(x·Wᵀ + b) (+ residual). The block starts at `row` of the matrix.
     pub(crate) fn block(&self, row: usize, y: &mut [f32], saved: &mut SavedOut<'_>) {
+        if let Some(jet) = &self.jet {
+            return jet::finish(jet, self, row, y, saved);
+        }
         let n = self.channels.n;
         let mut buffer = [0.0; SPAN];
         let mut slopes = [0.0; SPAN];
@@ -316,6 +341,7 @@ pub(crate) struct Descend<'a> {
     pub(crate) dalpha: bool,
     /// A factor for each row of dy.
     pub(crate) row_weight: Option<&'a [f32]>,
+    pub(crate) jet: Option<Jet>,
 }
 
 impl Descend<'_> {
@@ -376,6 +402,18 @@ impl Descend<'_> {
             Slopes::Saved(saved) => saved.block(row, rows, n),
             Slopes::Unit | Slopes::ProductInPlace(..) => SavedIn::None,
         };
+        if let Some(jet) = &self.jet {
+            let place = row * n..row * n + dz.len();
+            let source = match (&self.slopes, saved) {
+                (&Slopes::ProductInPlace(bias, residual), _) => {
+                    Source::Product(bias, residual.map(|residual| &residual[place.clone()]))
+                }
+                (_, SavedIn::Z(z)) => Source::Kept(z),
+                _ => Source::Unit,
+            };
+            let dy = self.dy.map(|dy| &dy[place]);
+            return jet::descend(jet, &self.channels, &source, dy, dz, (db, dalpha));
+        }
         let mut upstream = [0.0; SPAN];
         let mut slopes = [0.0; SPAN];
         let mut pre = [0.0; SPAN];

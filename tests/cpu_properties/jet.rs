@@ -1,10 +1,11 @@
 //! Jets against what they stand for: the derivatives of a network's value along directions in its input, by differences of the value alone.
 
 use elbow::{
-    Activation, Jet,
+    Activation, AlphaSource, Jet, ResidualAt, Saved, Want, WeightLayout,
     cpu::{ForwardInputs, reference},
-    request::AffineRequest,
+    request::{AffineRequest, BackwardRequest, Below, Gradients},
 };
+use elbow_cpu::SavedIn;
 use proptest::prelude::*;
 
 use crate::common::{Numbers, check, defaults};
@@ -139,15 +140,110 @@ fn what_jets_cannot_be_is_an_error() {
     }
 }
 
+/// The fast implementation beside the reference, on every way through it.
 #[test]
-fn the_fast_implementation_refuses_jets() {
-    let request = AffineRequest::new(4, 1, 2, Activation::TANH).bias(false).jet(Jet::laplacian(2).unwrap());
-    let mut y = [0.0; 4];
-    let outputs = elbow_cpu::ForwardOutputs { y: &mut y, saved: elbow_cpu::SavedOut::None };
-    let error = elbow_cpu::forward(&request, ForwardInputs::new(&[0.5; 8], &[0.5; 2]), outputs).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "jets in elbow-cpu is not possible: only the GPU and elbow::cpu::reference compute them"
+fn the_fast_implementation_agrees_with_the_reference() {
+    let jets = ["1,-0.5,2", "0,0,1", "0,0,0", "1,0,0,0,0,0.5,1,0,0,0,0,1,0,0,0,2,0,0,1,0,-1"];
+    let property = |(activation, which, (points, n, k), saves, before, chain, seed): Case| {
+        let jet: Jet = jets[which].parse().unwrap();
+        let jet = jet.even_if_flat();
+        let mut numbers = Numbers(seed);
+        let m = points * jet.members();
+        let alpha =
+            if activation.has_alpha() && seed % 3 > 0 { AlphaSource::PerChannel } else { AlphaSource::Constant };
+        let residual = if before { ResidualAt::BeforeActivation } else { ResidualAt::AfterActivation };
+        let layer = AffineRequest::new(m, n, k, activation).jet(jet).alpha(alpha).residual(residual);
+        let layer = if seed % 2 == 0 { layer.layout(WeightLayout::InOut) } else { layer };
+        let [x, w, b, r, dy, z_below] = [m * k, n * k, n, m * n, m * n, m * k].map(|length| numbers.dyadic(length));
+        let alphas = vec![activation.params()[0]; n];
+        let alphas = (alpha != AlphaSource::Constant).then_some(&alphas[..]);
+        let inputs = ForwardInputs::new(&x, &w).b(Some(&b)).alpha(alphas).residual(Some(&r));
+        let expected = reference::forward(&layer, inputs).unwrap();
+        let (mut y, mut z) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
+        let saved = if saves { elbow_cpu::SavedOut::Z(&mut z) } else { elbow_cpu::SavedOut::None };
+        let forward = layer.saved(if saves { Saved::Z } else { Saved::None });
+        elbow_cpu::forward(&forward, inputs, elbow_cpu::ForwardOutputs { y: &mut y, saved }).unwrap();
+        let close = |what: &str, got: &[f32], expected: &[f64], terms: &[f64]| {
+            let size = expected.iter().chain(terms).fold(1.0, |size: f64, v| size.max(v.abs()));
+            for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+                let off = (f64::from(*got) - expected).abs();
+                prop_assert!(off <= 2e-5 * size, "{what}[{i}] is {got}, the reference has {expected}, size {size}");
+            }
+            Ok(())
+        };
+        close("y", &y, &expected.y, &[])?;
+        if saves {
+            close("z", &z, &expected.z, &[])?;
+        }
+        let want = Want::Overwrite;
+        let dalpha = if alpha == AlphaSource::Constant { Want::No } else { want };
+        let gradients = Gradients::default().x(want).w(want).b(want).alpha(dalpha).residual(want);
+        let below = chain.then(|| Below::new(activation, Saved::Z).jet(jet).db(want));
+        let request = BackwardRequest::new(forward, gradients).below(below);
+        let z_below = chain.then_some(&z_below[..]);
+        let inputs =
+            reference::BackwardInputs::new(&x, &w, &dy).b(Some(&b)).alpha(alphas).residual(Some(&r)).z_below(z_below);
+        let judge = reference::backward(&request, inputs).unwrap();
+        let [mut dx, mut dw, mut db, mut da, mut dr, mut db_below] =
+            [m * k, n * k, n, n, m * n, k].map(|length| vec![f32::NAN; length]);
+        let inputs = elbow_cpu::BackwardInputs {
+            x: &x,
+            w: &w,
+            b: Some(&b),
+            alpha: alphas,
+            residual: Some(&r),
+            dy: &dy,
+            saved: if saves { SavedIn::Z(&z) } else { SavedIn::None },
+            saved_below: z_below.map_or(SavedIn::None, SavedIn::Z),
+            ..Default::default()
+        };
+        let outputs = elbow_cpu::BackwardOutputs {
+            dx: Some(&mut dx),
+            dw: Some(&mut dw),
+            db: Some(&mut db),
+            dalpha: dalpha.wanted().then_some(&mut da[..]),
+            dresidual: Some(&mut dr),
+            db_below: chain.then_some(&mut db_below[..]),
+            ..Default::default()
+        };
+        elbow_cpu::backward(&request, inputs, outputs, &mut elbow_cpu::Workspace::new()).unwrap();
+        let of_dx = if chain { &judge.dz_below } else { &judge.dx };
+        for (what, got, judge, wanted) in [
+            ("dx", &dx, of_dx, true),
+            ("dw", &dw, &judge.dw, true),
+            ("db", &db, &judge.db, true),
+            ("dalpha", &da, &judge.dalpha, dalpha.wanted()),
+            ("dresidual", &dr, &judge.dresidual, true),
+            ("db_below", &db_below, &judge.db_below, chain),
+        ] {
+            if wanted {
+                close(what, got, &judge.value, &judge.terms)?;
+            }
+        }
+        Ok(())
+    };
+    let sizes = (1..6usize, prop_oneof![3 => 1..40usize, 1 => 250..600usize], 1..9usize);
+    let choices = (
+        prop::sample::select(defaults().collect::<Vec<_>>()),
+        0..jets.len(),
+        sizes,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        any::<u64>(),
     );
-    assert_eq!(y, [0.0; 4]);
+    check(400, &choices, property).unwrap();
+}
+
+type Case = (Activation, usize, (usize, usize, usize), bool, bool, bool, u64);
+
+#[test]
+fn the_fast_implementation_needs_z() {
+    let layer = AffineRequest::new(4, 1, 2, Activation::TANH).bias(false).jet(Jet::laplacian(2).unwrap());
+    let request = BackwardRequest::new(layer.saved(Saved::Z), Gradients::default().x(Want::Overwrite));
+    let (y, mut dx) = ([0.5; 4], [0.0; 8]);
+    let inputs = elbow_cpu::BackwardInputs { w: &[0.5; 2], dy: &[1.0; 4], saved: SavedIn::Y(&y), ..Default::default() };
+    let outputs = elbow_cpu::BackwardOutputs { dx: Some(&mut dx), ..Default::default() };
+    let error = elbow_cpu::backward(&request, inputs, outputs, &mut elbow_cpu::Workspace::new()).unwrap_err();
+    assert!(error.to_string().contains("need z") && dx == [0.0; 8], "{error}");
 }

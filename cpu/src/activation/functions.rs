@@ -8,6 +8,8 @@ use super::math::*;
 pub(super) trait Functions {
     /// Whether α is an argument; else the activation's own number is used.
     const HAS_ALPHA: bool = false;
+    /// Whether `act_dzzz` is there: for the activations of networks that solve differential equations.
+    const HAS_THIRD: bool = false;
     /// Up to this |z|, where no power of two is out of f32's range, `act_near` and `act_dz_near` give the same bits with fewer
     /// instructions. Only the most common activations have them; 0 for the others.
     const NEAR: f32 = 0.0;
@@ -28,6 +30,11 @@ pub(super) trait Functions {
     /// act''(z).
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
+        unless_nan(z, 0.0)
+    }
+    /// act'''(z), where [`Functions::HAS_THIRD`]; others have it by the f64 mathematics.
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
         unless_nan(z, 0.0)
     }
     /// ∂act/∂α.
@@ -765,6 +772,7 @@ impl Functions for Logsigmoid {
 /// tanh x.
 pub(super) struct Tanh;
 impl Functions for Tanh {
+    const HAS_THIRD: bool = true;
     #[inline(always)]
     fn act(z: f32, _a: f32, _s: f32) -> f32 {
         tanh(z)
@@ -776,6 +784,12 @@ impl Functions for Tanh {
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
         -2.0 * tanh(z) * tanh_slope(z)
+    }
+    // s (4 tanh(z)² − 2 s), s = 1 − tanh(z)²
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        let (t, s) = (tanh(z), tanh_slope(z));
+        s * (4.0 * (t * t) - 2.0 * s)
     }
 }
 
