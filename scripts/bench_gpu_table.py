@@ -62,7 +62,7 @@ def layer_rows(lines, torch):
     for line in (l for l in lines if l.get("line") == "layer"):
         name, at, dtype = activation(line), size(line), line["dtype"]
         tile = "" if line.get("tile") is None else f", tile {line['tile']}"
-        what = f"{line['step'].split(' ' + at)[0]}: {name} {dtype}{tile}"
+        what = f"{line['step']}: {name} {dtype}{tile}"
         if "times" not in line:
             rows.append((what, at, f"**{line.get('failed', 'no time')}**", *[""] * 5))
             continue

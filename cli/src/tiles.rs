@@ -148,7 +148,7 @@ fn report(
             let rate = timing.map(|timing| operations / timing.median / 1e9);
             json!({"exact": exact, "time": timing, "gflops": rate})
         });
-        return print(&joined(what, measured));
+        return print(&joined(what, measured.map_err(|error| error.to_string())));
     }
     let says = match measured {
         Ok((Some(t), _, operations)) => {

@@ -22,11 +22,11 @@ pub(super) fn run(
     print(&json!({
         "line": "about", "about": about, "clock": clock, "matrix_units": units, "tuning": options.tuning.says(),
     }))?;
-    let mut case = |what: Value, measured: Result<Value>| {
+    let mut case = |what: Value, measured: std::result::Result<Value, String>| {
         failed += usize::from(measured.is_err());
         print(&joined(what, measured))
     };
-    case(json!({"line": "ceilings"}), ceilings(device, budget))?;
+    case(json!({"line": "ceilings"}), ceilings(device, budget).map_err(|error| error.to_string()))?;
     for &activation in &options.activations {
         let name = activation.to_string();
         for &shape in shapes {
@@ -36,16 +36,21 @@ pub(super) fn run(
                 "tile": options.tile, "clock": clock,
             });
             let layer = Layer::new(device, shape, activation, options.dtype, options.pin());
-            case(what, layer.and_then(|layer| parts(device, &layer, options.dtype, budget)))?;
+            let measured = layer.and_then(|layer| parts(device, &layer, options.dtype, budget));
+            case(what, measured.map_err(|error| error.to_string()))?;
         }
+        let alone = Alone::new(device, elements, activation, options.dtype).map_err(|error| error.to_string());
         for part in AlonePart::ALL {
             let bytes = part.bytes(elements, options.dtype);
             let what = json!({
                 "line": "alone", "activation": name, "part": part, "elements": elements, "bytes": bytes,
                 "dtype": options.dtype.name(), "clock": clock,
             });
-            let alone = Alone::new(device, elements, activation, options.dtype);
-            case(what, alone.and_then(|alone| elementwise(&alone, part, budget)))?;
+            let measured = match &alone {
+                Ok(alone) => elementwise(alone, part, budget),
+                Err(why) => Err(why.clone()),
+            };
+            case(what, measured)?;
         }
     }
     Ok(failed)
@@ -56,8 +61,8 @@ pub(crate) fn print(line: &Value) -> std::result::Result<(), Failure> {
 }
 
 /// What was measured beside what it is of; or why it was not.
-pub(crate) fn joined(mut what: Value, measured: Result<Value>) -> Value {
-    let measured = measured.unwrap_or_else(|error| json!({ "failed": error.to_string() }));
+pub(crate) fn joined(mut what: Value, measured: std::result::Result<Value, String>) -> Value {
+    let measured = measured.unwrap_or_else(|why| json!({ "failed": why }));
     if let (Some(all), Value::Object(more)) = (what.as_object_mut(), measured) {
         all.extend(more);
     }
@@ -85,9 +90,10 @@ fn parts(device: &Device, layer: &Layer<'_>, dtype: Float, budget: Budget) -> Re
     }))
 }
 
-fn elementwise(alone: &Alone<'_>, part: AlonePart, budget: Budget) -> Result<Value> {
-    let time = timed(alone.device_timing(part, budget)?, || alone.wall_timing(part, budget))?;
-    Ok(json!({ "time": time, "error": alone.error() }))
+fn elementwise(alone: &Alone<'_>, part: AlonePart, budget: Budget) -> std::result::Result<Value, String> {
+    let device = alone.device_timing(part, budget);
+    let time = device.and_then(|device| timed(device, || alone.wall_timing(part, budget)));
+    time.map(|time| json!({ "time": time, "error": alone.error() })).map_err(|error| error.to_string())
 }
 
 /// Device time, or wall time without a clock.
