@@ -63,6 +63,9 @@ pub struct Options {
     pub self_test: bool,
     /// Plans for this class of device instead of the adapter's own. For tests: a software adapter then runs the kernels of a GPU.
     pub class: Option<DeviceClass>,
+    /// Lets the first [`Mlp`](crate::mlp::Mlp) on the device take the choices of tiles that `elbow tune` has kept for it
+    /// (`Gpu::use_tuning`), if nobody has chosen before: on, unless set. Without it, in a browser and on a host's device nothing is read.
+    pub tuning: bool,
     /// Which products may run on the device's matrix units, through an experimental feature of wgpu: none, unless set. [`Gpu::matrix_units`] says
     /// what became of it.
     pub matrix_units: MatrixUnits,
@@ -73,6 +76,7 @@ setters!(Options {
     default_limits: bool,
     self_test: bool,
     class: impl Into<Option<DeviceClass>>,
+    tuning: bool,
     matrix_units: MatrixUnits,
 });
 
@@ -83,6 +87,7 @@ impl Default for Options {
             default_limits: false,
             self_test: true,
             class: None,
+            tuning: true,
             matrix_units: MatrixUnits::Off,
         }
     }
@@ -123,6 +128,8 @@ struct Inner {
     lost: Arc<OnceLock<String>>,
     /// Which tile each product takes: the choices of the device's class, or tuned ones.
     choices: Mutex<Choices>,
+    /// What reads the kept choices, until somebody has chosen: given by the room that may read files.
+    kept_choices: Mutex<Option<fn(&Gpu)>>,
     /// Set by the first [`Gpu::subnormals_async`].
     subnormals: OnceLock<Subnormals>,
 }
@@ -229,6 +236,7 @@ impl Gpu {
             device: device.clone(),
             queue: queue.clone(),
             choices: Mutex::new(Choices::of(class)),
+            kept_choices: Mutex::new(None),
             subnormals: OnceLock::new(),
             info,
             class,
@@ -279,7 +287,25 @@ impl Gpu {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn set_choices(&self, choices: Choices) {
+        self.take_kept_choices();
         *self.inner.choices.lock().unwrap_or_else(PoisonError::into_inner) = choices;
+    }
+
+    /// Says how the kept choices are read, when a network wants them.
+    #[cfg(all(feature = "tune", not(target_family = "wasm")))]
+    pub(crate) fn keep_choices(&self, read: fn(&Gpu)) {
+        *self.inner.kept_choices.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    }
+
+    fn take_kept_choices(&self) -> Option<fn(&Gpu)> {
+        self.inner.kept_choices.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Reads the kept choices, unless that was done or somebody has chosen.
+    pub(crate) fn use_kept_choices(&self) {
+        if let Some(read) = self.take_kept_choices() {
+            read(self);
+        }
     }
 
     /// The limits and choices that plans keep to on this device.

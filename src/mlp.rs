@@ -146,6 +146,9 @@ impl Mlp {
     /// Allocates and initialises. Weights are normal with standard deviation gain / √K, the gain of [`Activation::gain`] (He et al. 2015
     /// for ReLU and PReLU); biases are 0, α is the activation's own.
     ///
+    /// The first network on a device takes the tiles that `elbow tune` has kept for it, unless [`Options::tuning`](crate::Options::tuning) is
+    /// off or [`Gpu::set_choices`] has chosen before.
+    ///
     /// `normal` returns standard normal numbers; it is called for each weight, layer by layer, in the order of W `[N, K]`.
     /// [`Error::BadParameter`] if there are fewer than two sizes.
     ///
@@ -168,6 +171,7 @@ impl Mlp {
                 got: format!("{sizes:?}"),
             });
         }
+        gpu.use_kept_choices();
         let mut values = Vec::new();
         let mut layers = Vec::with_capacity(sizes.len() - 1);
         for (index, pair) in sizes.windows(2).enumerate() {

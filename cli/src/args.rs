@@ -9,7 +9,7 @@ use clap::{
 };
 use elbow::{MatrixUnits, Saved, Strategy, WeightLayout};
 
-use crate::{failure::Failure, out};
+use crate::{failure::Failure, out, tuning::Tuning};
 
 /// Fused affine + activation layers, forward and backward, on any GPU.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Tune(Tune),
     /// Compares your adapter's speed with your CPU's: forward, backward and a training step, each verified before it is timed.
     Bench(crate::bench::Options),
+    /// Times every tile on products of sizes that you name, each exact on integers before it is timed.
+    Tiles(crate::tiles::Options),
     /// Shows what would run for a layer: dispatches, the program of each kernel, its WGSL.
     Plan(crate::plan::Options),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
@@ -42,7 +44,12 @@ impl Command {
     /// Whether the command loads a graphics driver.
     pub(crate) fn opens_device(&self) -> bool {
         match self {
-            Command::Info | Command::Verify(_) | Command::Sweep(_) | Command::Tune(_) | Command::Bench(_) => true,
+            Command::Info
+            | Command::Verify(_)
+            | Command::Sweep(_)
+            | Command::Tune(_)
+            | Command::Bench(_)
+            | Command::Tiles(_) => true,
             Command::Plan(options) => options.opens_device(),
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
@@ -70,12 +77,23 @@ pub(crate) struct Verify {
     pub(crate) case: Option<String>,
 }
 
-/// Every tile's result is first compared with that of the simplest tile, bit for bit. Programs that ask for it use the result.
+/// Every tile must first be exact on integers. A tile is chosen if it is faster by 5 % and by more than the noise; none is tried any more
+/// near the speed of a copy or of the multiply-adds alone, measured before. `elbow bench`, `elbow eval`, and networks of programs (`Mlp`)
+/// use the result, unless told not to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tune {
     /// File for the result; otherwise a file of this adapter in your cache folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Only these sizes of products, separated by commas: row, few (2 to 16 rows), many, huge.
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = crate::tune::size)]
+    pub(crate) sizes: Vec<elbow::plan::Size>,
+    /// Only these forms of products, separated by commas: NT (forward), NN (dx), TN (dW).
+    #[arg(long, value_name = "FORMS", value_delimiter = ',', value_parser = crate::tiles::form)]
+    pub(crate) forms: Vec<elbow::plan::Form>,
+    /// Only these tiles beside the usual one, by their numbers, separated by commas (see `elbow tiles`).
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = crate::tiles::tile)]
+    pub(crate) tiles: Vec<usize>,
     /// Measures and prints, without writing a file.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -123,6 +141,8 @@ pub(crate) struct Eval {
     /// How dz reaches the products of backward (fused, GPU only).
     #[arg(long, value_parser = words(Strategy::ALL, Strategy::name), default_value_t)]
     pub(crate) strategy: Strategy,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
     /// Input file, at most 4 GiB, with a header of at most 1 MiB.
     #[arg(value_name = "IN.safetensors")]
     pub(crate) input: PathBuf,
@@ -158,7 +178,7 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             Err(failure) => failure.report(),
         },
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::new(
-            "expected a command: info, verify, sweep, tune, bench, plan or eval (see elbow --help), got none",
+            "expected a command: info, verify, sweep, tune, bench, tiles, plan or eval (see elbow --help), got none",
         )
         .report(),
         _ => {

@@ -2,17 +2,18 @@
 
 mod cases;
 mod chart;
+pub(crate) mod lines;
 mod page;
 mod results;
 mod sections;
 mod table;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
-use elbow::{Activation, Float, Gpu};
+use elbow::{Activation, Float, MatrixUnits, Pin};
 use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
 
-use crate::{destination::Destination, failure::Failure, out, verify::bar};
+use crate::{args::words, destination::Destination, failure::Failure, out, tiles, tuning::Tuning, verify::bar};
 use results::Results;
 
 /// Times layers on the GPU and on the CPU baseline: device time (by timestamps), wall time, and wall time with the transfers of x, y and
@@ -28,6 +29,22 @@ pub(crate) struct Options {
     /// Type in which the GPU stores x, w, y, z, dy and dx: f32, f16 or bf16. The CPU computes in f32.
     #[arg(long, value_name = "TYPE", default_value_t)]
     pub(crate) dtype: Float,
+    /// The tile of every product, by its number (see `elbow tiles`), instead of the plan's choice; a product that it cannot serve gets
+    /// another.
+    #[arg(long, value_name = "NUMBER", value_parser = tiles::tile)]
+    pub(crate) tile: Option<usize>,
+    /// Which products may run on the adapter's matrix units. `rounded` computes with operands rounded to f16, and is judged accordingly.
+    #[arg(long, value_parser = words(MatrixUnits::ALL, MatrixUnits::name), default_value_t)]
+    pub(crate) matrix_units: MatrixUnits,
+    #[command(flatten)]
+    pub(crate) tuning: Tuning,
+    /// Elements of the tensors that the activations alone run on.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) elements: Option<std::num::NonZeroU32>,
+    /// Only the GPU, as one line of JSON for each case when it is measured. A case that fails is a line too, and the others go on; then
+    /// the exit code is 1.
+    #[arg(long, conflicts_with_all = ["json", "report"])]
+    pub(crate) lines: bool,
     /// Only small shapes and few samples, in seconds.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -39,11 +56,24 @@ pub(crate) struct Options {
     pub(crate) report: Option<PathBuf>,
 }
 
+impl Options {
+    fn pin(&self) -> Pin {
+        Pin::default().tile(self.tile)
+    }
+}
+
 /// Measures, writes the page if one is wanted, and prints the results.
-pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     // Mistakes are found before the minutes of measuring.
     let report = options.report.as_deref().map(Destination::new).transpose()?;
-    let device = Device::new(Gpu::new()?);
+    let gpu = options.tuning.open(elbow::Options::default().matrix_units(options.matrix_units))?;
+    let device = Device::new(gpu);
+    if options.lines {
+        let about = About::new(&device.gpu, command());
+        let (shapes, elements, budget) = sizes(&device, options);
+        let failed = lines::run(&device, options, &shapes, elements, budget, &about)?;
+        return Ok(ExitCode::from(u8::from(failed > 0)));
+    }
     let results = measure(&device, options)?;
     // The results are printed even if the page cannot be written.
     let saved = report.map_or(Ok(()), |report| report.write(page::html(&results).as_bytes()));
@@ -53,12 +83,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         table::text(&results)
     };
     out::print(&text)?;
-    saved
+    saved.map(|()| ExitCode::SUCCESS)
 }
 
-fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
-    let quick = options.quick;
-    let software = device.gpu.is_software();
+/// The shapes, the elements of tensors, and how long to take samples.
+fn sizes(device: &Device, options: &Options) -> (Vec<Shape>, usize, Budget) {
+    let (quick, software) = (options.quick, device.gpu.is_software());
     let budget = match quick {
         true => Budget { samples: 3, seconds: 0.01, most_seconds: 1.0 },
         false => Budget { samples: 7, seconds: 0.1, most_seconds: 5.0 },
@@ -69,6 +99,12 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
         (false, false) => 1 << 24,
         _ => 1 << 20,
     };
+    (shapes, options.elements.map_or(elements, |elements| elements.get() as usize), budget)
+}
+
+fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
+    let (quick, software) = (options.quick, device.gpu.is_software());
+    let (shapes, elements, budget) = sizes(device, options);
     let bar = bar(match software {
         // Said before measuring, not at the end.
         true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",
@@ -86,7 +122,8 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
     for &activation in &options.activations {
         for &shape in &shapes {
             say(format!("{shape} {activation}"));
-            layers.push(cases::layer(device, shape, activation, options.dtype, budget).map_err(failure)?);
+            layers
+                .push(cases::layer(device, shape, activation, options.dtype, options.pin(), budget).map_err(failure)?);
         }
         say(format!("{activation} alone"));
         alone.extend(cases::alone(device, elements, activation, options.dtype, budget).map_err(failure)?);
@@ -98,7 +135,9 @@ fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
     let memory = options.activations.iter().map(|&a| footprint(&device.gpu, a, options.dtype, depth, width, batch));
     let memory = memory.collect::<Result<_, _>>().map_err(failure)?;
     bar.finish_and_clear();
-    Ok(Results::new(About::new(&device.gpu, command()), options.dtype, ceilings, layers, alone, memory))
+    let (units, tuning) = (device.gpu.matrix_units(), options.tuning.says());
+    let about = About::new(&device.gpu, command());
+    Ok(Results::new(about, units, tuning, options.dtype, ceilings, layers, alone, memory))
 }
 
 /// The default shapes: one K and N with growing M, for the crossover, and larger layers.

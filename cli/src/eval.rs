@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     let destination = Destination::new(&args.output)?;
     let job = Job::new(args, file::read(&args.input)?)?;
     let outputs = match args.device {
-        Device::Gpu => gpu::run(&job)?,
+        Device::Gpu => gpu::run(&job, &args.tuning)?,
         Device::Cpu => cpu::baseline(&job)?,
         Device::Reference => cpu::reference(&job)?,
     };

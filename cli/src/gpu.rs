@@ -10,11 +10,12 @@ use crate::{
     failure::Failure,
     file::Tensor,
     job::{Elementwise, Fused, Job, Outputs, dtype_beside},
+    tuning::Tuning,
 };
 
 /// Runs the job on the adapter that elbow chooses.
-pub(crate) fn run(job: &Job) -> Result<Outputs, Failure> {
-    let gpu = Gpu::new()?;
+pub(crate) fn run(job: &Job, tuning: &Tuning) -> Result<Outputs, Failure> {
+    let gpu = tuning.open(elbow::Options::default())?;
     match job {
         Job::Fused(job) => fused(&gpu, job),
         Job::Elementwise(job) => alone(&gpu, job),

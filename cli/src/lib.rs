@@ -1,5 +1,5 @@
 //! The `elbow` command as a library for its own tests and fuzz targets, without a promise of stability. `elbow info` lists the adapters,
-//! `elbow verify` and `elbow sweep` check one, `elbow tune` and `elbow bench` time it, `elbow plan` shows what would run, `elbow eval`
+//! `elbow verify` and `elbow sweep` check one, `elbow tune`, `elbow bench` and `elbow tiles` time it, `elbow plan` shows what would run, `elbow eval`
 //! runs a layer.
 //!
 //! Every failure is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
@@ -22,7 +22,9 @@ mod out;
 mod plan;
 mod quiet;
 mod sweep;
+mod tiles;
 mod tune;
+mod tuning;
 mod verify;
 
 use std::process::ExitCode;
@@ -45,7 +47,8 @@ pub fn run() -> ExitCode {
         args::Command::Verify(verify) => verify::run(verify),
         args::Command::Sweep(sweep) => sweep::run(sweep),
         args::Command::Tune(tune) => tune::run(tune).map(|()| ExitCode::SUCCESS),
-        args::Command::Bench(options) => bench::run(options).map(|()| ExitCode::SUCCESS),
+        args::Command::Bench(options) => bench::run(options),
+        args::Command::Tiles(options) => tiles::run(options),
         args::Command::Plan(options) => plan::run(options).map(|()| ExitCode::SUCCESS),
         args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
     };

@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use elbow::{Gpu, native::tune::Timing, plan::Choices};
+use elbow::{
+    Gpu,
+    native::tune::{Timing, Tuning},
+    plan::{Form, Size},
+};
+use elbow_measure::{Budget, Device, probe};
 
 use crate::{args::Tune, destination::Destination, failure::Failure, interrupt, out, verify::bar};
 
@@ -24,9 +29,18 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     };
     let bar = bar("{spinner} {msg} {elapsed}");
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    let before = gpu.choices();
     let mut times = String::new();
-    let after = gpu.tune(&mut |timing| {
+    bar.set_message("multiply-adds alone");
+    let device = Device::new(gpu);
+    // Where they cannot be measured there is no bound of theirs, and all tiles are tried.
+    let rate = probe::multiply_add(&device, Budget { samples: 3, seconds: 0.05, most_seconds: 2.0 });
+    let bound = rate.as_ref().map_or_else(ToString::to_string, |rate| format!("{:.1} GFLOP/s", rate / 1e9));
+    let gpu = &device.gpu;
+    let sizes = if args.sizes.is_empty() { &Size::ALL[..] } else { &args.sizes };
+    let forms = if args.forms.is_empty() { &Form::ALL[..] } else { &args.forms };
+    let tiles = (!args.tiles.is_empty()).then_some(&args.tiles[..]);
+    let tuning = Tuning::default().sizes(sizes).forms(forms).tiles(tiles).operations_per_second(rate.ok());
+    let tuned = gpu.tune(&tuning, &mut |timing| {
         let line = describe(&timing);
         bar.set_message(line.clone());
         times += &line;
@@ -37,11 +51,15 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let (saved, says) = match &kept {
         None => (Ok(()), "kept nowhere".to_owned()),
         Some(path) => match interrupt::uninterrupted(|_| gpu.save_tuning(path)) {
-            Ok(()) => (Ok(()), format!("kept in {}; programs take it with Gpu::load_tuning", path.display())),
+            Ok(()) => (
+                Ok(()),
+                format!("kept in {}; elbow bench, elbow eval and networks of programs (Mlp) take it", path.display()),
+            ),
             Err(error) => (Err(error), "could not be kept".to_owned()),
         },
     };
-    out::print(&format!("{gpu}\n\n{times}\n{}{says}\n", changes(&before, &after)))?;
+    let chosen = tuned.choices;
+    out::print(&format!("{gpu}\nmultiply-adds alone: {bound}\n\n{times}\n{tuned}\nchosen:\n{chosen}{says}\n"))?;
     saved.map_err(Failure::from)
 }
 
@@ -56,17 +74,18 @@ fn writable(path: &Path) -> Result<(), Failure> {
 fn describe(timing: &Timing) -> String {
     let Timing { size, form, tile, time, .. } = timing;
     let time = match time {
-        Some(time) => format!("{:>9.3} ms", time.as_secs_f64() * 1e3),
+        Some(time) => {
+            format!("{:>9.4} ms ± {:.4}", time.median.as_secs_f64() * 1e3, time.noise.as_secs_f64() * 1e3)
+        }
         None => "WRONG, not used".to_owned(),
     };
     format!("{:<4} {}  tile {tile:>2}  {time}", size.name(), form.name())
 }
 
-fn changes(before: &Choices, after: &Choices) -> String {
-    match before == after {
-        true => format!("chosen, as without tuning:\n{after}"),
-        false => format!("without tuning:\n{before}chosen:\n{after}"),
-    }
+/// A size by its name, for clap.
+pub(crate) fn size(text: &str) -> Result<Size, String> {
+    let found = Size::ALL.into_iter().find(|size| size.name() == text.trim());
+    found.ok_or_else(|| "expected row, few, many or huge".into())
 }
 
 fn forget(path: Option<PathBuf>) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use crate::{args::Verify, failure::Failure, out};
 /// Runs all groups, or one case, and prints a table or JSON.
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     let options = elbow::Options::default().matrix_units(args.matrix_units);
-    let gpu = Gpu::with_options(options.self_test(false))?;
+    let gpu = Gpu::with_options(options.self_test(false).tuning(false))?;
     let reports = match &args.case {
         Some(case) => vec![suite::replay(&gpu, case)?],
         None => groups(&gpu, if args.quick { Size::Quick } else { Size::Full }, args.part),

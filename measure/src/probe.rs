@@ -35,13 +35,18 @@ const OPERATIONS: usize = LOOPS * STEPS * 8 * 4 * 2;
 
 /// Measures all limits.
 pub fn ceilings(device: &Device, budget: Budget) -> Result<Ceilings> {
-    let bytes = copy_bytes(&device.gpu);
     Ok(Ceilings {
-        gpu_bytes: 2.0 * bytes as f64 / copy(device, budget, bytes)?.median,
+        gpu_bytes: copied_bytes(device, budget)?,
         gpu_flops: multiply_add(device, budget)?,
-        cpu_bytes: cpu_copy(budget, bytes)?,
+        cpu_bytes: cpu_copy(budget, copy_bytes(&device.gpu))?,
         device_time: device.has_clock(),
     })
+}
+
+/// Bytes a second of a copy on the device, read and written bytes both counted.
+pub fn copied_bytes(device: &Device, budget: Budget) -> Result<f64> {
+    let bytes = copy_bytes(&device.gpu);
+    Ok(2.0 * bytes as f64 / copy(device, budget, bytes)?.median)
 }
 
 /// Bytes to copy: far more than a cache holds, but less on a software adapter, where it takes long.
@@ -66,7 +71,8 @@ fn copy(device: &Device, budget: Budget, bytes: usize) -> Result<Timing> {
     kernel.timing(device, budget)
 }
 
-fn multiply_add(device: &Device, budget: Budget) -> Result<f64> {
+/// f32 operations a second in registers, two for each multiply-add.
+pub fn multiply_add(device: &Device, budget: Budget) -> Result<f64> {
     let gpu = &device.gpu;
     let invocations: usize = if gpu.is_software() { 1 << 14 } else { 1 << 21 };
     let text = include_str!("probe/multiply_add.wgsl").replace("LOOPS", &format!("{LOOPS}u"));

@@ -43,6 +43,10 @@ impl Gpu {
             gpu.self_test()?;
             gpu.trim();
         }
+        #[cfg(feature = "tune")]
+        if options.tuning {
+            gpu.keep_choices(|gpu| drop(gpu.use_tuning()));
+        }
         Ok(gpu)
     }
 }

@@ -3,28 +3,33 @@
 //! Nothing here runs unless it is called. All tiles give right results; another tile can change the order of a sum.
 //!
 //! ```no_run
-//! use elbow::Gpu;
+//! use elbow::{Gpu, native::tune::Tuning};
 //! let gpu = Gpu::new()?;
-//! let file = gpu.tuning_file();
-//! if !file.as_ref().is_some_and(|file| gpu.load_tuning(file)) {
-//!     gpu.tune(&mut |timing| println!("{timing:?}"))?;
-//!     file.as_ref().map(|file| gpu.save_tuning(file)).transpose()?;
+//! if gpu.use_tuning().is_none() {
+//!     println!("{}", gpu.tune(&Tuning::default(), &mut |timing| println!("{timing:?}"))?);
+//!     gpu.tuning_file().map(|file| gpu.save_tuning(&file)).transpose()?;
 //! }
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
 mod cache;
+mod decide;
+mod product;
 
 use std::time::{Duration, Instant};
 
+use self::decide::GAIN;
+pub use self::{
+    decide::{Decision, Spread, Tuned},
+    product::Product,
+};
 use crate::{
-    activation::Activation,
-    affine::Forward,
+    dtype::Float,
+    elementwise,
     error::{Error, Result},
-    gpu::{Gpu, record::Prepared, transfer::Tensor},
-    plan::{Choices, Form, Pin, Size, Stage, TILES},
-    request::WeightLayout,
-    view::View,
+    gpu::{Gpu, record::Prepared},
+    plan::{Form, Size, Stage, TILES},
+    setters::setters,
 };
 
 /// The time of one tile on one size and form of product.
@@ -37,16 +42,53 @@ pub struct Timing {
     pub form: Form,
     /// The tile, by its place in [`TILES`].
     pub tile: usize,
-    /// The fastest of a few runs; None if the tile gave another result than tile 0: it is then never chosen on this device.
-    pub time: Option<Duration>,
+    /// The time of one run; None if the tile was not exact on integers: it is then never chosen on this device.
+    pub time: Option<Spread>,
 }
 
-/// Another tile is chosen only if its time is below 95 % of that of the tile chosen without tuning: less is noise.
-const GAIN: f64 = 0.95;
-/// No further run of a tile begins after this, so that a slow tile is not timed five times.
+/// What is tuned: everything, unless set.
+///
+/// ```
+/// use elbow::{native::tune::Tuning, plan::{Form, Size}};
+/// let forward_of_few_rows = Tuning::default().sizes(&[Size::Row, Size::Few]).forms(&[Form::Nt]);
+/// assert_eq!(forward_of_few_rows.tiles, None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Tuning<'a> {
+    /// The sizes that are tuned.
+    pub sizes: &'a [Size],
+    /// The forms that are tuned.
+    pub forms: &'a [Form],
+    /// The tiles that are tried beside the usual one, by their places in [`TILES`]; None for all.
+    pub tiles: Option<&'a [usize]>,
+    /// Operations a second that the device can do at most, two for each multiply-add: near that bound nothing more is tried. Without it
+    /// the only bound is that of memory, which tuning measures itself.
+    pub operations_per_second: Option<f64>,
+}
+
+setters!(Tuning<'a> {
+    sizes: &'a [Size],
+    forms: &'a [Form],
+    tiles: impl Into<Option<&'a [usize]>>,
+    operations_per_second: impl Into<Option<f64>>,
+});
+
+impl Default for Tuning<'_> {
+    fn default() -> Self {
+        Tuning { sizes: &Size::ALL, forms: &Form::ALL, tiles: None, operations_per_second: None }
+    }
+}
+
+/// No further sample of a tile begins after this, so that a slow tile is not timed five times.
 const ENOUGH: Duration = Duration::from_millis(150);
-/// Runs of one tile, of which the fastest counts.
-const RUNS: usize = 5;
+/// Samples of one tile.
+const SAMPLES: usize = 5;
+/// A sample repeats the product in one submission for about this long: a submission alone takes tens of microseconds, more than a small
+/// product.
+const SAMPLE: Duration = Duration::from_millis(4);
+/// The most repetitions in a sample.
+const MOST_REPEATS: u32 = 500;
 /// An idle GPU runs at a low clock and needs some time under load to raise it: an H100 goes from 345 to 1,980 MHz in about 0.3 s. Work
 /// timed before that seems five times slower.
 const WARM_UP: Duration = Duration::from_millis(700);
@@ -75,139 +117,164 @@ impl Gpu {
         }
     }
 
-    /// Times every tile on products of each size and form, uses the fastest in plans from now on ([`Gpu::set_choices`]), and returns them.
+    /// Times every tile on products of each size and form, uses the fastest in plans from now on ([`Gpu::set_choices`]), and returns what
+    /// it chose and what that won.
     ///
     /// Takes seconds on a GPU, minutes on a software adapter, whose driver compiles slowly. `progress` is called after each tile. Each
-    /// tile's result on integers is first compared with that of tile 0, bit for bit: a tile that differs is never chosen.
+    /// tile must first be exact on integers: one that is not is never chosen. A tile replaces the usual one if it is faster by 5 % and by
+    /// more than the noise, in samples of both in turn; and none is tried any more once the fastest is within 5 % of what the device can
+    /// do ([`Decision::bound`]).
     ///
     /// ```no_run
     /// let gpu = elbow::Gpu::new()?;
-    /// println!("{}", gpu.tune(&mut |_| ())?);
+    /// println!("{}", gpu.tune(&Default::default(), &mut |_| ())?);
     /// # Ok::<(), elbow::Error>(())
     /// ```
-    pub fn tune(&self, progress: &mut dyn FnMut(Timing)) -> Result<Choices> {
-        let mut choices = self.choices();
-        for form in Form::ALL {
+    pub fn tune(&self, tuning: &Tuning<'_>, progress: &mut dyn FnMut(Timing)) -> Result<Tuned> {
+        let asked = match tuning.tiles {
+            Some(tiles) => tiles.to_vec(),
             // Tiles on matrix units are not chosen by their time: `Options::matrix_units` asks for them.
-            let mut ranking: Vec<usize> = (0..TILES.len()).filter(|&i| TILES[i].stage != Stage::Coop).collect();
-            for size in Size::ALL {
-                let usual = choices.get(size, form);
+            None => (0..TILES.len()).filter(|&i| TILES[i].stage != Stage::Coop).collect(),
+        };
+        if let Some(&tile) = asked.iter().find(|&&tile| TILES.get(tile).is_none_or(|t| t.stage == Stage::Coop)) {
+            let why = format!("expected a plain tile, 0 to {}", TILES.len() - 3);
+            return Err(Error::Unsupported { what: format!("tuning with tile {tile}"), why });
+        }
+        let mut choices = self.choices();
+        let mut decisions = Vec::new();
+        for &form in tuning.forms {
+            let mut ranking = asked.clone();
+            for &size in tuning.sizes {
                 // A tile that is slow on many rows is slow on more of them too, and takes seconds to time.
-                let candidates = if size == Size::Huge { &ranking[..ranking.len().min(FEW)] } else { &ranking };
-                let timed = self.rank(size, form, usual, candidates, progress)?;
-                let (best, best_time) = timed[0];
-                let usual_time = timed.iter().find(|(tile, _)| *tile == usual).map(|(_, time)| *time);
-                if usual_time.is_none_or(|usual| best_time.as_secs_f64() < GAIN * usual.as_secs_f64()) {
-                    choices.set(size, form, best);
-                }
+                let huge = size == Size::Huge && tuning.sizes.contains(&Size::Many);
+                let candidates = if huge { &ranking[..ranking.len().min(FEW)] } else { &ranking };
+                let usual = choices.get(size, form);
+                let (decision, ranked) = self.decide(size, form, usual, candidates, tuning, progress)?;
+                choices.set(size, form, decision.chosen.0);
+                decisions.push(decision);
                 if size == Size::Many {
-                    ranking = timed.iter().map(|(tile, _)| *tile).collect();
+                    ranking = ranked;
                 }
             }
         }
         self.set_choices(choices);
-        Ok(choices)
+        Ok(Tuned { choices, decisions })
     }
 
-    /// The times of the usual tile and of the candidates, the fastest first, without those that cannot run or are wrong.
-    fn rank(
+    /// The decision, and the tiles from the fastest on, without those that cannot run or are wrong.
+    fn decide(
         &self,
         size: Size,
         form: Form,
         usual: usize,
         candidates: &[usize],
+        tuning: &Tuning<'_>,
         progress: &mut dyn FnMut(Timing),
-    ) -> Result<Vec<(usize, Duration)>> {
-        let product = Product::new(self, size, form)?;
-        let simplest = product.prepare(self, 0)?;
-        let right = product.result(self, &simplest)?;
-        let others = candidates.iter().copied().filter(|&tile| tile != usual);
-        let mut timed: Vec<(usize, Duration)> = Vec::new();
+    ) -> Result<(Decision, Vec<usize>)> {
+        let product = Product::new(self, form, shape(size, self.is_software()), Float::F32)?;
+        let simplest = product.prepare(self, Some(0))?;
         self.warm_up(&mut || self.submit(|encoder| simplest.record(encoder)).and_then(|()| self.wait()))?;
-        for tile in std::iter::once(usual).chain(others) {
-            if !TILES[tile].fits(&self.caps(), form) {
-                continue;
+        let bound = self.bound(&product, tuning)?;
+        let others = candidates.iter().copied().filter(|&tile| tile != usual);
+        let tiles: Vec<usize> =
+            std::iter::once(usual).chain(others).filter(|&tile| TILES[tile].fits(&self.caps(), form)).collect();
+        let mut timed: Vec<(usize, Spread, Prepared)> = Vec::new();
+        let mut tried = 0;
+        for &tile in &tiles {
+            let best = timed.iter().map(|(_, time, _)| time.median).min();
+            // Then no tile could win what would be accepted.
+            if best.is_some_and(|best| GAIN * best.as_secs_f64() <= bound.as_secs_f64()) {
+                break;
             }
-            let prepared = product.prepare(self, tile)?;
-            let trusted = product.result(self, &prepared)? == right;
-            let best = timed.iter().map(|(_, time)| *time).min();
-            let time = if trusted { Some(self.time(&prepared, best)?) } else { None };
+            tried += 1;
+            let prepared = product.prepare(self, Some(tile))?;
+            let exact = product.wrong(self, &prepared)?.is_none();
+            let time = if exact { Some(self.time(&prepared, best)?) } else { None };
             progress(Timing { size, form, tile, time });
-            timed.extend(time.map(|time| (tile, time)));
+            timed.extend(time.map(|time| (tile, time, prepared)));
         }
-        if timed.is_empty() {
-            // Even tile 0 differs from itself: the device gives another result each time.
+        timed.sort_by_key(|(_, time, _)| time.median);
+        let Some((fastest, time, prepared)) = timed.first() else {
             let what = format!("tuning {} products of size {}", form.name(), size.name());
-            return Err(Error::Unsupported { what, why: "no tile gives the same result twice on this device".into() });
+            return Err(Error::Unsupported { what, why: "no tile is exact on integers on this device".into() });
+        };
+        let (mut usual_time, mut chosen) = (None, (*fastest, *time));
+        if let Some((_, before, by_usual)) = timed.iter().find(|(tile, ..)| *tile == usual) {
+            // What was timed first may have run at another clock: only samples in turn can be compared.
+            let both = if *fastest == usual { [*before; 2] } else { self.duel([by_usual, prepared])? };
+            usual_time = Some(both[0]);
+            chosen = if both[1].beats(&both[0]) { (*fastest, both[1]) } else { (usual, both[0]) };
         }
-        timed.sort_by_key(|(_, time)| *time);
-        Ok(timed)
+        let spared = tiles.len() - tried;
+        let decision = Decision { size, form, usual: (usual, usual_time), chosen, bound, spared };
+        Ok((decision, timed.iter().map(|(tile, ..)| *tile).collect()))
     }
 
-    /// The fastest of a few runs. A tile that takes more than twice as long as the best so far runs once.
-    fn time(&self, prepared: &Prepared, best: Option<Duration>) -> Result<Duration> {
+    /// The time that the product takes at least: that of a copy of as many bytes (in the caches, if they fit there), and that of its
+    /// operations.
+    fn bound(&self, product: &Product, tuning: &Tuning<'_>) -> Result<Duration> {
+        let half = product.bytes().div_ceil(8) as usize;
+        let (from, to) = (self.zeros(&[half])?, self.zeros(&[half])?);
+        let copy = elementwise::copy(&from, &to).prepare(self)?;
+        let copied = self.time(&copy, None)?.median;
+        let rate = tuning.operations_per_second.filter(|rate| *rate > 0.0);
+        let multiplied = rate.map_or(0.0, |rate| product.operations() as f64 / rate);
+        Ok(copied.max(Duration::try_from_secs_f64(multiplied).unwrap_or(Duration::ZERO)))
+    }
+
+    /// Samples of both in turn.
+    fn duel(&self, both: [&Prepared; 2]) -> Result<[Spread; 2]> {
+        let mut samples = [Vec::new(), Vec::new()];
+        let repeats = [self.repeats(both[0])?, self.repeats(both[1])?];
+        for round in 0..SAMPLES {
+            for turn in 0..2 {
+                let i = (round + turn) % 2;
+                samples[i].push(self.sample(both[i], repeats[i])?);
+            }
+        }
+        Ok(samples.map(Spread::of))
+    }
+
+    /// A tile that takes more than twice as long as the best so far runs once.
+    fn time(&self, prepared: &Prepared, best: Option<Duration>) -> Result<Spread> {
+        let repeats = self.repeats(prepared)?;
         let begin = Instant::now();
-        let mut fastest = Duration::MAX;
-        for _ in 0..RUNS {
-            let start = Instant::now();
-            self.submit(|encoder| prepared.record(encoder))?;
-            self.wait()?;
-            fastest = fastest.min(start.elapsed());
-            if begin.elapsed() > ENOUGH || best.is_some_and(|best| fastest > 2 * best) {
+        let mut samples = Vec::new();
+        while samples.len() < SAMPLES {
+            let sample = self.sample(prepared, repeats)?;
+            samples.push(sample);
+            if begin.elapsed() > ENOUGH || best.is_some_and(|best| sample > 2 * best) {
                 break;
             }
         }
-        Ok(fastest)
+        Ok(Spread::of(samples))
+    }
+
+    fn repeats(&self, prepared: &Prepared) -> Result<u32> {
+        let once = self.sample(prepared, 1)?.max(Duration::from_nanos(100));
+        // Most of a short one is the submission, not the product.
+        let rough = (SAMPLE.as_secs_f64() / once.as_secs_f64()).ceil().clamp(1.0, f64::from(MOST_REPEATS)) as u32;
+        let better = self.sample(prepared, rough)?.max(Duration::from_nanos(100));
+        Ok((SAMPLE.as_secs_f64() / better.as_secs_f64()).ceil().clamp(1.0, f64::from(MOST_REPEATS)) as u32)
+    }
+
+    /// The time of one repetition.
+    fn sample(&self, prepared: &Prepared, repeats: u32) -> Result<Duration> {
+        let start = Instant::now();
+        self.submit_pass(|pass| (0..repeats).try_for_each(|_| prepared.record(&mut *pass)))?;
+        self.wait()?;
+        Ok(start.elapsed() / repeats)
     }
 }
 
-/// A product C = A·B of one size and form, run as a layer without activation.
-struct Product {
-    form: Form,
-    a: Tensor,
-    b: Tensor,
-    c: Tensor,
-}
-
-impl Product {
-    fn new(gpu: &Gpu, size: Size, form: Form) -> Result<Self> {
-        let [rows, cols, k] = match (size, gpu.is_software()) {
-            (Size::Row, _) => [1, 1024, 1024],
-            (Size::Few, _) => [8, 1024, 1024],
-            (Size::Many, true) => [128, 512, 512],
-            (Size::Many, false) => [512, 1024, 1024],
-            (Size::Huge, true) => [512, 2048, 1024],
-            (Size::Huge, false) => [4096, 4096, 1024],
-        };
-        let (a, b) = match form {
-            Form::Nt => ([rows, k], [cols, k]),
-            Form::Nn => ([rows, k], [k, cols]),
-            Form::Tn => ([k, rows], [k, cols]),
-        };
-        // Integers from −2 to 2: every partial sum is exact, in any order.
-        let integers = |shape: [usize; 2], step: usize| -> Result<Tensor> {
-            let values: Vec<f32> = (0..shape[0] * shape[1]).map(|i| (i * step / 7 % 5) as f32 - 2.0).collect();
-            gpu.upload(&values, &shape)
-        };
-        Ok(Product { form, a: integers(a, 3)?, b: integers(b, 11)?, c: gpu.zeros(&[rows, cols])? })
-    }
-
-    fn prepare(&self, gpu: &Gpu, tile: usize) -> Result<Prepared> {
-        let pin = Pin { tile: Some(tile), ..Pin::default() };
-        let Product { form, a, b, c } = self;
-        let layout = if *form == Form::Nt { WeightLayout::OutIn } else { WeightLayout::InOut };
-        match form {
-            Form::Nt | Form::Nn => Forward::new(Activation::IDENTITY, a, b, c).layout(layout).pin(pin).prepare(gpu),
-            Form::Tn => {
-                let (w, y) = (View::absent(c.shape(), c.dtype()), View::absent(a.shape(), a.dtype()));
-                let layer = Forward::new(Activation::IDENTITY, b, w, y).pin(pin);
-                layer.backward(a).dw(c).prepare(gpu)
-            }
-        }
-    }
-
-    fn result(&self, gpu: &Gpu, prepared: &Prepared) -> Result<Vec<f32>> {
-        gpu.submit(|encoder| prepared.record(encoder))?;
-        gpu.download(&self.c)
+/// `[rows, cols, k]` of the product that stands for a size.
+const fn shape(size: Size, software: bool) -> [usize; 3] {
+    match (size, software) {
+        (Size::Row, _) => [1, 1024, 1024],
+        (Size::Few, _) => [8, 1024, 1024],
+        (Size::Many, true) => [128, 512, 512],
+        (Size::Many, false) => [512, 1024, 1024],
+        (Size::Huge, true) => [512, 2048, 1024],
+        (Size::Huge, false) => [4096, 4096, 1024],
     }
 }

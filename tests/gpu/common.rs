@@ -24,7 +24,8 @@ pub fn part() -> Part {
 /// `ELBOW_TEST_LIMITS=default`: WebGPU's default limits and no features, as a host may have them.
 pub fn options() -> Options {
     let default_limits = std::env::var("ELBOW_TEST_LIMITS").is_ok_and(|v| v == "default");
-    Options::default().checks(checks()).default_limits(default_limits)
+    // What somebody has tuned on this machine is not what is tested.
+    Options::default().tuning(false).checks(checks()).default_limits(default_limits)
 }
 
 fn flag(name: &str) -> bool {

@@ -3,7 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use elbow::{
-    Error, Gpu,
+    Activation, Error, Float, Gpu,
+    mlp::{Architecture, Mlp},
+    native::tune::{Product, Tuning},
     plan::{Choices, Form, Size, TILES},
 };
 use elbow_verify::{Data, Numbers, Spec};
@@ -115,6 +117,99 @@ fn odd_choices_are_right() {
     passes(&gpu, &specs);
 }
 
+/// One size and form, two tiles beside the usual one.
+#[test]
+fn a_tile_is_exact_before_it_is_chosen_and_the_decision_says_what_it_won() {
+    let gpu = Gpu::with_options(options()).unwrap();
+    let usual = gpu.choices();
+    let (sizes, forms) = ([Size::Row], [Form::Nn]);
+    let tuning = Tuning::default().sizes(&sizes).forms(&forms).tiles(&[0, 2][..]);
+    let mut timings = Vec::new();
+    let tuned = gpu.tune(&tuning, &mut |timing| timings.push(timing)).unwrap();
+    assert_eq!(tuned.choices, gpu.choices());
+    assert_eq!(tuned.decisions.len(), 1);
+    let decision = tuned.decisions[0];
+    assert_eq!((decision.size, decision.form), (Size::Row, Form::Nn));
+    assert_eq!(decision.usual.0, usual.get(Size::Row, Form::Nn));
+    assert_eq!(timings.len() + decision.spared, 3, "{timings:?}");
+    assert!(timings.iter().all(|timing| timing.time.is_some()), "every tile is exact: {timings:?}");
+    assert_eq!(decision.chosen.0, gpu.choices().get(Size::Row, Form::Nn));
+    assert!(decision.won() >= Some(1.0) && !decision.bound.is_zero(), "{decision:?}");
+    // What was not tuned is as it was.
+    assert_eq!(gpu.choices().get(Size::Huge, Form::Nt), usual.get(Size::Huge, Form::Nt));
+}
+
+/// At the speed of light there is nothing to win: only the usual tile is timed.
+#[test]
+fn tuning_stops_at_the_bound() {
+    let gpu = Gpu::with_options(options()).unwrap();
+    let usual = gpu.choices();
+    // A device that multiplies so slowly that every tile is faster.
+    let tuning = Tuning::default().sizes(&[Size::Row]).forms(&[Form::Nt]).operations_per_second(1e3);
+    let mut timings = Vec::new();
+    let tuned = gpu.tune(&tuning, &mut |timing| timings.push(timing)).unwrap();
+    assert_eq!(timings.len(), 1, "{timings:?}");
+    assert!(tuned.decisions[0].spared > 3 && tuned.to_string().contains("not tried"), "{tuned}");
+    assert_eq!(gpu.choices(), usual);
+    for tile in [TILES.len() - 1, TILES.len()] {
+        let error = gpu.tune(&Tuning::default().tiles(&[tile][..]), &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains("expected a plain tile"), "{error}");
+    }
+    assert_eq!(gpu.choices(), usual);
+}
+
+/// A wrong tile is seen whatever another has left in C, in every form and type, by every element.
+#[test]
+fn a_product_of_integers_is_exact_and_a_wrong_one_is_not() {
+    let gpu = gpu();
+    for form in Form::ALL {
+        for dtype in [Float::F32, Float::F16] {
+            let right = Product::new(gpu, form, [9, 33, 70], dtype).unwrap();
+            let prepared = right.prepare(gpu, Some(0)).unwrap();
+            assert_eq!(right.wrong(gpu, &prepared).unwrap(), None, "{} {dtype:?}", form.name());
+            assert_eq!(right.operations(), 2 * 9 * 33 * 70);
+            // A call that writes into the C of another product leaves this one's without a result.
+            let other = Product::new(gpu, form, [9, 33, 71], dtype).unwrap();
+            let elsewhere = other.prepare(gpu, Some(0)).unwrap();
+            assert_eq!(right.wrong(gpu, &elsewhere).unwrap(), Some(0), "nothing was written");
+        }
+    }
+    let error = Product::new(gpu, Form::Nt, [1, 1, 1 << 23], Float::F32).unwrap_err();
+    assert!(matches!(error, Error::LimitExceeded { .. }), "{error}");
+}
+
+/// The first network takes what was kept, unless the device was opened without, or somebody has chosen.
+#[test]
+fn a_network_takes_what_was_kept_unless_somebody_has_chosen() {
+    let network =
+        |gpu: &Gpu| drop(Mlp::new(gpu, &Architecture::new(&[3, 4, 2], Activation::RELU, 4), &mut || 0.5).unwrap());
+    // The cache folder is the process's, so the part that writes there is a process of its own with another folder.
+    if std::env::var_os("ELBOW_TEST_CACHE").is_none() {
+        let name = "tune::a_network_takes_what_was_kept_unless_somebody_has_chosen";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", name]).env("ELBOW_TEST_CACHE", "own").env("XDG_CACHE_HOME", folder("cache"));
+        let output = child.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let gpu = Gpu::with_options(options()).unwrap();
+    let usual = gpu.choices();
+    gpu.set_choices(odd(&gpu));
+    gpu.save_tuning(&gpu.tuning_file().unwrap()).unwrap();
+    let gpu = Gpu::with_options(options().tuning(true)).unwrap();
+    assert_eq!(gpu.choices(), usual, "nothing is loaded before it is needed");
+    network(&gpu);
+    assert_eq!(gpu.choices(), odd(&gpu), "what was kept");
+    let gpu = Gpu::with_options(options()).unwrap();
+    network(&gpu);
+    assert_eq!(gpu.choices(), usual, "opened without");
+    let other = Gpu::with_options(options().tuning(true)).unwrap();
+    other.set_choices(usual);
+    network(&other);
+    assert_eq!(other.choices(), usual, "somebody has chosen");
+}
+
 /// The whole of it takes a software adapter minutes: `ELBOW_TEST_FULL`.
 #[test]
 fn tuning_chooses_among_what_is_right() {
@@ -123,8 +218,8 @@ fn tuning_chooses_among_what_is_right() {
     }
     let gpu = Gpu::with_options(options()).unwrap();
     let mut timings = Vec::new();
-    let choices = gpu.tune(&mut |timing| timings.push(timing)).unwrap();
-    assert_eq!(choices, gpu.choices());
+    let tuned = gpu.tune(&Tuning::default(), &mut |timing| timings.push(timing)).unwrap();
+    assert_eq!(tuned.choices, gpu.choices());
     assert!(timings.len() >= Size::ALL.len() * Form::ALL.len() && timings.iter().all(|t| t.time.is_some()));
-    println!("{choices}");
+    println!("{tuned}");
 }

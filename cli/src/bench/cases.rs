@@ -13,9 +13,10 @@ pub(super) fn layer(
     shape: Shape,
     activation: Activation,
     dtype: Float,
+    pin: Pin,
     budget: Budget,
 ) -> Result<LayerResult> {
-    let layer = Layer::new(device, shape, activation, dtype, Pin::default())?;
+    let layer = Layer::new(device, shape, activation, dtype, pin)?;
     let parts = PARTS.into_iter().map(|part| {
         Ok(PartResult {
             part,
@@ -40,7 +41,7 @@ pub(super) fn layer(
         unfused: one(Part::Unfused)?,
         errors: layer.errors(),
         ulp: layer.errors().ulp(dtype),
-        of_bound: layer.errors().of_bound(dtype),
+        of_bound: layer.errors().of_bound(dtype, layer.products()),
         cpu_ulp: layer.cpu_errors().ulp(Float::F32),
     })
 }

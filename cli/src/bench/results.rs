@@ -8,6 +8,10 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(super) struct Results {
     pub(super) about: About,
+    /// What became of the wish for matrix units.
+    pub(super) matrix_units: String,
+    /// Where the choices of tiles are from.
+    pub(super) tuning: String,
     /// The type of the data on the GPU.
     pub(super) dtype: &'static str,
     pub(super) ceilings: Ceilings,
@@ -89,8 +93,11 @@ pub(super) struct Point {
 const FEWEST_POINTS: usize = 3;
 
 impl Results {
+    #[allow(clippy::too_many_arguments, reason = "one for each field, and only one caller")]
     pub(super) fn new(
         about: About,
+        matrix_units: String,
+        tuning: String,
         dtype: Float,
         ceilings: Ceilings,
         layers: Vec<LayerResult>,
@@ -98,7 +105,7 @@ impl Results {
         memory: Vec<Footprint>,
     ) -> Self {
         let crossovers = crossovers(&layers);
-        Results { about, dtype: dtype.name(), ceilings, layers, alone, crossovers, memory }
+        Results { about, matrix_units, tuning, dtype: dtype.name(), ceilings, layers, alone, crossovers, memory }
     }
 }
 

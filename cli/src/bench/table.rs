@@ -16,6 +16,7 @@ pub(super) fn text(results: &Results) -> String {
     if about.software {
         text += "SOFTWARE adapter: a CPU plays GPU. These times say nothing about a GPU.\n";
     }
+    let _ = writeln!(text, "matrix units: {}; tuning: {}", results.matrix_units, results.tuning);
     let c = &results.ceilings;
     let _ = writeln!(text, "CPU baseline: {} threads of {}", about.threads, about.cpu);
     let _ = writeln!(

@@ -39,9 +39,14 @@ impl Folder {
         names
     }
 
-    /// `elbow ARGS` in this folder.
+    /// `elbow ARGS` in this folder, with a cache folder of its own: what somebody has tuned on this machine is not what is tested.
     pub(crate) fn elbow(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_elbow")).args(args).current_dir(&self.0).output().expect("elbow starts")
+        Command::new(env!("CARGO_BIN_EXE_elbow"))
+            .args(args)
+            .current_dir(&self.0)
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .output()
+            .expect("elbow starts")
     }
 
     /// `elbow eval` of in.safetensors, which must succeed.

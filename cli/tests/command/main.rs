@@ -10,4 +10,5 @@ mod output;
 mod paths;
 mod plan;
 mod results;
+mod tiles;
 mod verify;

@@ -1,7 +1,7 @@
 //! Compares both sides with the reference: a sample of the rows of y and dx, and of the columns of dW and db.
 
 use elbow::{
-    Float, Saved,
+    Float, MatrixUnits, Saved,
     cpu::{ForwardInputs, reference},
     request::AffineRequest,
 };
@@ -16,7 +16,8 @@ use crate::{
 /// The largest error, relative to the sum of the absolute values of the terms. Coarse: f32 rounding of long sums stays far below.
 const TOLERANCE: f64 = 1e-5;
 
-/// The tolerance with the rounding of results in a narrow type: without fusion they are rounded twice, and slopes are at most 1.2.
+/// The tolerance with the rounding of results in a narrow type: without fusion they are rounded twice, and slopes are at most 1.2. It is
+/// also enough where both factors of each product were rounded to it.
 fn tolerance(dtype: Float) -> f64 {
     if dtype == Float::F32 { TOLERANCE } else { TOLERANCE + 2.5 * dtype.unit_roundoff() }
 }
@@ -43,10 +44,11 @@ impl Errors {
         [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / (2.0 * dtype.unit_roundoff())
     }
 
-    /// The largest of all as a share of the tolerance.
-    pub fn of_bound(&self, dtype: Float) -> f64 {
-        let stored = self.y.max(self.dx) / tolerance(dtype);
-        stored.max(self.dw.max(self.db) / TOLERANCE)
+    /// The largest of all as a share of the tolerance, for results stored as `dtype` of products whose factors were rounded to `products`
+    /// ([`Layer::products`]).
+    pub fn of_bound(&self, dtype: Float, products: Float) -> f64 {
+        let stored = self.y.max(self.dx) / tolerance(dtype).max(tolerance(products));
+        stored.max(self.dw.max(self.db) / tolerance(products))
     }
 }
 
@@ -61,6 +63,16 @@ struct Outputs<'a> {
 }
 
 impl Layer<'_> {
+    /// The type to which the device rounds the factors of products: f16 if it was asked to use its matrix units for all products, and has
+    /// some; else f32, not at all.
+    pub fn products(&self) -> Float {
+        let caps = self.device.gpu.caps();
+        match caps.matrix_units {
+            MatrixUnits::Rounded if caps.matrix_size > 0 => Float::F16,
+            _ => Float::F32,
+        }
+    }
+
     pub(super) fn verify_gpu(&self) -> Result<Errors> {
         let (gpu, g) = (&self.device.gpu, &self.on_gpu);
         let run = |part| gpu.submit_pass(|pass| self.record(part, pass));
@@ -81,7 +93,11 @@ impl Layer<'_> {
             let what = format!("{} {}: velocity", self.shape(), self.activation());
             return Err(Error::Wrong { what, index, got: velocity[index], expected: f64::from(dw[index]) });
         }
-        let errors = self.judge("GPU", self.dtype, &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db })?;
+        let errors = self.judge(
+            "GPU",
+            [self.dtype, self.products()],
+            &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db },
+        )?;
         Ok(Errors { y: errors.y.max(y_error), ..errors })
     }
 
@@ -89,7 +105,7 @@ impl Layer<'_> {
         let mut cpu = OnCpu::new(self);
         cpu.run(Part::Step)?;
         let z = (!cpu.z.is_empty()).then_some(&cpu.z[..]);
-        self.judge("CPU", Float::F32, &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
+        self.judge("CPU", [Float::F32; 2], &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
     }
 
     fn named(&self, side: &str, operand: &str) -> String {
@@ -109,11 +125,12 @@ impl Layer<'_> {
         let request = self.request.m(rows.0.len());
         let inputs = ForwardInputs::new(&x, &self.host.w).b(Some(&self.host.b));
         let want = reference::forward(&request, inputs)?;
-        judge(&self.named("GPU", what), tolerance(self.dtype), &rows.of(y, n), &want.y, &want.z_terms)
+        let bound = tolerance(self.dtype).max(tolerance(self.products()));
+        judge(&self.named("GPU", what), bound, &rows.of(y, n), &want.y, &want.z_terms)
     }
 
-    fn judge(&self, side: &str, dtype: Float, got: &Outputs<'_>) -> Result<Errors> {
-        let stored = tolerance(dtype);
+    fn judge(&self, side: &str, [dtype, products]: [Float; 2], got: &Outputs<'_>) -> Result<Errors> {
+        let (stored, sums) = (tolerance(dtype).max(tolerance(products)), tolerance(products));
         let AffineRequest { m, n, k, .. } = self.request;
         let host = &self.host;
         let z = got.z.or((self.request.saved == Saved::Y).then_some(got.y));
@@ -135,8 +152,8 @@ impl Layer<'_> {
         let request = self.request.n(columns.picked.len());
         let inputs = reference::BackwardInputs::new(&host.x, &w, &dy).b(Some(&b)).z(z_columns.as_deref());
         let want = reference::backward(&backward_request(request), inputs)?;
-        let dw = judge(&self.named(side, "dw"), TOLERANCE, &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
-        let db = judge(&self.named(side, "db"), TOLERANCE, &columns.of(got.db), &want.db.value, &want.db.terms)?;
+        let dw = judge(&self.named(side, "dw"), sums, &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
+        let db = judge(&self.named(side, "db"), sums, &columns.of(got.db), &want.db.value, &want.db.terms)?;
         Ok(Errors { y, dx, dw, db })
     }
 }

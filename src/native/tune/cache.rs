@@ -56,7 +56,7 @@ impl Gpu {
     ///
     /// ```no_run
     /// let gpu = elbow::Gpu::new()?;
-    /// gpu.tune(&mut |_| ())?;
+    /// gpu.tune(&Default::default(), &mut |_| ())?;
     /// gpu.save_tuning("tuning.json".as_ref())?;
     /// # Ok::<(), elbow::Error>(())
     /// ```
@@ -92,6 +92,21 @@ impl Gpu {
                 false
             }
         }
+    }
+
+    /// Uses the choices that `elbow tune` has kept for this adapter, driver and version ([`Gpu::load_tuning`] of [`Gpu::tuning_file`]), and
+    /// returns their file; None if there are none, and then nothing changes.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// match gpu.use_tuning() {
+    ///     Some(file) => println!("tuned: {}", file.display()),
+    ///     None => println!("not tuned for this device"),
+    /// }
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn use_tuning(&self) -> Option<PathBuf> {
+        self.tuning_file().filter(|file| self.load_tuning(file))
     }
 
     fn measured(&self, choices: &Choices) -> Measured {
