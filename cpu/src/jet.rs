@@ -156,8 +156,8 @@ pub(crate) fn descend(
             let (first, of_form, turned) = (&mut first[..columns], &mut of_form[..columns], &mut turned[..columns]);
             // Σ zᵣ dyᵣ over the other rows, and the operator's form times its dy.
             first.fill(0.0);
-            for member in 1..=last {
-                multiply(&z[member][..columns], dy(member), product);
+            for (z, dy) in z.iter().zip(&upstream).take(last + 1).skip(1) {
+                multiply(&z[..columns], &dy[..columns], product);
                 add(first, product);
             }
             form(jet, &z, product);
