@@ -9,10 +9,12 @@ use elbow::{
 };
 
 use crate::{
-    Workspace, mask, outputs,
+    Workspace, jet, mask, outputs,
     packed::{self, View},
-    pass::{Channels, Descend, Finish, SavedIn, SavedOut, Slopes},
-    product, threads, vectors,
+    pass::{Channels, Descend, Finish, Slopes},
+    product,
+    saved::{SavedIn, SavedOut},
+    threads, vectors,
 };
 
 /// Multiplications up to which one thread works alone: a second one would cost more than it saves.
@@ -77,17 +79,6 @@ pub struct BackwardOutputs<'a> {
     pub drow_weight_below: Option<&'a mut [f32]>,
 }
 
-/// An error if jets would have to go back from y or a mask.
-fn enough_for_jets(jet: Option<Jet>, saved: Saved) -> Result<()> {
-    match (jet, saved) {
-        (Some(_), Saved::Y | Saved::Mask) => Err(Error::Unsupported {
-            what: format!("backward of jets from saved {saved}"),
-            why: "second and third derivatives need z".into(),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
 ///
 /// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics are an
@@ -106,7 +97,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         SavedOut::None => SavedOut::None,
         SavedOut::Z(z) => SavedOut::Z(outputs::slice_mut(Operand::Saved, z, &[m, n])?),
         SavedOut::Mask(mask) => {
-            enough_for_jets(request.jet, Saved::Mask)?;
+            jet::enough(request.jet, Saved::Mask)?;
             request.activation.saved_is_enough(Saved::Mask, false, false, request.y_has_more(), Float::F32)?;
             SavedOut::Mask(outputs::slice_mut(Operand::Saved, mask, &[m, mask::words(n)])?)
         }
@@ -228,15 +219,7 @@ pub fn backward(
 ) -> Result<()> {
     let affine = &request.affine;
     affine.check_sizes()?;
-    let groups = |jet: Option<Jet>| jet.map_or(1, |jet| jet.members());
-    if let Some(below) = &request.below
-        && groups(affine.jet) != groups(below.jet)
-    {
-        return Err(Error::Unsupported {
-            what: format!("a chain of layers with groups of {} and of {} rows", groups(affine.jet), groups(below.jet)),
-            why: "every row of dx is a row of the layer below".into(),
-        });
-    }
+    jet::check_chain(request)?;
     let wants = &request.gradients;
     let (m, n, k) = (affine.m, affine.n, affine.k);
     let Workspace { dz: dz_memory, dx: dx_memory, partials } = workspace;
@@ -294,7 +277,7 @@ pub fn backward(
     } else {
         let learnable = affine.alpha != AlphaSource::Constant;
         let given = kind(&inputs.saved);
-        enough_for_jets(affine.jet, given)?;
+        jet::enough(affine.jet, given)?;
         affine.activation.saved_is_enough(given, learnable, wants.need_z(), affine.y_has_more(), Float::F32)?;
         checked(Operand::Saved, inputs.saved, m, n)?
     };
@@ -422,7 +405,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
             });
         }
         let learnable = below.alpha != AlphaSource::Constant;
-        enough_for_jets(below.jet, given)?;
+        jet::enough(below.jet, given)?;
         below.activation.saved_is_enough(given, learnable, needs_z, below.row_weight, Float::F32)?;
         Ok(BelowParts {
             channels: Channels::new(below.activation, below.alpha, alpha, k),

@@ -10,7 +10,8 @@ use elbow::{
 use crate::{
     activation::{Alpha, evaluate},
     outputs,
-    pass::{self, Channels, Descend, SavedIn, Slopes},
+    pass::{self, Channels, Descend, Slopes},
+    saved::SavedIn,
     threads, vectors,
 };
 

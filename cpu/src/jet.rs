@@ -3,12 +3,43 @@
 
 use std::ops::Range;
 
-use elbow::{Jet, activation::Quantity, request::ResidualAt};
+use elbow::{
+    Jet,
+    activation::Quantity,
+    error::{Error, Result},
+    request::{BackwardRequest, ResidualAt, Saved},
+};
 
 use crate::{
-    pass::{Channels, Finish, SavedOut},
+    pass::{Channels, Finish},
+    saved::SavedOut,
     vectors::{add, add_to_sums, multiply, multiply_passed},
 };
+
+/// An error if jets would have to go back from y or a mask.
+pub(crate) fn enough(jet: Option<Jet>, saved: Saved) -> Result<()> {
+    match (jet, saved) {
+        (Some(_), Saved::Y | Saved::Mask) => Err(Error::Unsupported {
+            what: format!("backward of jets from saved {saved}"),
+            why: "second and third derivatives need z".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// An error if the layers of a chain have groups of different sizes.
+pub(crate) fn check_chain(request: &BackwardRequest) -> Result<()> {
+    let groups = |jet: Option<Jet>| jet.map_or(1, |jet| jet.members());
+    let of_layer = groups(request.affine.jet);
+    let of_below = request.below.map_or(of_layer, |below| groups(below.jet));
+    if of_layer == of_below {
+        return Ok(());
+    }
+    Err(Error::Unsupported {
+        what: format!("a chain of layers with groups of {of_layer} and of {of_below} rows"),
+        why: "every row of dx is a row of the layer below".into(),
+    })
+}
 
 /// Columns of a piece.
 const PIECE: usize = 256;

@@ -35,15 +35,16 @@ mod outputs;
 mod packed;
 mod pass;
 mod product;
+mod saved;
 mod threads;
 mod vectors;
 
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
 pub use elbow::cpu::{Elementwise, ForwardInputs};
-pub use pass::{SavedIn, SavedOut};
 /// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
+pub use saved::{SavedIn, SavedOut};
 
 /// Scratch memory of [`backward()`]: dz, and the partial sums of db and dα. Keep it from call to call, so that memory is allocated once: it
 /// grows to the largest request.
