@@ -21,7 +21,7 @@ pub enum Stage {
     Broadcast,
     /// Directly from storage, with the lanes along the reduction: for few rows, with both operands along it.
     SlicedK,
-    /// Through workgroup memory to the device's matrix units, as f16, [`COOP_STEPS`] steps of the reduction at a time.
+    /// Through workgroup memory to the device's matrix units, as f16, some steps of the reduction at a time.
     Coop,
 }
 
