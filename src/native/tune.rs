@@ -137,7 +137,8 @@ impl Gpu {
             None => (0..TILES.len()).filter(|&i| TILES[i].stage != Stage::Coop).collect(),
         };
         if let Some(&tile) = asked.iter().find(|&&tile| TILES.get(tile).is_none_or(|t| t.stage == Stage::Coop)) {
-            let why = format!("expected a plain tile, 0 to {}", TILES.len() - 3);
+            let plain = TILES.iter().take_while(|tile| tile.stage != Stage::Coop).count();
+            let why = format!("expected a plain tile, 0 to {}", plain - 1);
             return Err(Error::Unsupported { what: format!("tuning with tile {tile}"), why });
         }
         let mut choices = self.choices();

@@ -111,7 +111,7 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands, rounding: f64) -> Result
             let of_group: Vec<Near> = (group.clone())
                 .map(|i| Near { value: judge.z[i], off: sum_error(spec.data, request.k) * judge.z_terms[i] + FLUSHED })
                 .collect();
-            let member = group.clone().position(|at| at == i).unwrap_or(0);
+            let member = i / request.n % jet.members();
             y.push(value, jet::values(jet, &activation, &of_group)[member].off + added);
             z.push(judge.z[i], if terms > f64::from(f32::MAX) { f64::INFINITY } else { ez });
             continue;
@@ -257,7 +257,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, roun
                 let z: Vec<Near> = group.clone().map(of).collect();
                 let dy: Vec<Near> = group.clone().map(|at| Near { value: dx.value[at], off: dx.bound[at] }).collect();
                 let (dz, dalpha) = jet::gradients(jet, &activation, &z, &dy);
-                let member = group.clone().position(|at| at == i).unwrap_or(0);
+                let member = i / layer.k % jet.members();
                 chained.push(judge.dz_below.value[i], dz[member].off);
                 if member == 0 {
                     off_db[i % layer.k] += dz[0].off;
@@ -325,7 +325,7 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, round
                 .collect();
             let dy: Vec<Near> = group.clone().map(|i| Near { value: f64::from(operands.dy[i]), off: 0.0 }).collect();
             let (dz, dalpha) = jet::gradients(jet, &activation, &z, &dy);
-            let member = group.clone().position(|at| at == i).unwrap_or(0);
+            let member = i / layer.n % jet.members();
             errors.slope.push(dz[member].off);
             errors.alpha_slope.push(if member == 0 && layer.alpha != AlphaSource::Constant { dalpha.off } else { 0.0 });
             errors.value.push(0.0);
