@@ -235,7 +235,7 @@ impl Gpu {
             lost: Arc::default(),
             device: device.clone(),
             queue: queue.clone(),
-            choices: Mutex::new(Choices::of(class)),
+            choices: Mutex::new(Choices::of_vendor(class, info.vendor)),
             kept_choices: Mutex::new(None),
             subnormals: OnceLock::new(),
             info,
@@ -311,12 +311,14 @@ impl Gpu {
     /// The limits and choices that plans keep to on this device.
     pub fn caps(&self) -> Caps {
         let Inner { limits, info, features, .. } = &*self.inner;
-        let subgroups = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+        let subgroups = features.contains(wgpu::Features::SUBGROUP);
+        let one_size = subgroups && info.subgroup_min_size == info.subgroup_max_size;
         Caps {
             class: self.inner.class,
             max_invocations: limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x),
             workgroup_bytes: limits.max_compute_workgroup_storage_size,
-            subgroup: if subgroups { info.subgroup_min_size } else { 0 },
+            subgroup: if one_size { info.subgroup_min_size } else { 0 },
+            subgroups,
             f16: features.contains(wgpu::Features::SHADER_F16),
             matrix_size: self.inner.units.size(),
             matrix_units: self.inner.units.asked(),

@@ -79,6 +79,8 @@ pub struct Caps {
     pub workgroup_bytes: u32,
     /// Lanes of a subgroup, if all subgroups have the same number and the device has subgroup operations; else 0.
     pub subgroup: u32,
+    /// Whether the device has subgroup operations, whatever the number of lanes, which may change from kernel to kernel.
+    pub subgroups: bool,
     /// Whether shaders have the type f16. Without it elbow packs f16 into words itself.
     pub f16: bool,
     /// Rows and columns of the matrices of the device's matrix units, f16 with sums in f32: 8 or 16, or 0 if it has none that can be used.
@@ -103,6 +105,7 @@ setters!(const Caps {
     max_invocations: u32,
     workgroup_bytes: u32,
     subgroup: u32,
+    subgroups: bool,
     f16: bool,
     matrix_size: u32,
     matrix_units: MatrixUnits,
@@ -121,6 +124,7 @@ impl Caps {
             max_invocations: 256,
             workgroup_bytes: 16384,
             subgroup: 0,
+            subgroups: false,
             f16: false,
             matrix_size: 0,
             matrix_units: MatrixUnits::Off,
@@ -134,6 +138,11 @@ impl Caps {
 }
 
 impl Caps {
+    /// Whether neighbouring lanes add up in registers. On a software adapter a subgroup's lanes are one thread's, and workgroup memory is as near.
+    pub(crate) fn shuffles(&self) -> bool {
+        self.subgroups && self.class != DeviceClass::Software
+    }
+
     /// The largest relative error of a factor of a product because it is rounded to f16 on its way to matrix units: 0, or 2⁻¹¹.
     pub fn matrix_rounding(&self) -> f64 {
         let rounds = self.matrix_size > 0 && self.matrix_units == MatrixUnits::Rounded;

@@ -114,7 +114,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "real" => include_str!("../shaders/shared/real.wgsl"),
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
         "passed" => include_str!("../shaders/shared/passed.wgsl"),
-        "row_lanes" => include_str!("../shaders/shared/row_lanes.wgsl"),
+        "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
         "operands" => include_str!("../shaders/shared/operands.wgsl"),

@@ -96,6 +96,30 @@ fn products_of_few_tiles_fill_a_discrete_gpu() {
     }
 }
 
+/// 16 tiles of 32×32 can't be split (a second stage costs more than the reduction is long): four slices of a workgroup share each.
+#[test]
+fn the_reduction_of_a_small_output_is_sliced_on_a_gpu() {
+    let gpu = LAPTOP.workgroup_bytes(32 << 10);
+    let slices = |m, n, k, caps: &Caps| forward(m, n, k, caps).dispatches[0].kernel.flag("SLICES");
+    assert_eq!(slices(64, 256, 256, &gpu), 4);
+    assert_eq!(slices(64, 256, 127, &gpu), 1, "too short");
+    assert_eq!(slices(512, 1024, 1024, &gpu), 1, "enough tiles");
+    assert_eq!(slices(64, 256, 256, &LAPTOP), 1, "too little workgroup memory");
+    assert_eq!(slices(64, 256, 256, &SOFTWARE), 0);
+}
+
+#[test]
+fn how_far_a_product_is_split_follows_the_device() {
+    let mut previous = 0;
+    for workgroups in [16, 64, 256] {
+        let mut caps = LAPTOP;
+        caps.choices.set_workgroups(workgroups);
+        let tiles = forward(64, 512, 65_536, &caps).dispatches[0].params.tiles;
+        assert!(tiles > previous && tiles <= 2 * workgroups, "{workgroups}: {tiles} after {previous}");
+        previous = tiles;
+    }
+}
+
 #[test]
 fn vectors_only_where_every_row_is_a_whole_number_of_them() {
     let vec = |m, n, k, layout, aligned| {

@@ -48,7 +48,7 @@ impl Named {
         let flag = |name| self.kernel.flag(name) as usize;
         let steps = match file {
             _ if !a.acts() && !b.acts() => return None,
-            KernelFile::ProductStaged => flag("BK"),
+            KernelFile::ProductStaged => flag("BK") * flag("SLICES"),
             KernelFile::ProductDirect => 4,
             _ => return None,
         };
@@ -99,14 +99,19 @@ fn part(kernel: &Kernel) -> String {
 
 /// The shapes M×K×N of layers: from one that fills a GPU with the largest tiles to one row, and one whose rows are no whole vec4.
 const LARGE: [usize; 3] = [4096, 1024, 1024];
-const SHAPES: [[usize; 3]; 4] = [LARGE, [512, 1024, 1024], [8, 1024, 1024], [1, 1024, 1024]];
+const SHAPES: [[usize; 3]; 5] = [LARGE, [512, 1024, 1024], [64, 256, 256], [8, 1024, 1024], [1, 1024, 1024]];
 const ODD: [usize; 3] = [4095, 1023, 1021];
 
 const ACTIVATIONS: [Activation; 3] = [Activation::IDENTITY, Activation::RELU, Activation::GELU_ERF];
 
-/// What elbow learns from wgpu of an RDNA GPU: subgroups of 32 to 64, and so none that it could count on.
+/// What elbow learns from wgpu of an RDNA GPU: subgroups of 32 to 64, and so no number of lanes that it could count on.
 const fn caps() -> Caps {
-    Caps::defaults(DeviceClass::Discrete).workgroup_bytes(32 * 1024).max_invocations(1024).max_bindings(12).f16(true)
+    Caps::defaults(DeviceClass::Discrete)
+        .workgroup_bytes(32 * 1024)
+        .max_invocations(1024)
+        .max_bindings(12)
+        .f16(true)
+        .subgroups(true)
 }
 
 /// A discrete GPU of which a browser promises no more than WebGPU does.

@@ -4,6 +4,7 @@
 // output has or more.
 #use operands
 #use product_tile
+#use span
 var<workgroup> totals: array<f32, ROWS * BN>;
 #if !SUBGROUP
 var<workgroup> parts: array<f32, LANES * COLS>;
@@ -14,7 +15,13 @@ var<workgroup> parts: array<f32, LANES * COLS>;
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32,
         @builtin(subgroup_id) group: u32, @builtin(subgroup_invocation_id) place: u32) {
 #else
+#if SHUFFLES
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
+        @builtin(subgroup_invocation_id) within: u32, @builtin(subgroup_size) lanes: u32) {
+    let lane = lane_of(subgroup, within, lanes);
+#else
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+#end
     let group = lane / SPAN;
     let place = lane % SPAN;
 #end
@@ -73,6 +80,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let sum_{i}_{j} = subgroupAdd(acc_{i}_{j});
 #end
 #else
+#if SHUFFLES
+#for j in COLS
+    var sum_{i}_{j} = subgroup_sum(acc_{i}_{j}, SPAN);
+#end
+    if (subgroup_lanes < SPAN) {
+#for j in COLS
+        parts[{j}u * LANES + lane] = sum_{i}_{j};
+#end
+        workgroupBarrier();
+        if (place == 0u) {
+            for (var s = subgroup_lanes; s < SPAN; s += subgroup_lanes) {
+#for j in COLS
+                sum_{i}_{j} += parts[{j}u * LANES + lane + s];
+#end
+            }
+        }
+        workgroupBarrier();
+    }
+#else
 #for j in COLS
     parts[{j}u * LANES + lane] = acc_{i}_{j};
 #end
@@ -86,9 +112,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         workgroupBarrier();
     }
 #end
+#end
     if (place == 0u) {
 #for j in COLS
-#if SUBGROUP
+#if IN_REGISTERS
         totals[{i}u * BN + group * COLS + {j}u] = sum_{i}_{j};
 #else
         totals[{i}u * BN + group * COLS + {j}u] = parts[{j}u * LANES + lane];

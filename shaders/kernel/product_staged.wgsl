@@ -6,6 +6,8 @@
 // What is left of the reduction beyond whole steps is the first step, filled up with zeros: every later one is whole, and the loop
 // does not ask for the end. With AHEAD the next step is on its way to registers while this one is multiplied; without, the text is short
 // instead of fast, for devices that compile for a CPU.
+// With SLICED several parts of the workgroup, slices, share the output's tile: each multiplies its part of the reduction with tiles of its own, then
+// they exchange sums, and each finishes some of the rows.
 #use operands
 #use product_tile
 const A4 = BM / 4u;
@@ -13,10 +15,17 @@ const B4 = BN / 4u;
 // The blocks of either operand: QUADS fours of steps.
 const A_BLOCKS = QUADS * A4;
 const B_BLOCKS = QUADS * B4;
-const_assert A_BLOCKS + B_BLOCKS <= LANES;
-// The tile of A, and behind it that of B.
-var<workgroup> tile: array<vec4<f32>, BK * (A4 + B4)>;
+const_assert A_BLOCKS + B_BLOCKS <= LOOP_LANES;
+// The tile of A, and behind it that of B; for each slice.
+const TILE = BK * (A4 + B4);
 const B_TILE = BK * A4;
+#if SLICED
+var<workgroup> tile: array<vec4<f32>, SLICES * TILE>;
+// What the slices exchange fits there.
+const_assert LOOP_LANES * LOOP_TM * TN4 <= 2u * TILE;
+#else
+var<workgroup> tile: array<vec4<f32>, TILE>;
+#end
 
 // Neighbouring lanes hold the QUADS fours of one row: their columns are exchanged by xor, so that eight lanes that store
 // together hit all 32 banks.
@@ -154,34 +163,55 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         return;
     }
     let at = place_of(number);
+    let first = at.split * P.chunk;
+    let end = first + min(P.chunk, P.k - first);
+#if SLICED
+    // The first slice takes what is left of the reduction beyond whole steps and as many steps as any; where another has one fewer, its first is
+    // empty: all meet at every barrier. A slice without steps loads what the first does.
+    let slice = lane / LOOP_LANES;
+    let own = lane % LOOP_LANES;
+    let base = slice * TILE;
+    let all_steps = (end - first + BK - 1u) / BK;
+    let longer = all_steps % SLICES;
+    let steps = (all_steps + SLICES - 1u) / SLICES;
+    let own_steps = all_steps / SLICES + select(0u, 1u, slice < longer);
+    let to_end = (SLICES - slice) * (all_steps / SLICES) + max(longer, slice) - slice;
+    let start = end - min(to_end * BK, end - first);
+    let part = end - (to_end - own_steps) * BK - start;
+    let length = select(part, end - first, part == 0u);
+    let begin = select(start, first, part == 0u);
+    var r = begin + min(part + BK - steps * BK, part);
+#else
+    let own = lane;
+    let base = 0u;
+    let begin = first;
+    let length = end - first;
+    let steps = (length + BK - 1u) / BK;
+    var r = first + min((length + BK - 1u) % BK + 1u, length);
+#end
     // 32 lanes that run together are 8 columns of lanes by 4 rows: they read 12 different vec4 of a step, where 16 by 2 would read 18.
     // Neighbours share what they read.
-    let block_of_32 = lane / 32u;
-    let x = block_of_32 % (WX / 8u) * 8u + lane % 2u + lane / 4u % 4u * 2u;
-    let y = block_of_32 / (WX / 8u) * 4u + lane / 2u % 2u + lane / 16u % 2u * 2u;
+    let block_of_32 = own / 32u;
+    let x = block_of_32 % (WX / 8u) * 8u + own % 2u + own / 4u % 4u * 2u;
+    let y = block_of_32 / (WX / 8u) * 4u + own / 2u % 2u + own / 16u % 2u * 2u;
 #for q in QUADS
-    let x_{q} = x ^ ({q}u * B_TURN);
-    let y_{q} = y ^ ({q}u * A_TURN);
+    let x_{q} = base + (x ^ ({q}u * B_TURN));
+    let y_{q} = base + (y ^ ({q}u * A_TURN));
 #end
-#for i in TM
+#for i in LOOP_TM
 #for j in TN4
     var acc_{i}_{j} = vec4<f32>();
 #end
 #end
-    let first = at.split * P.chunk;
-    let end = first + min(P.chunk, P.k - first);
-    let length = end - first;
-    let steps = (length + BK - 1u) / BK;
-    var r = first + min((length + BK - 1u) % BK + 1u, length);
     var block: Block;
-    if (lane < A_BLOCKS) {
-        block = block_of(lane, A_ALONG, at.row, P.rows, A4, 0u, A_TURN, length);
-        fill_a(block, first, r);
+    if (own < A_BLOCKS) {
+        block = block_of(own, A_ALONG, at.row, P.rows, A4, base, A_TURN, length);
+        fill_a(block, begin, r);
     } else {
         // More lanes than blocks: some load what others load, and store nothing.
-        block = block_of((lane - A_BLOCKS) % B_BLOCKS, B_ALONG, at.col, P.cols, B4, B_TILE, B_TURN, length);
-        if (lane < A_BLOCKS + B_BLOCKS) {
-            fill_b(block, first, r);
+        block = block_of((own - A_BLOCKS) % B_BLOCKS, B_ALONG, at.col, P.cols, B4, base + B_TILE, B_TURN, length);
+        if (own < A_BLOCKS + B_BLOCKS) {
+            fill_b(block, begin, r);
         }
     }
 #if AHEAD
@@ -193,7 +223,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var step = 0u; step < steps; step += 1u) {
         workgroupBarrier();
         let next = min(r, last);
-        if (lane < A_BLOCKS) {
+        if (own < A_BLOCKS) {
 #for i in 4
 #if A_ALONG_K
             raw_{i} = a_fetch(block.index_{i} + next, block.outer_{i}, block.inner + next);
@@ -211,13 +241,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
         }
 #for u in BK
-#for i in TM4
-        let a_{u}_{i} = tile[{u}u * A4 + {i}u * WY + y_{u:vec}];
+#for i in LOOP_TM4
+        let a_{u}_{i} = tile[{u}u * A4 + {i}u * LOOP_WY + y_{u:vec}];
 #end
 #for j in TN4
         let b_{u}_{j} = tile[B_TILE + {u}u * B4 + {j}u * WX + x_{u:vec}];
 #end
-#for i in TM
+#for i in LOOP_TM
 #for j in TN4
         acc_{i}_{j} += a_{u}_{i:vec}.{i:lane} * b_{u}_{j};
 #end
@@ -225,7 +255,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
         workgroupBarrier();
         var v: mat4x4<f32>;
-        if (lane < A_BLOCKS) {
+        if (own < A_BLOCKS) {
             v = mat4x4<f32>(a_value(raw_0), a_value(raw_1), a_value(raw_2), a_value(raw_3));
 #if TURN_A
             v = transpose(v);
@@ -240,7 +270,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         v = transpose(v);
 #end
 #if IDLE_LANES
-        if (lane < A_BLOCKS + B_BLOCKS) {
+        if (own < A_BLOCKS + B_BLOCKS) {
             store(block, v);
         }
 #else
@@ -252,41 +282,83 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var step = 0u; step < steps; step += 1u) {
         workgroupBarrier();
         for (var k = 0u; k < BK; k += 1u) {
-#for i in TM4
-            let a_{i} = tile[k * A4 + {i}u * WY + (y ^ (k / 4u * A_TURN))];
+#for i in LOOP_TM4
+            let a_{i} = tile[k * A4 + {i}u * LOOP_WY + base + (y ^ (k / 4u * A_TURN))];
 #end
 #for j in TN4
-            let b_{j} = tile[B_TILE + k * B4 + {j}u * WX + (x ^ (k / 4u * B_TURN))];
+            let b_{j} = tile[B_TILE + k * B4 + {j}u * WX + base + (x ^ (k / 4u * B_TURN))];
 #end
-#for i in TM
+#for i in LOOP_TM
 #for j in TN4
             acc_{i}_{j} += a_{i:vec}.{i:lane} * b_{j};
 #end
 #end
         }
         workgroupBarrier();
-        if (lane < A_BLOCKS) {
+        if (own < A_BLOCKS) {
             fill_a(block, r, min(r + BK, end));
-        } else if (lane < A_BLOCKS + B_BLOCKS) {
+        } else if (own < A_BLOCKS + B_BLOCKS) {
             fill_b(block, r, min(r + BK, end));
         }
         r += BK;
     }
 #end
+#if SLICED
+    workgroupBarrier();
+#if HALVES
+    // Of the first four rows the first slice keeps its sums and gets the second's, of the next four the second slice.
+#for i in TM
+#for j in TN4
+    tile[({i}u * TN4 + {j}u) * LANES + lane] = select(acc_{i:behind}_{j}, acc_{i}_{j}, slice == 1u);
+#end
+#end
+    workgroupBarrier();
+#for i in TM
+#for j in TN4
+    let sum_{i}_{j} = select(acc_{i}_{j}, acc_{i:behind}_{j}, slice == 1u)
+        + tile[({i}u * TN4 + {j}u) * LANES + (lane ^ LOOP_LANES)];
+#end
+#end
+    let finished = y + slice * LOOP_WY;
+#else
+    // A row of the four for each slice.
+#for i in LOOP_TM
+#for j in TN4
+    tile[({i}u * TN4 + {j}u) * LANES + lane] = acc_{i}_{j};
+#end
+#end
+    workgroupBarrier();
+#for j in TN4
+    let row_{j} = (slice * TN4 + {j}u) * LANES + own;
+    var sum_0_{j} = tile[row_{j}];
+    for (var s = 1u; s < SLICES; s += 1u) {
+        sum_0_{j} += tile[row_{j} + s * LOOP_LANES];
+    }
+#end
+    let finished = y * SLICES + slice;
+#end
+#else
+#for i in TM
+#for j in TN4
+    let sum_{i}_{j} = acc_{i}_{j};
+#end
+#end
+    let finished = y;
+#end
 #if STATIC
     var tile_sums: array<vec4<f32>, TM * TN4>;
 #for i in TM
 #for j in TN4
-    tile_sums[{i}u * TN4 + {j}u] = acc_{i}_{j};
+    tile_sums[{i}u * TN4 + {j}u] = sum_{i}_{j};
 #end
 #end
 #else
     var tile_sums: array<f32, TM * TN>;
 #for i in TM
 #for j in TN
-    tile_sums[{i}u * TN + {j}u] = acc_{i}_{j:vec}.{j:lane};
+    tile_sums[{i}u * TN + {j}u] = sum_{i}_{j:vec}.{j:lane};
 #end
 #end
 #end
-    store_tile(&tile_sums, at, x, y);
+    store_tile(&tile_sums, at, x, finished);
 }

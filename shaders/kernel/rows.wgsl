@@ -2,9 +2,8 @@
 // as partials of LX columns (groups of four with WIDE) each: LX columns by LY lanes a workgroup.
 #use tile
 #use real
-#use row_lanes
+#use span
 const LANES = LX * LY;
-const ROW_LANES = LX;
 #if COLUMN_SUMS
 #use column_lanes
 #end
@@ -17,8 +16,17 @@ fn in_turn(row: u32) -> u32 {
 #end
 }
 
+#if SHUFFLES
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
+        @builtin(subgroup_invocation_id) place: u32, @builtin(subgroup_size) lanes: u32) {
+    let lane = lane_of(subgroup, place, lanes);
+    let lid = vec2<u32>(lane % LX, lane / LX);
+#else
 @compute @workgroup_size(LX, LY)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let lane = lid.y * LX + lid.x;
+#end
     let tile = workgroup_number(wid);
     if (tile >= P.tiles) {
         return;
@@ -43,7 +51,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
 #end
         }
 #for k in ROW_SUMS
-        let of_row_{k} = over_row(terms.n{k}, lid.x, lid.y * LX);
+        let of_row_{k} = span_sum(terms.n{k}, lane, LX);
         if (lid.x == 0u && row < end) {
             row_partials_put(({k}u * P.tiles_cols + tile % P.tiles_cols) * P.rows + row, of_row_{k});
         }

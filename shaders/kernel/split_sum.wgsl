@@ -3,10 +3,15 @@
 #use tile
 #use real
 #use tile_bits
-#use row_lanes
-const ROW_LANES = LANES;
+#use span
 @compute @workgroup_size(LANES)
+#if SHUFFLES
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_id) subgroup: u32,
+        @builtin(subgroup_invocation_id) place: u32, @builtin(subgroup_size) lanes: u32) {
+    let lane = lane_of(subgroup, place, lanes);
+#else
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+#end
     let tile = workgroup_number(wid);
     if (tile >= P.tiles) {
         return;
@@ -45,7 +50,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
         }
 #for k in ROW_SUMS
-        let of_row_{k} = over_row(terms.n{k}, lane, 0u);
+        let of_row_{k} = span_sum(terms.n{k}, lane, LANES);
         if (lane == 0u && row < P.rows) {
             row_partials_put(({k}u * P.tiles_cols + tile % P.tiles_cols) * P.rows + row, of_row_{k});
         }

@@ -2,8 +2,7 @@
 #use tile
 #use real
 #use tile_bits
-#use row_lanes
-const ROW_LANES = WX;
+#use span
 struct Place {
     split: u32,
     // Number of the tile in its split, its first row and its first column.
@@ -66,7 +65,7 @@ fn store_column_sums(number: u32, sum: real, col: u32, at: Place, x: u32, y: u32
 #if ROW_SUMS
 // The lane's sum over its columns of one row, added up over the lanes of the row. Every lane comes here.
 fn store_row_sum(number: u32, sum: real, row: u32, at: Place, x: u32, y: u32) {
-    let total = over_row(sum, x, y * WX);
+    let total = span_sum(sum, y * WX + x, WX);
     if (x == 0u && row < P.rows) {
         row_partials_put((number * P.tiles_cols + at.tile % P.tiles_cols) * P.rows + row, total);
     }

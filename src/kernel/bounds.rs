@@ -28,6 +28,11 @@ impl Kernel {
         self.finish.sums(Over::Columns).into()
     }
 
+    /// What so many neighbouring lanes add up: a tree, or the sum of each subgroup. None has fewer than 4 lanes.
+    fn over_span(&self, lanes: u64) -> u64 {
+        if self.flag("SHUFFLES") == 1 { lanes.div_ceil(4) } else { halvings(lanes) }
+    }
+
     fn of(&self, flag: &str) -> u64 {
         u64::from(self.flag(flag))
     }
@@ -49,7 +54,12 @@ impl Kernel {
                 // The first step, which may not be a whole one, is filled in four turns; so are all, and multiplied in one turn for
                 // each of their steps, where nothing is loaded ahead.
                 let turns = if flag("AHEAD") == 1 { 0 } else { 4 + flag("BK") };
-                steps.div_ceil(flag("BK")) * (1 + turns) + 4 + self.store_tile(u64::from(p.cols))
+                let slices = flag("SLICES");
+                let exchange = if flag("SLICED") == 1 && flag("HALVES") == 0 { slices - 1 } else { 0 };
+                steps.div_ceil(flag("BK")).div_ceil(slices) * (1 + turns)
+                    + 4
+                    + exchange
+                    + self.store_tile(u64::from(p.cols))
             }
             KernelFile::ProductCoop => {
                 // Each lane fills its fours of both operands, element by element along the reduction: before the loop, or in it where
@@ -62,15 +72,15 @@ impl Kernel {
             }
             KernelFile::ProductSlicedK => {
                 let span = flag("SPAN");
-                let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * halvings(span) };
+                let tree = if flag("SUBGROUP") == 1 { 0 } else { flag("ROWS") * self.over_span(span) };
                 steps.div_ceil(span * if flag("VEC") == 1 { 4 } else { 1 }) + tree + self.store_tile(u64::from(p.cols))
             }
             KernelFile::SplitSum => {
                 let groups = flag("BM") / self.members();
-                groups * (1 + u64::from(p.splits) + self.row_sums() * halvings(flag("LANES"))) + self.mask_words()
+                groups * (1 + u64::from(p.splits) + self.row_sums() * self.over_span(flag("LANES"))) + self.mask_words()
             }
             KernelFile::Rows => {
-                let each = 1 + self.row_sums() * halvings(flag("LX"));
+                let each = 1 + self.row_sums() * self.over_span(flag("LX"));
                 chunk.min(rows).div_ceil(flag("LY") * self.members()) * each + self.column_sums() * halvings(flag("LY"))
             }
             KernelFile::ColumnSum => {
@@ -103,10 +113,10 @@ impl Kernel {
         let inside = groups.clone().filter(|&j| column(j) < cols).count() as u64;
         if self.flag("STATIC") == 1 {
             // Some rows a turn, columns by name.
-            let sums = tm * self.row_sums() * halvings(wx) + inside * self.column_sums() * wy;
+            let sums = tm * self.row_sums() * self.over_span(wx) + inside * self.column_sums() * wy;
             return tm.div_ceil(self.of("NAMED_ROWS")) + sums + self.mask_words();
         }
-        let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * halvings(wx) } else { 0 };
+        let of_rows = if self.row_sums() > 0 { 1 + self.row_sums() * self.over_span(wx) } else { 0 };
         groups.count() as u64
             + inside * (tm / self.members() + self.column_sums() * wy)
             + tm * of_rows

@@ -14,6 +14,7 @@
 
 mod cache;
 mod decide;
+mod filling;
 mod product;
 
 use std::time::{Duration, Instant};
@@ -142,6 +143,10 @@ impl Gpu {
             return Err(Error::Unsupported { what: format!("tuning with tile {tile}"), why });
         }
         let mut choices = self.choices();
+        if !self.is_software() {
+            choices.set_workgroups(self.measure_workgroups()?);
+            self.set_choices(choices);
+        }
         let mut decisions = Vec::new();
         for &form in tuning.forms {
             let mut ranking = asked.clone();

@@ -1,4 +1,4 @@
-//! The tile for each size and form of product: a class's defaults, or what tuning has measured.
+//! What tuning chooses: the tile for each size and form of product, and how many workgroups fill the device. A class's defaults, or measured.
 
 use std::fmt;
 
@@ -80,38 +80,79 @@ impl Size {
     }
 }
 
-/// A tile of [`TILES`] for each size and form of product. It prints as a table.
+/// A tile of [`TILES`] for each size and form of product, and the number of workgroups that fills the device. It prints as a table.
 ///
 /// ```
 /// use elbow::{Choices, DeviceClass};
 /// println!("{}", Choices::of(DeviceClass::Software));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choices([[usize; Form::ALL.len()]; Size::ALL.len()]);
+pub struct Choices {
+    tiles: [[usize; Form::ALL.len()]; Size::ALL.len()],
+    workgroups: u32,
+}
+
+/// PCI's numbers of vendors, as wgpu has them.
+const INTEL: u32 = 0x8086;
+const APPLE: u32 = 0x106b;
 
 impl Choices {
     /// The choices without tuning.
     pub const fn of(class: DeviceClass) -> Self {
-        match class {
+        let tiles = match class {
             // The largest tile that shares rows (10) is the fastest, but a CPU's compiler needs seconds for it: only for products
             // that run for seconds themselves.
-            DeviceClass::Software => Choices([[12, 3, 8], [8, 8, 8], [9, 9, 9], [10, 10, 10]]),
-            DeviceClass::Integrated | DeviceClass::Discrete => {
-                Choices([[11, 3, 4], [11, 2, 2], [13, 13, 13], [13, 13, 13]])
-            }
-        }
+            DeviceClass::Software => [[12, 3, 8], [8, 8, 8], [9, 9, 9], [10, 10, 10]],
+            DeviceClass::Integrated | DeviceClass::Discrete => [[11, 3, 4], [11, 2, 2], [13, 13, 13], [13, 13, 13]],
+        };
+        // An H100 (132 multiprocessors) was fastest with 128 to 256 workgroups of 256 lanes, and half as fast with 64.
+        let workgroups = match class {
+            DeviceClass::Software => 4,
+            DeviceClass::Integrated => 128,
+            DeviceClass::Discrete => 256,
+        };
+        Choices { tiles, workgroups }
+    }
+
+    /// The same for an adapter of this vendor, by its PCI number. Measured on NVIDIA alone; the others by the processors that their
+    /// largest chips have, until tuning measures.
+    pub(crate) const fn of_vendor(class: DeviceClass, vendor: u32) -> Self {
+        let usual = Self::of(class);
+        let workgroups = match (class, vendor) {
+            (DeviceClass::Discrete, INTEL) => 128,
+            // Metal tells no vendor, and has no other than Apple's.
+            (DeviceClass::Integrated, 0 | APPLE) => 128,
+            (DeviceClass::Integrated, _) => 64,
+            _ => usual.workgroups,
+        };
+        Choices { workgroups, ..usual }
+    }
+
+    /// Workgroups of 256 invocations that keep the whole device busy. A product that has fewer tiles takes smaller ones, or splits its
+    /// reduction.
+    pub const fn workgroups(&self) -> u32 {
+        self.workgroups
+    }
+
+    /// Sets [`Choices::workgroups`]; at least 1, at most 65,536.
+    pub const fn set_workgroups(&mut self, workgroups: u32) {
+        self.workgroups = match workgroups {
+            0 => 1,
+            1..=65_536 => workgroups,
+            _ => 65_536,
+        };
     }
 
     /// The tile for a size and form, by its place in [`TILES`].
     pub const fn get(&self, size: Size, form: Form) -> usize {
-        self.0[size as usize][form as usize]
+        self.tiles[size as usize][form as usize]
     }
 
     /// Chooses another tile for a size and form; a place that [`TILES`] does not have is ignored, and so is a tile on matrix units:
     /// those are asked for by [`Caps::matrix_units`](super::Caps::matrix_units).
     pub const fn set(&mut self, size: Size, form: Form, tile: usize) {
         if tile < TILES.len() && !matches!(TILES[tile].stage, Stage::Coop) {
-            self.0[size as usize][form as usize] = tile;
+            self.tiles[size as usize][form as usize] = tile;
         }
     }
 }
@@ -127,6 +168,6 @@ impl fmt::Display for Choices {
             }
             f.write_str("\n")?;
         }
-        Ok(())
+        writeln!(f, "workgroups that fill the device: {}", self.workgroups)
     }
 }

@@ -139,11 +139,15 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
             build.flag("TM8", tile.tm / 8).flag("TM32", tile.tm.div_ceil(32));
             build
         }
-        Stage::Staged { bk } => {
+        Stage::Staged { bk, slices } => {
             let mut build = kernel(KernelFile::ProductStaged);
             // A GPU's compiler profits from whole steps in one block, and from loads ahead of their use; a CPU's only takes longer.
-            build.flag("BK", bk).flag("QUADS", bk / 4).on("AHEAD", gpu).flag("INTERLEAVED", 1);
-            build.on("IDLE_LANES", bk / 4 * (tile.bm() + tile.bn()) / 4 < tile.wx * tile.wy);
+            build.flag("BK", bk).flag("QUADS", bk / 4).on("AHEAD", gpu).on("INTERLEAVED", tile.tm.is_multiple_of(4));
+            let lanes = tile.wx * tile.wy / slices;
+            build.on("IDLE_LANES", bk / 4 * (tile.bm() + tile.bn()) / 4 < lanes);
+            build.on("SLICED", slices > 1).on("HALVES", slices == 2).flag("SLICES", slices);
+            build.flag("LOOP_LANES", lanes).flag("LOOP_WY", tile.wy / slices);
+            build.flag("LOOP_TM", tile.tm * slices).flag("LOOP_TM4", tile.tm * slices / 4);
             build
                 .on("TURN_BOTH", a.along && b.along)
                 .on("TURN_A", a.along && !b.along)
@@ -174,6 +178,8 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
             let (span, subgroup) = tile.span(caps);
             let computed = rows.next_power_of_two().min(u64::from(tile.bm()));
             build.flag("SPAN", span).flag("COLS", tile.across_cols(span)).on("SUBGROUP", subgroup);
+            let shuffles = !subgroup && caps.shuffles();
+            build.on("SHUFFLES", shuffles).on("IN_REGISTERS", subgroup || shuffles);
             build.flag("ROWS", computed as u32);
             build
         }

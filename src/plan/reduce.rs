@@ -12,7 +12,7 @@ use crate::{
     error::Result,
     kernel::{Elem, KernelFile, MOST_TRIPS},
     operand::Operand,
-    program::Program,
+    program::{Over, Program},
     request::{AlphaSource, Want},
     storage::Storage,
 };
@@ -128,6 +128,7 @@ pub(super) fn pass(
     // Operands by column are bound whole; only rows are cut into windows.
     let grid = Grid { by_column: |_| Along::All, row_numbers, ..grid };
     k.on("ROWS_REPEAT", row_numbers != m).params.channels = row_numbers as u32;
+    k.on("SHUFFLES", caps.shuffles() && program.sums(Over::Columns) > 0);
     let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.tiles_cols], 0);
     k.stages(&[*activation]);
     plan.dispatches.push(k.build());

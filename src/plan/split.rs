@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     kernel::{KernelFile, MOST_TRIPS, Params},
     operand::Operand,
+    program::Over,
     request::Want,
 };
 
@@ -163,6 +164,7 @@ fn split_sum(plan: &mut Plan, product: &Product, from: &Products, aligned: bool,
     if from.splits == 1 {
         build.along(Along::Rows(cols));
     }
+    build.on("SHUFFLES", caps.shuffles() && finish.program.sums(Over::Columns) > 0);
     let sums = build.finish(&finish.program, &grid, finish.in_place).sums(&grid, [parts, across], reduce::free(plan));
     build.stages(&finish.stages);
     build.params.rows = rows as u32;

@@ -16,6 +16,8 @@ pub enum Stage {
     Staged {
         /// BK.
         bk: u32,
+        /// Parts of the workgroup that multiply a part of the reduction each: 1, 2 or 4.
+        slices: u32,
     },
     /// Directly from storage, with the rows of A shared by subgroup broadcast: the workgroup is one subgroup of 8.
     Broadcast,
@@ -48,7 +50,12 @@ const fn direct(wx: u32, wy: u32, tm: u32, tn: u32) -> Tile {
 }
 
 const fn staged(wx: u32, wy: u32, tm: u32, tn: u32, bk: u32) -> Tile {
-    Tile { wx, wy, tm, tn, stage: Stage::Staged { bk } }
+    Tile { wx, wy, tm, tn, stage: Stage::Staged { bk, slices: 1 } }
+}
+
+/// In `slices` parts of the workgroup with a part of the reduction each, and as many times the rows a lane.
+const fn sliced(wx: u32, wy: u32, tm: u32, slices: u32) -> Tile {
+    Tile { wx, wy, tm, tn: 4, stage: Stage::Staged { bk: 16, slices } }
 }
 
 const fn broadcast(tm: u32) -> Tile {
@@ -67,7 +74,7 @@ const fn coop(tm: u32, tn: u32) -> Tile {
 
 /// Every tile. The first can serve every product on every device, and the second those with groups of eight rows. BN is always a multiple of 32, so that no word of the mask belongs to two
 /// workgroups.
-pub const TILES: [Tile; 18] = [
+pub const TILES: [Tile; 20] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -84,6 +91,8 @@ pub const TILES: [Tile; 18] = [
     staged(16, 16, 8, 8, 16),
     staged(16, 8, 8, 4, 16),
     staged(16, 16, 8, 4, 16),
+    sliced(16, 16, 4, 2),
+    sliced(8, 32, 1, 4),
     coop(8, 16),
     coop(4, 8),
 ];
@@ -106,7 +115,9 @@ const SMALLER: [&[usize]; TILES.len()] = [
     &[7, 14, 5],
     &[5],
     &[14, 5],
-    &[17],
+    &[14, 5],
+    &[5],
+    &[19],
     &[],
 ];
 
@@ -137,7 +148,15 @@ impl Tile {
         serves
             && self.wx * self.wy <= caps.max_invocations
             && self.workgroup_bytes(caps) <= caps.workgroup_bytes
-            && (form.a_along_reduction() || self.tm.is_multiple_of(4))
+            && (form.a_along_reduction() || self.multiplied_rows().is_multiple_of(4))
+    }
+
+    /// Rows of the register tile while it multiplies.
+    const fn multiplied_rows(&self) -> u32 {
+        match self.stage {
+            Stage::Staged { slices, .. } => self.tm * slices,
+            _ => self.tm,
+        }
     }
 
     /// Whether each lane holds whole groups of so many neighbouring rows. In a staged tile the rows of a lane are neighbours in fours,
@@ -151,13 +170,22 @@ impl Tile {
         members == 1 || (self.tm.is_multiple_of(members) && members <= neighbours)
     }
 
+    /// Whether it is `whole` with a workgroup in slices on each tile.
+    const fn slices_of(&self, whole: &Tile) -> bool {
+        let slices = match (self.stage, whole.stage) {
+            (Stage::Staged { slices, .. }, Stage::Staged { slices: 1, .. }) => slices,
+            _ => 1,
+        };
+        slices > 1 && self.bm() == whole.bm() && self.bn() == whole.bn()
+    }
+
     /// Bytes of workgroup memory: for the staged operands, and for the epilogue that needs most, which has a bit for each element (the
     /// mask) and for each lane the sums of the columns that it handles at a time and of one row.
     const fn workgroup_bytes(&self, caps: &Caps) -> u32 {
         let lanes = self.wx * self.wy;
         let staged = match self.stage {
             Stage::Direct | Stage::Broadcast => 0,
-            Stage::Staged { bk } => 4 * bk * (self.bm() + self.bn()),
+            Stage::Staged { bk, slices } => 4 * bk * (self.bm() + self.bn()) * slices,
             // Two bytes an element and a gap after each row; one matrix of sums for each subgroup.
             Stage::Coop => {
                 let matrix = caps.matrix_size * caps.matrix_size;
@@ -180,13 +208,18 @@ impl Tile {
         span * self.bn() / (self.wx * self.wy)
     }
 
-    /// Lanes along the reduction, and whether they are a subgroup, which adds in registers; else they add in workgroup memory. A subgroup
-    /// of fewer than 8 lanes would leave lanes without a column; one of more than 64 would need more sums than a lane has registers,
-    /// one longer than the workgroup more columns than the tile has.
+    /// Lanes along the reduction, and whether they are exactly a subgroup. A subgroup of fewer than 8 lanes would leave lanes without a column; one of
+    /// more than 64 would need more sums than a lane has registers, one longer than the workgroup more columns than the tile has. A GPU reads
+    /// the weight in runs of 32 lanes at least.
     pub(super) const fn span(&self, caps: &Caps) -> (u32, bool) {
-        match caps.subgroup {
-            8 | 16 | 32 | 64 if caps.subgroup <= self.wx * self.wy => (caps.subgroup, true),
-            _ => (32, false),
+        let suits = match caps.subgroup {
+            8 | 16 => matches!(caps.class, DeviceClass::Software),
+            32 | 64 => caps.subgroup <= self.wx * self.wy,
+            _ => false,
+        };
+        match suits {
+            true => (caps.subgroup, true),
+            false => (32, false),
         }
     }
 }
@@ -211,7 +244,7 @@ impl Tile {
 /// Products of fewer rows or columns stay on the plain tiles: most of a matrix would be padding, and they wait for memory anyway.
 const FEWEST: u64 = 17;
 /// Where the tiles on matrix units begin in [`TILES`], the largest first.
-const COOP: usize = 16;
+const COOP: usize = 18;
 
 /// Why a product of this size, whose operands may go to the matrix units, does not; `None` if it does.
 pub(super) fn refused(caps: &Caps, rows: u64, cols: u64, form: Form) -> Option<&'static str> {
@@ -222,22 +255,12 @@ pub(super) fn refused(caps: &Caps, rows: u64, cols: u64, form: Form) -> Option<&
     (!fits).then_some("no tile suits the device's subgroups, or its workgroup memory")
 }
 
-/// When the reduction of a product is split to fill the device.
-struct Filling {
-    /// The workgroups to reach, if the output alone has less than half of them.
-    workgroups: u64,
-    /// The fewest terms of a split.
-    least: u64,
-    /// The fewest terms of a reduction that is split.
-    from: u64,
-}
-
-/// An H100 (132 multiprocessors) was fastest with 128 to 256 workgroups of 256 lanes, and half as fast with 64.
-const fn filling(class: DeviceClass) -> Filling {
+/// The fewest terms of a split, and of a reduction that is split to fill the device.
+const fn shortest(class: DeviceClass) -> (u64, u64) {
     match class {
-        DeviceClass::Software => Filling { workgroups: 4, least: 1024, from: 1024 },
-        DeviceClass::Integrated => Filling { workgroups: 128, least: 256, from: 256 },
-        DeviceClass::Discrete => Filling { workgroups: 256, least: 128, from: 512 },
+        DeviceClass::Software => (1024, 1024),
+        DeviceClass::Integrated => (256, 256),
+        DeviceClass::Discrete => (128, 512),
     }
 }
 
@@ -269,10 +292,10 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -
     };
     // A smaller tile where the chosen one can't run, or leaves most of the device idle: whole if one fills it (an H100 is faster
     // with 256 tiles of 64×64 than with 64 of 128×128 in four splits), else split as far as it may be.
+    let workgroups = u64::from(caps.choices.workgroups());
     let (tiles_wanted, split_wanted) = match caps.class {
-        DeviceClass::Software => (4, u64::MAX),
-        DeviceClass::Integrated => (64, 128),
-        DeviceClass::Discrete => (128, 128),
+        DeviceClass::Software => (workgroups, u64::MAX),
+        DeviceClass::Integrated | DeviceClass::Discrete => (workgroups.div_ceil(2), workgroups.div_ceil(2)),
     };
     let order = std::iter::once(chosen).chain(SMALLER[chosen].iter().copied());
     let fitting = || order.clone().filter(|&i| asked.served_by(&TILES[i], caps));
@@ -288,14 +311,22 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -
         .or_else(nearest)
         .unwrap_or(if members > 4 { 1 } else { 0 });
     let tile = TILES[index];
-    (tile, splits(&tile))
+    let splits = splits(&tile);
+    // Still too few: then more lanes on each.
+    let idle = split_wanted < u64::MAX && tiles(&index) * u64::from(splits) < split_wanted && k >= SLICED_FROM;
+    let sliced = TILES.iter().find(|other| other.slices_of(&tile) && asked.served_by(other, caps)).filter(|_| idle);
+    (*sliced.unwrap_or(&tile), splits)
 }
+
+/// The fewest terms of a reduction that slices of a workgroup share: two steps of four slices.
+const SLICED_FROM: u64 = 128;
 
 /// The number of splits: more than 1 if the output alone does not fill the device, or if a sum would have so many terms that it loses
 /// digits; limited by scratch memory.
 pub(super) fn splits(caps: &Caps, tile: &Tile, rows: u64, cols: u64, k: u64) -> u32 {
     let workgroups = tile.tiles(rows, cols).max(1);
-    let Filling { workgroups: fill, least, from } = filling(caps.class);
+    let fill = u64::from(caps.choices.workgroups());
+    let (least, from) = shortest(caps.class);
     // Less than twice as many workgroups would not make up for the second stage.
     let for_width = if workgroups * 2 < fill && k >= from { (fill / workgroups).min(k / least) } else { 1 };
     let for_digits = k.div_ceil(LONGEST_RUN);

@@ -2,8 +2,8 @@
 //!
 //! - `#if FLAG`, `#if !FLAG`, `#else`, `#end`: lines of some variants. A flag is on if it is defined and not 0.
 //! - `#for i in NAME` .. `#end`: the lines repeated for i = 0, 1, .. (NAME is a flag or a number), with `{i}` replaced by
-//!   the number, `{i:vec}` by i/4, `{i:lane}` by the vector component x, y, z or w of i%4, and `{i:quarter}` by 2·(i%4).
-//!   naga unrolls no loops, and only named variables stay in registers.
+//!   the number, `{i:vec}` by i/4, `{i:lane}` by the vector component x, y, z or w of i%4, `{i:quarter}` by 2·(i%4), and
+//!   `{i:behind}` by i + 4. naga unrolls no loops, and only named variables stay in registers.
 //! - `#use NAME`: the assembler puts a shared file, once, before the file that uses it.
 
 use crate::kernel::Flags;
@@ -92,7 +92,8 @@ fn substitute(line: &str, loops: &[(String, u32)]) -> String {
                 .replace(&format!("{{{name}}}"), &i.to_string())
                 .replace(&format!("{{{name}:vec}}"), &(i / 4).to_string())
                 .replace(&format!("{{{name}:lane}}"), lane)
-                .replace(&format!("{{{name}:quarter}}"), &(i % 4 * 2).to_string());
+                .replace(&format!("{{{name}:quarter}}"), &(i % 4 * 2).to_string())
+                .replace(&format!("{{{name}:behind}}"), &(i + 4).to_string());
         }
     }
     line

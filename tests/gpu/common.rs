@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use elbow::{Checks, Gpu, Options};
+use elbow::{Checks, DeviceClass, Gpu, Options};
 use elbow_verify::{Judge, Part, Spec};
 pub use elbow_verify::{Numbers, ulp_of};
 
@@ -40,6 +40,13 @@ pub fn gpu() -> &'static Gpu {
         println!("{gpu}");
         gpu
     })
+}
+
+/// The same adapter, taken for a GPU: it runs the texts that GPUs run, subgroups of whatever size among them.
+pub fn as_a_gpu() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    let options = || options().class(DeviceClass::Discrete).self_test(false);
+    GPU.get_or_init(|| Gpu::with_options(options()).expect("an adapter"))
 }
 
 /// What is right on it.

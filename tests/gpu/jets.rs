@@ -1,12 +1,12 @@
 //! Layers with jets: groups of rows in every kind of kernel, and every activation's derivatives up to the third.
 
 use elbow::{
-    Activation, Checks, DeviceClass, Gpu, Jet,
+    Activation, Checks, Gpu, Jet,
     plan::{Form, TILES},
 };
 use elbow_verify::{Spec, points};
 
-use crate::common::{checks, full, gpu, options, passes};
+use crate::common::{as_a_gpu, checks, full, gpu, passes};
 
 /// Two operators of two tangents and one of six, of integers.
 fn jets() -> [String; 3] {
@@ -56,19 +56,19 @@ fn integers_in_every_kind_of_product() {
 /// By the texts of a GPU, which take a compiler for a CPU longer: groups of four in staged tiles, of eight in a direct one.
 #[test]
 fn integers_in_the_products_of_a_gpu() {
-    let gpu = Gpu::with_options(options().class(DeviceClass::Discrete).self_test(false)).unwrap();
+    let gpu = as_a_gpu();
     let [two, heat, six] = jets();
     if full() {
-        for tile in [0, 1, 5, 6, 7, 13, 14, 15] {
-            jets().iter().for_each(|jet| (0..ASKED.len()).for_each(|asked| exact(&gpu, tile, jet, asked)));
+        for tile in [0, 1, 5, 6, 7, 13, 14, 15, 16] {
+            jets().iter().for_each(|jet| (0..ASKED.len()).for_each(|asked| exact(gpu, tile, jet, asked)));
         }
         return;
     }
-    exact(&gpu, 5, &two, 2);
+    exact(gpu, 5, &two, 2);
     if checks() == Checks::Trusted {
-        exact(&gpu, 14, &two, 0);
-        exact(&gpu, 5, &heat, 3);
-        exact(&gpu, 1, &six, 1);
+        exact(gpu, 14, &two, 0);
+        exact(gpu, 5, &heat, 3);
+        exact(gpu, 1, &six, 1);
     }
 }
 

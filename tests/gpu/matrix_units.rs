@@ -85,7 +85,7 @@ fn they_are_used_where_they_are_and_the_plan_says_so() {
                     assert!(!on_matrices(plan), "{plan}");
                     assert!(text(plan).contains("not on matrix units: the device has none"), "{plan}");
                 }
-                let pinned = layer(&gpu, size, Float::F16, Pin::default().tile(16));
+                let pinned = layer(&gpu, size, Float::F16, Pin::default().tile(18));
                 assert!(matches!(pinned, Err(Error::Unsupported { .. })), "{pinned:?}");
             }
         }

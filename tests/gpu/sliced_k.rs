@@ -8,7 +8,7 @@ use elbow::{
 };
 use elbow_verify::{Data, Spec};
 
-use crate::common::{checks, full, gpu, options, passes};
+use crate::common::{as_a_gpu, checks, full, gpu, options, passes};
 
 fn tiles() -> Vec<usize> {
     (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::SlicedK).collect()
@@ -74,7 +74,7 @@ fn specs(bundles: &[Spec]) -> Vec<Spec> {
     specs
 }
 
-fn checked(gpu: &Gpu) {
+fn checked(gpu: &Gpu, one_in: usize) {
     // Some hundred kernels, and the driver's compiler is what they cost: a sample, that meets every bundle on every tile.
     let step = match (full(), checks()) {
         (true, _) => 1,
@@ -82,7 +82,7 @@ fn checked(gpu: &Gpu) {
         (false, Checks::Checked) => 7,
     };
     for bundles in [forwards(), backwards()] {
-        let specs: Vec<Spec> = specs(&bundles).into_iter().step_by(step).collect();
+        let specs: Vec<Spec> = specs(&bundles).into_iter().step_by(one_in * step).collect();
         passes(gpu, &specs);
     }
     // Real numbers over a long reduction.
@@ -93,12 +93,20 @@ fn checked(gpu: &Gpu) {
 
 #[test]
 fn lanes_along_the_reduction() {
-    checked(gpu());
+    checked(gpu(), 1);
 }
 
 #[test]
 fn lanes_along_the_reduction_without_subgroups() {
     let gpu = Gpu::with_options(options().default_limits(true)).unwrap();
     assert_eq!(gpu.caps().subgroup, 0);
-    checked(&gpu);
+    checked(&gpu, 1);
+}
+
+/// As on a GPU, where the lanes of a subgroup are known only when the kernel runs. (Nine shares no factor with the lists above.)
+#[test]
+fn lanes_along_the_reduction_in_subgroups_of_any_size() {
+    let gpu = as_a_gpu();
+    assert!(gpu.caps().subgroups, "{gpu}");
+    checked(gpu, 9);
 }

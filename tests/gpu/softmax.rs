@@ -6,7 +6,7 @@ use elbow::{
     train::{LossScale, SoftmaxCrossEntropy},
 };
 
-use crate::common::{Numbers, full, gpu, ulp_of};
+use crate::common::{Numbers, as_a_gpu, full, gpu, ulp_of};
 
 /// Ulp that a loss, and that an element of the gradient may be off: the documented bounds.
 const LOSS: f64 = 8.0;
@@ -112,32 +112,33 @@ fn sizes() -> Vec<usize> {
     sizes
 }
 
-/// The label first, in the middle, last, and on top.
+/// The label first, in the middle, last, and on top; also by subgroups, as on a GPU.
 #[test]
 fn any_number_of_classes_in_any_order() {
-    let gpu = gpu();
-    let mut numbers = Numbers::new(11);
-    let mut worst = [0.0f64; 3];
-    for classes in sizes() {
-        let (mut logits, mut labels) = (Vec::new(), Vec::new());
-        for kind in 0..KINDS {
-            for label in [0, classes / 2, classes - 1] {
-                let mut row = row(kind, classes, &mut numbers);
-                if kind == KINDS - 1 {
-                    row[label] = 0.1;
+    for gpu in [gpu(), as_a_gpu()] {
+        let mut numbers = Numbers::new(11);
+        let mut worst = [0.0f64; 3];
+        for classes in sizes() {
+            let (mut logits, mut labels) = (Vec::new(), Vec::new());
+            for kind in 0..KINDS {
+                for label in [0, classes / 2, classes - 1] {
+                    let mut row = row(kind, classes, &mut numbers);
+                    if kind == KINDS - 1 {
+                        row[label] = 0.1;
+                    }
+                    logits.extend(row);
+                    labels.push(label as u32);
                 }
-                logits.extend(row);
-                labels.push(label as u32);
             }
+            let got = Case::new(logits, labels).check(gpu, "any order");
+            println!("{classes} classes: loss {:.1} ulp, gradient {:.1} ulp, rows {:.1}", got[0], got[1], got[2]);
+            worst = std::array::from_fn(|i| worst[i].max(got[i]));
         }
-        let got = Case::new(logits, labels).check(gpu, "any order");
-        println!("{classes} classes: loss {:.1} ulp, gradient {:.1} ulp, rows {:.1}", got[0], got[1], got[2]);
-        worst = std::array::from_fn(|i| worst[i].max(got[i]));
+        println!(
+            "worst: loss {:.2} ulp, gradient {:.2} ulp, a row's sum {:.2} · 2^-24 of its terms",
+            worst[0], worst[1], worst[2]
+        );
     }
-    println!(
-        "worst: loss {:.2} ulp, gradient {:.2} ulp, a row's sum {:.2} · 2^-24 of its terms",
-        worst[0], worst[1], worst[2]
-    );
 }
 
 #[test]
@@ -177,38 +178,43 @@ fn small_losses_keep_their_digits() {
 /// PyTorch's answers.
 #[test]
 fn infinite_and_missing_logits() {
-    let gpu = gpu();
-    let inf = f32::INFINITY;
-    for classes in [3, 4, 5, 10, 70, 260, 3000] {
-        let (mut logits, mut labels) = (Vec::new(), Vec::new());
-        let mut add = |label: usize, changes: &[(usize, f32)]| {
-            let mut row: Vec<f32> = (0..classes).map(|c| (c % 5) as f32 * 0.5 - 1.0).collect();
-            changes.iter().for_each(|&(c, z)| row[c % classes] = z);
-            logits.extend(row);
-            labels.push((label % classes) as u32);
-        };
-        let last = classes - 1;
-        add(0, &[]);
-        for (label, other) in [(0, last), (last, 0), (1, 2)] {
-            for bad in [f32::NAN, -f32::NAN, inf, -inf, f32::MAX, -f32::MAX] {
-                add(label, &[(other, bad)]);
-                add(label, &[(label, bad)]);
-                add(label, &[(other, bad), (label, bad)]);
+    for gpu in [gpu(), as_a_gpu()] {
+        let inf = f32::INFINITY;
+        for classes in [3, 4, 5, 10, 70, 260, 3000] {
+            let (mut logits, mut labels) = (Vec::new(), Vec::new());
+            let mut add = |label: usize, changes: &[(usize, f32)]| {
+                let mut row: Vec<f32> = (0..classes).map(|c| (c % 5) as f32 * 0.5 - 1.0).collect();
+                changes.iter().for_each(|&(c, z)| row[c % classes] = z);
+                logits.extend(row);
+                labels.push((label % classes) as u32);
+            };
+            let last = classes - 1;
+            add(0, &[]);
+            for (label, other) in [(0, last), (last, 0), (1, 2)] {
+                for bad in [f32::NAN, -f32::NAN, inf, -inf, f32::MAX, -f32::MAX] {
+                    add(label, &[(other, bad)]);
+                    add(label, &[(label, bad)]);
+                    add(label, &[(other, bad), (label, bad)]);
+                }
             }
-        }
-        add(1, &(0..classes).map(|c| (c, -inf)).collect::<Vec<_>>());
-        add(1, &(0..classes).map(|c| (c, -f32::MAX)).collect::<Vec<_>>());
-        add(1, &(0..classes).map(|c| (c, if c == 1 { 3.0 } else { -inf })).collect::<Vec<_>>());
-        add(0, &[]);
-        let case = Case::new(logits, labels);
-        let expected = case.reference();
-        assert!(expected.loss[0].is_finite() && expected.loss.contains(&f64::INFINITY));
-        let (loss, dlogits) = case.run(gpu);
-        for (i, (&got, &expected)) in loss.iter().zip(&expected.loss).enumerate() {
-            assert!(off(got, expected) <= LOSS, "{classes} classes, row {i}: {got}, right {expected}");
-        }
-        for (i, (&got, &expected)) in dlogits.iter().zip(&expected.dlogits).enumerate() {
-            assert!(off(got, expected) <= GRADIENT, "{classes} classes, row {}: {got}, right {expected}", i / classes);
+            add(1, &(0..classes).map(|c| (c, -inf)).collect::<Vec<_>>());
+            add(1, &(0..classes).map(|c| (c, -f32::MAX)).collect::<Vec<_>>());
+            add(1, &(0..classes).map(|c| (c, if c == 1 { 3.0 } else { -inf })).collect::<Vec<_>>());
+            add(0, &[]);
+            let case = Case::new(logits, labels);
+            let expected = case.reference();
+            assert!(expected.loss[0].is_finite() && expected.loss.contains(&f64::INFINITY));
+            let (loss, dlogits) = case.run(gpu);
+            for (i, (&got, &expected)) in loss.iter().zip(&expected.loss).enumerate() {
+                assert!(off(got, expected) <= LOSS, "{classes} classes, row {i}: {got}, right {expected}");
+            }
+            for (i, (&got, &expected)) in dlogits.iter().zip(&expected.dlogits).enumerate() {
+                assert!(
+                    off(got, expected) <= GRADIENT,
+                    "{classes} classes, row {}: {got}, right {expected}",
+                    i / classes
+                );
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ fn odd(gpu: &Gpu) -> Choices {
             choices.set(size, form, if form == Form::Tn { 0 } else { 3 });
         }
     }
+    choices.set_workgroups(7);
     choices
 }
 
@@ -42,6 +43,15 @@ fn choices_go_to_a_file_and_come_back() {
     assert!(other.load_tuning(&path));
     assert_eq!(other.choices(), odd(&gpu));
     assert!(gpu.tuning_file().is_none_or(|path| path.to_string_lossy().contains("elbow")));
+}
+
+#[test]
+fn how_many_workgroups_fill_the_device_is_measured() {
+    let gpu = gpu();
+    let usual = gpu.choices();
+    let found = gpu.measure_workgroups().unwrap();
+    assert!(found.is_power_of_two() && found <= 1024, "{found}");
+    assert_eq!(gpu.choices(), usual, "measuring changes nothing");
 }
 
 /// Rows 61 to 63 of the bad inputs: a folder that can't be written, files that are absent, links, of another adapter, driver

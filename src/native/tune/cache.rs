@@ -26,6 +26,8 @@ struct Measured {
     driver: String,
     /// From "size form", such as "many NT", to the tile's place in [`TILES`].
     choices: BTreeMap<String, usize>,
+    /// How many fill the device.
+    workgroups: u32,
 }
 
 /// The longest file that is read, in bytes; elbow's own are far shorter.
@@ -118,6 +120,7 @@ impl Gpu {
             backend: format!("{:?}", info.backend),
             driver: format!("{} {}", info.driver, info.driver_info),
             choices: all.map(|(size, form)| (key(size, form), choices.get(size, form))).collect(),
+            workgroups: choices.workgroups(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Gpu {
                 choices.set(size, form, tile);
             }
         }
+        choices.set_workgroups(found.workgroups);
         if found != self.measured(&choices) {
             return Err("it was measured on another adapter, driver or version".into());
         }

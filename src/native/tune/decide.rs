@@ -92,7 +92,8 @@ pub struct Tuned {
 
 impl fmt::Display for Tuned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.decisions.iter().try_for_each(|decision| writeln!(f, "{decision}"))
+        self.decisions.iter().try_for_each(|decision| writeln!(f, "{decision}"))?;
+        writeln!(f, "workgroups that fill the device: {}", self.choices.workgroups())
     }
 }
 

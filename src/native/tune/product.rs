@@ -98,7 +98,10 @@ impl Product {
     /// The product on one tile, by its place in [`TILES`](crate::plan::TILES); for None on the one that plans take. A tile that cannot
     /// serve it ([`Tile::fits`](crate::plan::Tile::fits)) is replaced by another.
     pub fn prepare(&self, gpu: &Gpu, tile: Option<usize>) -> Result<Prepared> {
-        let pin = Pin { tile, ..Pin::default() };
+        self.prepare_pinned(gpu, Pin { tile, ..Pin::default() })
+    }
+
+    pub(super) fn prepare_pinned(&self, gpu: &Gpu, pin: Pin) -> Result<Prepared> {
         let Product { form, a, b, c, .. } = self;
         let layout = if *form == Form::Nt { WeightLayout::OutIn } else { WeightLayout::InOut };
         match form {
