@@ -43,7 +43,12 @@ struct Decay {
 }
 
 fn decay(x: f32) -> Decay {
-    let s = exp_scaled(-capped_abs(x, EXP_FAR), 0.0);
+    return decay_at(capped_abs(x, EXP_FAR));
+}
+
+// The same for a t that is |x|, capped already.
+fn decay_at(t: f32) -> Decay {
+    let s = exp_scaled(-t, 0.0);
     return Decay(s.m, s.n, scale2(s.m, s.n));
 }
 
