@@ -96,6 +96,21 @@ fn products_of_few_tiles_fill_a_discrete_gpu() {
     }
 }
 
+/// A chain of 64 rows: 16 tiles of 64×64, each with sums for db of the layer below.
+#[test]
+fn a_chain_of_few_tiles_is_split_on_a_gpu() {
+    let below = Below::new(Activation::GELU_ERF, Saved::Z).db(Want::Overwrite);
+    let gradients = Gradients::default().x(Want::Overwrite);
+    let request = backward(Activation::IDENTITY, 64, 1024, 1024).gradients(gradients).upstream_is_dz(true).below(below);
+    let plan = planned(&request, &LAPTOP);
+    assert_eq!(files(&plan), [KernelFile::ProductStaged, KernelFile::SplitSum, KernelFile::ColumnSum], "{plan}");
+    assert!(plan.dispatches[0].params.tiles >= 128, "{plan}");
+    assert_eq!(
+        planned(&request, &SOFTWARE).dispatches[0].params.tiles,
+        planned(&request, &SOFTWARE).dispatches[0].params.split_tiles
+    );
+}
+
 /// 16 tiles of 32×32 can't be split (a second stage costs more than the reduction is long): four slices of a workgroup share each.
 #[test]
 fn the_reduction_of_a_small_output_is_sliced_on_a_gpu() {

@@ -1,7 +1,7 @@
 //! A product with its reduction whole or split: the number of splits, the memory of their partial products, and the stage that adds them.
 
 use super::{
-    Along, Builder, Caps, Cut, Dispatch, Form, Grid, Pin, Plan, Stage, TILES,
+    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES,
     builder::{PartialSums, Stack, farthest, workgroups},
     product::{Finish, Matrix, Method, Product, tiled, vectors, wide},
     programs, reduce, tile,
@@ -24,8 +24,10 @@ pub(super) fn product(
 ) -> Result<PartialSums> {
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
-    // A program with sums over rows or columns runs in the product itself, which therefore needs whole sums.
-    let asked = tile::Asked { form, members: finish.program.members(), unsplit: finish.has_sums() };
+    // On a software adapter a program with sums over rows or columns runs in the product itself, which therefore needs whole sums: a few
+    // workgroups keep it busy, and the second stage sums fewer rows at a time.
+    let unsplit = finish.has_sums() && device.class == DeviceClass::Software;
+    let asked = tile::Asked { form, members: finish.program.members(), unsplit };
     let (caps, plain_because) = product.caps(device);
     let caps = &caps;
     let (tile, mut splits) = match pin.tile {
