@@ -308,13 +308,29 @@ pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     let t = clamp_abs(x, 10.0);
+    let g = exp(-2.0 * t, 0.0);
+    tanh_of(t, g.times(g.m)).copysign(x)
+}
+
+/// tanh(t) for t ≥ 0, from e = e^-2t.
+#[inline(always)]
+fn tanh_of(t: f32, e: f32) -> f32 {
     let z = t * t;
     let p = horner(z, [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_088, -0.005_704_987]);
-    let near = fma(t * z, p, t);
-    let g = exp(-2.0 * t, 0.0);
-    let e = g.times(g.m);
-    let far = 1.0 - 2.0 * (e / (1.0 + e));
-    select(t < 0.625, near, far).copysign(x)
+    select(t < 0.625, fma(t * z, p, t), 1.0 - 2.0 * (e / (1.0 + e)))
+}
+
+/// tanh(t/2) for t ≥ 0, from e = e^-t: σ''(t)/σ'(t) with the other sign.
+#[inline(always)]
+pub(super) fn tanh_half(t: f32, e: f32) -> f32 {
+    tanh_of(0.5 * t, e)
+}
+
+/// σ'''/σ' = 1 - 6e/(1 + e)² from e = e^-t, in a form that keeps its digits at 0.
+#[inline(always)]
+pub(super) fn sigmoid_bend(e: f32) -> f32 {
+    let (gap, d) = (1.0 - e, 1.0 + e);
+    (gap * gap - 2.0 * e) / (d * d)
 }
 
 /// tanh'(x) = 4e^-2|x| / (1 + e^-2|x|)².
