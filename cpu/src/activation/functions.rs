@@ -529,10 +529,7 @@ impl GeluTanh {
     const B: f32 = 0.214_064_45;
     #[inline(always)]
     fn value<const NEAR: bool>(z: f32) -> f32 {
-        let t = abs_in::<NEAR>(z, 11.0);
-        let g = gelu_tanh_decay(t);
-        let d = 1.0 + g.times_in::<NEAR>(g.m);
-        g.only_if(z < 0.0).times_in::<NEAR>(select(z < 0.0, -t * g.m, z) / d)
+        times_sigmoid::<NEAR>(z, -11.0, 6.0, gelu_tanh_decay)
     }
     #[inline(always)]
     fn slope<const NEAR: bool>(z: f32) -> f32 {
@@ -593,8 +590,7 @@ pub(super) struct Silu;
 impl Silu {
     #[inline(always)]
     fn value<const NEAR: bool>(z: f32) -> f32 {
-        let q = decay_in::<NEAR>(z);
-        q.scaled.only_if(z < 0.0).times_in::<NEAR>(select(z < 0.0, -q.t * q.scaled.m, z) / q.d)
+        times_sigmoid::<NEAR>(z, -120.0, 60.0, |x| exp(-x, 0.0))
     }
     #[inline(always)]
     fn slope<const NEAR: bool>(z: f32) -> f32 {

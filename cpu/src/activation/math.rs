@@ -103,13 +103,6 @@ pub(super) struct Scaled {
 }
 
 impl Scaled {
-    /// With the power dropped where the condition is false, so that two sides of a function share one division: of a `select` between
-    /// finished sides a compiler makes two.
-    #[inline(always)]
-    pub(super) fn only_if(self, condition: bool) -> Scaled {
-        Scaled { n: if condition { self.n } else { 0 }, ..self }
-    }
-
     /// p·2ⁿ; for n in [-126, 127] if `NEAR`, otherwise in [-252, 254].
     #[inline(always)]
     pub(super) fn times_in<const NEAR: bool>(self, p: f32) -> f32 {
@@ -142,6 +135,21 @@ impl Scaled {
 fn exp_reduced(r: f32) -> f32 {
     let p = horner(r, [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_8]);
     1.0 + fma(r * r, p, r)
+}
+
+/// z·σ(u) = z/(1 + e^-u), where `decay` makes e^-u of z. Below `low` the result is 0, above `high` it is z; between -`NEAR` and `NEAR` of the
+/// activation nothing is out of range.
+#[inline(always)]
+pub(super) fn times_sigmoid<const NEAR: bool>(z: f32, low: f32, high: f32, decay: impl Fn(f32) -> Scaled) -> f32 {
+    if NEAR {
+        let g = decay(z);
+        return z / (1.0 + g.times_in::<true>(g.m));
+    }
+    let z = select(z < low, low, z);
+    let g = decay(select(z > high, high, z));
+    // The same bits: both terms of the sum are divided by 2ⁿ, and so is the quotient.
+    let one = select(g.n > 100, 0.0, power_of_two(g.n.wrapping_neg()));
+    Scaled { n: g.n.wrapping_neg(), ..g }.times(z / (one + g.m))
 }
 
 /// Beyond this |u|, e^-|u| is 0 in every result made of it.
@@ -287,7 +295,7 @@ pub(super) fn mills(t: f32) -> f32 {
     p * r
 }
 
-/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [0, 11.2], the argument as high + low.
+/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [-11, 11.4], the argument as high + low.
 #[inline(always)]
 pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
     // 2√(2/π) and 0.044715 times that, each in two parts.
