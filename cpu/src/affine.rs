@@ -175,7 +175,8 @@ fn times_transposed(
         let mut rows: Vec<_> = c.chunks_mut(n).collect();
         product::rows_times_rows(&mut rows, a, b, k, accumulate);
     } else if product::is_flat(m, workers) {
-        let columns = n.div_ceil(workers);
+        // More parts than threads: a thread that has to be woken up first does fewer of them.
+        let columns = n.div_ceil(4 * workers).max(32);
         let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
         parts.resize_with(n.div_ceil(columns), Vec::new);
         for row in c.chunks_mut(n) {

@@ -20,6 +20,8 @@ use crate::{
 const SPAN: usize = 1024;
 /// Elements of a block, about: one thread takes a block at a time, a multiple of 8 rows.
 const BLOCK: usize = 32 * 1024;
+/// The fewest elements that are worth the hand-over to another thread.
+const SHARE: usize = 4 * 1024;
 /// The most blocks: each has partial sums of its own, which are added up by one thread.
 const MAX_BLOCKS: usize = 64;
 
@@ -263,7 +265,8 @@ impl Finish<'_> {
         if y.is_empty() {
             return;
         }
-        let rows = block_rows(m, n);
+        let share = (y.len() / (2 * threads::count())).clamp(SHARE, BLOCK);
+        let rows = (share / n).max(1).next_multiple_of(8);
         let mut blocks: Vec<_> = y.chunks_mut(rows * n).zip(saved.blocks(rows, n, m.div_ceil(rows))).collect();
         if let [(y, saved)] = blocks.as_mut_slice() {
             return self.block(0, y, saved);

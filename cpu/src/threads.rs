@@ -6,6 +6,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use rayon::Yield;
+
 /// How often the calling thread, when its own work is done, checks for the others before it sleeps: about 10 µs, less than a wake-up takes.
 const LOOKS: usize = 32;
 
@@ -41,7 +43,10 @@ where
             if busy.load(Ordering::Acquire) == 0 {
                 break;
             }
-            std::thread::yield_now();
+            // If it belongs to the pool, it does itself what no other thread has begun.
+            if rayon::yield_now() != Some(Yield::Executed) {
+                std::thread::yield_now();
+            }
         }
     });
 }

@@ -8,8 +8,6 @@ use super::math::*;
 pub(super) trait Functions {
     /// Whether α is an argument; else the activation's own number is used.
     const HAS_ALPHA: bool = false;
-    /// Whether `act_dzzz` is there: for the activations of networks that solve differential equations.
-    const HAS_THIRD: bool = false;
     /// Up to this |z|, where no power of two is out of f32's range, `act_near` and `act_dz_near` give the same bits with fewer
     /// instructions. Only the most common activations have them; 0 for the others.
     const NEAR: f32 = 0.0;
@@ -32,7 +30,7 @@ pub(super) trait Functions {
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
         unless_nan(z, 0.0)
     }
-    /// act'''(z), where [`Functions::HAS_THIRD`]; others have it by the f64 mathematics.
+    /// act'''(z).
     #[inline(always)]
     fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
         unless_nan(z, 0.0)
@@ -122,6 +120,10 @@ impl Functions for ClippedRelu {
     }
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dzz(z, a, s)
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
         Self::act_dzz(z, a, s)
     }
 }
@@ -222,6 +224,10 @@ impl Functions for Elu {
     fn act_dzda(z: f32, _a: f32, _s: f32) -> f32 {
         select(z > 0.0, 0.0, decay(z).e)
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dzz(z, a, s)
+    }
 }
 
 /// scale·(x > 0 ? x : α(eˣ - 1)), self-normalising: α = 1.6732632423543772, scale = 1.0507009873554805.
@@ -243,6 +249,10 @@ impl Functions for Selu {
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
         Elu::act_dzz(z, Self::SCALE_ALPHA, 0.0)
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dzz(z, a, s)
     }
 }
 
@@ -314,6 +324,12 @@ impl Functions for Celu {
         let bent = select(high.abs() < 1e-20, line, lower);
         unless_nan(z, select((z > 0.0) | a.is_infinite(), 0.0, bent))
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, _s: f32) -> f32 {
+        let (high, low) = Self::quotient(z, a);
+        let (e, divisor) = (exp_far(high, low), split(a));
+        select(z > 0.0, 0.0, e.times_far(e.m / divisor.m / divisor.m, -2 * divisor.n))
+    }
 }
 
 /// ln(1 + e^(αx))/α, and x where αx > s.
@@ -360,12 +376,31 @@ impl Functions for Softplus {
         // A straight line at α = 0, infinite at infinity.
         select(vanishes, 0.0, select(a == 0.0, 0.25 * z, bent))
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
+        let (high, low) = product(a, z);
+        let (q, factor) = (decay_far(high, low), split(a));
+        let k = tanh_half(q.t, q.e) * (factor.m * factor.m * q.scaled.m / (q.d * q.d));
+        let away = q.scaled.times_far(select(high < 0.0, k, -k), 2 * factor.n);
+        let third = select(high.abs() < FLAT, cubed_times(factor, z, -0.125), away);
+        select(above(high, low, s, z, a) | (a.is_infinite() & high.is_infinite()), 0.0, third)
+    }
 }
 
 /// α = ±inf at z = 0, where αz is not defined: terms with a factor z are 0.
 #[inline(always)]
 fn is_corner(z: f32, a: f32) -> bool {
     a.is_infinite() & (z == 0.0)
+}
+
+/// Up to this |αx| a third derivative of a function of αx is a straight line.
+const FLAT: f32 = 1e-4;
+
+/// c·α³·z, for α as mantissa and power: no product on the way is out of range.
+#[inline(always)]
+fn cubed_times(alpha: Scaled, z: f32, c: f32) -> f32 {
+    let x = split(finite(z));
+    x.times_far(c * x.m * alpha.m * alpha.m * alpha.m, 3 * alpha.n)
 }
 
 /// αx > s, with the product as high + low; if s is 0, from the signs, because the product may have underflowed.
@@ -422,6 +457,12 @@ impl Functions for Squareplus {
         let (x, r) = Self::parts(z, a);
         (-0.25 * x / (r * r * r)) as f32
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, _s: f32) -> f32 {
+        let (x, r) = Self::parts(z, a);
+        let third = -1.5 * f64::from(a) * x / (r * r * r * r * r);
+        unless_nan(z, select(a == f32::INFINITY, 0.0, third as f32))
+    }
 }
 
 /// x·Φ(x).
@@ -470,6 +511,13 @@ impl Functions for GeluErf {
         let h = (t - std::f32::consts::SQRT_2) - 2.420_323e-8;
         g.times(INVERSE_SQRT_2PI * g.m * -(h * (t + std::f32::consts::SQRT_2)))
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        const INVERSE_SQRT_2PI: f32 = 0.398_942_3;
+        let t = clamp_abs(z, 16.5);
+        let g = gauss(t);
+        g.times(INVERSE_SQRT_2PI * g.m * (select(z < 0.0, -t, t) * ((t - 2.0) * (t + 2.0))))
+    }
 }
 
 /// x·σ(2√(2/π)(x + 0.044715x³)), which is ½x(1 + tanh(...)) without the cancellation.
@@ -481,10 +529,7 @@ impl GeluTanh {
     const B: f32 = 0.214_064_45;
     #[inline(always)]
     fn value<const NEAR: bool>(z: f32) -> f32 {
-        let t = abs_in::<NEAR>(z, 11.0);
-        let g = gelu_tanh_decay(t);
-        let d = 1.0 + g.times_in::<NEAR>(g.m);
-        g.only_if(z < 0.0).times_in::<NEAR>(select(z < 0.0, -t * g.m, z) / d)
+        times_sigmoid::<NEAR>(z, -11.0, 6.0, gelu_tanh_decay)
     }
     #[inline(always)]
     fn slope<const NEAR: bool>(z: f32) -> f32 {
@@ -524,6 +569,20 @@ impl Functions for GeluTanh {
         let ddu = 2.0 * Self::B * t;
         g.times(g.m * ((2.0 * du + t * ddu) * d - t * du * du * (1.0 - e)) / (d * d * d))
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        let t = clamp_abs(z, 11.4);
+        let g = gelu_tanh_decay(t);
+        let e = g.times(g.m);
+        let d = 1.0 + e;
+        let du = fma(Self::B, t * t, Self::A);
+        let ddu = 2.0 * Self::B * t;
+        let u = t * fma(Self::B / 3.0, t * t, Self::A);
+        let bracket = 4.0 * ddu + t * du * du * du * sigmoid_bend(e) - 3.0 * tanh_half(u, e) * du * (du + t * ddu);
+        let third = g.times(g.m / (d * d) * select(z < 0.0, -bracket, bracket));
+        // Near 0 a straight line: 2B - A³/2.
+        select(t < 1e-5, -1.603_667_5 * z, third)
+    }
 }
 
 /// x·σ(x): [`Swish`] with α = 1, where the product αx needs no second part.
@@ -531,8 +590,7 @@ pub(super) struct Silu;
 impl Silu {
     #[inline(always)]
     fn value<const NEAR: bool>(z: f32) -> f32 {
-        let q = decay_in::<NEAR>(z);
-        q.scaled.only_if(z < 0.0).times_in::<NEAR>(select(z < 0.0, -q.t * q.scaled.m, z) / q.d)
+        times_sigmoid::<NEAR>(z, -120.0, 60.0, |x| exp(-x, 0.0))
     }
     #[inline(always)]
     fn slope<const NEAR: bool>(z: f32) -> f32 {
@@ -563,6 +621,12 @@ impl Functions for Silu {
     fn act_dzz(z: f32, a: f32, s: f32) -> f32 {
         Swish::act_dzz(z, a, s)
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        let q = decay(z);
+        let bracket = q.t * sigmoid_bend(q.e) - 3.0 * tanh_half(q.t, q.e);
+        q.scaled.times(q.scaled.m / (q.d * q.d) * select(z < 0.0, -bracket, bracket))
+    }
 }
 
 /// x·σ(1.702x): [`Swish`] with a fixed α.
@@ -579,6 +643,10 @@ impl Functions for QuickGelu {
     #[inline(always)]
     fn act_dzz(z: f32, a: f32, s: f32) -> f32 {
         Swish::act_dzz(z, a, s)
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
+        Swish::act_dzzz(z, a, s)
     }
 }
 
@@ -630,10 +698,28 @@ impl Functions for Swish {
         // A straight line at α = 0, infinite at infinity.
         select(is_corner(z, a), 0.0, select(a == 0.0, 0.5 * z, bent))
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, _s: f32) -> f32 {
+        let (high, low) = product(a, z);
+        let (q, factor) = (decay_far(high, low), split(a));
+        let bracket = q.t * sigmoid_bend(q.e) - 3.0 * tanh_half(q.t, q.e);
+        let k = factor.m * factor.m * (q.scaled.m / (q.d * q.d) * select(high < 0.0, -bracket, bracket));
+        let away = q.scaled.times_far(k, 2 * factor.n);
+        let third = select(high.abs() < FLAT, cubed_times(factor, z, -0.5), away);
+        select(a.is_infinite() & high.is_infinite(), 0.0, third)
+    }
 }
 
 /// x·tanh(ln(1 + eˣ)).
 pub(super) struct Mish;
+impl Mish {
+    /// act'''/h, with p = ln(1 + eˣ), gate = tanh(p), s = σ(x), c = 1 - s, h = d tanh(p)/dp · s.
+    #[inline(always)]
+    fn third_bracket(x: f32, gate: f32, s: f32, c: f32, h: f32) -> f32 {
+        let k = c - 2.0 * gate * s;
+        3.0 * k + x * (k * k - s * (c + 2.0 * (h + gate * c)))
+    }
+}
 impl Functions for Mish {
     #[inline(always)]
     fn act(z: f32, _a: f32, _s: f32) -> f32 {
@@ -672,6 +758,19 @@ impl Functions for Mish {
         let k = 4.0 * m * m * (1.0 + w) / (dp * dp) * (2.0 + t * (w * b - 2.0 * tp * b));
         let positive = q.scaled.times(q.scaled.times(k));
         select(z < 0.0, negative, positive)
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        let q = decay(z);
+        let (w, m) = (q.e, q.scaled.m);
+        let b = 1.0 / (1.0 + w);
+        let dn = fma(w, w + 2.0, 2.0);
+        let hn = 4.0 * (1.0 + w) / (dn * dn);
+        let negative = q.scaled.times(hn * m * Self::third_bracket(-q.t, w * (w + 2.0) / dn, w * b, b, hn * w));
+        let dp = fma(2.0 * w, 1.0 + w, 1.0);
+        let hp = 4.0 * (1.0 + w) / (dp * dp);
+        let k = hp * m * m * Self::third_bracket(q.t, (1.0 + 2.0 * w) / dp, b, w * b, hp * (w * w));
+        select(z < 0.0, negative, q.scaled.times(q.scaled.times(k)))
     }
 }
 
@@ -746,7 +845,13 @@ impl Functions for Sigmoid {
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
         // σ'(1 - 2σ) = -σ' tanh(x/2)
         let q = decay(z);
-        q.scaled.times(-tanh(0.5 * z) * q.scaled.m / (q.d * q.d))
+        let k = tanh_half(q.t, q.e) * (q.scaled.m / (q.d * q.d));
+        q.scaled.times(select(z < 0.0, k, -k))
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        let q = decay(z);
+        q.scaled.times(sigmoid_bend(q.e) * (q.scaled.m / (q.d * q.d)))
     }
 }
 
@@ -767,12 +872,15 @@ impl Functions for Logsigmoid {
     fn act_dzz(z: f32, a: f32, s: f32) -> f32 {
         -Sigmoid::act_dz(z, a, s)
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
+        -Sigmoid::act_dzz(z, a, s)
+    }
 }
 
 /// tanh x.
 pub(super) struct Tanh;
 impl Functions for Tanh {
-    const HAS_THIRD: bool = true;
     #[inline(always)]
     fn act(z: f32, _a: f32, _s: f32) -> f32 {
         tanh(z)
@@ -811,6 +919,11 @@ impl Functions for Softsign {
         let r = 1.0 / (1.0 + z.abs());
         select(z == 0.0, 0.0, (-2.0 * (r * r * r)).copysign(-z))
     }
+    #[inline(always)]
+    fn act_dzzz(z: f32, _a: f32, _s: f32) -> f32 {
+        let r = 1.0 / (1.0 + z.abs());
+        6.0 * (r * r) * (r * r)
+    }
 }
 
 /// x - tanh x.
@@ -828,6 +941,10 @@ impl Functions for Tanhshrink {
     #[inline(always)]
     fn act_dzz(z: f32, _a: f32, _s: f32) -> f32 {
         2.0 * tanh(z) * tanh_slope(z)
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
+        -Tanh::act_dzzz(z, a, s)
     }
 }
 
@@ -853,6 +970,10 @@ impl Functions for Softshrink {
     }
     #[inline(always)]
     fn act_dzda(z: f32, a: f32, s: f32) -> f32 {
+        Self::act_dzz(z, a, s)
+    }
+    #[inline(always)]
+    fn act_dzzz(z: f32, a: f32, s: f32) -> f32 {
         Self::act_dzz(z, a, s)
     }
 }

@@ -103,13 +103,6 @@ pub(super) struct Scaled {
 }
 
 impl Scaled {
-    /// With the power dropped where the condition is false, so that two sides of a function share one division: of a `select` between
-    /// finished sides a compiler makes two.
-    #[inline(always)]
-    pub(super) fn only_if(self, condition: bool) -> Scaled {
-        Scaled { n: if condition { self.n } else { 0 }, ..self }
-    }
-
     /// p·2ⁿ; for n in [-126, 127] if `NEAR`, otherwise in [-252, 254].
     #[inline(always)]
     pub(super) fn times_in<const NEAR: bool>(self, p: f32) -> f32 {
@@ -142,6 +135,21 @@ impl Scaled {
 fn exp_reduced(r: f32) -> f32 {
     let p = horner(r, [0.499_999_94, 0.166_665_21, 0.041_668_39, 0.008_368_717, 0.001_381_459_8]);
     1.0 + fma(r * r, p, r)
+}
+
+/// z·σ(u) = z/(1 + e^-u), where `decay` makes e^-u of z. Below `low` the result is 0, above `high` it is z; between -`NEAR` and `NEAR` of the
+/// activation nothing is out of range.
+#[inline(always)]
+pub(super) fn times_sigmoid<const NEAR: bool>(z: f32, low: f32, high: f32, decay: impl Fn(f32) -> Scaled) -> f32 {
+    if NEAR {
+        let g = decay(z);
+        return z / (1.0 + g.times_in::<true>(g.m));
+    }
+    let z = select(z < low, low, z);
+    let g = decay(select(z > high, high, z));
+    // The same bits: both terms of the sum are divided by 2ⁿ, and so is the quotient.
+    let one = select(g.n > 100, 0.0, power_of_two(g.n.wrapping_neg()));
+    Scaled { n: g.n.wrapping_neg(), ..g }.times(z / (one + g.m))
 }
 
 /// Beyond this |u|, e^-|u| is 0 in every result made of it.
@@ -287,7 +295,7 @@ pub(super) fn mills(t: f32) -> f32 {
     p * r
 }
 
-/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [0, 11.2], the argument as high + low.
+/// e^(-2√(2/π)(t + 0.044715 t³)) for t in [-11, 11.4], the argument as high + low.
 #[inline(always)]
 pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
     // 2√(2/π) and 0.044715 times that, each in two parts.
@@ -308,13 +316,29 @@ pub(super) fn gelu_tanh_decay(t: f32) -> Scaled {
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
     let t = clamp_abs(x, 10.0);
+    let g = exp(-2.0 * t, 0.0);
+    tanh_of(t, g.times(g.m)).copysign(x)
+}
+
+/// tanh(t) for t ≥ 0, from e = e^-2t.
+#[inline(always)]
+fn tanh_of(t: f32, e: f32) -> f32 {
     let z = t * t;
     let p = horner(z, [-0.333_332_8, 0.133_314_42, -0.053_739_715, 0.020_639_088, -0.005_704_987]);
-    let near = fma(t * z, p, t);
-    let g = exp(-2.0 * t, 0.0);
-    let e = g.times(g.m);
-    let far = 1.0 - 2.0 * (e / (1.0 + e));
-    select(t < 0.625, near, far).copysign(x)
+    select(t < 0.625, fma(t * z, p, t), 1.0 - 2.0 * (e / (1.0 + e)))
+}
+
+/// tanh(t/2) for t ≥ 0, from e = e^-t: σ''(t)/σ'(t) with the other sign.
+#[inline(always)]
+pub(super) fn tanh_half(t: f32, e: f32) -> f32 {
+    tanh_of(0.5 * t, e)
+}
+
+/// σ'''/σ' = 1 - 6e/(1 + e)² from e = e^-t, in a form that keeps its digits at 0.
+#[inline(always)]
+pub(super) fn sigmoid_bend(e: f32) -> f32 {
+    let (gap, d) = (1.0 - e, 1.0 + e);
+    (gap * gap - 2.0 * e) / (d * d)
 }
 
 /// tanh'(x) = 4e^-2|x| / (1 + e^-2|x|)².
