@@ -247,6 +247,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #end
 #end
+        // Where operands are split, the small products come first, and their sum is added to the rest by the arithmetic units: matrix units may cut off
+        // what they add.
         for (var q = 0u; q < BK / MATRIX; q += UNROLLED) {
 #for k in UNROLLED
 #for n in MATRICES_N
@@ -284,7 +286,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #for n in MATRICES_N
 #if SPLIT
-            // Small products first, and their sum is added to the rest by the arithmetic units: matrix units may cut off what they add.
             var part_{k}_{m}_{n} = Sums();
 #if SPLIT_A
             part_{k}_{m}_{n} = coopMultiplyAdd(left_low_{k}_{m}, right_{k}_{n}, part_{k}_{m}_{n});

@@ -259,6 +259,15 @@ fn layers_of_real_numbers() {
     }
 }
 
+/// The kernels that a GPU would run load the next step while this one is multiplied, and scale and split it there.
+#[test]
+fn the_text_of_a_gpu_keeps_the_bound() {
+    let gpu = opened(MatrixUnits::Split, Some(DeviceClass::Discrete));
+    let what = HARD[1];
+    let operands = hard(what, normal(&mut Numbers::new(85)));
+    keeps_its_bound(what, &products(&gpu, &operands, [Float::F32; 3]), &references(&operands));
+}
+
 #[test]
 fn every_choice_on_integers() {
     exact(MatrixUnits::Split, None, &[Float::F32, Float::F32, Float::Bf16], 84);
