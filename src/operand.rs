@@ -113,6 +113,8 @@ operands! {
     Velocity = "velocity",
     /// Partial sums, in elbow's scratch memory.
     Partials = "partials",
+    /// Largest magnitudes of the rows and columns that a product scales, in elbow's scratch memory.
+    Scales = "scales",
     /// A tensor outside a call of a layer: of an upload, a download or a view.
     Tensor = "tensor",
     /// The parameters rounded to the type that layers read, kept beside those in f32 (training).

@@ -12,6 +12,7 @@ mod pieces;
 mod product;
 mod programs;
 mod reduce;
+mod scales;
 mod split;
 mod subnormals;
 mod tile;
@@ -143,10 +144,14 @@ impl Caps {
         self.subgroups && self.class != DeviceClass::Software
     }
 
-    /// The largest relative error of a factor of a product because it is rounded to f16 on its way to matrix units: 0, or 2⁻¹¹.
+    /// The largest relative error of a factor of a product on its way to matrix units: 0, 2⁻¹¹ where it is rounded to f16, or 2⁻²² where it is split
+    /// into two numbers of f16 (the half of what the product of two loses).
     pub fn matrix_rounding(&self) -> f64 {
-        let rounds = self.matrix_size > 0 && self.matrix_units == MatrixUnits::Rounded;
-        if rounds { f64::powi(2.0, -11) } else { 0.0 }
+        match self.matrix_units {
+            MatrixUnits::Rounded if self.matrix_size > 0 => f64::powi(2.0, -11),
+            MatrixUnits::Split if self.matrix_size > 0 => f64::powi(2.0, -22),
+            _ => 0.0,
+        }
     }
 }
 
@@ -263,7 +268,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Elements that the plan needs of a scratch operand (z, dz or partials).
+    /// Elements that the plan needs of a scratch operand (z, dz, partials or scales).
     pub fn scratch(&self, operand: Operand) -> u64 {
         let uses = self.dispatches.iter().flat_map(|d| &d.uses);
         uses.filter(|u| u.operand == operand).map(|u| u.origin + u.first + u.len).max().unwrap_or(0)
@@ -276,7 +281,7 @@ impl Plan {
 }
 
 /// The operands in scratch memory, which elbow owns.
-pub const SCRATCH: [Operand; 3] = [Operand::Z, Operand::Dz, Operand::Partials];
+pub const SCRATCH: [Operand; 4] = [Operand::Z, Operand::Dz, Operand::Partials, Operand::Scales];
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

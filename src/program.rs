@@ -281,6 +281,11 @@ impl Program {
         self.members.into()
     }
 
+    /// The value of the last step.
+    pub(crate) fn last(&self) -> Option<Value> {
+        Some(Value((self.steps.len().checked_sub(1)?) as u8))
+    }
+
     /// Whether it has no steps.
     pub const fn is_empty(&self) -> bool {
         self.steps.is_empty()

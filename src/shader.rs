@@ -111,6 +111,7 @@ fn paste_shared(name: &'static str, seen: &mut Vec<&'static str>, out: &mut Stri
 
 fn shared(name: &str) -> Option<&'static str> {
     Some(match name {
+        "halves" => include_str!("../shaders/shared/halves.wgsl"),
         "real" => include_str!("../shaders/shared/real.wgsl"),
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
         "passed" => include_str!("../shaders/shared/passed.wgsl"),

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Error, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Float, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
+    storage::Storage,
 };
 
 const LAPTOP: Caps = Caps::defaults(DeviceClass::Discrete);
@@ -428,4 +429,54 @@ fn a_plan_binds_what_its_request_reads() {
         }
     }
     assert!(read.iter().all(|&times| times > 0), "{read:?}");
+}
+
+/// An H100's.
+const MATRICES: Caps =
+    Caps::defaults(DeviceClass::Discrete).subgroup(32).f16(true).workgroup_bytes(49_152).matrix_size(16);
+
+#[test]
+fn operands_are_scaled_before_they_are_split() {
+    let caps = MATRICES.matrix_units(MatrixUnits::Split);
+    let [sums, coop] = [[KernelFile::Rows, KernelFile::ColumnSum], [KernelFile::ProductCoop; 2]];
+    let product = |plan: &Plan| plan.dispatches.iter().rfind(|d| d.kernel.file == coop[0]).unwrap().kernel.clone();
+    let flags = |plan: &Plan, names: &[&'static str]| names.iter().map(|f| product(plan).flag(f)).collect::<Vec<_>>();
+    let of = ["LANES", "BK", "SCALE_A", "SCALE_B", "SPLIT_A", "SPLIT_B", "ROUND_A"];
+    let singles = forward(2048, 2048, 256, &caps);
+    assert_eq!(files(&singles), [&sums[..], &sums[..], &coop[..1]].concat());
+    assert_eq!(flags(&singles, &of), [256, 16, 1, 1, 1, 1, 0]);
+    assert_eq!(singles.scratch(Operand::Scales), 4096);
+    // What is stored in two bytes needs no second number, and f16 no scale.
+    let stored = |x, w| {
+        let storage = Storage::default().with(Operand::X, x).with(Operand::W, w);
+        let request = AffineRequest::new(2048, 2048, 256, Activation::GELU_ERF).storage(storage);
+        plan::forward(&request, true, false, &caps, &Pin::default()).unwrap()
+    };
+    let halves = stored(Float::F16, Float::F16);
+    assert_eq!((files(&halves).len(), flags(&halves, &of)), (1, vec![128, 32, 0, 0, 0, 0, 0]));
+    let mixed = stored(Float::Bf16, Float::F16);
+    assert_eq!((files(&mixed).len(), flags(&mixed, &of)), (3, vec![256, 16, 1, 0, 0, 0, 1]));
+    let half = stored(Float::F16, Float::F32);
+    assert_eq!((files(&half).len(), flags(&half, &of)), (3, vec![256, 16, 0, 1, 0, 1, 0]));
+    // A dz that is computed on the way is computed for its magnitudes too.
+    let pin = Pin::default().strategy(Strategy::Prologue);
+    let plan = plan::backward(&backward(Activation::RELU, 512, 512, 256), true, &caps, &pin).unwrap();
+    let of_dz = |d: &plan::Dispatch| d.kernel.flag("MAGNITUDE") == 1 && d.kernel.finish.acts();
+    assert_eq!(plan.dispatches.iter().filter(|d| of_dz(d)).count(), 2, "its rows for dx, its columns for dw: {plan}");
+}
+
+#[test]
+fn what_cannot_be_split_is_plain_and_says_why() {
+    let caps = MATRICES.matrix_units(MatrixUnits::Split);
+    let request = AffineRequest::new(512, 512, 256, Activation::GELU_ERF);
+    let says = |request: &AffineRequest, caps: &Caps, why: &str| {
+        let plan = plan::forward(request, true, false, caps, &Pin::default()).unwrap();
+        let plain = plan.dispatches.iter().all(|d| d.kernel.file != KernelFile::ProductCoop);
+        assert!(plain && plan.scratch(Operand::Scales) == 0 && plan.to_string().contains(why), "{plan}");
+    };
+    says(&request, &caps.max_bindings(5), "with its scales it has more operands than the device binds");
+    says(&request, &caps.workgroup_bytes(16_384), "no tile suits the device's subgroups, or its workgroup memory");
+    says(&request.m(16), &caps, "16 rows or columns, or fewer");
+    says(&request.jet(Jet::laplacian(2).unwrap()), &caps, "what it finishes are groups of rows");
+    says(&request, &caps.matrix_size(0), "the device has none that can be used");
 }

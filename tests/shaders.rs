@@ -281,17 +281,25 @@ fn on_matrix_units() -> HashSet<Kernel> {
     let mut kernels = HashSet::new();
     let mut add = |plan: elbow::Result<Plan>| {
         let of_plan = plan.unwrap().dispatches.into_iter().map(|d| d.kernel);
-        kernels.extend(of_plan.filter(|kernel| kernel.file == KernelFile::ProductCoop));
+        kernels
+            .extend(of_plan.filter(|kernel| kernel.file == KernelFile::ProductCoop || kernel.flag("MAGNITUDE") == 1));
     };
     let coop: Vec<usize> = (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::Coop).collect();
-    for (class, (subgroup, size)) in
-        [DeviceClass::Software, DeviceClass::Discrete].into_iter().flat_map(|c| MATRICES.map(|matrix| (c, matrix)))
+    let classes = [DeviceClass::Software, DeviceClass::Discrete];
+    let devices = classes.into_iter().flat_map(|class| MATRICES.map(|matrix| (class, matrix)));
+    for ((class, (subgroup, size)), units) in
+        devices.flat_map(|device| [MatrixUnits::Rounded, MatrixUnits::Split].map(|units| (device, units)))
     {
         let caps = Caps::defaults(class).f16(true).subgroup(subgroup).matrix_size(size);
-        let caps = caps.matrix_units(MatrixUnits::Rounded).workgroup_bytes(49_152);
-        for (i, &tile) in coop.iter().enumerate() {
+        let caps = caps.matrix_units(units).workgroup_bytes(65_536);
+        // The tiles that plans choose.
+        let (tiles, sizes): (_, &[_]) = match units {
+            MatrixUnits::Split => ([coop[0], coop[2]], &[(32, 1), (33, 2)]),
+            _ => ([coop[1], coop[2]], &[(32, 1), (33, 1), (32, 2), (33, 2)]),
+        };
+        for (i, tile) in tiles.into_iter().enumerate() {
             for (j, (dtype, layout)) in Float::ALL.into_iter().flat_map(|d| LAYOUTS.map(|l| (d, l))).enumerate() {
-                for (m, splits) in [(32, 1), (33, 1), (32, 2), (33, 2)] {
+                for &(m, splits) in sizes {
                     let more = (i + j) % 2 == 0;
                     let affine = AffineRequest::new(m, m, m, "leaky_relu".parse().unwrap())
                         .layout(layout)
@@ -524,9 +532,9 @@ fn every_permutation_is_valid_on_every_backend() {
 /// by what the device has, so no product may take more, whatever its tile and its epilogue.
 #[test]
 fn no_product_takes_more_workgroup_memory_than_the_device_has() {
-    let requests = |workgroup_bytes: u32, subgroup: u32, matrix: u32| {
+    let requests = |workgroup_bytes: u32, subgroup: u32, matrix: u32, units: MatrixUnits| {
         let caps = caps().workgroup_bytes(workgroup_bytes).subgroup(subgroup);
-        let caps = caps.f16(matrix > 0).matrix_size(matrix).matrix_units(MatrixUnits::Rounded);
+        let caps = caps.f16(matrix > 0).matrix_size(matrix).matrix_units(units);
         let mut kernels = HashSet::new();
         let mut add =
             |plan: elbow::Result<Plan>| kernels.extend(plan.into_iter().flat_map(|p| p.dispatches).map(|d| d.kernel));
@@ -555,8 +563,11 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
     let mut failures = Vec::new();
     let mut taken: HashMap<Kernel, u32> = HashMap::new();
     for limit in [512, 2048, 4096, 6144, 8192, 10_240, 16_352, 16_384, 32_768, 49_152] {
-        for (subgroup, matrix) in [0, 8, 16, 32, 64].map(|subgroup| (subgroup, 0)).into_iter().chain(MATRICES) {
-            for kernel in requests(limit, subgroup, matrix).into_iter().filter(|k| products.contains(&k.file)) {
+        let plain = [0, 8, 16, 32, 64].map(|subgroup| (subgroup, 0, MatrixUnits::Off));
+        let units = [MatrixUnits::Rounded, MatrixUnits::Split];
+        let coop = units.into_iter().flat_map(|units| MATRICES.map(|(subgroup, matrix)| (subgroup, matrix, units)));
+        for (subgroup, matrix, units) in plain.into_iter().chain(coop) {
+            for kernel in requests(limit, subgroup, matrix, units).into_iter().filter(|k| products.contains(&k.file)) {
                 let bytes = *taken.entry(kernel.clone()).or_insert_with(|| {
                     let text = assemble(&kernel, Binding::Exclusive).unwrap();
                     workgroup_bytes(&wgsl::parse_str(&text).unwrap()).unwrap()

@@ -66,7 +66,7 @@ pub(crate) struct Verify {
     /// Runs the I-th of N parts: to divide a run among machines, or among processes if a driver does not free compiled kernels.
     #[arg(long, value_name = "I/N", default_value_t = elbow_verify::Part::ALL)]
     pub(crate) part: elbow_verify::Part,
-    /// Also on matrix units, where the adapter has them: products of operands that are stored as f16, or of all, rounded to f16.
+    /// Also on matrix units, where the adapter has them: products of operands that are stored as f16, or of all, rounded to f16, or split into two numbers of f16.
     #[arg(long, value_parser = words(MatrixUnits::ALL, MatrixUnits::name), default_value_t)]
     pub(crate) matrix_units: MatrixUnits,
     /// JSON instead of a table.

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// another.
     #[arg(long, value_name = "NUMBER", value_parser = tiles::tile)]
     pub(crate) tile: Option<usize>,
-    /// Which products may run on the adapter's matrix units. `rounded` computes with operands rounded to f16, and is judged accordingly.
+    /// Which products may run on the adapter's matrix units. `rounded` computes with operands rounded to f16, and is judged accordingly; `split` with two numbers of f16 for each, and is judged as f32.
     #[arg(long, value_parser = words(MatrixUnits::ALL, MatrixUnits::name), default_value_t)]
     pub(crate) matrix_units: MatrixUnits,
     #[command(flatten)]

@@ -6,6 +6,7 @@
 // step is on its way to registers while this one is multiplied; without, the text is short, for devices that compile for a CPU.
 #use operands
 #use product_tile
+#use halves
 #if MATRIX16
 alias Left = coop_mat16x16<f16, A>;
 alias Right = coop_mat16x16<f16, B>;
@@ -22,23 +23,34 @@ alias Sums = coop_mat8x8<f32, C>;
 const A_ALONG = true;
 const A_WIDTH = QUADS;
 const A_PITCH = A_WIDTH + 2u;
-const B_TILE = BM * A_PITCH;
+const A_SIZE = BM * A_PITCH;
 #else
 const A_ALONG = false;
 const A_WIDTH = BM / 4u;
 const A_PITCH = A_WIDTH + 2u;
-const B_TILE = BK * A_PITCH;
+const A_SIZE = BK * A_PITCH;
+#end
+// Behind the tile of an operand in two parts lies that of its low parts.
+#if SPLIT_A
+const B_TILE = 2u * A_SIZE;
+#else
+const B_TILE = A_SIZE;
 #end
 #if B_ALONG_K
 const B_ALONG = true;
 const B_WIDTH = QUADS;
 const B_PITCH = B_WIDTH + 2u;
-const TILE = B_TILE + BN * B_PITCH;
+const B_SIZE = BN * B_PITCH;
 #else
 const B_ALONG = false;
 const B_WIDTH = BN / 4u;
 const B_PITCH = B_WIDTH + 2u;
-const TILE = B_TILE + BK * B_PITCH;
+const B_SIZE = BK * B_PITCH;
+#end
+#if SPLIT_B
+const TILE = B_TILE + 2u * B_SIZE;
+#else
+const TILE = B_TILE + B_SIZE;
 #end
 var<workgroup> tile: array<vec4<f16>, TILE>;
 // One matrix of sums for each subgroup.
@@ -56,6 +68,8 @@ struct Four {
     index: u32,
     // Its place in the tile.
     to: u32,
+    // Powers of two that its elements are multiplied by, where the operand is scaled.
+    scale: vec4<f32>,
 }
 
 // Four number u of an operand of `count` rows (columns of B), whose tile begins at `first`, and in workgroup memory at `base`. Neighbouring lanes
@@ -84,27 +98,44 @@ fn four_of(u: u32, along: bool, first: u32, count: u32, width: u32, base: u32, l
 }
 
 fn a_four_of(u: u32, at: Place, length: u32) -> Four {
-    return four_of(u, A_ALONG, at.row, P.rows, A_WIDTH, 0u, length);
+    var four = four_of(u, A_ALONG, at.row, P.rows, A_WIDTH, 0u, length);
+#if SCALE_A
+#if A_ALONG_K
+    four.scale = vec4<f32>(power2(a_exponent(four.outer)));
+#else
+    four.scale = powers2(vec4<i32>(a_exponent(four.inner), a_exponent(four.inner + 1u), a_exponent(four.inner + 2u), a_exponent(four.inner + 3u)));
+#end
+#end
+    return four;
 }
 
 fn b_four_of(u: u32, at: Place, length: u32) -> Four {
-    return four_of(u, B_ALONG, at.col, P.cols, B_WIDTH, B_TILE, length);
+    var four = four_of(u, B_ALONG, at.col, P.cols, B_WIDTH, B_TILE, length);
+#if SCALE_B
+#if B_ALONG_K
+    four.scale = vec4<f32>(power2(b_exponent(four.outer)));
+#else
+    four.scale = powers2(b_exponents(four.inner));
+#end
+#end
+    return four;
 }
 
-// A four as f16. WGSL leaves the rounding of f16(v) open, so what is not a number of f16 yet is rounded before.
-fn a_half(v: vec4<f32>) -> vec4<f16> {
-#if ROUND_A
-    return vec4<f16>(vec4<f32>(f16_rounded(v.x), f16_rounded(v.y), f16_rounded(v.z), f16_rounded(v.w)));
+fn store_a(to: u32, v: AHalf) {
+#if SPLIT_A
+    tile[to] = v.high;
+    tile[to + A_SIZE] = v.low;
 #else
-    return vec4<f16>(v);
+    tile[to] = v;
 #end
 }
 
-fn b_half(v: vec4<f32>) -> vec4<f16> {
-#if ROUND_B
-    return vec4<f16>(vec4<f32>(f16_rounded(v.x), f16_rounded(v.y), f16_rounded(v.z), f16_rounded(v.w)));
+fn store_b(to: u32, v: BHalf) {
+#if SPLIT_B
+    tile[to] = v.high;
+    tile[to + B_SIZE] = v.low;
 #else
-    return vec4<f16>(v);
+    tile[to] = v;
 #end
 }
 
@@ -123,7 +154,7 @@ fn fill_a(four: Four, r0: u32, end: u32) {
         v = a_four(r, four.inner);
     }
 #end
-    tile[four.to] = a_half(v);
+    store_a(four.to, a_half(v, four.scale));
 }
 
 fn fill_b(four: Four, r0: u32, end: u32) {
@@ -140,7 +171,7 @@ fn fill_b(four: Four, r0: u32, end: u32) {
         v = b_four(r, four.inner);
     }
 #end
-    tile[four.to] = b_half(v);
+    store_b(four.to, b_half(v, four.scale));
 }
 
 // All fours of the lane.
@@ -184,11 +215,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let last = max(end, first + BK) - BK;
 #for t in A_EACH
     let a_{t} = a_four_of(lane + {t}u * LANES, at, length);
-    var next_a_{t}: vec4<f16>;
+    var next_a_{t}: AHalf;
 #end
 #for t in B_EACH
     let b_{t} = b_four_of(lane + {t}u * LANES, at, length);
-    var next_b_{t}: vec4<f16>;
+    var next_b_{t}: BHalf;
 #end
 #end
     // naga wants the places and strides of matrices in names of their own.
@@ -203,40 +234,70 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let next = min(r, last);
 #for t in A_EACH
 #if A_ALONG_K
-        next_a_{t} = a_half(a_value(a_fetch(a_{t}.index + next, a_{t}.outer, a_{t}.inner + next)));
+        next_a_{t} = a_half(a_value(a_fetch(a_{t}.index + next, a_{t}.outer, a_{t}.inner + next)), a_{t}.scale);
 #else
-        next_a_{t} = a_half(a_value(a_fetch(a_{t}.index + next * P.rows, a_{t}.outer + next, a_{t}.inner)));
+        next_a_{t} = a_half(a_value(a_fetch(a_{t}.index + next * P.rows, a_{t}.outer + next, a_{t}.inner)), a_{t}.scale);
 #end
 #end
 #for t in B_EACH
 #if B_ALONG_K
-        next_b_{t} = b_half(b_value(b_fetch(b_{t}.index + next, b_{t}.outer, b_{t}.inner + next)));
+        next_b_{t} = b_half(b_value(b_fetch(b_{t}.index + next, b_{t}.outer, b_{t}.inner + next)), b_{t}.scale);
 #else
-        next_b_{t} = b_half(b_value(b_fetch(b_{t}.index + next * P.cols, b_{t}.outer + next, b_{t}.inner)));
+        next_b_{t} = b_half(b_value(b_fetch(b_{t}.index + next * P.cols, b_{t}.outer + next, b_{t}.inner)), b_{t}.scale);
 #end
 #end
 #end
+        // Where operands are split, the small products come first, and their sum is added to the rest by the arithmetic units: matrix units may cut off
+        // what they add.
         for (var q = 0u; q < BK / MATRIX; q += UNROLLED) {
 #for k in UNROLLED
 #for n in MATRICES_N
 #if B_ALONG_K
             let b_at_{k}_{n} = B_TILE + (col0 + {n}u * MATRIX) * B_PITCH + (q + {k}u) * MATRIX_ROW;
             let right_{k}_{n} = coopLoad<Right>(&tile[b_at_{k}_{n}], b_pitch);
+#if SPLIT_B
+            let b_low_at_{k}_{n} = b_at_{k}_{n} + B_SIZE;
+            let right_low_{k}_{n} = coopLoad<Right>(&tile[b_low_at_{k}_{n}], b_pitch);
+#end
 #else
             let b_at_{k}_{n} = B_TILE + (q + {k}u) * MATRIX * B_PITCH + col0 / 4u + {n}u * MATRIX_ROW;
             let right_{k}_{n} = coopLoadT<Right>(&tile[b_at_{k}_{n}], b_pitch);
+#if SPLIT_B
+            let b_low_at_{k}_{n} = b_at_{k}_{n} + B_SIZE;
+            let right_low_{k}_{n} = coopLoadT<Right>(&tile[b_low_at_{k}_{n}], b_pitch);
+#end
 #end
 #end
 #for m in MATRICES_M
 #if A_ALONG_K
             let a_at_{k}_{m} = (row0 + {m}u * MATRIX) * A_PITCH + (q + {k}u) * MATRIX_ROW;
             let left_{k}_{m} = coopLoadT<Left>(&tile[a_at_{k}_{m}], a_pitch);
+#if SPLIT_A
+            let a_low_at_{k}_{m} = a_at_{k}_{m} + A_SIZE;
+            let left_low_{k}_{m} = coopLoadT<Left>(&tile[a_low_at_{k}_{m}], a_pitch);
+#end
 #else
             let a_at_{k}_{m} = (q + {k}u) * MATRIX * A_PITCH + row0 / 4u + {m}u * MATRIX_ROW;
             let left_{k}_{m} = coopLoad<Left>(&tile[a_at_{k}_{m}], a_pitch);
+#if SPLIT_A
+            let a_low_at_{k}_{m} = a_at_{k}_{m} + A_SIZE;
+            let left_low_{k}_{m} = coopLoad<Left>(&tile[a_low_at_{k}_{m}], a_pitch);
+#end
 #end
 #for n in MATRICES_N
+#if SPLIT
+            var part_{k}_{m}_{n} = Sums();
+#if SPLIT_A
+            part_{k}_{m}_{n} = coopMultiplyAdd(left_low_{k}_{m}, right_{k}_{n}, part_{k}_{m}_{n});
+#end
+#if SPLIT_B
+            part_{k}_{m}_{n} = coopMultiplyAdd(left_{k}_{m}, right_low_{k}_{n}, part_{k}_{m}_{n});
+#end
+            part_{k}_{m}_{n} = coopMultiplyAdd(left_{k}_{m}, right_{k}_{n}, part_{k}_{m}_{n});
+            acc_{m}_{n} = acc_{m}_{n} + part_{k}_{m}_{n};
+#else
             acc_{m}_{n} = coopMultiplyAdd(left_{k}_{m}, right_{k}_{n}, acc_{m}_{n});
+#end
 #end
 #end
 #end
@@ -244,10 +305,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         workgroupBarrier();
 #if AHEAD
 #for t in A_EACH
-        tile[a_{t}.to] = next_a_{t};
+        store_a(a_{t}.to, next_a_{t});
 #end
 #for t in B_EACH
-        tile[b_{t}.to] = next_b_{t};
+        store_b(b_{t}.to, next_b_{t});
 #end
 #end
         r += BK;
@@ -257,6 +318,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #else
     var tile_sums: array<f32, TM * TN>;
 #end
+    // The lane in the register tile of every other product.
+    let x = group % SUBGROUPS_X * LX + own % LX;
+    let y = group / SUBGROUPS_X * LY + own / LX;
     let place = group * MATRIX_FOURS;
     let from_place = place + own / LX * RUN * MATRIX_ROW + own % LX;
     let row_pitch = MATRIX_ROW;
@@ -265,7 +329,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     coopStoreT(acc_{m}_{n}, &drained[place], row_pitch);
     workgroupBarrier();
 #for t in RUN
+#if SCALED
+    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX_ROW], at.row + local_row({m}u * RUN + {t}u, y), at.col + local_col({n}u * 4u, x));
+#else
     let v_{m}_{n}_{t} = drained[from_place + {t}u * MATRIX_ROW];
+#end
 #if STATIC
     tile_sums[({m}u * RUN + {t}u) * TN4 + {n}u] = v_{m}_{n}_{t};
 #else
@@ -277,5 +345,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     workgroupBarrier();
 #end
 #end
-    store_tile(&tile_sums, at, group % SUBGROUPS_X * LX + own % LX, group / SUBGROUPS_X * LY + own / LX);
+    store_tile(&tile_sums, at, x, y);
 }

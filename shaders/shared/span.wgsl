@@ -1,4 +1,4 @@
-// Sums over `span` neighbouring lanes, a power of two of them. With SHUFFLES in registers as far as a subgroup reaches, and what its subgroups
+// Sums over `span` neighbouring lanes, a power of two of them (with MAGNITUDE the largest magnitudes instead, without SHUFFLES). With SHUFFLES in registers as far as a subgroup reaches, and what its subgroups
 // found through workgroup memory; else all through workgroup memory, as a tree. Every lane of the workgroup comes here.
 #use real
 #if SHUFFLES
@@ -45,10 +45,14 @@ var<workgroup> span_lanes: array<f32, LANES>;
 
 // The sum of all components; valid in the first lane of the span. Another may follow at once.
 fn span_sum(v: real, lane: u32, span: u32) -> f32 {
+#if MAGNITUDE
+    let own = largest_of(v);
+#else
 #if WIDE
     let own = dot(v, vec4<f32>(1.0));
 #else
     let own = v;
+#end
 #end
 #if SHUFFLES
     var sum = subgroup_sum(own, span);
@@ -68,7 +72,11 @@ fn span_sum(v: real, lane: u32, span: u32) -> f32 {
     workgroupBarrier();
     for (var half = span / 2u; half > 0u; half /= 2u) {
         if (lane % span < half) {
+#if MAGNITUDE
+            span_lanes[lane] = larger_of(span_lanes[lane], span_lanes[lane + half]);
+#else
             span_lanes[lane] += span_lanes[lane + half];
+#end
         }
         workgroupBarrier();
     }

@@ -99,9 +99,10 @@ impl Gpu {
         let caps = self.caps();
         let tile = TILES.iter().rposition(|tile| tile.stage == Stage::Coop && tile.fits(&caps, plan::Form::Nt));
         let Some(tile) = tile.filter(|_| caps.matrix_size > 0) else { return Ok(()) };
-        let Products { m, n, k, x, w, dy, expected } = Products::new();
-        let upload = |v: &[f32], shape: &[usize]| self.upload_as(Float::F16, v, shape);
-        let (x, w, dy) = (upload(&x, &[m, k])?, upload(&w, &[n, k])?, upload(&dy, &[m, n])?);
+        let Products { m, n, k, x, w, dy, expected } = Products::new(caps.matrix_units);
+        let dtypes = dtypes(caps.matrix_units);
+        let upload = |i: usize, v: &[f32], shape: &[usize]| self.upload_as(dtypes[i], v, shape);
+        let (x, w, dy) = (upload(0, &x, &[m, k])?, upload(1, &w, &[n, k])?, upload(2, &dy, &[m, n])?);
         let [y, dx, dw] = [[m, n], [m, k], [n, k]].map(|shape| self.upload(&vec![CANARY; shape[0] * shape[1]], &shape));
         let (y, dx, dw) = (y?, dx?, dw?);
         let mut operands = Operands::default();
@@ -131,10 +132,15 @@ impl Gpu {
 /// What y, dx and dw hold before.
 const CANARY: f32 = -12345.0;
 
+/// The types of x, w and dy: f16, or where operands are split f32, with one factor that is not.
+fn dtypes(units: MatrixUnits) -> [Float; 3] {
+    if units == MatrixUnits::Split { [Float::F32, Float::F32, Float::F16] } else { [Float::F16; 3] }
+}
+
 /// Forward, and backward with dx and dW, of a layer without activation: products in all three forms.
 fn plans(m: usize, n: usize, k: usize, caps: &Caps, tile: usize) -> Result<[Plan; 2]> {
-    let halves = [Operand::X, Operand::W, Operand::Dy];
-    let storage = halves.into_iter().fold(Storage::default(), |storage, operand| storage.with(operand, Float::F16));
+    let halves = [Operand::X, Operand::W, Operand::Dy].into_iter().zip(dtypes(caps.matrix_units));
+    let storage = halves.fold(Storage::default(), |storage, (operand, dtype)| storage.with(operand, dtype));
     let layer = AffineRequest::new(m, n, k, Activation::IDENTITY).bias(false).saved(Saved::None).storage(storage);
     let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite);
     let pin = Pin { tile: Some(tile), splits: Some(1), ..Pin::default() };
@@ -154,11 +160,15 @@ struct Products {
 }
 
 impl Products {
-    fn new() -> Self {
+    /// Where operands are split, x has more digits than one number of f16.
+    fn new(units: MatrixUnits) -> Self {
         let (m, n, k) = (36, 44, 76);
         let integers =
             |len: usize, step: usize| (0..len).map(|i| (i * step / 7 % 9) as f32 - 4.0).collect::<Vec<f32>>();
-        let (x, w, dy) = (integers(m * k, 3), integers(n * k, 11), integers(m * n, 5));
+        let (mut x, w, dy) = (integers(m * k, 3), integers(n * k, 11), integers(m * n, 5));
+        if units == MatrixUnits::Split {
+            x.iter_mut().enumerate().for_each(|(i, v)| *v = *v * 1024.0 + (i % 13) as f32);
+        }
         let sum = |rows: usize, cols: usize, length: usize, term: &dyn Fn(usize, usize, usize) -> f32| -> Vec<f32> {
             (0..rows * cols).map(|i| (0..length).map(|r| term(i / cols, i % cols, r)).sum()).collect()
         };
@@ -179,13 +189,23 @@ mod tests {
     #[test]
     fn the_self_test_meets_every_form() {
         let caps = Caps::defaults(DeviceClass::Discrete).subgroup(32).workgroup_bytes(32768);
-        let caps = caps.f16(true).matrix_size(16).matrix_units(MatrixUnits::Stored);
-        let plans = plans(36, 44, 76, &caps, 19).expect("plans");
-        let kernels: Vec<_> = plans.iter().flat_map(|plan| &plan.dispatches).map(|d| &d.kernel).collect();
-        assert!(kernels.len() == 3 && kernels.iter().all(|k| k.file == KernelFile::ProductCoop), "{plans:?}");
-        let mut forms: Vec<_> = kernels.iter().map(|k| (k.flag("A_ALONG_K"), k.flag("B_ALONG_K"))).collect();
-        forms.sort_unstable();
-        assert_eq!(forms, [(0, 0), (1, 0), (1, 1)]);
-        assert!(Products::new().expected.iter().flatten().all(|v| v.fract() == 0.0 && v.abs() < 2048.0));
+        for units in [MatrixUnits::Stored, MatrixUnits::Rounded, MatrixUnits::Split] {
+            let caps = caps.f16(true).matrix_size(16).matrix_units(units);
+            let plans = plans(36, 44, 76, &caps, 20).expect("plans");
+            let kernels = plans.iter().flat_map(|plan| &plan.dispatches).map(|d| &d.kernel);
+            let kernels: Vec<_> = kernels.filter(|k| k.flag("MAGNITUDE") == 0).collect();
+            assert!(kernels.len() == 3 && kernels.iter().all(|k| k.file == KernelFile::ProductCoop), "{plans:?}");
+            let mut forms: Vec<_> = kernels.iter().map(|k| (k.flag("A_ALONG_K"), k.flag("B_ALONG_K"))).collect();
+            forms.sort_unstable();
+            assert_eq!(forms, [(0, 0), (1, 0), (1, 1)]);
+            let split: Vec<_> = kernels.iter().map(|k| (k.flag("SPLIT_A"), k.flag("SPLIT_B"))).collect();
+            assert_eq!(split, if units == MatrixUnits::Split { [(1, 1), (0, 1), (0, 1)] } else { [(0, 0); 3] });
+            // Integers, so that every partial sum is exact.
+            let exact = |v: &f32| v.fract() == 0.0 && v.abs() < f64::powi(2.0, 22) as f32;
+            let products = Products::new(units);
+            assert!(products.expected.iter().flatten().all(exact));
+            let beyond_f16 = products.x.iter().any(|&v| Float::F16.round(v) != v);
+            assert_eq!(beyond_f16, units == MatrixUnits::Split, "a second number has something to say");
+        }
     }
 }

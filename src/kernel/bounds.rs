@@ -155,7 +155,9 @@ impl Kernel {
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
                 let step = [flag("BK"), 4 * flag("SPAN"), 4].into_iter().max().unwrap_or(0);
                 let indices = (rows * k).max(cols * k).max(splits * rows * cols).max(sums);
-                edge.max(k + step).max(indices)
+                // The scales of the columns lie behind those of the rows.
+                let scales = if flag("SCALED") == 1 { rows + cols } else { 0 };
+                edge.max(k + step).max(indices).max(scales)
             }
             KernelFile::SplitSum => {
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);

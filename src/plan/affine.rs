@@ -5,7 +5,7 @@ use super::{
     builder::PartialSums,
     product::{Finish, Matrix, Product},
     programs::{self, Gradient, Local},
-    reduce::{self, ColumnPass, Sums},
+    reduce::{self, ColumnPass, Fold, Sums},
     split::product,
 };
 use crate::{
@@ -102,7 +102,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         row_channels: None,
         drow_weight: (Operand::DrowWeight, wants.row_weight),
     };
-    let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place: None };
+    let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place: None, fold: Fold::Sum };
     reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
 
     let dz = match (linear, write_dz) {

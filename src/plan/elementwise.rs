@@ -5,7 +5,7 @@ use super::{
     builder::workgroups,
     pieces::{self, ELEMENT},
     programs::{self, Gradient, Local},
-    reduce::{self, ColumnPass, Sums},
+    reduce::{self, ColumnPass, Fold, Sums},
 };
 use crate::{
     activation::{Activation, Quantity},
@@ -127,7 +127,7 @@ impl ElementwiseForward {
     fn pass(&self, in_place: Option<(Operand, Operand)>) -> Result<ColumnPass> {
         let Flattened { rows, cols, row_channels } = self.view()?;
         let row_numbers = row_channels.unwrap_or(rows);
-        Ok(ColumnPass { m: rows, n: cols, row_numbers, storage: self.storage, in_place })
+        Ok(ColumnPass { m: rows, n: cols, row_numbers, storage: self.storage, in_place, fold: Fold::Sum })
     }
 
     /// The sums of the pass: that of α alone.

@@ -24,10 +24,37 @@ pub enum MatrixUnits {
     /// most 2⁻¹¹ of each factor, so of 2⁻¹⁰ Σ|a||b| of each sum. Factors beyond 65,504 become infinite, those below 2⁻¹⁴ lose digits, and below 2⁻²⁵
     /// become 0: gradients that small want a loss scale.
     Rounded,
+    /// All, at nearly the accuracy of f32. An operand that is not f16 in memory is scaled, row by row, by a power of two, and split into a sum of two
+    /// numbers of f16; of their four products the three largest are added: an error of at most 2⁻²¹ Σ|a||b| of each sum, and of 2⁻³⁷ of the largest
+    /// magnitude of a row or column for what is small beside it. Where a row of a factor holds an infinity or a NaN, the row of the product is NaN.
+    Split,
 }
 
 words! {
-    MatrixUnits, "choice of matrix units": Off = "off", Stored = "stored", Rounded = "rounded";
+    MatrixUnits, "choice of matrix units": Off = "off", Stored = "stored", Rounded = "rounded", Split = "split";
+}
+
+/// How an operand of a product becomes f16 on its way to matrix units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    /// It is f16 in memory.
+    Stored,
+    /// Rounded.
+    Rounded,
+    /// Scaled; then it has no more digits than f16, because it is bf16 in memory.
+    Scaled,
+    /// Scaled, and then a sum of two.
+    Split,
+}
+
+impl Half {
+    pub(super) fn rounded(self) -> bool {
+        matches!(self, Half::Rounded | Half::Scaled)
+    }
+
+    pub(super) fn scaled(self) -> bool {
+        matches!(self, Half::Scaled | Half::Split)
+    }
 }
 
 /// How the subgroups of a workgroup, the matrices of a subgroup and the lanes over a matrix lie; each is rows, then columns.
@@ -69,24 +96,24 @@ mod tests {
     #[test]
     fn arrangements_cover_the_tile() {
         let mut seen = 0;
-        for side in [64, 128] {
+        for (side, lanes) in [(64, 128), (128, 128), (128, 256)] {
             for (span, size) in
                 [0, 4, 8, 16, 24, 32, 64, 128, 256].into_iter().flat_map(|span| [0, 8, 16].map(|size| (span, size)))
             {
-                let Some(a) = Arrangement::of([side, side], 128, size, span) else { continue };
+                let Some(a) = Arrangement::of([side, side], lanes, size, span) else { continue };
                 seen += 1;
-                for (i, lanes) in a.lanes.iter().enumerate() {
+                for (i, of_matrix) in a.lanes.iter().enumerate() {
                     assert_eq!(a.subgroups[i] * a.matrices[i] * size, side, "{span} lanes, {size}: {a:?}");
-                    assert_eq!(lanes * [a.run, 4][i], size, "{span} lanes, {size}: {a:?}");
+                    assert_eq!(of_matrix * [a.run, 4][i], size, "{span} lanes, {size}: {a:?}");
                 }
-                assert_eq!(a.subgroups[0] * a.subgroups[1] * span, 128, "{a:?}");
+                assert_eq!(a.subgroups[0] * a.subgroups[1] * span, lanes, "{a:?}");
                 assert_eq!(a.lanes[0] * a.lanes[1], span, "{a:?}");
             }
         }
         assert_eq!(
             seen,
-            3 + 4 + 3 + 5,
-            "8 × 8 with 4 to 16 lanes, 16 × 16 with 8 to 64, and with 4 on the larger tile"
+            3 + 4 + 3 + 5 + 3 + 5,
+            "8 × 8 with 4 to 16 lanes, 16 × 16 with 8 to 64, and with 4 on the larger tiles"
         );
     }
 

@@ -3,14 +3,14 @@
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Grid, Stage, Tile,
     builder::{PartialSums, workgroups},
-    matrix::{Arrangement, MatrixUnits},
-    tile::COOP_STEPS,
+    matrix::{Arrangement, Half, MatrixUnits},
+    tile::coop_steps,
 };
 use crate::{
     activation::Activation,
     dtype::Float,
     error::Result,
-    kernel::KernelFile,
+    kernel::{Elem, KernelFile},
     operand::Operand,
     program::{By, Over, Program, Step, Write},
     request::Want,
@@ -28,25 +28,45 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Whether an operand is f16 in memory and goes into the product as it is.
-    fn stored(&self, operand: &Matrix) -> bool {
+    /// The type of an operand that goes into the product as it is in memory.
+    fn stored(&self, operand: &Matrix) -> Option<Float> {
         match operand.program.steps() {
-            [Step::Load(operand, By::Element)] => self.finish.storage.of(*operand) == Float::F16,
-            _ => false,
+            [Step::Load(operand, By::Element)] => Some(self.finish.storage.of(*operand)),
+            _ => None,
         }
+    }
+
+    /// How an operand becomes f16 on its way to matrix units.
+    pub(super) fn half(&self, operand: &Matrix, caps: &Caps) -> Half {
+        match (self.stored(operand), caps.matrix_units) {
+            (Some(Float::F16), _) => Half::Stored,
+            (Some(Float::Bf16), MatrixUnits::Split) => Half::Scaled,
+            (_, MatrixUnits::Split) => Half::Split,
+            _ => Half::Rounded,
+        }
+    }
+
+    fn halves(&self, caps: &Caps) -> [Half; 2] {
+        [&self.a, &self.b].map(|operand| self.half(operand, caps))
+    }
+
+    /// Whether an operand is scaled on its way to matrix units.
+    pub(super) fn scaled(&self, caps: &Caps) -> bool {
+        self.halves(caps).into_iter().any(Half::scaled)
     }
 
     /// The caps for this product, without matrix units where it may not use them; and why not, if they are asked for.
     pub(super) fn caps(&self, caps: &Caps) -> (Caps, Option<&'static str>) {
+        let stored = self.halves(caps) == [Half::Stored; 2];
         let why = match caps.matrix_units {
             MatrixUnits::Off => None,
             _ if caps.matrix_size == 0 => Some("the device has none that can be used"),
             _ if self.finish.program.members() > 1 => {
                 Some("what it finishes are groups of rows, and a lane has two of a matrix")
             }
-            MatrixUnits::Stored if !(self.stored(&self.a) && self.stored(&self.b)) => {
-                Some("an operand is not f16 in memory, or is computed")
-            }
+            MatrixUnits::Stored if !stored => Some("an operand is not f16 in memory, or is computed"),
+            // Where nothing is to be split it takes the tiles of what is stored.
+            MatrixUnits::Split if stored => return (caps.matrix_units(MatrixUnits::Stored), None),
             _ => return (*caps, None),
         };
         (caps.matrix_size(0), why)
@@ -156,17 +176,21 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         }
         Stage::Coop => {
             let mut build = kernel(KernelFile::ProductCoop);
-            // What is not f16 yet is rounded on its way.
-            build.on("ROUND_A", !product.stored(a)).on("ROUND_B", !product.stored(b));
-            let each = |across: u32| across * COOP_STEPS / 4 / (tile.wx * tile.wy);
-            build.flag("BK", COOP_STEPS).flag("QUADS", COOP_STEPS / 4).on("AHEAD", gpu);
+            let [of_a, of_b] = product.halves(caps);
+            let split = [of_a, of_b].map(|half| half == Half::Split);
+            build.on("ROUND_A", of_a.rounded()).on("ROUND_B", of_b.rounded());
+            build.on("SCALE_A", of_a.scaled()).on("SCALE_B", of_b.scaled()).on("SCALED", product.scaled(caps));
+            build.on("SPLIT_A", split[0]).on("SPLIT_B", split[1]).on("SPLIT", split[0] || split[1]);
+            let steps = coop_steps(caps);
+            let each = |across: u32| across * steps / 4 / (tile.wx * tile.wy);
+            build.flag("BK", steps).flag("QUADS", steps / 4).on("AHEAD", gpu);
             build.flag("A_EACH", each(tile.bm())).flag("B_EACH", each(tile.bn()));
             if let Some(Arrangement { subgroups, matrices, lanes, run }) = method.tile.arrangement(caps) {
                 let size = caps.matrix_size;
                 build
                     .flag("MATRIX", size)
                     .on("MATRIX16", size == 16)
-                    .flag("UNROLLED", if gpu { COOP_STEPS / size } else { 1 });
+                    .flag("UNROLLED", if gpu { steps / size } else { 1 });
                 build.flag("MATRICES_M", matrices[0]).flag("MATRICES_N", matrices[1]).flag("RUN", run);
                 build.flag("SUBGROUPS", subgroups[0] * subgroups[1]).flag("SUBGROUPS_X", subgroups[1]);
                 build.flag("LY", lanes[0]).flag("LX", lanes[1]).flag("SPAN", caps.subgroup);
@@ -207,6 +231,9 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         let (rows, cols, by_row) = if matrix.along { (across, k, by) } else { (k, across, Along::Reduction as _) };
         let grid = Grid { by_row, by_column: |_| Along::All, ..Grid::output(rows, cols, vec) };
         build.load(role, matrix.program.clone(), &grid);
+    }
+    if tile.stage == Stage::Coop && product.scaled(caps) {
+        build.read("scales", Elem::Scalar, Operand::Scales, rows + cols);
     }
     let split_tiles = tile.tiles(rows, cols);
     let tiles_cols = cols.div_ceil(u64::from(tile.bn()));

@@ -17,6 +17,14 @@ use crate::{
     storage::Storage,
 };
 
+/// What becomes of many numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fold {
+    Sum,
+    /// The largest magnitude: NaN before infinity, and subnormals as they are.
+    Largest,
+}
+
 /// One pass over the elements of `[m, n]`.
 pub(super) struct ColumnPass {
     pub(super) m: u64,
@@ -26,6 +34,8 @@ pub(super) struct ColumnPass {
     pub(super) storage: Storage,
     /// An output, and the input whose memory it is.
     pub(super) in_place: Option<(Operand, Operand)>,
+    /// What becomes of the program's terms.
+    pub(super) fold: Fold,
 }
 
 /// The gradients that are sums, in the order of their terms, each with its operand.
@@ -117,7 +127,7 @@ pub(super) fn pass(
     aligned: bool,
     caps: &Caps,
 ) -> Result<PartialSums> {
-    let ColumnPass { m, n, row_numbers, storage, in_place } = *pass;
+    let ColumnPass { m, n, row_numbers, storage, in_place, fold } = *pass;
     if m == 0 || n == 0 {
         return Ok(PartialSums::empty(m, n));
     }
@@ -127,8 +137,9 @@ pub(super) fn pass(
     let grid = Grid::output(m, n, columns.width == 4);
     // Operands by column are bound whole; only rows are cut into windows.
     let grid = Grid { by_column: |_| Along::All, row_numbers, ..grid };
+    k.on("MAGNITUDE", fold == Fold::Largest);
     k.on("ROWS_REPEAT", row_numbers != m).params.channels = row_numbers as u32;
-    k.on("SHUFFLES", caps.shuffles() && program.sums(Over::Columns) > 0);
+    k.on("SHUFFLES", caps.shuffles() && program.sums(Over::Columns) > 0 && fold == Fold::Sum);
     let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.tiles_cols], 0);
     k.stages(&[*activation]);
     plan.dispatches.push(k.build());
@@ -188,8 +199,17 @@ fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Resu
     if stack.cols == 0 {
         return Ok(());
     }
-    let stack = folded(plan, 1, stack, longest(stack.cols))?;
+    let stack = folded(plan, 1, stack, longest(stack.cols), Fold::Sum)?;
     let stage = column_stage(1, stack, stack.rows, &programs::sum(operand, want), 0)?;
+    plan.dispatches.push(stage.build());
+    Ok(())
+}
+
+/// Adds the stages for the largest magnitude of each column, into the operand from element `to` on.
+pub(super) fn largest(plan: &mut Plan, stack: Stack, operand: Operand, to: u64) -> Result<()> {
+    let stack = folded(plan, 1, stack, longest(stack.cols), Fold::Largest)?;
+    let mut stage = column_stage(1, stack, stack.rows, &programs::sum(operand, Want::Overwrite), to)?;
+    stage.on("MAGNITUDE", true);
     plan.dispatches.push(stage.build());
     Ok(())
 }
@@ -207,15 +227,15 @@ pub(super) fn statistics(
     }
     let program = programs::statistics(operand, around);
     let planes = program.finished_sums().into();
-    let stack = folded(plan, planes, stack, longest(stack.cols))?;
+    let stack = folded(plan, planes, stack, longest(stack.cols), Fold::Sum)?;
     let mut stage = column_stage(planes, stack, stack.rows, &program, 0)?;
     stage.params.p = [1.0 / count as f32, 1.0, 0.0, 0.0];
     plan.dispatches.push(stage.build());
     Ok(())
 }
 
-/// Adds stages that sum the rows of each plane of partials until at most `most` are left.
-pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64) -> Result<Stack> {
+/// Adds stages that fold the rows of each plane of partials until at most `most` are left.
+pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64, fold: Fold) -> Result<Stack> {
     let mut stack = stack;
     let chunk = longest(stack.cols);
     while stack.rows > most {
@@ -223,7 +243,8 @@ pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64) -> R
         for plane in 0..planes {
             let from = Stack { first: stack.first + plane * stack.rows * stack.cols, ..stack };
             let to = next.first + plane * next.rows * next.cols;
-            let stage = column_stage(1, from, chunk, &programs::sum(Operand::Partials, Want::Overwrite), to)?;
+            let mut stage = column_stage(1, from, chunk, &programs::sum(Operand::Partials, Want::Overwrite), to)?;
+            stage.on("MAGNITUDE", fold == Fold::Largest);
             plan.dispatches.push(stage.build());
         }
         stack = next;

@@ -4,11 +4,11 @@ use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES,
     builder::{PartialSums, Stack, farthest, workgroups},
     product::{Finish, Matrix, Method, Product, tiled, vectors, wide},
-    programs, reduce, tile,
+    programs, reduce, scales, tile,
 };
 use crate::{
     error::{Error, Result},
-    kernel::{KernelFile, MOST_TRIPS, Params},
+    kernel::{KernelFile, MOST_SLOTS, MOST_TRIPS, Params},
     operand::Operand,
     program::Over,
     request::Want,
@@ -22,14 +22,26 @@ pub(super) fn product(
     device: &Caps,
     pin: &Pin,
 ) -> Result<PartialSums> {
+    let (caps, plain_because) = product.caps(device);
+    on(plan, product, aligned, device, &caps, plain_because, pin)
+}
+
+/// [`product`] with what it may use of the device, and why it may not use matrix units.
+fn on(
+    plan: &mut Plan,
+    product: &Product,
+    aligned: bool,
+    device: &Caps,
+    caps: &Caps,
+    plain_because: Option<&'static str>,
+    pin: &Pin,
+) -> Result<PartialSums> {
     let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
     let form = Form::new(a.along, b.along);
     // On a software adapter a program with sums over rows or columns runs in the product itself, which therefore needs whole sums: a few
     // workgroups keep it busy, and the second stage sums fewer rows at a time.
     let unsplit = finish.has_sums() && device.class == DeviceClass::Software;
     let asked = tile::Asked { form, members: finish.program.members(), unsplit };
-    let (caps, plain_because) = product.caps(device);
-    let caps = &caps;
     let (tile, mut splits) = match pin.tile {
         None => tile::choose(caps, rows, cols, k, &asked),
         Some(index) => {
@@ -70,13 +82,22 @@ pub(super) fn product(
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
     let wanted = k.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
     let whole = Method { tile, splits: 1, chunk: wanted, partial: false, vec, wide, plain_because: None };
-    let longest = longest_chunk(&tiled(product, &whole, caps)?.0);
+    let dispatch = tiled(product, &whole, caps)?.0;
+    let scaled = tile.stage == Stage::Coop && product.scaled(caps);
+    if scaled && dispatch.kernel.bindings() > caps.max_bindings.min(MOST_SLOTS as u32) {
+        let why = "with its scales it has more operands than the device binds";
+        return on(plan, product, aligned, device, &caps.matrix_size(0), Some(why), pin);
+    }
+    let longest = longest_chunk(&dispatch);
     let chunk = wanted.min(bindable_chunk(product, caps)).min(longest);
     let splits = k.div_ceil(chunk).max(1);
     // If the reduction must be split, but the partial products would be too large, the splits are added one after the other.
     let partials = splits.saturating_mul(rows * cols);
     let in_turn = splits > 1 && chunk < wanted && partials > tile::most_partials(caps);
     let method = Method { splits, chunk, partial: splits > 1 && !in_turn, plain_because, ..whole };
+    if scaled {
+        scales::scales(plan, product, aligned, caps)?;
+    }
     if in_turn {
         return one_by_one(plan, product, &method, aligned, caps);
     }
@@ -86,7 +107,7 @@ pub(super) fn product(
         return Ok(sums);
     }
     let Stack { first, rows: splits, .. } =
-        reduce::folded(plan, 1, Stack { first: 0, rows: splits, cols: rows * cols }, MOST_ADDED)?;
+        reduce::folded(plan, 1, Stack { first: 0, rows: splits, cols: rows * cols }, MOST_ADDED, reduce::Fold::Sum)?;
     let from = Products { operand: Operand::Partials, within: None, first, splits };
     split_sum(plan, product, &from, aligned, caps)
 }

@@ -3,7 +3,7 @@
 use super::{
     Caps, DeviceClass,
     choices::{Form, Size},
-    matrix::Arrangement,
+    matrix::{Arrangement, MatrixUnits},
 };
 use crate::shape;
 
@@ -27,8 +27,15 @@ pub enum Stage {
     Coop,
 }
 
-/// BK of [`Stage::Coop`].
-pub(super) const COOP_STEPS: u32 = 32;
+/// BK of [`Stage::Coop`]: half as many where operands are split, for then a tile holds two numbers for each element.
+pub(super) const fn coop_steps(caps: &Caps) -> u32 {
+    32 / parts(caps)
+}
+
+/// The most numbers of f16 for an element of a product on matrix units.
+const fn parts(caps: &Caps) -> u32 {
+    if matches!(caps.matrix_units, MatrixUnits::Split) { 2 } else { 1 }
+}
 
 /// A workgroup of WX×WY invocations, each with a register tile of TM rows × TN columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,13 +75,13 @@ const fn across(wy: u32) -> Tile {
 }
 
 /// Lanes as on a device with subgroups of 32 and matrices of 16×16; elsewhere [`Tile::arranged`].
-const fn coop(tm: u32, tn: u32) -> Tile {
-    Tile { wx: 8, wy: 16, tm, tn, stage: Stage::Coop }
+const fn coop(wx: u32, tm: u32, tn: u32) -> Tile {
+    Tile { wx, wy: 16, tm, tn, stage: Stage::Coop }
 }
 
 /// Every tile. The first can serve every product on every device, and the second those with groups of eight rows. BN is always a multiple of 32, so that no word of the mask belongs to two
 /// workgroups.
-pub const TILES: [Tile; 20] = [
+pub const TILES: [Tile; 21] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -93,8 +100,9 @@ pub const TILES: [Tile; 20] = [
     staged(16, 16, 8, 4, 16),
     sliced(16, 16, 4, 2),
     sliced(8, 32, 1, 4),
-    coop(8, 16),
-    coop(4, 8),
+    coop(16, 8, 8),
+    coop(8, 8, 16),
+    coop(8, 4, 8),
 ];
 
 /// For each tile the tiles that replace it where it can't run or is too large, the best first.
@@ -117,7 +125,8 @@ const SMALLER: [&[usize]; TILES.len()] = [
     &[14, 5],
     &[14, 5],
     &[5],
-    &[19],
+    &[19, 20],
+    &[20],
     &[],
 ];
 
@@ -189,7 +198,7 @@ impl Tile {
             // Two bytes an element and a gap after each row; one matrix of sums for each subgroup.
             Stage::Coop => {
                 let matrix = caps.matrix_size * caps.matrix_size;
-                2 * (COOP_STEPS + 8) * (self.bm() + self.bn())
+                2 * parts(caps) * (coop_steps(caps) + 8) * (self.bm() + self.bn())
                     + 4 * matrix * lanes / if caps.subgroup > 0 { caps.subgroup } else { 1 }
             }
             Stage::SlicedK => {
@@ -243,8 +252,18 @@ impl Tile {
 
 /// Products of fewer rows or columns stay on the plain tiles: most of a matrix would be padding, and they wait for memory anyway.
 const FEWEST: u64 = 17;
-/// Where the tiles on matrix units begin in [`TILES`], the largest first.
+/// Where the tiles on matrix units begin in [`TILES`], the largest first: 128×128 with 256 lanes and with 128, 64×64.
 const COOP: usize = 18;
+
+/// The tile to begin with, on matrix units. Where operands are split, more lanes share the registers that it takes (as an H100 was fastest).
+const fn on_matrix_units(caps: &Caps) -> usize {
+    match caps.class {
+        // The larger ones take a compiler for a CPU most of a minute.
+        DeviceClass::Software => COOP + 2,
+        _ if matches!(caps.matrix_units, MatrixUnits::Split) => COOP,
+        _ => COOP + 1,
+    }
+}
 
 /// Why a product of this size, whose operands may go to the matrix units, does not; `None` if it does.
 pub(super) fn refused(caps: &Caps, rows: u64, cols: u64, form: Form) -> Option<&'static str> {
@@ -286,8 +305,7 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -
     let &Asked { form, members, unsplit } = asked;
     let size = Size::of(rows, cols, k);
     let chosen = match caps.matrix_size > 0 && refused(caps, rows, cols, form).is_none() {
-        // The largest takes a compiler for a CPU most of a minute.
-        true => COOP + usize::from(caps.class == DeviceClass::Software),
+        true => on_matrix_units(caps),
         false => caps.choices.get(size, form),
     };
     // A smaller tile where the chosen one can't run, or leaves most of the device idle: whole if one fills it (an H100 is faster

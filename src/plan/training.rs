@@ -103,7 +103,7 @@ fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
     k.params.ignored = label;
     k.params.tiles = workgroups(parts)?;
     plan.dispatches.push(k.build());
-    Ok(reduce::folded(plan, 1, Stack { first: 0, rows: parts, cols: 1 }, 1)?.first)
+    Ok(reduce::folded(plan, 1, Stack { first: 0, rows: parts, cols: 1 }, 1, reduce::Fold::Sum)?.first)
 }
 
 /// Blocks of a long operand, one for each workgroup: elements of a block, and number of blocks.

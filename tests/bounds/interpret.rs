@@ -395,6 +395,7 @@ fn binary(op: BinaryOperator, left: V, right: V) -> Result<V> {
                 _ => compare(op, l, r),
             }
         }
+        (V::Matrix(l), V::Matrix(r)) if l == r => V::Matrix(l),
         (V::I(l), V::I(r)) => match op {
             Op::Add => V::I(l.wrapping_add(r)),
             Op::Subtract => V::I(l.wrapping_sub(r)),

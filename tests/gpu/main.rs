@@ -27,6 +27,7 @@ mod real;
 mod rounded;
 mod sliced_k;
 mod softmax;
+mod split_operands;
 mod stated_once;
 mod stops;
 mod strided;

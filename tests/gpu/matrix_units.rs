@@ -13,12 +13,12 @@ use elbow_verify::{Data, Numbers, Spec, any_exact};
 
 use crate::common::{full, options, passes};
 
-fn opened(units: MatrixUnits, class: Option<DeviceClass>) -> Gpu {
+pub fn opened(units: MatrixUnits, class: Option<DeviceClass>) -> Gpu {
     Gpu::with_options(options().matrix_units(units).class(class)).unwrap()
 }
 
 /// Whether the adapter has what elbow uses, asked of wgpu itself: else a driver that has it, and that elbow overlooks, would pass.
-fn there(gpu: &Gpu) -> Option<u32> {
+pub fn there(gpu: &Gpu) -> Option<u32> {
     let same = |adapter: &wgpu::Adapter| {
         let (a, b) = (adapter.get_info(), gpu.info());
         (&a.name, a.backend, &a.driver_info) == (&b.name, b.backend, &b.driver_info)
@@ -38,7 +38,7 @@ fn there(gpu: &Gpu) -> Option<u32> {
 }
 
 /// The tiles on matrix units that the device can run: none where it has no matrix units.
-fn tiles(caps: &Caps) -> Vec<usize> {
+pub fn tiles(caps: &Caps) -> Vec<usize> {
     (0..TILES.len()).filter(|&i| TILES[i].stage == Stage::Coop && TILES[i].fits(caps, Form::Nt)).collect()
 }
 
@@ -48,7 +48,7 @@ fn layer(gpu: &Gpu, [m, n, k]: [usize; 3], dtype: Float, pin: Pin) -> elbow::Res
 }
 
 fn on_matrices(plan: &Plan) -> bool {
-    plan.dispatches[0].kernel.file == KernelFile::ProductCoop
+    plan.dispatches.iter().any(|d| d.kernel.file == KernelFile::ProductCoop)
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn they_are_used_where_they_are_and_the_plan_says_so() {
     assert_eq!((off.matrix_units(), off.caps().matrix_size), ("off".into(), 0));
     let plan = layer(&off, size, Float::F16, Pin::default()).unwrap();
     assert!(!on_matrices(&plan) && !plan.to_string().contains("matrix units"), "{plan}");
-    for units in [MatrixUnits::Stored, MatrixUnits::Rounded] {
+    for units in [MatrixUnits::Stored, MatrixUnits::Rounded, MatrixUnits::Split] {
         let gpu = opened(units, None);
         println!("{gpu}");
         let text = |plan: &Plan| plan.to_string();
@@ -69,7 +69,7 @@ fn they_are_used_where_they_are_and_the_plan_says_so() {
                 assert_eq!(gpu.caps().matrix_size, size, "{gpu}");
                 assert_eq!(gpu.matrix_units(), format!("{size}×{size}×{size}, {units}"));
                 assert!(on_matrices(&halves) && !text(&halves).contains("not on matrix units"), "{halves}");
-                assert_eq!(on_matrices(&singles), units == MatrixUnits::Rounded, "{singles}");
+                assert_eq!(on_matrices(&singles), units != MatrixUnits::Stored, "{singles}");
                 let few = layer(&gpu, [16, 40, 24], Float::F16, Pin::default()).unwrap();
                 assert!(!on_matrices(&few) && text(&few).contains("16 rows or columns, or fewer"), "{few}");
                 let plain = layer(&gpu, [65, 40, 24], Float::F16, Pin::default().tile(0)).unwrap();
@@ -98,7 +98,7 @@ const SIZES: [[usize; 7]; 2] = [[4, 8, 32, 36, 64, 132, 200], [1, 7, 17, 31, 33,
 
 /// Layers of integers with every choice there is, on the smaller of the tiles (a compiler for a CPU takes half a minute for a kernel of the larger), or as
 /// the plan chooses. Where the driver has no matrix units these are the plain tiles, which must be as right.
-fn exact(units: MatrixUnits, class: Option<DeviceClass>, dtypes: &[Float], seed: u64) {
+pub fn exact(units: MatrixUnits, class: Option<DeviceClass>, dtypes: &[Float], seed: u64) {
     let gpu = opened(units, class);
     let tile = tiles(&gpu.caps()).last().copied();
     assert_eq!(tile.is_none(), there(&gpu).is_none(), "{gpu}");
@@ -131,8 +131,16 @@ fn the_text_of_a_gpu_on_integers() {
 }
 
 /// NT, NN and TN on edges of each kind, with a prologue, a mask and sums; whole and split.
-fn forms(class: Option<DeviceClass>, tile: Option<usize>, layout: WeightLayout, splits: u32, dtype: Float, odd: bool) {
-    let gpu = opened(MatrixUnits::Rounded, class);
+pub fn forms(
+    units: MatrixUnits,
+    class: Option<DeviceClass>,
+    tile: Option<usize>,
+    layout: WeightLayout,
+    splits: u32,
+    dtype: Float,
+    odd: bool,
+) {
+    let gpu = opened(units, class);
     let mut spec = Spec::new(1, 1, 1, "leaky_relu(0.5)".parse().unwrap());
     (spec.forward.layout, spec.forward.saved) = (layout, Saved::Mask);
     spec.gradients = Gradients::default().x(Want::Overwrite).w(Want::Accumulate).b(Want::Overwrite);
@@ -151,11 +159,11 @@ fn every_form_and_edge() {
     let (small, large) = (tiles(&caps).last().copied(), tiles(&caps).first().copied());
     let gpu = Some(DeviceClass::Discrete);
     let (out_in, in_out) = (WeightLayout::OutIn, WeightLayout::InOut);
-    forms(None, small, out_in, 3, Float::F32, true);
-    forms(None, small, in_out, 1, Float::F16, false);
-    forms(gpu, small, in_out, 3, Float::F16, false);
-    forms(gpu, small, out_in, 1, Float::F32, true);
-    forms(None, large, out_in, 1, Float::F16, false);
+    forms(MatrixUnits::Rounded, None, small, out_in, 3, Float::F32, true);
+    forms(MatrixUnits::Rounded, None, small, in_out, 1, Float::F16, false);
+    forms(MatrixUnits::Rounded, gpu, small, in_out, 3, Float::F16, false);
+    forms(MatrixUnits::Rounded, gpu, small, out_in, 1, Float::F32, true);
+    forms(MatrixUnits::Rounded, None, large, out_in, 1, Float::F16, false);
 }
 
 /// Several layers in a dispatch, and a dispatch that is too long and is cut into pieces: tiles are counted from other places.

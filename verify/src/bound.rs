@@ -12,6 +12,7 @@ use elbow::{
 
 use crate::{
     case::Operands,
+    factors::{Factors, Units, weight_at},
     jet::{self, Near},
     spec::{Data, Spec},
     ulp::ulp_of,
@@ -26,19 +27,6 @@ fn sum_error(data: Data, terms: usize) -> f64 {
         Data::Lognormal => U * (1.5 * (terms as f64).sqrt()).max(8.0),
         _ => U * 8.0,
     }
-}
-/// The error of a sum of products of two factors because both were rounded to f16 on their way to matrix units (`rounding`, from
-/// [`elbow::Caps::matrix_rounding`], is 0 where they were not): a share of the sum of absolute values, and for factors below 2⁻¹⁴ a step of 2⁻²⁵, times the
-/// other factor.
-fn product_error(spec: &Spec, operands: &Operands, count: usize, terms: f64, rounding: f64) -> f64 {
-    let mut error = sum_error(spec.data, count) * terms + FLUSHED;
-    if rounding > 0.0 {
-        let all = operands.x.iter().chain(&operands.w).chain(&operands.dy);
-        // Slopes and row weights make dz larger than dy, but not by this much.
-        let largest = 16.0 * all.fold(0.0f32, |largest, v| largest.max(v.abs()));
-        error += 2.01 * rounding * terms + count as f64 * f64::powi(2.0, -24) * f64::from(largest);
-    }
-    error
 }
 /// The error of a sum because subnormals may be flushed in every term.
 const FLUSHED: f64 = 1e-36;
@@ -94,13 +82,14 @@ fn group(jet: &Jet, i: usize, columns: usize) -> impl Iterator<Item = usize> + C
 }
 
 /// y and z of the case.
-pub(crate) fn forward(spec: &Spec, operands: &Operands, rounding: f64) -> Result<Forward> {
+pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<Forward> {
     let request = &spec.forward;
     let judge = reference::forward(request, operands.forward(request))?;
+    let factors = Factors::of_z(request, operands);
     let (mut y, mut z) = (Expected::default(), Expected::default());
     for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate() {
         let activation = at_channel(request.activation, request.alpha, &operands.alpha, i % request.n);
-        let ez = product_error(spec, operands, request.k, terms, rounding);
+        let ez = sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units);
         let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
         let act = weight * activation.value(judge.z[i]);
         // Each operation after the activation rounds its result.
@@ -195,11 +184,11 @@ fn statistics_of(
 
 /// The results of backward, in the order of `case::OUTPUTS`; in a chain dx is dz of the layer below. `z` is the device's own z, because
 /// near a kink the slope at the exact z may be another one.
-pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, rounding: f64) -> Result<[Expected; 9]> {
+pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, units: Units) -> Result<[Expected; 9]> {
     let layer = spec.forward;
     let request = BackwardRequest::new(layer, spec.gradients).below(spec.below);
     let judge = reference::backward(&request, operands.backward(spec, z))?;
-    let dz_off = errors_of_dz(spec, operands, z, rounding)?;
+    let dz_off = errors_of_dz(spec, operands, z, units)?;
     // The same products with absolute values turn errors of dz into those of dx, dw and db.
     let carry = |errors: &[f64]| -> Result<BackwardOutputs> {
         let errors: Vec<f32> = errors.iter().map(|&e| (e * 1.000001) as f32).collect();
@@ -217,15 +206,23 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, roun
         }
         expected
     };
-    let product = |gradient: &reference::Gradient, carried: &[f64], reduced: usize| {
-        let mut expected = Expected::default();
-        for ((&value, &terms), &carried) in gradient.value.iter().zip(&gradient.terms).zip(carried) {
-            expected.push(value, product_error(spec, operands, reduced, terms, rounding) + carried);
+    let product = |gradient: &reference::Gradient, carried: &[f64], factors: &Factors| {
+        let mut expected = sum(gradient, carried, factors.count);
+        for (i, (bound, &terms)) in expected.bound.iter_mut().zip(&gradient.terms).enumerate() {
+            *bound += factors.error(operands, i, terms, units);
         }
         expected
     };
-    let mut dx = product(&judge.dx, &carried.dx.value, layer.n);
-    let dw = product(&judge.dw, &carried.dw.value, layer.m);
+    let AffineRequest { m, n, k, .. } = layer;
+    let dz = |m: usize, j: usize| judge.dz.value[m * n + j];
+    let x = |m: usize, j: usize| f64::from(operands.x[m * k + j]);
+    let of_dx = Factors::new([m, k, n], dz, |j, r| f64::from(operands.w[weight_at(&layer, r, j)]));
+    let of_dw = match layer.layout {
+        WeightLayout::OutIn => Factors::new([n, k, m], |i, r| dz(r, i), |j, r| x(r, j)),
+        WeightLayout::InOut => Factors::new([k, n, m], |i, r| x(r, i), |j, r| dz(r, j)),
+    };
+    let mut dx = product(&judge.dx, &carried.dx.value, &of_dx);
+    let dw = product(&judge.dw, &carried.dw.value, &of_dw);
     let db = sum(&judge.db, &carried.db.value, layer.m);
     let mut dalpha_off = vec![0.0; judge.dalpha.value.len()];
     for (i, error) in dz_off.alpha_slope.iter().enumerate() {
@@ -308,9 +305,10 @@ struct LocalErrors {
     value: Vec<f64>,
 }
 
-fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, rounding: f64) -> Result<LocalErrors> {
+fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units: Units) -> Result<LocalErrors> {
     let layer = spec.forward;
     let exact = reference::forward(&layer, operands.forward(&layer))?;
+    let factors = Factors::of_z(&layer, operands);
     let mut errors = LocalErrors { slope: Vec::new(), alpha_slope: Vec::new(), value: Vec::new() };
     for (i, &dy) in operands.dy.iter().enumerate() {
         let activation = at_channel(layer.activation, layer.alpha, &operands.alpha, i % layer.n);
@@ -334,7 +332,11 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, round
         let dy = f64::from(dy).abs();
         let (z, ez) = match saved_z {
             Some(z) => (f64::from(z[i]), 0.0),
-            None => (exact.z[i], product_error(spec, operands, layer.k, exact.z_terms[i], rounding)),
+            None => {
+                let terms = exact.z_terms[i];
+                let lost = factors.error(operands, i, terms, units);
+                (exact.z[i], sum_error(spec.data, layer.k) * terms + FLUSHED + lost)
+            }
         };
         let lost = |quantity| off(&activation, quantity, z, ez) + SUBNORMAL;
         errors.value.push(dy * (lost(Quantity::Value) + 2.0 * U * activation.value(z).abs()) + SUBNORMAL);

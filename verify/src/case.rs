@@ -12,6 +12,7 @@ use crate::{
     Numbers,
     batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
+    factors::Units,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
@@ -295,10 +296,10 @@ impl Case {
     }
 
     /// Compares every output with the reference: the largest error as a fraction of its bound, or an error with the first beyond it.
-    /// `rounding` is the largest relative error of a factor of a product ([`elbow::Caps::matrix_rounding`]).
-    pub(crate) fn check(&self, results: &Results, rounding: f64) -> Result<Fraction, String> {
+    /// `units` is what becomes of the factors of its products.
+    pub(crate) fn check(&self, results: &Results, units: Units) -> Result<Fraction, String> {
         let spec = &self.spec;
-        let forward = bound::forward(spec, &self.operands, rounding).map_err(|e| e.to_string())?;
+        let forward = bound::forward(spec, &self.operands, units).map_err(|e| e.to_string())?;
         let mut worst = self.compare("y", results, self.spans.y, &forward.y, None)?;
         let mut z = None;
         match spec.saved() {
@@ -315,7 +316,7 @@ impl Case {
             let (name, span) = (STATISTICS[i].name(), self.spans.statistics[i]);
             worst = larger(worst, self.compare(name, results, span, expected, None)?);
         }
-        let gradients = bound::backward(spec, &self.operands, z.as_deref(), rounding).map_err(|e| e.to_string())?;
+        let gradients = bound::backward(spec, &self.operands, z.as_deref(), units).map_err(|e| e.to_string())?;
         for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
             let (name, span) = (OUTPUTS[i].name(), self.spans.gradients[i]);
             worst = larger(worst, self.compare(name, results, span, expected, Some(&self.operands.before[i]))?);

@@ -20,6 +20,7 @@
 mod batch;
 mod bound;
 mod case;
+mod factors;
 mod jet;
 mod judge;
 mod numbers;

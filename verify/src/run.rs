@@ -5,6 +5,7 @@ use elbow::Gpu;
 use crate::{
     batch::Batch,
     case::Case,
+    factors::Units,
     spec::{Data, Spec},
 };
 
@@ -92,7 +93,7 @@ fn run_batch(gpu: &Gpu, specs: &[Spec], shared: bool) -> Outcome {
     for (case, refused) in cases.iter().zip(refused) {
         let checked = match refused {
             Some(error) => Err(error.to_string()),
-            None => case.check(&results, gpu.caps().matrix_rounding()),
+            None => case.check(&results, Units::of(&gpu.caps())),
         };
         match checked {
             Err(message) => outcome.failures.push(Failure { spec: case.spec, message }),

@@ -3,7 +3,7 @@
 use std::{fmt, time::Instant};
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, Saved, Strategy,
+    Activation, AlphaSource, Float, Gpu, MatrixUnits, Saved, Strategy,
     activation::rows,
     plan::{DeviceClass, Form, Pin, Stage, TILES},
 };
@@ -162,7 +162,7 @@ fn self_test(gpu: &Gpu) -> Report {
 /// The tiles that the device can run. A software adapter is never given a staged one unless a caller pins it, and there their texts differ in
 /// numbers alone: it runs the smallest and the largest with 8 steps, and the smaller of those on matrix units, whose compilation takes it seconds.
 pub fn tiles(gpu: &Gpu) -> Vec<usize> {
-    const FOR_SOFTWARE: [usize; 3] = [5, 7, 17];
+    const FOR_SOFTWARE: [usize; 3] = [5, 7, 18];
     let caps = gpu.caps();
     let tried = |i: &usize| {
         let spared =
@@ -240,7 +240,8 @@ fn real_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
         specs.extend((0..tiles.len() * 2).map(|i| any_real(&mut numbers, i, &tiles)));
     }
     // Other numbers leave the range of f16 where they are rounded to it.
-    if gpu.caps().matrix_rounding() > 0.0 {
+    let caps = gpu.caps();
+    if caps.matrix_size > 0 && caps.matrix_units == MatrixUnits::Rounded {
         specs.retain(|spec| spec.data == crate::Data::Normal);
     }
     sized(&specs, per_spec, &mut numbers)

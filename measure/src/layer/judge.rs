@@ -64,7 +64,7 @@ struct Outputs<'a> {
 
 impl Layer<'_> {
     /// The type to which the device rounds the factors of products: f16 if it was asked to use its matrix units for all products, and has
-    /// some; else f32, not at all.
+    /// some; else f32, not at all. (Two numbers of f16 lose less than f32 is allowed to.)
     pub fn products(&self) -> Float {
         let caps = self.device.gpu.caps();
         match caps.matrix_units {
