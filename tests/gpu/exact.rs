@@ -4,10 +4,11 @@
 use std::time::Instant;
 
 use elbow::{
-    Checks,
-    plan::{Pin, Stage, TILES},
+    Activation, Checks, Saved, Want,
+    plan::{Form, Pin, Stage, TILES},
+    request::{Below, Gradients},
 };
-use elbow_verify::{Numbers, Spec, any_exact, suite::tiles};
+use elbow_verify::{Data, Numbers, Spec, any_exact, suite::tiles};
 
 use crate::common::{as_a_gpu, checks, full, gpu, part, passes};
 
@@ -137,6 +138,20 @@ fn what_a_gpu_would_run() {
         }
     }
     passes(gpu, &specs);
+}
+
+/// A lane of the large tile has two groups of columns: sums over a row add them up, as sums over columns add up rows.
+#[test]
+fn sums_over_a_register_tile_of_a_gpu() {
+    let gpu = as_a_gpu();
+    let mut spec = Spec::new(1, 1, 1, Activation::IDENTITY);
+    let large = (0..TILES.len()).filter(|&i| matches!(TILES[i].stage, Stage::Staged { .. }) && TILES[i].tn == 8);
+    let large = large.rev().find(|&i| TILES[i].fits(&gpu.caps(), Form::Nn)).expect("a large tile");
+    (spec.pin, spec.data) = (Pin::default().tile(large).splits(1), Data::Integers);
+    let below = Below::new("leaky_relu(0.5)".parse().unwrap(), Saved::Z).db(Want::Overwrite);
+    spec.below = Some(below.row_weight(true).drow_weight(Want::Overwrite));
+    spec.gradients = Gradients::default().x(Want::Overwrite);
+    passes(gpu, &[[21, 12, 132], [133, 20, 71], [9, 4, 64]].map(|[m, n, k]| spec.sized(m, n, k)));
 }
 
 #[test]
