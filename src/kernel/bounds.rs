@@ -77,7 +77,9 @@ impl Kernel {
             }
             KernelFile::SplitSum => {
                 let groups = flag("BM") / self.members();
-                groups * (1 + u64::from(p.splits) + self.row_sums() * self.over_span(flag("LANES"))) + self.mask_words()
+                let inside = groups.min(rows.div_ceil(self.members()));
+                let sums = groups * self.row_sums() * self.over_span(flag("LANES"));
+                groups + inside * u64::from(p.splits) + sums + self.mask_words()
             }
             KernelFile::Rows => {
                 let each = 1 + self.row_sums() * self.over_span(flag("LX"));
