@@ -111,15 +111,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         }
         workgroupBarrier();
     }
+#for j in COLS
+    let sum_{i}_{j} = parts[{j}u * LANES + lane];
+#end
 #end
 #end
     if (place == 0u) {
 #for j in COLS
-#if IN_REGISTERS
         totals[{i}u * BN + group * COLS + {j}u] = sum_{i}_{j};
-#else
-        totals[{i}u * BN + group * COLS + {j}u] = parts[{j}u * LANES + lane];
-#end
 #end
     }
 #end

@@ -202,8 +202,7 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
             let (span, subgroup) = tile.span(caps);
             let computed = rows.next_power_of_two().min(u64::from(tile.bm()));
             build.flag("SPAN", span).flag("COLS", tile.across_cols(span)).on("SUBGROUP", subgroup);
-            let shuffles = !subgroup && caps.shuffles();
-            build.on("SHUFFLES", shuffles).on("IN_REGISTERS", subgroup || shuffles);
+            build.on("SHUFFLES", !subgroup && caps.shuffles());
             build.flag("ROWS", computed as u32);
             build
         }

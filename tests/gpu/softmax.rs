@@ -112,7 +112,7 @@ fn sizes() -> Vec<usize> {
     sizes
 }
 
-/// The label first, in the middle, last, and on top; also by subgroups, as on a GPU.
+/// The label first, in the middle, last, and on top; also with as many lanes a row as on a GPU.
 #[test]
 fn any_number_of_classes_in_any_order() {
     for gpu in [gpu(), as_a_gpu()] {
