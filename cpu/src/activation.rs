@@ -94,11 +94,11 @@ fn run<F: Functions>(activation: &Activation, quantity: Quantity, alpha: Alpha<'
         Quantity::AlphaSlope => map(AlphaSlope::<F>(PhantomData), alpha, s, z, out),
         Quantity::MixedDerivative => map(MixedDerivative::<F>(PhantomData), alpha, s, z, out),
         Quantity::ThirdDerivative => map(ThirdDerivative::<F>(PhantomData), alpha, s, z, out),
-        Quantity::MixedThirdDerivative => exact(activation, quantity, alpha, z, out),
+        Quantity::MixedThirdDerivative | Quantity::SecondAlphaDerivative => exact(activation, quantity, alpha, z, out),
     }
 }
 
-/// By the f64 mathematics, element by element: for what only jets with a learnable α compute.
+/// By the f64 mathematics, element by element: for what only jets and second derivatives with a learnable α compute.
 fn exact(activation: &Activation, quantity: Quantity, alpha: Alpha<'_>, z: &[f32], out: &mut [f32]) {
     let at = |a: f32, z: f32| activation.with_alpha(a).evaluate(quantity, f64::from(z)) as f32;
     match alpha {

@@ -88,6 +88,15 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(lower, 0.0, (z > 0.0) | is_infinite(p.x)), z);
 }
 
+// u^2 exp(u) / alpha; of a small z, u^2 alone may be subnormal.
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    let u = act_quotient(z, p.x);
+    let sum = u.h + u.l;
+    let s = exp_scaled(u.h, u.l);
+    let lower = keep_nan(scale2(opaque(sum / p.x) * sum * s.m, s.n), u.h);
+    return keep_nan(select(lower, 0.0, (z > 0.0) | is_infinite(p.x)), z);
+}
+
 // Right for alpha > 0 only. Cancels where y comes near -alpha: absolute accuracy, not relative.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(y / p.x + 1.0, 1.0, y > 0.0), y);

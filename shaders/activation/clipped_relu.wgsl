@@ -31,6 +31,10 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(0.0, z, p.x);
 }
 
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nans(0.0, z, p.x);
+}
+
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(0.0, 1.0, (y > 0.0) & (y < p.x)), y);
 }

@@ -42,6 +42,10 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return act_dzda(z, p);
 }
 
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
 // Right for alpha > 0 only. Cancels where y comes near -alpha: absolute accuracy, not relative.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(y + p.x, 1.0, y > 0.0), y);

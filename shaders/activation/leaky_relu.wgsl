@@ -31,6 +31,10 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nan(0.0, z);
 }
 
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nan(0.0, z);
+}
+
 // Right for alpha >= 0 only: then y > 0 exactly where z > 0.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(select(p.x, 1.0, y > 0.0), y);

@@ -72,6 +72,17 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(select(c, 0.0, act_above(q, z, p)), z, p.x);
 }
 
+// (t^2 e / (1 + e)^2 + 2 t e / (1 + e) + 2 log(1 + e)) / beta^3, t = |u|: three terms of one sign. 1 / beta^3 may be large where
+// e is beyond the reach of logistic.
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    let q = logistic_squared(p.x, z);
+    let share = q.t / q.d;
+    let sum = (share * (share + 2.0)) * q.m + 2.0 * log1p_decay_scaled(act_decay(q));
+    let a = scale2(scale2(sum / (p.x * p.x * p.x), q.n), q.n);
+    let smooth_value = select(a, nan_of(p.x), is_zero(p.x));
+    return keep_nans(select(smooth_value, 0.0, act_above(q, z, p) | is_corner(p.x, z)), z, p.x);
+}
+
 // 1 - exp(-beta y), without a threshold.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     return keep_nan(-expm1(-(p.x * y)), y);

@@ -32,6 +32,10 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(0.0, z, p.x);
 }
 
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    return keep_nans(0.0, z, p.x);
+}
+
 fn act_bit(z: f32, p: vec2<f32>) -> bool {
     return (abs(z) > p.x) | is_nan(z);
 }

@@ -89,6 +89,12 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     return keep_nans(select(mixed, 0.0, act_is_endless(p.x)), z, p.x);
 }
 
+// -1 / (8 r^3)
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    let r = act_root(z, p.x);
+    return keep_nans(select(opaque(opaque(-0.125 / r) / r) / r, 0.0, act_is_endless(p.x)), z, p.x);
+}
+
 // r = y + b / (4 y), so the slope y / r is y^2 / (y^2 + b / 4), as 1 / (1 + w^2) or w^2 / (1 + w^2): y^2 may overflow.
 fn act_dz_of_y(y: f32, p: vec2<f32>) -> f32 {
     let c = 0.5 * sqrt(p.x);

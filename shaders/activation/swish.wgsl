@@ -55,3 +55,12 @@ fn act_dzzda(z: f32, p: vec2<f32>) -> f32 {
     let bracket = 2.0 + q.t * (q.t * sigmoid_bend(q.e) - 4.0 * ((1.0 - q.e) / q.d));
     return keep_nans(scale2(q.m * bracket / (q.d * q.d), q.n), z, p.x);
 }
+
+// -z^3 e tanh(u / 2) / d^2, even in u; z^3 may be large where e is beyond the reach of logistic. 0 for beta = 0, where z may be infinite.
+fn act_dada(z: f32, p: vec2<f32>) -> f32 {
+    let q = logistic_squared(p.x, z);
+    let bend = tanh_half(q.t, q.e) * (q.m / (q.d * q.d));
+    let square = z * opaque(z * select(-bend, bend, q.negative)); // z^3 may overflow
+    let cube = scale2(z * opaque(scale2(square, q.n)), q.n);
+    return keep_nans(select(cube, 0.0, q.far | is_zero(p.x) | is_corner(p.x, z)), z, p.x);
+}

@@ -35,6 +35,14 @@ fn logistic(beta: f32, z: f32) -> Logistic {
     return Logistic(t, negative, t >= LOGISTIC_FAR, s.m, s.n, e, 1.0 + e, u);
 }
 
+// The same up to twice LOGISTIC_FAR, by the square of exp(-|beta z| / 2): e = m * 2^n * 2^n. For the second derivatives by beta, which
+// multiply e by as much as 1e36.
+fn logistic_squared(beta: f32, z: f32) -> Logistic {
+    let q = logistic(0.5 * beta, z);
+    let e = q.e * q.e;
+    return Logistic(2.0 * q.t, q.negative, q.far, q.m * q.m, q.n, e, 1.0 + e, Pair(2.0 * q.u.h, 2.0 * q.u.l));
+}
+
 // Not for beta = 0, where z may be infinite.
 fn logistic_is_near(q: Logistic, beta: f32) -> bool {
     return (q.t < LOGISTIC_NEAR) & !is_zero(beta);

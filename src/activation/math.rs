@@ -1,7 +1,7 @@
 //! The mathematics in f64, which judges every shader and the CPU implementations.
 //!
-//! Each activation is one arm of [`jet`]: value, slope, second and third derivative, and the derivatives of the first three with respect
-//! to α, in forms that cancel only at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that is declared. α may be any number, because a
+//! Each activation is one arm of [`jet`]: value, slope, second and third derivative, the derivatives of the first three with respect
+//! to α, and the second derivative by α, in forms that cancel only at true roots. NaN gives NaN, ±inf the limit; kinks take the slope that is declared. α may be any number, because a
 //! learnable one may become any: outside of its domain the formula holds where it is defined, its limit for an infinite α, else NaN
 //! (table in docs/numerics.md). Logarithms and exponentials come from the `libm` crate, so that results are the same on every machine.
 
@@ -12,7 +12,7 @@ use libm::{exp, expm1, log1p, sqrt};
 use self::smooth::{Logistic, celu, gelu_erf, gelu_tanh, mish, sech2, softplus, squareplus, swish, tanh, tanhshrink};
 use super::{Activation, Kind};
 
-/// One of the seven functions that an activation is made of: itself and its derivatives by z, and their derivatives by α.
+/// One of the eight functions that an activation is made of: itself and its derivatives by z, and their derivatives by α.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quantity {
     /// act(z).
@@ -29,11 +29,13 @@ pub enum Quantity {
     MixedDerivative,
     /// ∂³act/∂z²∂α.
     MixedThirdDerivative,
+    /// ∂²act/∂α².
+    SecondAlphaDerivative,
 }
 
 impl Quantity {
-    /// All seven, in the order of the table's tolerances: first those without a derivative by α.
-    pub const ALL: [Quantity; 7] = [
+    /// All eight, in the order of the table's tolerances: first those without a derivative by α.
+    pub const ALL: [Quantity; 8] = [
         Quantity::Value,
         Quantity::Slope,
         Quantity::SecondDerivative,
@@ -41,6 +43,7 @@ impl Quantity {
         Quantity::AlphaSlope,
         Quantity::MixedDerivative,
         Quantity::MixedThirdDerivative,
+        Quantity::SecondAlphaDerivative,
     ];
     /// How many of [`Quantity::ALL`] every activation has: those by z alone.
     pub(super) const BY_Z: usize = 4;
@@ -65,6 +68,7 @@ impl Quantity {
             Quantity::AlphaSlope => "act_da",
             Quantity::MixedDerivative => "act_dzda",
             Quantity::MixedThirdDerivative => "act_dzzda",
+            Quantity::SecondAlphaDerivative => "act_dada",
         }
     }
 }
@@ -72,24 +76,25 @@ impl Quantity {
 /// All quantities at one z, and for each the sum of the absolute values of the terms of its formula.
 #[derive(Debug, Clone, Copy)]
 struct Jet {
-    at: [f64; 7],
-    terms: [f64; 7],
+    at: [f64; 8],
+    terms: [f64; 8],
 }
 
 impl Jet {
     /// Value, slope, second and third derivative; with derivatives by α of 0.
     fn plain(by_z: [f64; 4]) -> Self {
-        Self::with_alpha(by_z, [0.0; 3])
+        Self::with_alpha(by_z, [0.0; 4])
     }
 
-    /// And the derivatives of value, slope and second derivative by α.
-    fn with_alpha([value, slope, second, third]: [f64; 4], [of_value, of_slope, of_second]: [f64; 3]) -> Self {
-        let at = [value, slope, second, third, of_value, of_slope, of_second];
+    /// And the derivatives of value, slope and second derivative by α, and the second of the value.
+    fn with_alpha([value, slope, second, third]: [f64; 4], by_alpha: [f64; 4]) -> Self {
+        let [of_value, of_slope, of_second, twice] = by_alpha;
+        let at = [value, slope, second, third, of_value, of_slope, of_second, twice];
         Jet { at, terms: at.map(f64::abs) }
     }
 
     /// For z = NaN, and for an α for which the formula is not defined.
-    const NAN: Jet = Jet { at: [f64::NAN; 7], terms: [f64::NAN; 7] };
+    const NAN: Jet = Jet { at: [f64::NAN; 8], terms: [f64::NAN; 8] };
 
     /// On a straight line.
     fn line(value: f64, slope: f64) -> Self {
@@ -98,7 +103,7 @@ impl Jet {
 
     /// On a straight line that moves with α, and turns with it.
     fn moving_line(value: f64, slope: f64, of_value: f64, of_slope: f64) -> Self {
-        Self::with_alpha([value, slope, 0.0, 0.0], [of_value, of_slope, 0.0])
+        Self::with_alpha([value, slope, 0.0, 0.0], [of_value, of_slope, 0.0, 0.0])
     }
 
     /// The same with a constant α.
@@ -190,6 +195,17 @@ impl Activation {
         self.evaluate(Quantity::MixedThirdDerivative, z)
     }
 
+    /// ∂²act/∂α² at z; 0 for an activation without a learnable α.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::squareplus(1.0)?.second_alpha_derivative(0.0), -0.125);
+    /// # Ok::<(), elbow::error::Error>(())
+    /// ```
+    pub fn second_alpha_derivative(&self, z: f64) -> f64 {
+        self.evaluate(Quantity::SecondAlphaDerivative, z)
+    }
+
     /// Any of the quantities at z.
     ///
     /// ```
@@ -218,9 +234,9 @@ impl Activation {
     ///
     /// ```
     /// let (quantities, _terms) = elbow::Activation::RELU.evaluate_all(2.0);
-    /// assert_eq!(quantities, [2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    /// assert_eq!(quantities, [2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     /// ```
-    pub fn evaluate_all(&self, z: f64) -> ([f64; 7], [f64; 7]) {
+    pub fn evaluate_all(&self, z: f64) -> ([f64; 8], [f64; 8]) {
         let Jet { at, terms } = jet(self, z);
         (at, terms)
     }
@@ -360,7 +376,7 @@ fn jet(activation: &Activation, z: f64) -> Jet {
         Kind::Elu => {
             // exp(z) may underflow to 0 in f64, and ∞·0 would be NaN.
             let slope = if a.is_infinite() { a } else { a * exp(z) };
-            Jet::with_alpha([a * expm1(z), slope, slope, slope], [expm1(z), exp(z), exp(z)])
+            Jet::with_alpha([a * expm1(z), slope, slope, slope], [expm1(z), exp(z), exp(z), 0.0])
         }
         Kind::Celu => celu(a, z),
         Kind::Selu if z > 0.0 => Jet::line(SELU_SCALE * z, SELU_SCALE),

@@ -90,7 +90,7 @@ pub struct Row {
     pub parameters: &'static [Parameter],
     /// `[α, second parameter]` of a row that takes no parameters.
     pub fixed: [f32; 2],
-    /// Whether α (the first parameter) can be learnable; the WGSL file then has act_da, act_dzda and act_dzzda.
+    /// Whether α (the first parameter) can be learnable; the WGSL file then has act_da, act_dzda, act_dzzda and act_dada.
     pub learnable: bool,
     /// Other names that are parsed. Case, `-`, `_` and spaces do not matter.
     pub aliases: &'static [&'static str],
@@ -100,7 +100,7 @@ pub struct Row {
     pub wgsl: &'static str,
     /// Largest error allowed on a GPU, in the order of [`Quantity::ALL`]: ulp of the result, or of
     /// [`super::Activation::terms`] where that is larger, over all finite z whose result is normal.
-    pub ulp: [f64; 7],
+    pub ulp: [f64; 8],
     /// Whether y can be enough for the slope (for which parameters: [`super::Activation::saved_is_enough`]).
     pub from_y: bool,
     /// Whether one bit is enough for the slope.

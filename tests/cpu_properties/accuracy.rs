@@ -73,7 +73,7 @@ fn accuracy_over_all_finite_inputs() {
     z.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, f32::MIN, 1e-45, -1e-45]);
     println!("{} inputs each; worst ulp of the terms", z.len());
     println!(
-        "| activation | act | act' | act'' | act''' | ∂act/∂α | ∂²act/∂z∂α | ∂³act/∂z²∂α |\n|---|---|---|---|---|---|---|---|"
+        "| activation | act | act' | act'' | act''' | ∂act/∂α | ∂²act/∂z∂α | ∂³act/∂z²∂α | ∂²act/∂α² |\n|---|---|---|---|---|---|---|---|---|"
     );
     let mut failures = Vec::new();
     let became = BECAME.map(|(text, alpha)| parsed(text).with_alpha(alpha));
@@ -196,6 +196,7 @@ fn golden_values() {
                 "da" | "db" => Quantity::AlphaSlope,
                 "d1da" | "d1db" => Quantity::MixedDerivative,
                 "d2da" | "d2db" => Quantity::MixedThirdDerivative,
+                "dada" | "dbdb" => Quantity::SecondAlphaDerivative,
                 _ => continue,
             };
             for ((cells, &z), got) in table.iter().zip(&z).zip(on_baseline(&activation, quantity, &z)) {

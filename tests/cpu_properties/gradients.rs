@@ -154,6 +154,7 @@ fn derivatives_by_alpha() {
                 (Quantity::Value, Quantity::AlphaSlope),
                 (Quantity::Slope, Quantity::MixedDerivative),
                 (Quantity::SecondDerivative, Quantity::MixedThirdDerivative),
+                (Quantity::AlphaSlope, Quantity::SecondAlphaDerivative),
             ] {
                 tally.check(&activation, derivative, z, by_alpha(&activation, of, z))?;
             }

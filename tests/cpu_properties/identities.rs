@@ -9,7 +9,7 @@ use crate::common::{activation, defaults, for_every_activation, inputs, on_basel
 /// How often a quantity is a derivative by z.
 fn order(quantity: Quantity) -> i32 {
     match quantity {
-        Quantity::Value | Quantity::AlphaSlope => 0,
+        Quantity::Value | Quantity::AlphaSlope | Quantity::SecondAlphaDerivative => 0,
         Quantity::Slope | Quantity::MixedDerivative => 1,
         Quantity::SecondDerivative | Quantity::MixedThirdDerivative => 2,
         Quantity::ThirdDerivative => 3,

@@ -111,7 +111,7 @@ fn lipschitz_is_reached_and_not_passed() {
 }
 
 /// All quantities just left and just right of z.
-fn sides(activation: &Activation, z: f64) -> [[f64; 7]; 2] {
+fn sides(activation: &Activation, z: f64) -> [[f64; 8]; 2] {
     let near = 1e-9 * z.abs().max(narrowest(activation));
     [z - near, z + near].map(|z| Quantity::ALL.map(|quantity| activation.evaluate(quantity, z)))
 }

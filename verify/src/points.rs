@@ -12,7 +12,7 @@ use crate::judge::Judge;
 /// Which kernels compute the points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernels {
-    /// Forward, double backward and third derivatives: every quantity once, with few kernels to compile.
+    /// Forward, double backward, third derivatives and the second by α: every quantity once, with few kernels to compile.
     Few,
     /// Also backward: the slope and the derivative by α from every kernel that computes them.
     All,
@@ -26,9 +26,9 @@ pub struct Points {
     /// The inputs z.
     pub x: Vec<f32>,
     /// The expected values.
-    pub expected: [Vec<f64>; 7],
+    pub expected: [Vec<f64>; 8],
     /// The scales of the errors ([`Activation::terms`]).
-    pub terms: [Vec<f64>; 7],
+    pub terms: [Vec<f64>; 8],
 }
 
 /// The largest error of a quantity.
@@ -96,6 +96,7 @@ pub fn on_device(
         Quantity::AlphaSlope,
         Quantity::ThirdDerivative,
         Quantity::MixedThirdDerivative,
+        Quantity::SecondAlphaDerivative,
     ] {
         out.push((quantity, gpu.zeros(&shape)?));
     }

@@ -154,7 +154,8 @@ impl<'a> Device<'a> {
             if alpha.is_some() {
                 backward.dalpha(out(Quantity::AlphaSlope)).record(gpu, &mut *pass)?;
             }
-            for quantity in [Quantity::ThirdDerivative, Quantity::MixedThirdDerivative] {
+            let alone = [Quantity::ThirdDerivative, Quantity::MixedThirdDerivative, Quantity::SecondAlphaDerivative];
+            for quantity in alone {
                 if let Some(y) = self.out.get(quantity as usize) {
                     forward.y(y).quantity(quantity).record(gpu, &mut *pass)?;
                 }

@@ -150,7 +150,7 @@ fn is_corner(beta: f64, z: f64) -> bool {
 
 /// The jet of swish and softplus at that point.
 fn corner() -> Jet {
-    Jet::with_alpha([0.0, f64::NAN, f64::NAN, f64::NAN], [0.0, 0.0, f64::NAN])
+    Jet::with_alpha([0.0, f64::NAN, f64::NAN, f64::NAN], [0.0, 0.0, f64::NAN, 0.0])
 }
 
 pub(super) fn swish(beta: f64, z: f64) -> Jet {
@@ -173,8 +173,10 @@ pub(super) fn swish(beta: f64, z: f64) -> Jet {
     let mixed_third = 2.0 - 4.0 * t * half + t * t * bend.difference();
     let mixed_third_terms = 2.0 + 4.0 * t * half + t * t * bend.terms();
     let scale = fade(fade(e, beta), beta) / (d * d);
+    // z³σ''; where that is 0, z may be infinite.
+    let cube = (0..3).fold(-sign * sigma * half, |product, _| fade(product, z));
     let by_z = [value, slope, curvature, sign * scale * third];
-    Jet::with_alpha(by_z, [fade(ez, z), ez * bracket, sigma * mixed_third])
+    Jet::with_alpha(by_z, [fade(ez, z), ez * bracket, sigma * mixed_third, cube])
         .terms(Quantity::Slope, q.sigmoid() + t * e / (d * d))
         .terms(Quantity::SecondDerivative, fade(e, beta.abs()) / (d * d) * bracket_terms)
         .terms(Quantity::ThirdDerivative, scale * third_terms)
@@ -199,12 +201,17 @@ pub(super) fn softplus(beta: f64, threshold: f64, z: f64) -> Jet {
         false => z + log / beta,
     };
     let alpha_slope = -(q.t * e / d + log) / beta / beta;
+    let alpha_second = match beta == 0.0 {
+        // As the value, it comes to +∞ from above and to -∞ from below.
+        true => f64::NAN,
+        false => (q.t * q.t * q.slope() + 2.0 * (q.t * e / d + log)) / beta / beta / beta,
+    };
     // β²σ'' and σ' + uσ'', u = βz.
     let (sigma, half) = (q.slope(), q.half_tanh());
     let third = fade(fade(e, beta), beta) / (d * d) * if q.negative { half } else { -half };
     let by_z = [value, q.sigmoid(), fade(e, beta) / (d * d), third];
     let mixed_third = sigma * (1.0 - q.t * half);
-    Jet::with_alpha(by_z, [alpha_slope, fade(e, z) / (d * d), mixed_third])
+    Jet::with_alpha(by_z, [alpha_slope, fade(e, z) / (d * d), mixed_third, alpha_second])
         .terms(Quantity::MixedThirdDerivative, sigma * (1.0 + q.t * half))
 }
 
@@ -221,7 +228,7 @@ pub(super) fn celu(alpha: f64, z: f64) -> Jet {
     if quotient > 709.0 {
         // Only for α < 0 and z far below 0, where everything overflows: no inf - inf may occur.
         let e = f64::INFINITY;
-        return Jet::with_alpha([alpha * e, e, e / alpha, e], [-e, -e / alpha, -e]);
+        return Jet::with_alpha([alpha * e, e, e / alpha, e], [-e, -e / alpha, -e, e / alpha]);
     }
     let u = if quotient.abs() > 1e4 {
         Pair { h: 1e4f64.copysign(quotient), l: 0.0 }
@@ -245,8 +252,8 @@ pub(super) fn celu(alpha: f64, z: f64) -> Jet {
     let third = e / alpha / alpha;
     let by_z = [alpha * m, e, e / alpha, third];
     // -(1 + u) exp(u)/α²: the root at u = -1 is met by both parts of u.
-    Jet::with_alpha(by_z, [alpha_slope, -fade(e, u.h) / alpha, -fade(third, (1.0 + u.h) + u.l)])
-        .terms(Quantity::MixedThirdDerivative, fade(third, 1.0 + u.h.abs()))
+    let by_alpha = [alpha_slope, -fade(e, u.h) / alpha, -fade(third, (1.0 + u.h) + u.l), fade(e, u.h * u.h) / alpha];
+    Jet::with_alpha(by_z, by_alpha).terms(Quantity::MixedThirdDerivative, fade(third, 1.0 + u.h.abs()))
 }
 
 pub(super) fn squareplus(b: f64, z: f64) -> Jet {
@@ -264,8 +271,8 @@ pub(super) fn squareplus(b: f64, z: f64) -> Jet {
     // -3bz/(2r⁵) and (2z² - b)/(4r⁵).
     let by_z = [value, slope, b / (2.0 * r) / r / r, -1.5 * share * ratio / r / r];
     let [square, mixed_third] = [2.0 * ratio * ratio, 0.25 / r / r / r];
-    Jet::with_alpha(by_z, [0.25 / r, -0.25 * ratio / r / r, (square - share) * mixed_third])
-        .terms(Quantity::MixedThirdDerivative, (square + share.abs()) * mixed_third)
+    let by_alpha = [0.25 / r, -0.25 * ratio / r / r, (square - share) * mixed_third, -0.125 / r / r / r];
+    Jet::with_alpha(by_z, by_alpha).terms(Quantity::MixedThirdDerivative, (square + share.abs()) * mixed_third)
 }
 
 /// e = exp(-t²/2) and Φ(-t), t = |z|.
