@@ -18,13 +18,15 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 //!
-//! A layer is stated once, as a [`Forward`]; [`Forward::backward`] makes its [`Backward`].
+//! A layer is stated once, as a [`Forward`]; [`Forward::backward`] makes its [`Backward`], and [`Forward::double_backward`] its
+//! [`DoubleBackward`], for losses that depend on gradients.
 
 mod backward;
 mod batch;
+mod double;
 
-pub use self::backward::Backward;
 use self::batch::Batch;
+pub use self::{backward::Backward, double::DoubleBackward};
 pub use crate::operands::Gradient;
 use crate::{
     activation::Activation,

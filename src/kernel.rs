@@ -269,6 +269,6 @@ pub struct Params {
     pub parts: u32,
     /// Number of partial products to add up.
     pub splits: u32,
-    /// Fills the block up to a multiple of 16 bytes.
-    pub padding: u32,
+    /// Steps of the reduction that lie in the first of two joined operands.
+    pub half: u32,
 }

@@ -89,10 +89,26 @@ operands! {
     Ddx = "ddx",
     /// Gradient for dy (double backward).
     Ddy = "ddy",
-    /// Gradient for x (double backward).
+    /// Gradient for x (double backward), `[.., K]`.
     Dx2 = "dx2",
     /// Gradient for alpha (double backward).
     Dalpha2 = "dalpha2",
+    /// The gradient that comes back to dw (double backward).
+    Ddw = "ddw",
+    /// The gradient that comes back to db (double backward).
+    Ddb = "ddb",
+    /// The gradient that comes back to dalpha (double backward).
+    Ddalpha = "ddalpha",
+    /// The gradient that comes back to dresidual (double backward).
+    Ddresidual = "ddresidual",
+    /// Gradient for w (double backward).
+    Dw2 = "dw2",
+    /// Gradient for b (double backward).
+    Db2 = "db2",
+    /// Gradient for the residual (double backward).
+    Dresidual2 = "dresidual2",
+    /// The change of z along the gradients that come back, then the gradient for z (double backward), in elbow's scratch memory.
+    Dz2 = "dz2",
     /// The source of a copy.
     From = "from",
     /// The destination of a copy.

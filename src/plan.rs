@@ -6,6 +6,7 @@ mod batch;
 mod builder;
 mod choices;
 mod copy;
+mod double;
 mod elementwise;
 mod matrix;
 mod pieces;
@@ -20,7 +21,7 @@ mod training;
 
 use std::fmt;
 
-pub use batch::{backward, backward_batch, forward, forward_batch};
+pub use batch::{backward, backward_batch, double_backward, double_backward_batch, forward, forward_batch};
 pub use choices::{Choices, Form, Size};
 pub use copy::{CopyRequest, copy};
 pub use elementwise::{
@@ -268,7 +269,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Elements that the plan needs of a scratch operand (z, dz, partials or scales).
+    /// Elements that the plan needs of a scratch operand (z, dz, dz2, partials or scales).
     pub fn scratch(&self, operand: Operand) -> u64 {
         let uses = self.dispatches.iter().flat_map(|d| &d.uses);
         uses.filter(|u| u.operand == operand).map(|u| u.origin + u.first + u.len).max().unwrap_or(0)
@@ -281,7 +282,7 @@ impl Plan {
 }
 
 /// The operands in scratch memory, which elbow owns.
-pub const SCRATCH: [Operand; 4] = [Operand::Z, Operand::Dz, Operand::Partials, Operand::Scales];
+pub const SCRATCH: [Operand; 5] = [Operand::Z, Operand::Dz, Operand::Dz2, Operand::Partials, Operand::Scales];
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -101,6 +101,9 @@ pub enum Step {
     Parameter(u8),
     /// Loads a number of an operand.
     Load(Operand, By),
+    /// In a program that loads an operand of a product: an element of two operands that lie one behind the other along the reduction, each a
+    /// half of it.
+    LoadJoined(Operand, Operand),
     /// Loads the element's bit of a mask.
     LoadBit(Operand),
     /// v + w
@@ -129,7 +132,12 @@ impl Step {
     /// The values that the step uses.
     pub(crate) fn takes(&self) -> impl Iterator<Item = Value> + use<> {
         let values = match *self {
-            Step::Sum(_) | Step::Constant(_) | Step::Parameter(_) | Step::Load(..) | Step::LoadBit(_) => [None; 3],
+            Step::Sum(_)
+            | Step::Constant(_)
+            | Step::Parameter(_)
+            | Step::Load(..)
+            | Step::LoadJoined(..)
+            | Step::LoadBit(_) => [None; 3],
             Step::NotPositive(v) | Step::Store(_, _, _, v) | Step::StoreBit(_, v) | Step::Reduce(_, v) => {
                 [Some(v), None, None]
             }
@@ -211,6 +219,11 @@ impl Program {
     /// [`Step::Load`]
     pub fn load(&mut self, operand: Operand, by: By) -> Value {
         self.step(Step::Load(operand, by))
+    }
+
+    /// [`Step::LoadJoined`]
+    pub fn load_joined(&mut self, first: Operand, second: Operand) -> Value {
+        self.step(Step::LoadJoined(first, second))
     }
 
     /// [`Step::LoadBit`]
@@ -297,6 +310,14 @@ impl Program {
         for step in &self.steps {
             let (operand, by, written) = match *step {
                 Step::Load(operand, by) => (operand, Some(by), false),
+                Step::LoadJoined(first, second) => {
+                    all.extend([first, second].map(|operand| Access {
+                        operand,
+                        by: Some(By::Element),
+                        written: false,
+                    }));
+                    continue;
+                }
                 Step::LoadBit(operand) => (operand, None, false),
                 Step::Store(operand, by, ..) => (operand, Some(by), true),
                 Step::StoreBit(operand, _) => (operand, None, true),
@@ -332,6 +353,11 @@ impl Program {
     /// Whether it writes bits of a mask.
     pub fn stores_bits(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::StoreBit(..)))
+    }
+
+    /// Whether what it loads is made of two operands, one behind the other.
+    pub fn joins(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::LoadJoined(..)))
     }
 
     /// Whether it calls an activation.

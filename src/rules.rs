@@ -1,6 +1,8 @@
 //! The rules that a layer must keep, checked in one place: sizes, α, what forward keeps, which gradients go together. A request that has
 //! passed is [`Resolved`], and plans are made from these alone.
 
+mod double;
+
 use std::ops::Deref;
 
 use crate::{

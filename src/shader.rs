@@ -74,7 +74,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
         accessors::declare(slot, index, binding, native, kernel.flag("BATCHED") == 1, &mut text);
     }
     text.push_str(&template::expand(&functions, &flags).map_err(fail)?);
-    let inner = |along, across| if kernel.flag(along) == 1 { "P.k" } else { across };
+    let inner = |along, across| if kernel.flag(along) == 1 { lower::ALONG } else { across };
     let operands = [("a", &kernel.a, inner("A_ALONG_K", "P.rows")), ("b", &kernel.b, inner("B_ALONG_K", "P.cols"))];
     for (name, program, inner) in operands {
         if !program.is_empty() {

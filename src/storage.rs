@@ -131,12 +131,13 @@ const fn may_be_narrow(operand: Operand) -> bool {
         Operand::B
             | Operand::RowWeight
             | Operand::RowWeightBelow
+            | Operand::Ddb
             | Operand::Copy
             | Operand::Logits
             | Operand::Dlogits
             | Operand::From
             | Operand::To
-    ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw))
+    ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw | Operand::Dw2))
 }
 
 /// Matrices may have gaps: their kernels address an element by row and column.
@@ -156,6 +157,10 @@ const fn may_have_gaps(operand: Operand) -> bool {
             | Operand::Ddx
             | Operand::Ddy
             | Operand::Dx2
+            | Operand::Ddw
+            | Operand::Dw2
+            | Operand::Ddresidual
+            | Operand::Dresidual2
     )
 }
 

@@ -9,12 +9,14 @@ use elbow::{
     Activation, AlphaSource, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     cpu::{
         ForwardInputs,
-        reference::{self, BackwardInputs, Gradient},
+        reference::{self, BackwardInputs, Gradient, ReturningInputs},
     },
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan},
     program::{By, Memory, Over},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
+    request::{
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
+    },
 };
 use proptest::prelude::*;
 
@@ -72,6 +74,17 @@ impl Memory for Seen<'_> {
     fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64) {
         let place = self.place(operand, by, m, n);
         self.numbers.0.entry(operand).or_default().insert(place, value);
+    }
+
+    fn load_joined(&self, operands: [Operand; 2], m: usize, n: usize) -> f64 {
+        let (p, half) = (&self.dispatch.params, self.dispatch.params.half as usize);
+        let kernel = &self.dispatch.kernel;
+        let first = kernel.a.accesses()[0].operand == operands[0];
+        let along = kernel.flag(if first { "A_ALONG_K" } else { "B_ALONG_K" }) == 1;
+        let across = if first { p.rows } else { p.cols } as usize;
+        let step = if along { n } else { m };
+        let (operand, step) = if step < half { (operands[0], step) } else { (operands[1], step - half) };
+        self.numbers.get(operand, if along { m * half + step } else { step * across + n })
     }
 
     fn bit(&self, operand: Operand, m: usize, n: usize) -> bool {
@@ -276,6 +289,71 @@ proptest! {
             (Operand::DrowWeight, wants.row_weight, &judge.drow_weight),
             (Operand::DbBelow, db, &judge.db_below),
             (Operand::DrowWeightBelow, dweight, &judge.drow_weight_below),
+        ];
+        for (operand, _, judge) in list.into_iter().filter(|(_, want, _)| want.wanted()) {
+            close(operand.name(), &numbers.all(operand, judge.value.len()), &judge.value, &judge.terms)?;
+        }
+    }
+    #[test]
+    fn double_backward_computes_what_the_reference_computes(
+        sizes in [1..6usize, 1..6, 0..6], which in 0..5usize, keeps in any::<bool>(), alpha in 0..3usize, before: bool,
+        [bias, in_out] in any::<[bool; 2]>(), there in any::<[bool; 5]>(),
+        wants in [want(), want(), want(), want(), want(), want()], seed: u32,
+    ) {
+        let activation: Activation = ["leaky_relu(0.25)", "swish", "celu", "identity", "relu_squared"][which].parse().unwrap();
+        let [m, n, k] = sizes;
+        let alpha = match activation.has_alpha() {
+            true => [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][alpha],
+            false => AlphaSource::Constant,
+        };
+        let learns = alpha != AlphaSource::Constant;
+        let layer = AffineRequest::new(m, n, k, activation)
+            .layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn })
+            .alpha(alpha)
+            .bias(bias)
+            .residual(before.then_some(ResidualAt::BeforeActivation))
+            .saved(if keeps { Saved::Z } else { Saved::None });
+        let only = |there: bool, want| if there { want } else { Want::No };
+        let returning = Returning::default().x(there[0]).w(there[1]).b(there[2]).alpha(there[3] && learns).residual(there[4] && before);
+        let [dy, x, w, b, of_alpha, residual] = wants;
+        let wants = SecondGradients::default().dy(dy).x(x).w(w).b(b).alpha(only(learns, of_alpha)).residual(only(before, residual));
+        let request = DoubleBackwardRequest::new(layer, returning, wants);
+        let pin = Pin::default().tile(0).splits(1);
+        let plan = plan::double_backward(&request, true, &Caps::defaults(DeviceClass::Discrete), &pin).unwrap();
+        let mut seed = seed;
+        let mut numbers = Numbers::default();
+        let [x, w, b, residual, dy] = [m * k, n * k, n, m * n, m * n].map(|length| values(&mut seed, length));
+        let [ddx, ddw, ddb, ddalpha, ddresidual] = [m * k, n * k, n, n, m * n].map(|length| values(&mut seed, length));
+        let alphas: Vec<f32> = values(&mut seed, n).iter().map(|v| v.abs() / 4.0 + 0.5).collect();
+        for (operand, values) in [
+            (Operand::X, &x), (Operand::W, &w), (Operand::B, &b), (Operand::Residual, &residual), (Operand::Dy, &dy),
+            (Operand::Alpha, &alphas), (Operand::Ddx, &ddx), (Operand::Ddw, &ddw), (Operand::Ddb, &ddb),
+            (Operand::Ddalpha, &ddalpha), (Operand::Ddresidual, &ddresidual),
+        ] {
+            numbers.put(operand, values);
+        }
+        let given = match alpha {
+            AlphaSource::Constant => None,
+            AlphaSource::PerLayer => Some(&alphas[..1]),
+            AlphaSource::PerChannel => Some(&alphas[..]),
+        };
+        let inputs = BackwardInputs::new(&x, &w, &dy).b(bias.then_some(&b)).alpha(given).residual(before.then_some(&residual));
+        let forward_inputs = ForwardInputs::new(&x, &w).b(bias.then_some(&b)).alpha(given).residual(before.then_some(&residual));
+        let z = reference::forward(&layer, forward_inputs).unwrap().z;
+        numbers.0.insert(Operand::Saved, z.into_iter().enumerate().collect());
+        let is = |there: bool, values: &[f32]| -> Option<Vec<f32>> { there.then(|| values.to_vec()) };
+        let back = [is(returning.x, &ddx), is(returning.w, &ddw), is(returning.b, &ddb), is(returning.alpha, &ddalpha), is(returning.residual, &ddresidual)];
+        let [of_x, of_w, of_b, of_alpha, of_residual] = back.each_ref().map(|values| values.as_deref());
+        let returned = ReturningInputs::default().ddx(of_x).ddw(of_w).ddb(of_b).ddalpha(of_alpha).ddresidual(of_residual);
+        let judge = reference::double_backward(&request, inputs, returned).unwrap();
+        run_all(&plan, &[activation], &mut numbers);
+        let list: [(Operand, Want, &Gradient); 6] = [
+            (Operand::Ddy, wants.dy, &judge.ddy),
+            (Operand::Dx2, wants.x, &judge.dx2),
+            (Operand::Dw2, wants.w, &judge.dw2),
+            (Operand::Db2, wants.b, &judge.db2),
+            (Operand::Dalpha2, wants.alpha, &judge.dalpha2),
+            (Operand::Dresidual2, wants.residual, &judge.dz2),
         ];
         for (operand, _, judge) in list.into_iter().filter(|(_, want, _)| want.wanted()) {
             close(operand.name(), &numbers.all(operand, judge.value.len()), &judge.value, &judge.terms)?;

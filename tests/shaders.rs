@@ -11,7 +11,9 @@ use elbow::{
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
     program::{self, Step},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
+    request::{
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
+    },
     shader::{Binding, assemble},
     shape::Shape,
     storage::Storage,
@@ -90,6 +92,9 @@ fn collect(
                     if bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::None) {
                         add_jets(&request, activation, &caps(), &pin, &mut add);
                     }
+                    if bias && matches!(saved, Saved::Z | Saved::Mask) {
+                        add_double(&request.row_weight(false), &caps(), &pin, &mut add);
+                    }
                     for strategy in [Strategy::Prologue, Strategy::TwoPass] {
                         let pin = pin.strategy(strategy);
                         for dalpha in [Want::No, Want::Overwrite] {
@@ -140,6 +145,19 @@ fn add_jets(
         for below in [None, Some(below)] {
             add(plan::backward(&BackwardRequest::new(request, gradients).below(below), true, caps, pin));
         }
+    }
+}
+
+/// The double backward of the same layer: of all that may come back, and of ddx alone.
+fn add_double(layer: &AffineRequest, caps: &Caps, pin: &Pin, add: &mut impl FnMut(elbow::Result<Plan>)) {
+    let want = Want::Overwrite;
+    let before = layer.residual == Some(ResidualAt::BeforeActivation);
+    let (learns, residual) = (layer.alpha != AlphaSource::Constant, if before { want } else { Want::No });
+    let all = Returning::default().x(true).w(true).b(true).alpha(learns).residual(before);
+    let wants = SecondGradients::default().dy(want).x(want).w(want).b(want).residual(residual);
+    let wants = wants.alpha(if learns { want } else { Want::No });
+    for returning in [all, Returning::default().x(true)] {
+        add(plan::double_backward(&DoubleBackwardRequest::new(*layer, returning, wants), true, caps, pin));
     }
 }
 
@@ -468,7 +486,7 @@ fn variable_of(module: &naga::Module, function: &Function, mut pointer: Handle<E
     }
 }
 
-const PARAMS: [(&str, usize); 19] = [
+const PARAMS: [(&str, usize); 20] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("k", std::mem::offset_of!(Params, k)),
@@ -488,6 +506,7 @@ const PARAMS: [(&str, usize); 19] = [
     ("ignored", std::mem::offset_of!(Params, ignored)),
     ("parts", std::mem::offset_of!(Params, parts)),
     ("splits", std::mem::offset_of!(Params, splits)),
+    ("half", std::mem::offset_of!(Params, half)),
 ];
 
 #[test]

@@ -12,7 +12,7 @@ use elbow::{
         SoftmaxRequest,
     },
     program::{By, Over},
-    request::{AffineRequest, BackwardRequest, Below, Gradients},
+    request::{AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
     shader::{self, Binding},
     shape::Shape,
     storage::Storage,
@@ -128,6 +128,7 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     all.layers(Float::F32, &[ODD])?;
     all.around_the_activation()?;
     all.jets()?;
+    all.double_backward()?;
     all.elementwise()?;
     all.others()?;
     // Last, so that only what is another kernel there has a name of its own.
@@ -234,6 +235,21 @@ impl Collected {
             for (what, request) in [("backward", from_dy), ("chain", from_dy.upstream_is_dz(true).below(below))] {
                 self.add(&format!("jet {what} {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))?;
             }
+        }
+        Ok(())
+    }
+
+    /// All of a double backward of the large layer.
+    fn double_backward(&mut self) -> Result<(), Failure> {
+        let [m, k, n] = LARGE;
+        let returning = Returning::default().x(true).w(true).b(true);
+        let want = Want::Overwrite;
+        let wants = SecondGradients::default().dy(want).x(want).w(want).b(want);
+        for activation in [Activation::RELU, Activation::TANH, Activation::GELU_ERF] {
+            let layer = AffineRequest::new(m, n, k, activation).saved(Saved::Z);
+            let request = DoubleBackwardRequest::new(layer, returning, wants);
+            let name = format!("double {} f32 {m}x{k}x{n}", activation.name());
+            self.add(&name, plan::double_backward(&request, true, &self.caps, &Pin::default()))?;
         }
         Ok(())
     }

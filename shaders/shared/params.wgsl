@@ -19,5 +19,6 @@ struct Params {
     ignored: u32,
     parts: u32,
     splits: u32,
+    half: u32,
 }
 @group(0) @binding(0) var<uniform> P: Params;

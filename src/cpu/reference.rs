@@ -4,10 +4,12 @@
 //! Each result comes with the sum of the absolute values of its terms, the scale for a bound of its rounding error: a sum that cancels
 //! cannot be more accurate than its terms.
 
+mod double;
 pub mod elementwise;
 mod jet;
 mod loss;
 
+pub use double::{DoubleBackwardOutputs, ReturningInputs, double_backward};
 pub use loss::{LossOutputs, softmax_cross_entropy};
 
 use self::jet::Local;

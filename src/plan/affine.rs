@@ -63,18 +63,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let linear = affine.is_linear();
     let mut plan = Plan { saved: affine.saved, ..Plan::default() };
 
-    let (from, slope) = match affine.saved {
-        _ if !request.reads_kept() => (Operand::Saved, Saved::None),
-        Saved::None => {
-            if m > 0 && n > 0 {
-                let again = forward_product(affine, programs::forward_z(affine), None);
-                product(&mut plan, &again, aligned, caps, pin)?;
-            }
-            (Operand::Z, Saved::Z)
-        }
-        saved => (Operand::Saved, saved),
-    };
-    let local = Local::of(affine, slope, from);
+    let local = kept(&mut plan, affine, request.reads_kept(), aligned, caps, pin)?;
 
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
     plan.strategy = match (pin.strategy, request.below) {
@@ -152,6 +141,29 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         product(&mut plan, &Product { rows, cols, k: m, a, b, finish }, aligned, caps, pin)?;
     }
     Ok(plan)
+}
+
+/// The layer's activation with what forward kept; z is computed again if nothing was kept but it is read.
+pub(super) fn kept(
+    plan: &mut Plan,
+    affine: &AffineRequest,
+    read: bool,
+    aligned: bool,
+    caps: &Caps,
+    pin: &Pin,
+) -> Result<Local> {
+    let (from, slope) = match affine.saved {
+        _ if !read => (Operand::Saved, Saved::None),
+        Saved::None => {
+            if affine.m > 0 && affine.n > 0 {
+                let again = forward_product(affine, programs::forward_z(affine), None);
+                product(plan, &again, aligned, caps, pin)?;
+            }
+            (Operand::Z, Saved::Z)
+        }
+        saved => (Operand::Saved, saved),
+    };
+    Ok(Local::of(affine, slope, from))
 }
 
 /// The strategy of backward: prologue if computing the slope several times is cheap, with a piecewise activation and few tiles that read dy

@@ -4,11 +4,12 @@
 use super::{
     Along, Caps, Dispatch, Pin, Plan, SCRATCH, Use, affine,
     builder::{MOST_WORKGROUPS, workgroups},
+    double,
     pieces::{self, MOST_PIECES},
 };
 use crate::{
     error::{Error, Result},
-    request::{AffineRequest, BackwardRequest},
+    request::{AffineRequest, BackwardRequest, DoubleBackwardRequest},
     rules::Resolved,
     storage::Storage,
 };
@@ -54,6 +55,24 @@ pub fn backward_batch(
 ) -> Result<Plan> {
     let storage = &request.affine.storage;
     let one = affine::backward(request, aligned && storage.keeps_fours(), caps, pin)?;
+    finished(one, batch as u64, storage, caps)
+}
+
+/// The plan of every wanted gradient of a double backward; `aligned` as for [`forward`].
+pub fn double_backward(request: &DoubleBackwardRequest, aligned: bool, caps: &Caps, pin: &Pin) -> Result<Plan> {
+    double_backward_batch(1, &request.resolve()?, aligned, caps, pin)
+}
+
+/// [`double_backward`] for a batch; the request is that of one layer.
+pub fn double_backward_batch(
+    batch: usize,
+    request: &Resolved<DoubleBackwardRequest>,
+    aligned: bool,
+    caps: &Caps,
+    pin: &Pin,
+) -> Result<Plan> {
+    let storage = &request.affine.storage;
+    let one = double::double_backward(request, aligned && storage.keeps_fours(), caps, pin)?;
     finished(one, batch as u64, storage, caps)
 }
 

@@ -30,8 +30,10 @@ pub(super) struct Product {
 impl Product {
     /// The type of an operand that goes into the product as it is in memory.
     fn stored(&self, operand: &Matrix) -> Option<Float> {
+        let of = |operand: &Operand| self.finish.storage.of(*operand);
         match operand.program.steps() {
-            [Step::Load(operand, By::Element)] => Some(self.finish.storage.of(*operand)),
+            [Step::Load(operand, By::Element)] => Some(of(operand)),
+            [Step::LoadJoined(first, second)] if of(first) == of(second) => Some(of(first)),
             _ => None,
         }
     }
@@ -44,6 +46,23 @@ impl Product {
             (_, MatrixUnits::Split) => Half::Split,
             _ => Half::Rounded,
         }
+    }
+
+    /// Whether its operands are two each, one behind the other along the reduction.
+    fn joined(&self) -> bool {
+        self.a.program.joins()
+    }
+
+    /// Steps of the reduction in one operand.
+    fn steps_of_one(&self) -> u64 {
+        if self.joined() { self.k / 2 } else { self.k }
+    }
+
+    /// Whether the rows of all operands are whole numbers of vec4.
+    pub(super) fn vectors(&self) -> bool {
+        let row = |matrix: &Matrix, across: u64| if matrix.along { self.steps_of_one() } else { across };
+        let fours = |matrix, across| row(matrix, across).is_multiple_of(4);
+        fours(&self.a, self.rows) && fours(&self.b, self.cols) && self.k > 0
     }
 
     fn halves(&self, caps: &Caps) -> [Half; 2] {
@@ -67,6 +86,7 @@ impl Product {
             MatrixUnits::Stored if !stored => Some("an operand is not f16 in memory, or is computed"),
             // Where nothing is to be split it takes the tiles of what is stored.
             MatrixUnits::Split if stored => return (caps.matrix_units(MatrixUnits::Stored), None),
+            MatrixUnits::Split if self.joined() => Some("its operands are joined of two, which have no common scales"),
             _ => return (*caps, None),
         };
         (caps.matrix_size(0), why)
@@ -116,12 +136,6 @@ impl Finish {
     pub(super) fn has_sums(&self) -> bool {
         self.program.sums(Over::Rows) + self.program.sums(Over::Columns) > 0
     }
-}
-
-/// Whether the rows of both operands are whole numbers of vec4.
-pub(super) fn vectors(rows: u64, cols: u64, k: u64, a: &Matrix, b: &Matrix) -> bool {
-    let fours = |along, across: u64| if along { k.is_multiple_of(4) } else { across.is_multiple_of(4) };
-    fours(a.along, rows) && fours(b.along, cols) && k > 0
 }
 
 /// How a product is computed.
@@ -227,7 +241,13 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         .on("VEC_STEPS", vec && a.along);
     for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
         // Rows and columns as in memory: rows run along the output or along the reduction.
-        let (rows, cols, by_row) = if matrix.along { (across, k, by) } else { (k, across, Along::Reduction as _) };
+        let steps = product.steps_of_one();
+        let (rows, cols, by_row) = match (matrix.along, product.joined()) {
+            (true, _) => (across, steps, by),
+            // Any part of the reduction may lie in both of two joined operands.
+            (false, true) => (steps, across, (|_| Along::All) as _),
+            (false, false) => (steps, across, Along::Reduction as _),
+        };
         let grid = Grid { by_row, by_column: |_| Along::All, ..Grid::output(rows, cols, vec) };
         build.load(role, matrix.program.clone(), &grid);
     }
@@ -253,6 +273,7 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     build.params.cols = cols as u32;
     build.params.k = k as u32;
     build.params.chunk = chunk as u32;
+    build.params.half = if product.joined() { product.steps_of_one() as u32 } else { 0 };
     build.params.split_tiles = split_tiles as u32;
     build.params.tiles_cols = tiles_cols as u32;
     build.params.tiles = workgroups(split_tiles * splits)?;

@@ -1,6 +1,9 @@
 //! The programs of the operators: what each of them computes for an element.
 
 mod jet;
+mod second;
+
+pub(super) use second::{Second, dresidual2, joined, tangent, zero};
 
 use crate::{
     activation::{Activation, Quantity},

@@ -3,7 +3,7 @@
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES,
     builder::{PartialSums, Stack, farthest, workgroups},
-    product::{Finish, Matrix, Method, Product, tiled, vectors, wide},
+    product::{Finish, Matrix, Method, Product, tiled, wide},
     programs, reduce, scales, tile,
 };
 use crate::{
@@ -77,7 +77,7 @@ fn on(
     if asked.unsplit {
         splits = 1;
     }
-    let vec = aligned && vectors(rows, cols, k, a, b);
+    let vec = aligned && product.vectors();
     // A lane that stores one column cannot store vec4.
     let wide = tile.tn.is_multiple_of(4) && wide(cols, aligned);
     let wanted = k.div_ceil(u64::from(splits)).next_multiple_of(4).max(4);
@@ -157,7 +157,7 @@ fn longest_chunk(whole: &Dispatch) -> u64 {
 
 /// The most steps of the reduction whose operands, if stored across it, fit into one binding each.
 fn bindable_chunk(product: &Product, caps: &Caps) -> u64 {
-    let chunk = |matrix: &Matrix, across: u64| match matrix.along {
+    let chunk = |matrix: &Matrix, across: u64| match matrix.along || matrix.program.joins() {
         true => u64::MAX,
         false => (caps.max_binding / 16 / farthest(&product.finish.storage, &matrix.program, across).max(1) * 4).max(4),
     };

@@ -9,6 +9,8 @@ pub trait Memory {
     fn load(&self, operand: Operand, by: By, m: usize, n: usize) -> f64;
     /// Writes that number.
     fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64);
+    /// Reads an element of two operands that lie one behind the other along the reduction.
+    fn load_joined(&self, operands: [Operand; 2], m: usize, n: usize) -> f64;
     /// Reads the bit of a mask for the element in row m and column n.
     fn bit(&self, operand: Operand, m: usize, n: usize) -> bool;
     /// Writes that bit.
@@ -45,6 +47,7 @@ impl Program {
                     let (by, m) = element(by);
                     memory.load(operand, by, m, n)
                 }
+                Step::LoadJoined(first, second) => memory.load_joined([first, second], m, n),
                 Step::LoadBit(operand) => f64::from(memory.bit(operand, m, n)),
                 Step::Add(a, b) => v(a) + v(b),
                 Step::Subtract(a, b) => v(a) - v(b),

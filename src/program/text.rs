@@ -30,6 +30,7 @@ impl fmt::Display for Step {
             Step::Constant(bits) => write!(f, "{:?}", f32::from_bits(*bits)),
             Step::Parameter(place) => write!(f, "p[{place}]"),
             Step::Load(operand, by) => write!(f, "{operand}{by}"),
+            Step::LoadJoined(first, second) => write!(f, "{first}[m,n], then {second}[m,n]"),
             Step::LoadBit(operand) => write!(f, "bit {operand}[m,n]"),
             Step::Add(v, w) => write!(f, "{v} + {w}"),
             Step::Subtract(v, w) => write!(f, "{v} - {w}"),

@@ -14,6 +14,8 @@ use crate::{
     program::{By, Function, Makes, Over, Program, Step, Value, Write},
 };
 
+/// The length of rows that lie along the reduction.
+pub(super) const ALONG: &str = "P.k";
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
 /// A program on its way to WGSL: whether for one element or four, and the names of row and column.
@@ -47,7 +49,10 @@ pub(super) fn load(program: &Program, slots: &[Slot], name: &str, inner: &'stati
 pub(super) fn ahead(operands: [(&str, &Program, &'static str); 2], slots: &[Slot], vec: bool, text: &mut String) {
     let loads = |program: &Program| {
         let steps = program.steps().iter().enumerate();
-        steps.filter(|(_, step)| matches!(step, Step::Load(..) | Step::LoadBit(_))).map(|(i, _)| i).collect::<Vec<_>>()
+        steps
+            .filter(|(_, step)| matches!(step, Step::Load(..) | Step::LoadJoined(..) | Step::LoadBit(_)))
+            .map(|(i, _)| i)
+            .collect::<Vec<_>>()
     };
     let most = if vec { operands.iter().map(|(_, program, _)| loads(program).len()).max().unwrap_or(1) } else { 1 };
     let members: Vec<String> = (0..most.max(1)).map(|n| format!("v{n}: vec4<f32>")).collect();
@@ -163,7 +168,8 @@ impl Lowered<'_> {
                 Step::Constant(_) | Step::Parameter(_) | Step::Load(_, By::Whole) => 0,
                 Step::Load(_, By::Column | By::Plane(_)) => COLUMN,
                 Step::Load(_, By::Row) => ROW,
-                Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) | Step::LoadBit(_) => COLUMN | ROW,
+                Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) => COLUMN | ROW,
+                Step::LoadJoined(..) | Step::LoadBit(_) => COLUMN | ROW,
                 Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => COLUMN | ROW,
                 _ => 0,
             };
@@ -220,6 +226,10 @@ impl Lowered<'_> {
                 format!("{real}({operand}_at({}))", self.index(operand, by))
             }
             Step::Load(operand, by) => self.at(operand, &self.index(operand, by)),
+            Step::LoadJoined(first, second) => {
+                self.joined([first, second], i, text);
+                return;
+            }
             Step::LoadBit(operand) if self.wide => {
                 let (word, col) = (self.word(), self.col);
                 format!(
@@ -256,6 +266,25 @@ impl Lowered<'_> {
             Step::Reduce(..) => return,
         };
         let _ = writeln!(text, "    let v{i} = {made};");
+    }
+
+    /// An element of two operands, one behind the other along the reduction: that of the second begins at `P.half`.
+    fn joined(&self, operands: [Operand; 2], i: usize, text: &mut String) {
+        let (Lowered { row, col, cols, .. }, along) = (self, self.cols == ALONG);
+        let step = if along { col } else { row };
+        let _ = writeln!(text, "    var v{i}: {};\n    if ({step} < P.half) {{", self.real());
+        for (operand, behind) in operands.into_iter().zip(["", " - P.half"]) {
+            let [row, col, cols] = match along {
+                true => [(*row).to_owned(), format!("({col}{behind})"), "P.half".into()],
+                false => [format!("({row}{behind})"), (*col).to_owned(), (*cols).to_owned()],
+            };
+            let index = match self.slots.iter().any(|slot| slot.strided && slot.role == operand.name()) {
+                true => format!("{operand}_of({row}, {col})"),
+                false => format!("{row} * {cols} + {col}"),
+            };
+            let _ = writeln!(text, "        v{i} = {};", self.at(operand, &index));
+            text.push_str(if behind.is_empty() { "    } else {\n" } else { "    }\n" });
+        }
     }
 
     /// A call of a function of an activation, lane by lane.

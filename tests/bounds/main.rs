@@ -12,7 +12,9 @@ use elbow::{
     Activation, AlphaSource, Error, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
-    request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
+    request::{
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
+    },
     shader::{Binding, assemble},
     shape::Shape,
     storage::Storage,
@@ -59,7 +61,15 @@ fn params(p: &Params, uses: &[plan::Use]) -> V {
     block.push(V::Many(vec![V::F; 4]));
     let fours = |all: [u32; 12]| V::Many(all.chunks(4).map(|c| V::Many(c.iter().map(|&v| u(v)).collect())).collect());
     assert!(uses.len() <= 12);
-    block.extend([fours([0; 12]), fours(p.batch_stride), fours(p.row_stride), u(p.ignored), u(p.parts), u(p.splits)]);
+    block.extend([
+        fours([0; 12]),
+        fours(p.batch_stride),
+        fours(p.row_stride),
+        u(p.ignored),
+        u(p.parts),
+        u(p.splits),
+        u(p.half),
+    ]);
     V::Many(block)
 }
 
@@ -179,7 +189,7 @@ prop_compose! {
     fn any_plan(small: bool)(
         [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
-        chain in prop::option::of((want(), want())), kind in 0..10u8, scaled: bool, prologue: bool, label in any::<u32>(),
+        chain in prop::option::of((want(), want())), kind in 0..12u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
         jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
     ) -> elbow::Result<Plan> {
@@ -220,6 +230,18 @@ prop_compose! {
                 let pin = pin.strategy(if prologue { Strategy::Prologue } else { Strategy::Auto });
                 let request = BackwardRequest::new(affine, gradients).below(below);
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))
+            }
+            10 | 11 => {
+                let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
+                let [of_x, of_w, of_b, of_alpha] = returning;
+                let returning = Returning::default().x(of_x).w(of_w).b(of_b).alpha(of_alpha && alpha != AlphaSource::Constant);
+                let wants = SecondGradients::default().dy(x).x(w).w(b).b(x).alpha(dalpha);
+                let layer = affine.jet(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
+                let layer = layer.alpha(if scaled { AlphaSource::Constant } else { alpha });
+                let returning = if scaled { returning.alpha(false) } else { returning };
+                let wants = if scaled { wants.alpha(Want::No) } else { wants };
+                let request = DoubleBackwardRequest::new(layer, returning, wants);
+                request.resolve().and_then(|request| plan::double_backward_batch(layers, &request, aligned, caps, &pin))
             }
             5 => match scaled {
                 true => plan::elementwise_forward(&forward, aligned, caps),

@@ -11,6 +11,7 @@ mod alpha;
 mod baseline;
 mod common;
 mod contract;
+mod double;
 mod gradients;
 mod identities;
 mod jet;

@@ -13,7 +13,8 @@ use elbow::{
 use crate::{
     case::Operands,
     factors::{Factors, Units, weight_at},
-    jet::{self, Near},
+    jet,
+    near::Near,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
@@ -22,14 +23,14 @@ const U: f64 = 1.0 / (1 << 24) as f64;
 /// The error of a sum of so many terms in f32, as a share of the sum of their absolute values. For terms of similar size it is at most 8u,
 /// for any number of terms. If one term is far larger than the others, everything that is added after it is rounded at its magnitude, and
 /// the error grows with the square root of the number of terms.
-fn sum_error(data: Data, terms: usize) -> f64 {
+pub(crate) fn sum_error(data: Data, terms: usize) -> f64 {
     match data {
         Data::Lognormal => U * (1.5 * (terms as f64).sqrt()).max(8.0),
         _ => U * 8.0,
     }
 }
 /// The error of a sum because subnormals may be flushed in every term.
-const FLUSHED: f64 = 1e-36;
+pub(crate) const FLUSHED: f64 = 1e-36;
 /// The error of a factor because it may be flushed if it is subnormal.
 const SUBNORMAL: f64 = f32::MIN_POSITIVE as f64;
 
@@ -342,16 +343,7 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units
         errors.value.push(dy * (lost(Quantity::Value) + 2.0 * U * activation.value(z).abs()) + SUBNORMAL);
         let dy = if layer.row_weight { dy * f64::from(operands.row_weight[i / layer.n]).abs() } else { dy };
         let mut slope = lost(Quantity::Slope);
-        if spec.saved() == Saved::Y {
-            // From y only the absolute error of a saturating activation's slope is small.
-            let scale = activation.slope(z).abs().max(activation.params()[0].abs().into()).max(1.0);
-            slope +=
-                if activation.slope_of_y_is_accurate() { 8.0 * ulp_of(activation.slope(z)) } else { 32.0 * U * scale };
-            if spec.dtype != Float::F32 {
-                // y was rounded when it was stored; no slope changes by more than four times the change of y.
-                slope += 4.0 * spec.dtype.rounding(activation.value(z));
-            }
-        }
+        slope += lost_with_y(spec, &activation, z);
         errors.slope.push(dy * (slope + 4.0 * U * activation.slope(z).abs()) + SUBNORMAL);
         errors.alpha_slope.push(if layer.alpha == AlphaSource::Constant {
             0.0
@@ -360,6 +352,18 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units
         });
     }
     Ok(errors)
+}
+
+/// What the slope loses where it is computed from y.
+pub(crate) fn lost_with_y(spec: &Spec, activation: &Activation, z: f64) -> f64 {
+    if spec.saved() != Saved::Y {
+        return 0.0;
+    }
+    // From y only the absolute error of a saturating activation's slope is small.
+    let scale = activation.slope(z).abs().max(activation.params()[0].abs().into()).max(1.0);
+    let of_f32 = if activation.slope_of_y_is_accurate() { 8.0 * ulp_of(activation.slope(z)) } else { 32.0 * U * scale };
+    // y was rounded when it was stored; no slope changes by more than four times the change of y.
+    of_f32 + if spec.dtype != Float::F32 { 4.0 * spec.dtype.rounding(activation.value(z)) } else { 0.0 }
 }
 
 /// Dimensions of w.

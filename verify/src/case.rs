@@ -13,6 +13,7 @@ use crate::{
     batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
     factors::Units,
+    second,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
@@ -38,6 +39,7 @@ pub(crate) struct Case {
     pub(crate) spec: Spec,
     operands: Operands,
     spans: Spans,
+    second: Option<second::Call>,
 }
 
 struct Spans {
@@ -221,7 +223,8 @@ impl Case {
                 Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i]), of_output[i]),
             }),
         };
-        Case { spec, operands, spans }
+        let second = spec.second.map(|second| second::Call::new(&spec, second, batch));
+        Case { spec, operands, spans, second }
     }
 
     /// Forward, then backward with every wanted gradient.
@@ -292,7 +295,11 @@ impl Case {
                 .dalpha_below(gradient(7, &alphas_below))
                 .drow_weight_below(gradient(8, &ms));
         }
-        backward.record(gpu, &mut *pass)
+        backward.record(gpu, &mut *pass)?;
+        match &self.second {
+            Some(second) => second.record(gpu, &call, view(s.dy, &ys), buffers, pass),
+            None => Ok(()),
+        }
     }
 
     /// Compares every output with the reference: the largest error as a fraction of its bound, or an error with the first beyond it.
@@ -320,6 +327,14 @@ impl Case {
         for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
             let (name, span) = (OUTPUTS[i].name(), self.spans.gradients[i]);
             worst = larger(worst, self.compare(name, results, span, expected, Some(&self.operands.before[i]))?);
+        }
+        if let Some(second) = &self.second {
+            let gradients = second.expected(spec, &self.operands, z.as_deref(), units).map_err(|e| e.to_string())?;
+            let wanted = |i: &usize| spec.second.is_some_and(|second| second.wants()[*i].wanted());
+            for i in (0..gradients.len()).filter(wanted) {
+                let (name, span) = (second::OUTPUTS[i].name(), second.outputs_at[i]);
+                worst = larger(worst, self.compare(name, results, span, &gradients[i], Some(&second.before[i]))?);
+            }
         }
         Ok(worst)
     }

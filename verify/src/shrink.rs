@@ -3,10 +3,10 @@
 use elbow::{
     AlphaSource, Float, Saved, Want, WeightLayout,
     plan::Pin,
-    request::{Gradients, Statistics},
+    request::{Gradients, Returning, SecondGradients, Statistics},
 };
 
-use crate::{run::Failure, spec::Spec};
+use crate::{run::Failure, second::Second, spec::Spec};
 
 /// The most smaller cases that are tried: each may compile kernels.
 const TRIES: usize = 80;
@@ -51,6 +51,23 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
         add(&|s| s.forward.k = less(s.forward.k).max(1));
     }
     add(&|s| s.below = None);
+    add(&|s| s.second = None);
+    let returning: [fn(Returning) -> Returning; 5] =
+        [|r| r.x(false), |r| r.w(false), |r| r.b(false), |r| r.alpha(false), |r| r.residual(false)];
+    for less in returning {
+        add(&|s| s.second = s.second.map(|second| Second { returning: less(second.returning), ..second }));
+    }
+    let wants: [fn(SecondGradients) -> SecondGradients; 6] = [
+        |w| w.dy(Want::No),
+        |w| w.x(Want::No),
+        |w| w.w(Want::No),
+        |w| w.b(Want::No),
+        |w| w.alpha(Want::No),
+        |w| w.residual(Want::No),
+    ];
+    for less in wants {
+        add(&|s| s.second = s.second.map(|second| Second { gradients: less(second.gradients), ..second }));
+    }
     add(&|s| s.gradients = Gradients::default());
     add(&|s| s.gradients.x = Want::No);
     add(&|s| s.gradients.w = Want::No);

@@ -8,7 +8,7 @@ use elbow::{
     storage::Storage,
 };
 
-use crate::Numbers;
+use crate::{Numbers, second::Second};
 
 /// The numbers in the operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,8 @@ pub struct Spec {
     pub gradients: Gradients,
     /// The layer below, in a chain.
     pub below: Option<Below>,
+    /// A double backward.
+    pub second: Option<Second>,
     /// Choices that the plan must follow.
     pub pin: Pin,
     /// Added to the offset of every operand, in words of 4 bytes.
@@ -70,6 +72,7 @@ impl Spec {
             forward: AffineRequest::new(m, n, k, activation).saved(Saved::Z),
             gradients: Gradients::default().x(want).w(want).b(want),
             below: None,
+            second: None,
             pin: Pin::default(),
             misalign: 0,
             data: Data::Normal,
@@ -131,7 +134,8 @@ impl Spec {
     /// Whether what forward keeps is enough for the gradients.
     pub(crate) fn keeps_enough(&self) -> bool {
         let forward = self.stored_forward();
-        forward.resolve_saved(self.gradients.need_z()).is_ok() && forward.check_sizes().is_ok()
+        let second = self.second.is_none_or(|second| second.request(&forward.saved(self.saved())).resolve().is_ok());
+        second && forward.resolve_saved(self.gradients.need_z()).is_ok() && forward.check_sizes().is_ok()
     }
 
     fn stored_forward(&self) -> AffineRequest {
@@ -144,9 +148,10 @@ pub fn with_gaps(layer: &AffineRequest, gap: usize) -> Storage {
     let AffineRequest { n, k, layout, storage, .. } = *layer;
     let in_row = if layout == WeightLayout::OutIn { k } else { n };
     let matrices = [
-        (k, &[Operand::X, Operand::Dx, Operand::SavedBelow][..]),
+        (k, &[Operand::X, Operand::Dx, Operand::SavedBelow, Operand::Ddx, Operand::Dx2][..]),
         (n, &[Operand::Y, Operand::Saved, Operand::Dy, Operand::Residual, Operand::Dresidual]),
-        (in_row, &[Operand::W, Operand::Dw]),
+        (n, &[Operand::Ddy, Operand::Ddresidual, Operand::Dresidual2]),
+        (in_row, &[Operand::W, Operand::Dw, Operand::Ddw, Operand::Dw2]),
     ];
     let strides =
         matrices.iter().flat_map(|(length, operands)| operands.iter().map(move |operand| (*operand, *length)));
@@ -181,7 +186,7 @@ const STATISTICS: [Statistics; 5] = {
     const NONE: Statistics = Statistics::NONE;
     [NONE, NONE, NONE, NONE.channels(true).rows(true), NONE.channels(true).around(true)]
 };
-const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
+pub(crate) const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
 const SAVED: [Saved; 5] = [Saved::Auto, Saved::Z, Saved::Y, Saved::Mask, Saved::None];
 const ALPHA: [AlphaSource; 3] = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
 
@@ -222,6 +227,8 @@ fn any(
         let activation = match jet {
             // Among them one whose second derivative is not 0.
             Some(_) if data == Data::Integers => parsed(numbers.pick(&EXACT_WITH_JETS)),
+            // A second derivative that is not 0, for a double backward.
+            _ if data == Data::Integers && numbers.below(6) == 0 => Activation::RELU_SQUARED,
             _ => activation(numbers),
         };
         let alpha = if activation.has_alpha() { numbers.pick(&ALPHA) } else { AlphaSource::Constant };
@@ -246,8 +253,11 @@ fn any(
             None => any_below(numbers),
             Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
         });
+        let second =
+            (jet.is_none() && below.is_none() && numbers.below(4) == 0).then(|| Second::any(numbers, &forward));
         let spec = Spec {
             forward,
+            second,
             gradients: if below.is_some() { gradients.x(Want::Overwrite) } else { gradients },
             below,
             pin: Pin::default()

@@ -4,10 +4,13 @@ use std::{fmt, str::FromStr};
 
 use elbow::{
     Error, Jet, Operand, ResidualAt, Result, Want,
-    request::{Below, Statistics},
+    request::{Below, Returning, SecondGradients, Statistics},
 };
 
-use crate::spec::{Data, Spec, default_of};
+use crate::{
+    second::Second,
+    spec::{Data, Spec, default_of},
+};
 
 /// The words for the values of an enum.
 trait Words: Copy + PartialEq + 'static {
@@ -75,6 +78,10 @@ impl fmt::Display for Spec {
                 [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants, &[&jet]].concat().join("/");
             say("below", &format!("{}/{parts}", b.activation), "")?;
         }
+        if let Some(second) = &self.second {
+            let there = second.there().map(bool::word);
+            say("second", &[&there[..], &second.wants().map(Want::name)].concat().join("/"), "")?;
+        }
         say("strategy", self.pin.strategy.name(), "auto")?;
         say("tile", &self.pin.tile.map_or(String::new(), |t| t.to_string()), "")?;
         say("splits", &self.pin.splits.map_or(String::new(), |s| s.to_string()), "")?;
@@ -116,6 +123,7 @@ impl FromStr for Spec {
                 "dresidual" => g.residual = value.parse()?,
                 "drow_weight" => g.row_weight = value.parse()?,
                 "below" => spec.below = Some(below(value)?),
+                "second" => spec.second = Some(second(value)?),
                 "strategy" => spec.pin.strategy = value.parse()?,
                 "tile" => spec.pin.tile = Some(number(value)?),
                 "splits" => spec.pin.splits = Some(number(value)?),
@@ -150,6 +158,18 @@ fn below(text: &str) -> Result<Below> {
         .drow_weight(drow_weight.parse()?)
         .jet(jet(jets)?))
 }
+
+fn second(text: &str) -> Result<Second> {
+    let words: Vec<&str> = text.split('/').collect();
+    let [x, w, b, alpha, residual, wants @ ..] = &words[..] else { return Err(bad(SECOND, text)) };
+    let [x, w, b, alpha, residual] = [x, w, b, alpha, residual].map(|word| bool::read(word));
+    let returning = Returning::default().x(x?).w(w?).b(b?).alpha(alpha?).residual(residual?);
+    let [dy, x, w, b, alpha, residual] = wants else { return Err(bad(SECOND, text)) };
+    let gradients = SecondGradients::default().dy(dy.parse()?).x(x.parse()?).w(w.parse()?).b(b.parse()?);
+    Ok(Second { returning, gradients: gradients.alpha(alpha.parse()?).residual(residual.parse()?) })
+}
+
+const SECOND: &str = "second=ddx/ddw/ddb/ddalpha/ddresidual/ddy/dx2/dw2/db2/dalpha2/dresidual2";
 
 fn jet_word(jet: Option<Jet>) -> String {
     jet.map_or("no".into(), |jet| jet.to_string())
