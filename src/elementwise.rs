@@ -1,4 +1,5 @@
-//! The activations alone, on a tensor: y = act(x; α), backward and double backward. And [`copy`], between views of any strides and types.
+//! The activations alone, on a tensor: y = act(x; α), backward and double backward. Gated units, y = act(gate) ⊙ up ([`Gated`]). And
+//! [`copy`], between views of any strides and types.
 //!
 //! ```no_run
 //! use elbow::{Gpu, elementwise::Forward};
@@ -15,6 +16,9 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
+mod gated;
+
+pub use self::gated::{Gated, GatedBackward};
 use crate::{
     activation::{Activation, Quantity},
     error::{Error, Result},
@@ -112,11 +116,11 @@ pub struct DoubleBackward<'a> {
     dalpha2: Option<Gradient<'a>>,
 }
 
-fn expect_shape(operand: Operand, view: Option<View<'_>>, x: View<'_>) -> Result<()> {
+fn expect_shape(operand: Operand, view: Option<View<'_>>, x: View<'_>, name: &str) -> Result<()> {
     match view {
         Some(view) if view.shape != x.shape => Err(Error::Shape {
             operand,
-            expected: format!("{:?}, the shape of x", x.shape),
+            expected: format!("{:?}, the shape of {name}", x.shape),
             got: format!("{:?}", view.shape),
         }),
         _ => Ok(()),
@@ -138,7 +142,7 @@ impl<'a> Forward<'a> {
     fn facts(&self, in_place: bool, storage: Storage) -> Result<ElementwiseForward> {
         shape::elements(Operand::X, &self.x.shape)?;
         let (alpha, [rows, channels], inner) = along(self.x, self.alpha)?;
-        expect_shape(Operand::Y, Some(self.y), self.x)?;
+        expect_shape(Operand::Y, Some(self.y), self.x, "x")?;
         Ok(ElementwiseForward { rows, channels, inner, activation: self.activation, alpha, in_place, storage })
     }
 
@@ -201,8 +205,8 @@ impl<'a> Backward<'a> {
         let operands = self.operands();
         let in_place = self.dx.is_some_and(|dx| dx.view.same_memory(&self.dy));
         let forward = self.forward.facts_behind(in_place, operands.storage(false)?)?;
-        expect_shape(Operand::Dy, Some(self.dy), self.forward.x)?;
-        expect_shape(Operand::Dx, view(&self.dx), self.forward.x)?;
+        expect_shape(Operand::Dy, Some(self.dy), self.forward.x, "x")?;
+        expect_shape(Operand::Dx, view(&self.dx), self.forward.x, "x")?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.forward.alpha)?;
         in_rows(&forward, self.forward.x, &operands)?;
         let request = ElementwiseBackward { forward, dx: want(&self.dx), dalpha: want(&self.dalpha) };
@@ -246,7 +250,7 @@ impl<'a> DoubleBackward<'a> {
             (Operand::Ddy, view(&self.ddy)),
             (Operand::Dx2, view(&self.dx2)),
         ] {
-            expect_shape(operand, view, call.x)?;
+            expect_shape(operand, view, call.x, "x")?;
         }
         expect_like(Operand::Dalpha2, view(&self.dalpha2), call.alpha)?;
         in_rows(&forward, call.x, &operands)?;

@@ -109,6 +109,14 @@ operands! {
     Dresidual2 = "dresidual2",
     /// The change of z along the gradients that come back, then the gradient for z (double backward), in elbow's scratch memory.
     Dz2 = "dz2",
+    /// What goes through the activation of a gated unit.
+    Gate = "gate",
+    /// What the gate of a gated unit lets through.
+    Up = "up",
+    /// Gradient of the gate.
+    Dgate = "dgate",
+    /// Gradient of what the gate lets through.
+    Dup = "dup",
     /// The source of a copy.
     From = "from",
     /// The destination of a copy.

@@ -25,8 +25,8 @@ pub use batch::{backward, backward_batch, double_backward, double_backward_batch
 pub use choices::{Choices, Form, Size};
 pub use copy::{CopyRequest, copy};
 pub use elementwise::{
-    ElementwiseBackward, ElementwiseDouble, ElementwiseForward, elementwise_backward, elementwise_double,
-    elementwise_forward, elementwise_quantity,
+    ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, elementwise_backward,
+    elementwise_double, elementwise_forward, elementwise_quantity, gated_backward, gated_forward,
 };
 pub use matrix::MatrixUnits;
 pub use pieces::{Along, Cut};

@@ -161,6 +161,10 @@ const fn may_have_gaps(operand: Operand) -> bool {
             | Operand::Dw2
             | Operand::Ddresidual
             | Operand::Dresidual2
+            | Operand::Gate
+            | Operand::Up
+            | Operand::Dgate
+            | Operand::Dup
     )
 }
 

@@ -241,10 +241,14 @@ fn every_kernel() -> Vec<Kernel> {
                             dx2: Want::Overwrite,
                             dalpha2: want,
                         };
+                        let gated =
+                            plan::GatedBackward { forward, dgate: Want::Overwrite, dup: Want::Overwrite, dalpha: want };
                         let plans = [
                             plan::elementwise_forward(&forward, true, &caps()),
                             plan::elementwise_backward(&backward, true, &caps()),
                             plan::elementwise_double(&double, true, &caps()),
+                            plan::gated_forward(&forward, true, &caps()),
+                            plan::gated_backward(&gated, true, &caps()),
                         ];
                         kernels.extend(plans.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
                     }

@@ -8,8 +8,8 @@ use elbow::{
     WeightLayout, activation,
     kernel::{Elem, Kernel, KernelFile},
     plan::{
-        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, LossScaleRequest, SgdRequest,
-        SoftmaxRequest,
+        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, LossScaleRequest,
+        SgdRequest, SoftmaxRequest,
     },
     program::{By, Over},
     request::{AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
@@ -287,7 +287,16 @@ impl Collected {
         self.add("elementwise backward prelu f32 alpha", plan::elementwise_backward(&request, true, &caps))?;
         let request =
             ElementwiseDouble { forward: gelu, ddy: Want::Overwrite, dx2: Want::Overwrite, dalpha2: Want::No };
-        self.add("elementwise double gelu_erf f32", plan::elementwise_double(&request, true, &caps))
+        self.add("elementwise double gelu_erf f32", plan::elementwise_double(&request, true, &caps))?;
+        // A SwiGLU whose gate and up are halves of one tensor.
+        let halves = [Operand::Gate, Operand::Up, Operand::Dgate, Operand::Dup];
+        let stride = Some(2 * SIDE as u32);
+        let storage = halves.into_iter().fold(Storage::default(), |storage, of| storage.with_row_stride(of, stride));
+        let swiglu = ElementwiseForward { storage, ..forward(Activation::SILU) };
+        self.add("gated silu f32", plan::gated_forward(&swiglu, true, &caps))?;
+        let want = Want::Overwrite;
+        let request = GatedBackward { forward: swiglu, dgate: want, dup: want, dalpha: Want::No };
+        self.add("gated backward silu f32", plan::gated_backward(&request, true, &caps))
     }
 
     /// Losses, updates, copies.

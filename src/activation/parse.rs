@@ -48,7 +48,12 @@ impl FromStr for Activation {
         };
         let folded = fold(name);
         let Some(row) = rows().iter().find(|row| row.names().any(|known| fold(known) == folded)) else {
-            return Err(unknown(expected_names(&folded)));
+            return Err(unknown(match gated_unit(&folded) {
+                Some(activation) => format!(
+                    "an activation of one tensor; this is the gated unit {activation}(gate) * up, elementwise::Gated with {activation}"
+                ),
+                None => expected_names(&folded),
+            }));
         };
         // Two rows share the name hardsigmoid: with arguments it is ONNX's.
         let kind = match row.kind {
@@ -67,6 +72,39 @@ impl FromStr for Activation {
             parameters.push(value);
         }
         Activation::new(kind, &parameters)
+    }
+}
+
+/// Gated units, act(gate) ⊙ up, by name, and the activation of each. Source: Shazeer 2020, GLU Variants Improve Transformer.
+const GATED_UNITS: [(&str, Activation); 8] = [
+    ("glu", Activation::SIGMOID),
+    ("bilinear", Activation::IDENTITY),
+    ("reglu", Activation::RELU),
+    ("geglu", Activation::GELU_ERF),
+    ("geglu_erf", Activation::GELU_ERF),
+    ("geglu_tanh", Activation::GELU_TANH),
+    ("swiglu", Activation::SILU),
+    ("silu_and_mul", Activation::SILU),
+];
+
+fn gated_unit(folded: &str) -> Option<Activation> {
+    GATED_UNITS.iter().find(|(name, _)| fold(name) == folded).map(|(_, activation)| *activation)
+}
+
+impl Activation {
+    /// The activation of a gated unit, act(gate) ⊙ up ([`elementwise::Gated`](crate::elementwise::Gated)): of `glu`, `bilinear`, `reglu`,
+    /// `geglu`, `geglu_tanh` or `swiglu`. Case, spaces, `-` and `_` do not matter. [`Error::UnknownActivation`] for another name.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::of_gated_unit("SwiGLU"), Ok(Activation::SILU));
+    /// assert!("swiglu".parse::<Activation>().unwrap_err().to_string().contains("silu(gate) * up"));
+    /// ```
+    pub fn of_gated_unit(name: &str) -> Result<Self> {
+        gated_unit(&fold(name)).ok_or_else(|| Error::UnknownActivation {
+            text: name.into(),
+            expected: format!("one of {}", GATED_UNITS.map(|(name, _)| name).join(", ")),
+        })
     }
 }
 

@@ -39,4 +39,14 @@ impl Activation {
         let stopped = self.is_piecewise() && derivative == 0.0 && !upstream.is_nan();
         if stopped { 0.0 } else { upstream * derivative }
     }
+    /// v · u · derivative, alike: a derivative of 0 stops both factors, and NaN in either stays NaN.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert_eq!(Activation::RELU_SQUARED.passed_both(f64::INFINITY, 3.0, 0.0), 0.0);
+    /// assert_eq!(Activation::TANH.passed_both(2.0, 3.0, 0.5), 3.0);
+    /// ```
+    pub fn passed_both(&self, v: f64, u: f64, derivative: f64) -> f64 {
+        if derivative == 0.0 { self.passed(v, derivative) + self.passed(u, derivative) } else { v * u * derivative }
+    }
 }

@@ -61,6 +61,19 @@ pub struct ElementwiseDouble {
     pub dalpha2: Want,
 }
 
+/// The gradients of a gated unit y = act(gate; α) ⊙ up: dgate = dy ⊙ up ⊙ act'(gate), dup = dy ⊙ act(gate), dα = Σ dy ⊙ up ⊙ ∂act/∂α.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GatedBackward {
+    /// The unit, with the gate for x; its `in_place` says whether y is the memory of the gate.
+    pub forward: ElementwiseForward,
+    /// Whether dgate is wanted.
+    pub dgate: Want,
+    /// Whether dup is wanted.
+    pub dup: Want,
+    /// Whether dα is wanted.
+    pub dalpha: Want,
+}
+
 /// The tensor as a matrix.
 #[derive(Clone, Copy)]
 struct Flattened {
@@ -250,6 +263,32 @@ pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Cap
     let program = programs::double_backward(forward.local(), ddy, dx2, dalpha2.wanted());
     let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &forward.activation, aligned, caps)?;
     forward.sums(Operand::Dalpha2, dalpha2)?.finish(&mut plan, &partial)?;
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
+}
+
+/// The plan of y = act(gate; α) ⊙ up.
+pub fn gated_forward(request: &ElementwiseForward, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let (program, aligned) = (programs::gated::forward(request.local()), request.keeps(aligned));
+    each(request, &program, Some((Operand::Y, Operand::Gate)), aligned, caps)
+}
+
+/// The plan of dgate, dup and dα.
+pub fn gated_backward(request: &GatedBackward, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let GatedBackward { forward, dgate, dup, dalpha } = request;
+    let aligned = forward.keeps(aligned);
+    check_alpha(forward, Operand::Dalpha, *dalpha)?;
+    let mut plan = Plan::default();
+    if !(dgate.wanted() || dup.wanted() || dalpha.wanted()) {
+        return Ok(plan);
+    }
+    let local = Local { from: Operand::Gate, ..forward.local() };
+    let program = programs::gated::backward(local, *dgate, *dup, dalpha.wanted());
+    if !dalpha.wanted() {
+        return each(forward, &program, None, aligned, caps);
+    }
+    let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &forward.activation, aligned, caps)?;
+    forward.sums(Operand::Dalpha, *dalpha)?.finish(&mut plan, &partial)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }

@@ -1,5 +1,6 @@
 //! The programs of the operators: what each of them computes for an element.
 
+pub(super) mod gated;
 mod jet;
 mod second;
 

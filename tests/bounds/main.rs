@@ -252,7 +252,11 @@ prop_compose! {
             },
             6 => {
                 let dalpha2 = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
-                plan::elementwise_double(&plan::ElementwiseDouble { forward, ddy: x, dx2: w, dalpha2 }, aligned, caps)
+                match prologue {
+                    true => plan::elementwise_double(&plan::ElementwiseDouble { forward, ddy: x, dx2: w, dalpha2 }, aligned, caps),
+                    false if scaled => plan::gated_forward(&forward, aligned, caps),
+                    false => plan::gated_backward(&plan::GatedBackward { forward, dgate: x, dup: w, dalpha: dalpha2 }, aligned, caps),
+                }
             }
             7 => {
                 let ignore_index = in_out.then_some(label);
@@ -380,6 +384,12 @@ fn the_largest_tensors() {
                 plan::elementwise_backward(&plan::ElementwiseBackward { forward, dx: want, dalpha: want }, true, caps),
                 plan::elementwise_double(
                     &plan::ElementwiseDouble { forward, ddy: want, dx2: want, dalpha2: want },
+                    true,
+                    caps,
+                ),
+                plan::gated_forward(&forward, true, caps),
+                plan::gated_backward(
+                    &plan::GatedBackward { forward, dgate: want, dup: want, dalpha: want },
                     true,
                     caps,
                 ),

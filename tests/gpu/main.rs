@@ -16,6 +16,7 @@ mod elementwise;
 mod exact;
 mod faults;
 mod fuzz;
+mod gated;
 mod golden;
 mod host;
 mod jets;

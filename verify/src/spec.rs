@@ -254,7 +254,7 @@ fn any(
             Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
         });
         let second =
-            (jet.is_none() && below.is_none() && numbers.below(4) == 0).then(|| Second::any(numbers, &forward));
+            (jet.is_none() && below.is_none() && numbers.below(6) == 0).then(|| Second::any(numbers, &forward));
         let spec = Spec {
             forward,
             second,

@@ -122,10 +122,7 @@ pub fn double_backward(
             let activation = with_alpha(affine.activation, affine.alpha, alpha, n);
             let (z, dy, moved, of_alpha) = (z[i], f64::from(dy[i]), out.tangent.value[i], at(ddalpha, channel));
             let through = |upstream: f64, derivative: f64| activation.passed(upstream, derivative);
-            // A derivative of 0 stops both factors.
-            let both = |a: f64, derivative: f64| {
-                if derivative == 0.0 { through(a, 0.0) + through(dy, 0.0) } else { a * dy * derivative }
-            };
+            let both = |a: f64, derivative: f64| activation.passed_both(a, dy, derivative);
             out.dz.add(i, through(dy, activation.slope(z)));
             out.ddy.add(i, through(moved, activation.slope(z)));
             out.dz2.add(i, both(moved, activation.second_derivative(z)));

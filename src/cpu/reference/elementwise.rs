@@ -107,12 +107,71 @@ pub fn double_backward(
     for i in 0..x.len() {
         let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
         let (x, dy, ddx) = (f64::from(x[i]), f64::from(dy[i]), f64::from(ddx[i]));
-        // A derivative of 0 stops both factors, but a NaN in either stays NaN.
-        let both =
-            |by: f64| if by == 0.0 { activation.passed(ddx, by) + activation.passed(dy, by) } else { ddx * dy * by };
+        let both = |by: f64| activation.passed_both(ddx, dy, by);
         out.ddy.push(activation.passed(ddx, activation.slope(x)));
         out.dx2.push(both(activation.second_derivative(x)));
         out.dalpha2.add(channel(request, i), both(activation.mixed_derivative(x)));
+    }
+    Ok(out)
+}
+
+/// The results of [`gated_backward`].
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct GatedOutputs {
+    /// dgate = dy ⊙ up ⊙ act'(gate), `[rows, channels]`.
+    pub dgate: Vec<f64>,
+    /// dup = dy ⊙ act(gate), `[rows, channels]`.
+    pub dup: Vec<f64>,
+    /// dα = Σ dy ⊙ up ⊙ ∂act/∂α, `[channels]` for α per channel, else `[1]`.
+    pub dalpha: Gradient,
+}
+
+/// y = act(gate; α) ⊙ up, `[rows, channels]`. An error names the operand that does not fit the request.
+///
+/// ```
+/// use elbow::{Activation, cpu::{Elementwise, reference::elementwise}};
+/// let request = Elementwise::new(1, 3, Activation::RELU);
+/// assert_eq!(elementwise::gated_forward(&request, &[-1.0, 0.5, 2.0], &[1.0, 2.0, 3.0], None)?, [0.0, 1.0, 6.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn gated_forward(request: &Elementwise, gate: &[f32], up: &[f32], alpha: Option<&[f32]>) -> Result<Vec<f64>> {
+    let up = operands::slice(Operand::Up, up, &[request.rows, request.channels])?;
+    operands::slice(Operand::Gate, gate, &[request.rows, request.channels])?;
+    let value = forward(request, gate, alpha)?;
+    Ok(value.iter().zip(up).map(|(value, &up)| value * f64::from(up)).collect())
+}
+
+/// dgate = dy ⊙ up ⊙ act'(gate), dup = dy ⊙ act(gate), dα = Σ dy ⊙ up ⊙ ∂act/∂α. An error names the operand that does not fit the request.
+///
+/// ```
+/// use elbow::{Activation, cpu::{Elementwise, reference::elementwise}};
+/// let request = Elementwise::new(1, 2, Activation::RELU_SQUARED);
+/// let gradients = elementwise::gated_backward(&request, &[-1.0, 3.0], &[5.0, 2.0], None, &[1.0, 1.0])?;
+/// assert_eq!((gradients.dgate, gradients.dup), (vec![0.0, 12.0], vec![0.0, 9.0]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn gated_backward(
+    request: &Elementwise,
+    gate: &[f32],
+    up: &[f32],
+    alpha: Option<&[f32]>,
+    dy: &[f32],
+) -> Result<GatedOutputs> {
+    let shape = [request.rows, request.channels];
+    let gate = operands::slice(Operand::Gate, gate, &shape)?;
+    let up = operands::slice(Operand::Up, up, &shape)?;
+    let dy = operands::slice(Operand::Dy, dy, &shape)?;
+    let alpha = request.checked_alpha(alpha)?;
+    let alphas = operands::alpha_length(request.alpha, request.channels);
+    let mut out = GatedOutputs { dalpha: Gradient::zeros(alphas), ..GatedOutputs::default() };
+    for i in 0..gate.len() {
+        let activation = with_alpha(request.activation, request.alpha, alpha, i % request.channels);
+        let (gate, up, dy) = (f64::from(gate[i]), f64::from(up[i]), f64::from(dy[i]));
+        let both = |by: f64| activation.passed_both(dy, up, by);
+        out.dgate.push(both(activation.slope(gate)));
+        out.dup.push(dy * activation.value(gate));
+        out.dalpha.add(channel(request, i), both(activation.alpha_slope(gate)));
     }
     Ok(out)
 }
