@@ -33,7 +33,7 @@ pub(super) fn double_backward(
     let mut plan = Plan { saved: affine.saved, ..Plan::default() };
     let local = affine::kept(&mut plan, &affine, request.reads_kept(), aligned, caps, pin)?;
     let out_in = affine.layout == WeightLayout::OutIn;
-    let at = Products { storage: affine.storage, activation: affine.activation, aligned, caps, pin };
+    let products = Products { storage: affine.storage, activation: affine.activation, aligned, caps, pin };
     let pass = |rows, cols| ColumnPass {
         m: rows,
         n: cols,
@@ -49,14 +49,14 @@ pub(super) fn double_backward(
     let only = |there: bool, pair: [Operand; 2]| there.then_some(pair);
 
     let moved = [only(returning.x, [Operand::Ddx, Operand::W]), only(returning.w, [Operand::X, Operand::Ddw])];
-    let products = returning.x || returning.w;
+    let of_products = returning.x || returning.w;
     // With products, or both of the others, the pass behind it would read more operands than a device binds.
-    let tangent_in_memory = request.needs_tangent() && (products || (returning.b && returning.residual));
+    let tangent_in_memory = request.needs_tangent() && (of_products || (returning.b && returning.residual));
     if tangent_in_memory && m > 0 && n > 0 {
-        let finish = |want| programs::tangent(&returning, products, want);
+        let finish = |want| programs::tangent(&returning, of_products, want);
         let sum = Sum { along: [true, out_in], result: (Operand::Dz2, Want::Overwrite), finish: &finish };
-        match products {
-            true => at.add(&mut plan, [m, n, k], moved, &sum)?,
+        match of_products {
+            true => products.add(&mut plan, [m, n, k], moved, &sum)?,
             false => drop(run(&mut plan, &of_z, &finish(Want::Overwrite))?),
         }
     }
@@ -89,25 +89,25 @@ pub(super) fn double_backward(
     }
 
     let dz = if affine.is_linear() { Operand::Dy } else { Operand::Dz };
-    let result = |plan: &mut Plan, sizes: [u64; 3], along, products: [Option<[Operand; 2]>; 2], (operand, want)| {
+    let result = |plan: &mut Plan, sizes: [u64; 3], along, pairs: [Option<[Operand; 2]>; 2], (operand, want)| {
         let finish = |want| programs::sum(operand, want);
-        match products {
+        match pairs {
             [None, None] if want == Want::Overwrite => {
                 run(plan, &pass(sizes[0], sizes[1]), &programs::zero(operand)).map(drop)
             }
-            products => at.add(plan, sizes, products, &Sum { along, result: (operand, want), finish: &finish }),
+            pairs => products.add(plan, sizes, pairs, &Sum { along, result: (operand, want), finish: &finish }),
         }
     };
     if wants.x.wanted() && m > 0 && k > 0 {
-        let products = [only(bends, [Operand::Dz2, Operand::W]), only(returning.w, [dz, Operand::Ddw])];
-        result(&mut plan, [m, k, n], [true, !out_in], products, (Operand::Dx2, wants.x))?;
+        let pairs = [only(bends, [Operand::Dz2, Operand::W]), only(returning.w, [dz, Operand::Ddw])];
+        result(&mut plan, [m, k, n], [true, !out_in], pairs, (Operand::Dx2, wants.x))?;
     }
     if wants.w.wanted() && n > 0 && k > 0 {
         let turned = |[of_z, of_x]: [Operand; 2]| if out_in { [of_z, of_x] } else { [of_x, of_z] };
-        let products = [only(bends, [Operand::Dz2, Operand::X]), only(returning.x, [dz, Operand::Ddx])];
+        let pairs = [only(bends, [Operand::Dz2, Operand::X]), only(returning.x, [dz, Operand::Ddx])];
         let [rows, cols] = if out_in { [n, k] } else { [k, n] };
-        let products = products.map(|pair| pair.map(turned));
-        result(&mut plan, [rows, cols, m], [false; 2], products, (Operand::Dw2, wants.w))?;
+        let pairs = pairs.map(|pair| pair.map(turned));
+        result(&mut plan, [rows, cols, m], [false; 2], pairs, (Operand::Dw2, wants.w))?;
     }
     Ok(plan)
 }
@@ -135,7 +135,7 @@ impl Products<'_> {
         &self,
         plan: &mut Plan,
         [rows, cols, k]: [u64; 3],
-        products: [Option<[Operand; 2]>; 2],
+        pairs: [Option<[Operand; 2]>; 2],
         sum: &Sum<'_>,
     ) -> Result<()> {
         let (operand, want) = sum.result;
@@ -144,7 +144,7 @@ impl Products<'_> {
             let finish = Finish { program, stages: vec![self.activation], storage: self.storage, in_place: None };
             product(plan, &Product { rows, cols, k, a, b, finish }, self.aligned, self.caps, self.pin).map(drop)
         };
-        match products {
+        match pairs {
             [Some([a1, b1]), Some([a2, b2])] if self.binds([[a1, a2], [b1, b2]], [rows, cols], k, sum.along) => {
                 one(2 * k, [programs::joined(a1, a2), programs::joined(b1, b2)], (sum.finish)(want))
             }
