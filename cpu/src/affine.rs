@@ -9,16 +9,16 @@ use elbow::{
 };
 
 use crate::{
-    Workspace, jet, mask, outputs,
-    packed::{self, View},
-    pass::{Channels, Descend, Finish, Slopes},
+    Workspace, jet, mask,
+    outputs::{self, gradient, put},
+    pass::{Channels, Descend, Finish},
     product,
     saved::{SavedIn, SavedOut},
-    threads, vectors,
+    slopes::Slopes,
+    threads,
+    times::{self, times_transposed, transposed_times},
+    vectors,
 };
-
-/// Multiplications up to which one thread works alone: a second one would cost more than it saves.
-const SERIAL: usize = 64 * 1024;
 
 /// The results of [`forward`].
 #[derive(Debug, Default)]
@@ -132,7 +132,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         jet: request.jet,
     };
     let workers = threads::count();
-    let parallel = m.saturating_mul(n).saturating_mul(k) > SERIAL && workers > 1;
+    let parallel = m.saturating_mul(n).saturating_mul(k) > times::SERIAL && workers > 1;
     let tiles = request.layout == WeightLayout::OutIn && !product::pays_to_pack(m, n, k);
     if tiles && !(parallel && product::is_flat(m, workers)) {
         let rows = product::block_rows(m, k, if parallel { workers } else { 1 });
@@ -150,50 +150,6 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         finish.all(y, saved);
     }
     Ok(())
-}
-
-/// C (+)= A·Bᵀ with B n×k (`across`), or A·B with B k×n; A is m×k. All are row-major.
-fn times_transposed(
-    c: &mut [f32],
-    a: &[f32],
-    b: &[f32],
-    (m, n, k): (usize, usize, usize),
-    across: bool,
-    accumulate: bool,
-) {
-    if c.is_empty() {
-        return;
-    }
-    if !across {
-        return packed::product(c, View::rows(a, k), View::rows(b, n), (m, n, k), accumulate);
-    }
-    if product::pays_to_pack(m, n, k) {
-        return packed::product(c, View::rows(a, k), View::rows(b, k).transposed(), (m, n, k), accumulate);
-    }
-    let workers = threads::count();
-    if m.saturating_mul(n).saturating_mul(k) <= SERIAL || workers == 1 {
-        let mut rows: Vec<_> = c.chunks_mut(n).collect();
-        product::rows_times_rows(&mut rows, a, b, k, accumulate);
-    } else if product::is_flat(m, workers) {
-        // More parts than threads: a thread that has to be woken up first does fewer of them.
-        let columns = n.div_ceil(4 * workers).max(32);
-        let mut parts: Vec<Vec<&mut [f32]>> = Vec::new();
-        parts.resize_with(n.div_ceil(columns), Vec::new);
-        for row in c.chunks_mut(n) {
-            for (part, piece) in parts.iter_mut().zip(row.chunks_mut(columns)) {
-                part.push(piece);
-            }
-        }
-        threads::each(parts.iter_mut().enumerate(), |(i, rows)| {
-            product::rows_times_rows(rows, a, &b[i * columns * k..], k, accumulate);
-        });
-    } else {
-        let block = product::block_rows(m, k, workers);
-        threads::each(c.chunks_mut(block * n).enumerate(), |(i, c)| {
-            let mut rows: Vec<_> = c.chunks_mut(n).collect();
-            product::rows_times_rows(&mut rows, &a[i * block * k..], b, k, accumulate);
-        });
-    }
 }
 
 /// dz = dy ⊙ act'(z; α), then the gradients that the request wants: dx = dz·W, dW = dzᵀ·x, db = Σ_rows dz, dα = Σ dy ⊙ ∂act/∂α. An
@@ -223,15 +179,15 @@ pub fn backward(
     jet::check_chain(request)?;
     let wants = &request.gradients;
     let (m, n, k) = (affine.m, affine.n, affine.k);
-    let Workspace { dz: dz_memory, dx: dx_memory, partials } = workspace;
+    let Workspace { dz: dz_memory, dx: dx_memory, partials, .. } = workspace;
 
     let weights: &[usize] = &[n, k];
-    let mut dx = output(Operand::Dx, outputs.dx, wants.x, &[m, k])?;
-    let dw = output(Operand::Dw, outputs.dw, wants.w, weights)?;
-    let db = output(Operand::Db, outputs.db, wants.b, &[n])?;
-    let dalpha = output(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
-    let dresidual = output(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
-    let drow_weight = output(Operand::DrowWeight, outputs.drow_weight, wants.row_weight, &[m])?;
+    let mut dx = gradient(Operand::Dx, outputs.dx, wants.x, &[m, k])?;
+    let dw = gradient(Operand::Dw, outputs.dw, wants.w, weights)?;
+    let db = gradient(Operand::Db, outputs.db, wants.b, &[n])?;
+    let dalpha = gradient(Operand::Dalpha, outputs.dalpha, wants.alpha, &[operands::alpha_length(affine.alpha, n)])?;
+    let dresidual = gradient(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
+    let drow_weight = gradient(Operand::DrowWeight, outputs.drow_weight, wants.row_weight, &[m])?;
     let below = match &request.below {
         Some(below) => {
             let outputs = (outputs.db_below, outputs.dalpha_below, outputs.drow_weight_below);
@@ -277,10 +233,10 @@ pub fn backward(
         SavedIn::None
     } else {
         let learnable = affine.alpha != AlphaSource::Constant;
-        let given = kind(&inputs.saved);
+        let given = inputs.saved.kind();
         jet::enough(affine.jet, given)?;
         affine.activation.saved_is_enough(given, learnable, wants.need_z(), affine.y_has_more(), Float::F32)?;
-        checked(Operand::Saved, inputs.saved, m, n)?
+        inputs.saved.checked(Operand::Saved, m, n)?
     };
     let again = dz_needed && !unit && matches!(saved, SavedIn::None);
     let x = if again || dw.is_some() { operands::slice(Operand::X, inputs.x, &[m, k])? } else { &[] };
@@ -330,13 +286,7 @@ pub fn backward(
     put(drow_weight, &row_sums);
     put_residual(from_dz, dz);
     if let Some((dw, want)) = dw {
-        let (dz, x) = (View::rows(dz, n), View::rows(x, k));
-        let accumulate = want == Want::Accumulate;
-        if across {
-            packed::product(dw, dz.transposed(), x, (n, k, m), accumulate);
-        } else {
-            packed::product(dw, x.transposed(), dz, (k, n, m), accumulate);
-        }
+        transposed_times(dw, dz, x, (m, n, k), across, want == Want::Accumulate);
     }
     // With w [K, N] the rows of w in memory are the columns of W that dx = dz·W needs.
     let dx_product = |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
@@ -397,7 +347,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
         }
         let needs_z = below.dalpha.wanted() || below.drow_weight.wanted();
         let unit = below.activation.needs_nothing() && !needs_z;
-        let given = kind(&inputs.saved_below);
+        let given = inputs.saved_below.kind();
         if !unit && given == Saved::None {
             return Err(Error::Operand {
                 operand: Operand::SavedBelow,
@@ -410,12 +360,12 @@ impl<'i, 'o> BelowParts<'i, 'o> {
         below.activation.saved_is_enough(given, learnable, needs_z, below.row_weight, Float::F32)?;
         Ok(BelowParts {
             channels: Channels::new(below.activation, below.alpha, alpha, k),
-            saved: checked(Operand::SavedBelow, inputs.saved_below, m, k)?,
+            saved: inputs.saved_below.checked(Operand::SavedBelow, m, k)?,
             unit,
-            db: output(Operand::DbBelow, db, below.db, &[k])?,
-            dalpha: output(Operand::DalphaBelow, dalpha, below.dalpha, &[operands::alpha_length(below.alpha, k)])?,
+            db: gradient(Operand::DbBelow, db, below.db, &[k])?,
+            dalpha: gradient(Operand::DalphaBelow, dalpha, below.dalpha, &[operands::alpha_length(below.alpha, k)])?,
             row_weight,
-            drow_weight: output(Operand::DrowWeightBelow, drow_weight, below.drow_weight, &[m])?,
+            drow_weight: gradient(Operand::DrowWeightBelow, drow_weight, below.drow_weight, &[m])?,
             rows: m,
             jet: below.jet,
         })
@@ -435,53 +385,9 @@ impl<'i, 'o> BelowParts<'i, 'o> {
     }
 }
 
-fn kind(saved: &SavedIn<'_>) -> Saved {
-    match saved {
-        SavedIn::None => Saved::None,
-        SavedIn::Z(_) => Saved::Z,
-        SavedIn::Y(_) => Saved::Y,
-        SavedIn::Mask(_) => Saved::Mask,
-    }
-}
-
-fn checked<'a>(operand: Operand, saved: SavedIn<'a>, m: usize, n: usize) -> Result<SavedIn<'a>> {
-    Ok(match saved {
-        SavedIn::None => SavedIn::None,
-        SavedIn::Z(z) => SavedIn::Z(operands::slice(operand, z, &[m, n])?),
-        SavedIn::Y(y) => SavedIn::Y(operands::slice(operand, y, &[m, n])?),
-        SavedIn::Mask(mask) => SavedIn::Mask(operands::slice(operand, mask, &[m, mask::words(n)])?),
-    })
-}
-
 fn learnable(operand: Operand, source: AlphaSource) -> Result<()> {
     if source == AlphaSource::Constant {
         return Err(outputs::constant_alpha(operand));
     }
     Ok(())
-}
-
-/// The output of a gradient if it is wanted; an error if it is wanted but not given or too short.
-fn output<'a>(
-    operand: Operand,
-    given: Option<&'a mut [f32]>,
-    want: Want,
-    shape: &[usize],
-) -> Result<Option<(&'a mut [f32], Want)>> {
-    match (given, want.wanted()) {
-        (Some(given), true) => Ok(Some((outputs::slice_mut(operand, given, shape)?, want))),
-        (None, true) => {
-            Err(Error::Operand { operand, expected: format!("an output of shape {shape:?}"), got: "none".into() })
-        }
-        (_, false) => Ok(None),
-    }
-}
-
-/// Writes sums to a gradient, or adds them to it.
-fn put(out: Option<(&mut [f32], Want)>, sums: &[f64]) {
-    if let Some((out, want)) = out {
-        for (out, sum) in out.iter_mut().zip(sums) {
-            let old = if want == Want::Accumulate { f64::from(*out) } else { 0.0 };
-            *out = (old + sum) as f32;
-        }
-    }
 }

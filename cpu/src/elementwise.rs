@@ -10,8 +10,9 @@ use elbow::{
 use crate::{
     activation::{Alpha, evaluate},
     outputs,
-    pass::{self, Channels, Descend, Slopes},
+    pass::{self, Channels, Descend},
     saved::SavedIn,
+    slopes::Slopes,
     threads, vectors,
 };
 

@@ -1,5 +1,5 @@
-//! Fused affine + activation layers on the CPU, forward and backward, in f32: the fast baseline against which the GPU kernels of [elbow]
-//! are timed, under the same contract.
+//! Fused affine + activation layers on the CPU, forward, backward and double backward, in f32: the fast baseline against which the GPU
+//! kernels of [elbow] are timed, under the same contract.
 //!
 //! ```text
 //! z = x·Wᵀ + b (+ residual)       y = row_weight ⊙ act(z; α) (+ residual)
@@ -28,6 +28,7 @@
 
 mod activation;
 mod affine;
+mod double;
 pub mod elementwise;
 mod jet;
 mod mask;
@@ -36,18 +37,21 @@ mod packed;
 mod pass;
 mod product;
 mod saved;
+mod slopes;
 mod threads;
+mod times;
 mod vectors;
 
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
+pub use double::{DoubleBackwardInputs, DoubleBackwardOutputs, double_backward};
 pub use elbow::cpu::{Elementwise, ForwardInputs};
 /// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
 pub use saved::{SavedIn, SavedOut};
 
-/// Scratch memory of [`backward()`]: dz, and the partial sums of db and dα. Keep it from call to call, so that memory is allocated once: it
-/// grows to the largest request.
+/// Scratch memory of [`backward()`] and [`double_backward()`]: dz, dz2, and the partial sums of db and dα. Keep it from call to call, so that
+/// memory is allocated once: it grows to the largest request.
 ///
 /// ```
 /// let mut workspace = elbow_cpu::Workspace::new();
@@ -55,6 +59,7 @@ pub use saved::{SavedIn, SavedOut};
 #[derive(Debug, Default)]
 pub struct Workspace {
     dz: Vec<f32>,
+    dz2: Vec<f32>,
     dx: Vec<f32>,
     partials: Vec<f64>,
 }

@@ -1,10 +1,10 @@
-//! Checks of output slices: their length, and that no gradient of a constant α is wanted.
+//! Output slices: checks of their length, and that no gradient of a constant α is wanted; sums written to them, or added.
 
 use elbow::{
     Operand,
     cpu::{Elementwise, operands},
     error::{Error, Result},
-    request::AlphaSource,
+    request::{AlphaSource, Want},
 };
 
 /// The first elements of an output, as many as `shape` has.
@@ -29,5 +29,31 @@ pub(crate) fn dalpha<'a>(
         Some(_) if request.alpha == AlphaSource::Constant => Err(constant_alpha(operand)),
         Some(given) => slice_mut(operand, given, &[operands::alpha_length(request.alpha, request.channels)]).map(Some),
         None => Ok(None),
+    }
+}
+
+/// The output of a gradient if it is wanted; an error if it is wanted but not given or too short.
+pub(crate) fn gradient<'a>(
+    operand: Operand,
+    given: Option<&'a mut [f32]>,
+    want: Want,
+    shape: &[usize],
+) -> Result<Option<(&'a mut [f32], Want)>> {
+    match (given, want.wanted()) {
+        (Some(given), true) => Ok(Some((slice_mut(operand, given, shape)?, want))),
+        (None, true) => {
+            Err(Error::Operand { operand, expected: format!("an output of shape {shape:?}"), got: "none".into() })
+        }
+        (_, false) => Ok(None),
+    }
+}
+
+/// Writes sums to a gradient, or adds them to it.
+pub(crate) fn put(out: Option<(&mut [f32], Want)>, sums: &[f64]) {
+    if let Some((out, want)) = out {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            let old = if want == Want::Accumulate { f64::from(*out) } else { 0.0 };
+            *out = (old + sum) as f32;
+        }
     }
 }

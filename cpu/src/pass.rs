@@ -12,12 +12,13 @@ use crate::{
     jet::{self, Source},
     mask::{choose, pack, unpack, word, words},
     saved::{SavedIn, SavedOut},
+    slopes::Slopes,
     threads,
     vectors::{add, add_products, add_to_sums, dot, multiply, multiply_passed, stop},
 };
 
 /// Elements of a span: 4 KiB, so that a few arrays of this size fit into the first-level cache.
-const SPAN: usize = 1024;
+pub(crate) const SPAN: usize = 1024;
 /// Elements of a block, about: one thread takes a block at a time, a multiple of 8 rows.
 const BLOCK: usize = 32 * 1024;
 /// The fewest elements that are worth the hand-over to another thread.
@@ -32,14 +33,14 @@ pub(crate) fn block_rows(m: usize, n: usize) -> usize {
 
 /// A piece of a block: some whole rows, or a part of one row.
 #[derive(Clone)]
-struct Span {
+pub(crate) struct Span {
     /// Its elements, counted from the start of the block.
-    range: std::ops::Range<usize>,
+    pub(crate) range: std::ops::Range<usize>,
     /// Its first row, counted from the start of the block.
-    row: usize,
+    pub(crate) row: usize,
     /// Its first column, and the number of its columns.
-    column: usize,
-    columns: usize,
+    pub(crate) column: usize,
+    pub(crate) columns: usize,
 }
 
 fn rows_in_span(n: usize) -> usize {
@@ -47,7 +48,7 @@ fn rows_in_span(n: usize) -> usize {
 }
 
 /// The spans of `elements` = rows·n elements, in order.
-fn spans(elements: usize, n: usize) -> impl Iterator<Item = Span> {
+pub(crate) fn spans(elements: usize, n: usize) -> impl Iterator<Item = Span> {
     let columns = n.min(SPAN);
     let (step, parts) = if n > SPAN { (n, n.div_ceil(SPAN)) } else { (rows_in_span(n) * n.max(1), 1) };
     (0..elements).step_by(step.max(1)).flat_map(move |start| {
@@ -62,6 +63,29 @@ fn spans(elements: usize, n: usize) -> impl Iterator<Item = Span> {
             }
         })
     })
+}
+
+/// Runs `work` on every block, on all threads, each with its number and `width` sums of its own that begin at 0. Returns the totals, added
+/// in the order of the blocks.
+pub(crate) fn in_blocks<B: Send>(
+    blocks: Vec<B>,
+    width: usize,
+    partials: &mut Vec<f64>,
+    work: impl Fn(usize, B, &mut [f64]) + Sync,
+) -> &[f64] {
+    let count = blocks.len().max(1);
+    let partials = crate::scratch(partials, count * width);
+    partials.fill(0.0);
+    let mut sums: Vec<&mut [f64]> = partials.chunks_mut(width.max(1)).collect();
+    sums.resize_with(count, Default::default);
+    threads::each(blocks.into_iter().enumerate().zip(sums), |((i, block), sums)| work(i, block, sums));
+    let (first, others) = partials.split_at_mut(width);
+    for other in others.chunks(width.max(1)) {
+        for (sum, part) in first.iter_mut().zip(other) {
+            *sum += part;
+        }
+    }
+    first
 }
 
 /// An activation with its α for each column.
@@ -149,7 +173,7 @@ impl<'a> Channels<'a> {
         }
     }
 
-    fn evaluate(&self, quantity: Quantity, span: &Span, z: &[f32], out: &mut [f32]) {
+    pub(crate) fn evaluate(&self, quantity: Quantity, span: &Span, z: &[f32], out: &mut [f32]) {
         evaluate(&self.activation, quantity, self.of(span), z, out);
     }
 
@@ -169,6 +193,37 @@ impl<'a> Channels<'a> {
         let room = &mut room[..upstream.len()];
         stop(upstream, by, room);
         room
+    }
+
+    /// act'(z) from y = act(z), with the f64 mathematics. Activations of two slopes, the most common ones, are faster: y is on the same
+    /// side of a kink as z, so the slope at y is that at z.
+    pub(crate) fn slopes_of_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
+        let row = self.activation.row();
+        if row.from_y && row.from_bit {
+            return self.evaluate(Quantity::Slope, span, y, slopes);
+        }
+        for (y, slopes) in y.chunks(span.columns).zip(slopes.chunks_mut(span.columns)) {
+            for (j, (&y, slope)) in y.iter().zip(slopes).enumerate() {
+                *slope = self.at(span.column + j).slope_of_y(f64::from(y)) as f32;
+            }
+        }
+    }
+
+    pub(crate) fn slopes_of_bits(&self, span: &Span, mask: &[u32], slopes: &mut [f32]) {
+        let width = words(self.n);
+        let same = self.of_bits(0);
+        for (i, slopes) in slopes.chunks_mut(span.columns).enumerate() {
+            let words = &mask[(span.row + i) * width + span.column / 32..];
+            match self.alpha {
+                None => unpack(words, same, slopes),
+                Some(_) => {
+                    for (w, slopes) in slopes.chunks_mut(32).enumerate() {
+                        let bits = |j| self.of_bits(span.column + w * 32 + j);
+                        choose(words[w], bits, slopes);
+                    }
+                }
+            }
+        }
     }
 
     /// The slopes that the bits 0 and 1 of the mask stand for.
@@ -275,16 +330,6 @@ impl Finish<'_> {
     }
 }
 
-/// The source of the slope in dz = dy ⊙ act'(z).
-pub(crate) enum Slopes<'a> {
-    /// What forward kept.
-    Saved(SavedIn<'a>),
-    /// The slope is 1.
-    Unit,
-    /// dz holds x·Wᵀ, to which bias and residual are added to get z.
-    ProductInPlace(Option<&'a [f32]>, Option<&'a [f32]>),
-}
-
 /// dz = dy ⊙ act'(z) with the sums of db and dα.
 pub(crate) struct Descend<'a> {
     pub(crate) channels: Channels<'a>,
@@ -317,57 +362,29 @@ impl Descend<'_> {
         row_sums: &mut [f64],
     ) -> (&'p [f64], &'p [f64]) {
         let n = self.channels.n;
-        let m = dz.len() / n.max(1);
-        let rows = block_rows(m, n);
-        let count = m.div_ceil(rows).max(1);
+        let rows = block_rows(dz.len() / n.max(1), n);
         let (db, dalpha) = self.sums();
-        let width = db + dalpha;
-        let partials = crate::scratch(partials, count * width);
-        partials.fill(0.0);
-        if !dz.is_empty() {
-            let blocks = dz.chunks_mut(rows * n).enumerate();
-            let mut sums: Vec<&mut [f64]> = Vec::new();
-            if width > 0 {
-                sums.extend(partials.chunks_mut(width));
-            } else {
-                sums.extend((0..count).map(|_| -> &mut [f64] { &mut [] }));
-            }
-            let mut of_rows: Vec<&mut [f64]> = row_sums.chunks_mut(rows).collect();
-            of_rows.resize_with(count, Default::default);
-            let mut blocks: Vec<_> = blocks.zip(sums).zip(of_rows).collect();
-            if let [(((_, dz), sums), of_rows)] = blocks.as_mut_slice() {
-                self.block(0, dz, sums, of_rows);
-            } else {
-                threads::each(blocks.into_iter(), |(((i, dz), sums), of_rows)| self.block(i * rows, dz, sums, of_rows));
-            }
-        }
-        let (first, others) = partials.split_at_mut(width);
-        for other in others.chunks(width.max(1)) {
-            for (sum, part) in first.iter_mut().zip(other) {
-                *sum += part;
-            }
-        }
-        first.split_at(db)
+        let blocks = dz.chunks_mut((rows * n).max(1));
+        let mut of_rows: Vec<&mut [f64]> = row_sums.chunks_mut(rows).collect();
+        of_rows.resize_with(blocks.len(), Default::default);
+        let blocks = blocks.zip(of_rows).collect();
+        let work =
+            |i, (dz, of_rows): (&mut [f32], &mut [f64]), sums: &mut [f64]| self.block(i * rows, dz, sums, of_rows);
+        in_blocks(blocks, db + dalpha, partials, work).split_at(db)
     }
 
     fn block(&self, row: usize, dz: &mut [f32], sums: &mut [f64], row_sums: &mut [f64]) {
         let n = self.channels.n;
         let (db, dalpha) = sums.split_at_mut(self.sums().0);
         let rows = dz.len() / n;
-        let saved = match self.slopes {
-            Slopes::Saved(saved) => saved.block(row, rows, n),
-            Slopes::Unit | Slopes::ProductInPlace(..) => SavedIn::None,
-        };
+        let slopes_of = self.slopes.block(row, rows, n);
         if let Some(jet) = &self.jet {
-            let place = row * n..row * n + dz.len();
-            let source = match (&self.slopes, saved) {
-                (&Slopes::ProductInPlace(bias, residual), _) => {
-                    Source::Product(bias, residual.map(|residual| &residual[place.clone()]))
-                }
-                (_, SavedIn::Z(z)) => Source::Kept(z),
+            let source = match slopes_of {
+                Slopes::ProductInPlace(bias, residual) => Source::Product(bias, residual),
+                Slopes::Saved(SavedIn::Z(z)) => Source::Kept(z),
                 _ => Source::Unit,
             };
-            let dy = self.dy.map(|dy| &dy[place]);
+            let dy = self.dy.map(|dy| &dy[row * n..row * n + dz.len()]);
             return jet::descend(jet, &self.channels, &source, dy, dz, (db, dalpha));
         }
         let mut upstream = [0.0; SPAN];
@@ -394,37 +411,8 @@ impl Descend<'_> {
                 }
             };
             let slopes = &mut slopes[..dz.len()];
-            let z = match (&self.slopes, saved) {
-                (Slopes::ProductInPlace(bias, residual), _) => {
-                    let z = &mut pre[..dz.len()];
-                    z.copy_from_slice(dz);
-                    if let Some(bias) = bias {
-                        for z in z.chunks_mut(span.columns) {
-                            add(z, &bias[span.column..span.column + span.columns]);
-                        }
-                    }
-                    if let Some(residual) = residual {
-                        add(z, &residual[row * n..][span.range.clone()]);
-                    }
-                    Some(&*z)
-                }
-                (_, SavedIn::Z(z)) => Some(&z[span.range.clone()]),
-                (_, SavedIn::Y(y)) => {
-                    self.slopes_of_y(&span, &y[span.range.clone()], slopes);
-                    None
-                }
-                (_, SavedIn::Mask(mask)) => {
-                    self.slopes_of_bits(&span, mask, slopes);
-                    None
-                }
-                (_, SavedIn::None) => {
-                    slopes.fill(1.0);
-                    None
-                }
-            };
-            if let Some(z) = z {
-                self.channels.evaluate(Quantity::Slope, &span, z, slopes);
-            }
+            let z = slopes_of.z(&span, dz, &mut pre);
+            slopes_of.fill(&self.channels, &span, z, slopes);
             multiply_passed(self.channels.activation.is_piecewise(), dy, slopes, dz);
             if self.db {
                 for dz in dz.chunks(span.columns) {
@@ -447,37 +435,6 @@ impl Descend<'_> {
                     }
                 } else if let [sum] = dalpha {
                     *sum += dot(dy, slopes);
-                }
-            }
-        }
-    }
-
-    /// act'(z) from y = act(z), with the f64 mathematics. Activations of two slopes, the most common ones, are faster: y is on the same
-    /// side of a kink as z, so the slope at y is that at z.
-    fn slopes_of_y(&self, span: &Span, y: &[f32], slopes: &mut [f32]) {
-        let row = self.channels.activation.row();
-        if row.from_y && row.from_bit {
-            return self.channels.evaluate(Quantity::Slope, span, y, slopes);
-        }
-        for (y, slopes) in y.chunks(span.columns).zip(slopes.chunks_mut(span.columns)) {
-            for (j, (&y, slope)) in y.iter().zip(slopes).enumerate() {
-                *slope = self.channels.at(span.column + j).slope_of_y(f64::from(y)) as f32;
-            }
-        }
-    }
-
-    fn slopes_of_bits(&self, span: &Span, mask: &[u32], slopes: &mut [f32]) {
-        let width = words(self.channels.n);
-        let same = self.channels.of_bits(0);
-        for (i, slopes) in slopes.chunks_mut(span.columns).enumerate() {
-            let words = &mask[(span.row + i) * width + span.column / 32..];
-            match self.channels.alpha {
-                None => unpack(words, same, slopes),
-                Some(_) => {
-                    for (w, slopes) in slopes.chunks_mut(32).enumerate() {
-                        let bits = |j| self.channels.of_bits(span.column + w * 32 + j);
-                        choose(words[w], bits, slopes);
-                    }
                 }
             }
         }

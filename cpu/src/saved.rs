@@ -1,5 +1,7 @@
 //! What forward keeps for backward, as the caller's slices.
 
+use elbow::{Operand, cpu::operands, error::Result, request::Saved};
+
 use crate::mask::words;
 
 /// The output for what forward keeps for backward.
@@ -40,6 +42,27 @@ pub enum SavedIn<'a> {
 }
 
 impl<'a> SavedIn<'a> {
+    /// Its name in requests.
+    pub(crate) fn kind(&self) -> Saved {
+        match self {
+            SavedIn::None => Saved::None,
+            SavedIn::Z(_) => Saved::Z,
+            SavedIn::Y(_) => Saved::Y,
+            SavedIn::Mask(_) => Saved::Mask,
+        }
+    }
+
+    /// Cut to its length for m rows and n columns; an error if it is too short.
+    pub(crate) fn checked(self, operand: Operand, m: usize, n: usize) -> Result<SavedIn<'a>> {
+        Ok(match self {
+            SavedIn::None => SavedIn::None,
+            SavedIn::Z(z) => SavedIn::Z(operands::slice(operand, z, &[m, n])?),
+            SavedIn::Y(y) => SavedIn::Y(operands::slice(operand, y, &[m, n])?),
+            SavedIn::Mask(mask) => SavedIn::Mask(operands::slice(operand, mask, &[m, words(n)])?),
+        })
+    }
+
+    /// That of so many rows from `row` on.
     pub(crate) fn block(self, row: usize, rows: usize, n: usize) -> SavedIn<'a> {
         match self {
             SavedIn::None => SavedIn::None,

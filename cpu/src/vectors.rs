@@ -48,6 +48,25 @@ pub(crate) fn multiply_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]
     });
 }
 
+/// out += a ⊙ b; with `stops`, a factor b of 0 adds nothing also for an infinite a.
+pub(crate) fn add_passed(stops: bool, a: &[f32], b: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+            *out += if stops & is_stopped(a, b) { 0.0 } else { a * b };
+        }
+    });
+}
+
+/// out += a ⊙ b ⊙ by; with `stops`, a derivative of 0 stops both factors.
+pub(crate) fn add_passed_both(stops: bool, [a, b]: [&[f32]; 2], by: &[f32], out: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for (((out, &a), &b), &by) in out.iter_mut().zip(a).zip(b).zip(by) {
+            let stopped = stops & is_stopped(a, by) & is_stopped(b, by);
+            *out += if stopped { 0.0 } else { a * b * by };
+        }
+    });
+}
+
 /// by = ddx ⊙ by.
 pub(crate) fn pass_one(stops: bool, by: &mut [f32], ddx: &[f32]) {
     Arch::new().dispatch(|| {
@@ -83,6 +102,18 @@ pub(crate) fn add_products(sums: &mut [f64], a: &[f32], b: &[f32]) {
             *sum += f64::from(*a) * f64::from(*b);
         }
     });
+}
+
+/// Σ values in f64, in 16 independent partial sums.
+pub(crate) fn total(values: &[f32]) -> f64 {
+    Arch::new().dispatch(|| {
+        let mut lanes = [0.0; 16];
+        let (values, rest) = values.as_chunks::<16>();
+        for values in values {
+            lanes.iter_mut().zip(values).for_each(|(lane, &value)| *lane += f64::from(value));
+        }
+        lanes.iter().sum::<f64>() + rest.iter().map(|&value| f64::from(value)).sum::<f64>()
+    })
 }
 
 /// Σ a ⊙ b in f64, in 16 independent partial sums.

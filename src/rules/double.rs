@@ -62,21 +62,21 @@ fn check_given(operand: Operand, given: bool, of: &str, there: bool) -> Result<(
 /// What the wanted gradients depend on.
 impl Resolved<DoubleBackwardRequest> {
     /// Whether the gradient for z may be other than 0.
-    pub(crate) fn bends(&self) -> bool {
+    pub fn bends(&self) -> bool {
         let DoubleBackwardRequest { affine, returning, .. } = **self;
         let curved = !affine.activation.is_flat() && !affine.activation.needs_nothing();
         (returning.moves_z() && curved) || returning.alpha
     }
 
     /// Whether the change of z is needed.
-    pub(crate) fn needs_tangent(&self) -> bool {
+    pub fn needs_tangent(&self) -> bool {
         let DoubleBackwardRequest { affine, returning, gradients: wants } = **self;
         let curved = !affine.activation.is_flat() && !affine.activation.needs_nothing();
         returning.moves_z() && (wants.dy.wanted() || (curved && wants.need_dz2()) || wants.alpha.wanted())
     }
 
     /// Whether dz itself is needed: a product of dW meets the gradient that comes back to dx, or the other way round.
-    pub(crate) fn needs_dz(&self) -> bool {
+    pub fn needs_dz(&self) -> bool {
         let DoubleBackwardRequest { returning, gradients: wants, .. } = **self;
         (wants.x.wanted() && returning.w) || (wants.w.wanted() && returning.x)
     }
@@ -87,7 +87,7 @@ impl Resolved<DoubleBackwardRequest> {
     }
 
     /// Whether z, or what was kept in its place, is needed.
-    pub(crate) fn reads_kept(&self) -> bool {
+    pub fn reads_kept(&self) -> bool {
         let DoubleBackwardRequest { affine, returning, gradients: wants } = **self;
         let of_alpha = (returning.moves_z() || returning.alpha) && wants.alpha.wanted();
         let of_dy = (returning.moves_z() || returning.alpha) && wants.dy.wanted();
