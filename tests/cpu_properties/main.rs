@@ -12,6 +12,7 @@ mod baseline;
 mod common;
 mod contract;
 mod double;
+mod double_baseline;
 mod gradients;
 mod identities;
 mod jet;
