@@ -3,10 +3,16 @@
 
 use elbow::{
     Float, Operand, Saved, Want,
-    cpu::{self, ForwardInputs, reference},
-    request::{BackwardRequest, Gradients},
+    cpu::{
+        self, ForwardInputs,
+        reference::{self, ReturningInputs},
+    },
+    request::{BackwardRequest, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
 };
-use elbow_cpu::{BackwardInputs, BackwardOutputs, ForwardOutputs, SavedIn, SavedOut, Workspace, elementwise};
+use elbow_cpu::{
+    BackwardInputs, BackwardOutputs, DoubleBackwardInputs, DoubleBackwardOutputs, ForwardOutputs, SavedIn, SavedOut,
+    Workspace, elementwise,
+};
 
 use crate::{
     failure::Failure,
@@ -82,6 +88,16 @@ impl Fused {
     }
 }
 
+impl Fused {
+    /// The gradients of a double backward, of every operand that was given.
+    fn second_request(&self) -> DoubleBackwardRequest {
+        let want = |there| if there { Want::Overwrite } else { Want::No };
+        let wants = SecondGradients::default().dy(Want::Overwrite).x(Want::Overwrite).w(Want::Overwrite);
+        let wants = wants.b(want(self.b.is_some())).alpha(want(self.alpha.is_some()));
+        DoubleBackwardRequest::new(self.request, Returning::default().x(true), wants)
+    }
+}
+
 fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
     let request = &job.request;
     let mut y = Tensor::zeros(&job.y_shape);
@@ -98,18 +114,20 @@ fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
 
     let (mut dx, mut dw) = (Tensor::zeros(&job.x.shape), Tensor::zeros(&job.w.shape));
     let (mut db, mut dalpha, mut dresidual) = (like(&job.b), like(&job.alpha), like(&job.residual));
+    let saved = match request.saved {
+        Saved::Z => SavedIn::Z(&z),
+        Saved::Y => SavedIn::Y(&y.values),
+        Saved::Mask => SavedIn::Mask(&mask),
+        _ => SavedIn::None,
+    };
+    let mut workspace = Workspace::new();
     let inputs = BackwardInputs {
         x: &job.x.values,
         w: &job.w.values,
         b: values(&job.b),
         alpha: values(&job.alpha),
         dy: &dy.values,
-        saved: match request.saved {
-            Saved::Z => SavedIn::Z(&z),
-            Saved::Y => SavedIn::Y(&y.values),
-            Saved::Mask => SavedIn::Mask(&mask),
-            _ => SavedIn::None,
-        },
+        saved,
         ..Default::default()
     };
     let outputs = BackwardOutputs {
@@ -120,11 +138,51 @@ fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
         dresidual: room(&mut dresidual),
         ..Default::default()
     };
-    elbow_cpu::backward(&job.backward_request(), inputs, outputs, &mut Workspace::new())?;
+    elbow_cpu::backward(&job.backward_request(), inputs, outputs, &mut workspace)?;
+    let second = match &job.ddx {
+        Some(ddx) => second_baseline(job, &dy.values, &ddx.values, saved, &mut workspace)?,
+        None => Outputs::new(),
+    };
     let mut outputs = vec![(Operand::Y, y), (Operand::Dx, dx), (Operand::Dw, dw)];
     for (operand, tensor) in [(Operand::Db, db), (Operand::Dalpha, dalpha), (Operand::Dresidual, dresidual)] {
         outputs.extend(tensor.map(|tensor| (operand, tensor)));
     }
+    outputs.extend(second);
+    Ok(outputs)
+}
+
+/// The double backward of what forward kept.
+fn second_baseline(
+    job: &Fused,
+    dy: &[f32],
+    ddx: &[f32],
+    saved: SavedIn<'_>,
+    workspace: &mut Workspace,
+) -> elbow::Result<Outputs> {
+    let (mut ddy, mut dx2) = (Tensor::zeros(&job.y_shape), Tensor::zeros(&job.x.shape));
+    let (mut dw2, mut db2, mut dalpha2) = (Tensor::zeros(&job.w.shape), like(&job.b), like(&job.alpha));
+    let inputs = DoubleBackwardInputs {
+        x: &job.x.values,
+        w: &job.w.values,
+        b: values(&job.b),
+        alpha: values(&job.alpha),
+        dy,
+        saved,
+        ddx: Some(ddx),
+        ..Default::default()
+    };
+    let outputs = DoubleBackwardOutputs {
+        ddy: Some(&mut ddy.values),
+        dx2: Some(&mut dx2.values),
+        dw2: Some(&mut dw2.values),
+        db2: room(&mut db2),
+        dalpha2: room(&mut dalpha2),
+        ..Default::default()
+    };
+    elbow_cpu::double_backward(&job.second_request(), inputs, outputs, workspace)?;
+    let mut outputs = vec![(Operand::Ddy, ddy), (Operand::Dx2, dx2), (Operand::Dw2, dw2)];
+    outputs.extend(db2.map(|tensor| (Operand::Db2, tensor)));
+    outputs.extend(dalpha2.map(|tensor| (Operand::Dalpha2, tensor)));
     Ok(outputs)
 }
 
@@ -143,6 +201,16 @@ fn fused_reference(job: &Fused) -> elbow::Result<Outputs> {
         (Operand::Dalpha, &job.alpha, &gradients.dalpha),
         (Operand::Dresidual, &job.residual, &gradients.dresidual),
     ];
+    for (operand, of, gradient) in others {
+        outputs.extend(of.as_ref().map(|of| (operand, rounded(&of.shape, &gradient.value))));
+    }
+    let Some(ddx) = &job.ddx else { return Ok(outputs) };
+    let returning = ReturningInputs::default().ddx(Some(&ddx.values));
+    let second = reference::double_backward(&job.second_request(), inputs, returning)?;
+    outputs.push((Operand::Ddy, rounded(&job.y_shape, &second.ddy.value)));
+    outputs.push((Operand::Dx2, rounded(&job.x.shape, &second.dx2.value)));
+    outputs.push((Operand::Dw2, rounded(&job.w.shape, &second.dw2.value)));
+    let others = [(Operand::Db2, &job.b, &second.db2), (Operand::Dalpha2, &job.alpha, &second.dalpha2)];
     for (operand, of, gradient) in others {
         outputs.extend(of.as_ref().map(|of| (operand, rounded(&of.shape, &gradient.value))));
     }

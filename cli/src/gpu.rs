@@ -69,6 +69,11 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
     let db = room(Operand::Db, job.b.as_ref())?;
     let dalpha = room(Operand::Dalpha, job.alpha.as_ref())?;
     let dresidual = room(Operand::Dresidual, job.residual.as_ref())?;
+    let ddx = upload(gpu, &job.ddx)?;
+    let room = |output, of: Option<&Tensor>| self::room(gpu, &job.x, output, of, ddx.is_some());
+    let (ddy, dx2, dw2) =
+        (room(Operand::Ddy, job.dy.as_ref())?, room(Operand::Dx2, Some(&job.x))?, room(Operand::Dw2, Some(&job.w))?);
+    let (db2, dalpha2) = (room(Operand::Db2, job.b.as_ref())?, room(Operand::Dalpha2, job.alpha.as_ref())?);
 
     let forward = affine::Forward::new(request.activation, &x, &w, &y)
         .layout(request.layout)
@@ -82,18 +87,29 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
         let backward = forward.backward(dy).dx(gradient(&dx)).dw(gradient(&dw)).db(gradient(&db));
         backward.dalpha(gradient(&dalpha)).dresidual(gradient(&dresidual)).strategy(job.strategy)
     });
+    let second = dy.as_ref().zip(ddx.as_ref()).map(|(dy, ddx)| {
+        let second = forward.double_backward(dy).ddx(ddx.view()).ddy(gradient(&ddy)).dx2(gradient(&dx2));
+        second.dw2(gradient(&dw2)).db2(gradient(&db2)).dalpha2(gradient(&dalpha2))
+    });
     gpu.submit_pass(|pass| {
         forward.record(gpu, &mut *pass)?;
-        backward.map_or(Ok(()), |backward| backward.record(gpu, &mut *pass))
+        backward.map_or(Ok(()), |backward| backward.record(gpu, &mut *pass))?;
+        second.map_or(Ok(()), |second| second.record(gpu, &mut *pass))
     })?;
-    let y = Some(y);
-    let (dresidual, results) = (
+    let results = [
+        (Operand::Y, &Some(y)),
+        (Operand::Dx, &dx),
+        (Operand::Dw, &dw),
+        (Operand::Db, &db),
+        (Operand::Dalpha, &dalpha),
         (Operand::Dresidual, &dresidual),
-        [(Operand::Y, &y), (Operand::Dx, &dx), (Operand::Dw, &dw), (Operand::Db, &db), (Operand::Dalpha, &dalpha)],
-    );
-    let mut outputs = collect(gpu, &job.x, &results)?;
-    outputs.extend(collect(gpu, &job.x, &[dresidual])?);
-    Ok(outputs)
+        (Operand::Ddy, &ddy),
+        (Operand::Dx2, &dx2),
+        (Operand::Dw2, &dw2),
+        (Operand::Db2, &db2),
+        (Operand::Dalpha2, &dalpha2),
+    ];
+    collect(gpu, &job.x, &results)
 }
 
 fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {

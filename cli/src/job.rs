@@ -21,7 +21,7 @@ pub(crate) enum Job {
     Elementwise(Box<Elementwise>),
 }
 
-/// y = act(x·Wᵀ + b; α) + residual, and its gradients if the file has dy.
+/// y = act(x·Wᵀ + b; α) + residual, its gradients if the file has dy, and those of double backward if it has ddx too.
 #[derive(Debug)]
 pub(crate) struct Fused {
     /// Its `saved` is resolved: never `Auto`.
@@ -33,6 +33,7 @@ pub(crate) struct Fused {
     pub(crate) alpha: Option<Tensor>,
     pub(crate) residual: Option<Tensor>,
     pub(crate) dy: Option<Tensor>,
+    pub(crate) ddx: Option<Tensor>,
     /// The shape of y, `[.., N]`.
     pub(crate) y_shape: Vec<usize>,
 }
@@ -70,11 +71,7 @@ impl Job {
         }
         match w {
             Some(w) => {
-                if ddx.is_some() {
-                    let expected = "no ddx: the double backward is elementwise, and w is there";
-                    return Err(Failure::mismatch(Operand::Ddx, expected, "a tensor"));
-                }
-                let operands = FusedOperands { x, w, b, alpha, residual, dy };
+                let operands = FusedOperands { x, w, b, alpha, residual, dy, ddx };
                 fused(args, activation, operands).map(|job| Job::Fused(Box::new(job)))
             }
             None => {
@@ -102,7 +99,8 @@ impl Job {
 /// Gradients of parameters are sums and stay f32; everything else has the type of x.
 pub(crate) fn dtype_beside(x: &Tensor, output: Operand) -> Float {
     match output {
-        Operand::Dw | Operand::Db | Operand::Dalpha | Operand::Dalpha2 => Float::F32,
+        Operand::Dw | Operand::Db | Operand::Dalpha => Float::F32,
+        Operand::Dw2 | Operand::Db2 | Operand::Dalpha2 => Float::F32,
         _ => x.dtype,
     }
 }
@@ -114,10 +112,11 @@ struct FusedOperands {
     alpha: Option<Tensor>,
     residual: Option<Tensor>,
     dy: Option<Tensor>,
+    ddx: Option<Tensor>,
 }
 
 fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result<Fused, Failure> {
-    let FusedOperands { x, w, b, alpha, residual, dy } = operands;
+    let FusedOperands { x, w, b, alpha, residual, dy, ddx } = operands;
     let layout = args.weight_layout;
     let (m, k) = shape::rows_and_columns(Operand::X, &x.shape)?;
     let n = out_features(&w, layout, k)?;
@@ -128,6 +127,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
     same_shape(Operand::B, &b, &[n], "")?;
     same_shape(Operand::Residual, &residual, &y_shape, ", the shape of y")?;
     same_shape(Operand::Dy, &dy, &y_shape, ", the shape of y")?;
+    same_shape(Operand::Ddx, &ddx, &x.shape, ", the shape of x")?;
     let source = match alpha.as_ref().map(|a| a.shape.as_slice()) {
         None => AlphaSource::Constant,
         Some([1]) => AlphaSource::PerLayer,
@@ -146,8 +146,9 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
     if elements > LARGEST_Y {
         return Err(Failure::mismatch(Operand::Y, format!("at most {LARGEST_Y} elements"), format!("{elements}")));
     }
-    // With alpha and dy dalpha is computed, for which not every saved choice is enough.
-    request.saved = match request.resolve_saved(alpha.is_some() && dy.is_some()) {
+    // With alpha and dy dalpha is computed, with ddx what a second derivative needs: not every saved choice is enough.
+    let bends = ddx.is_some() && !activation.is_flat();
+    request.saved = match request.resolve_saved((alpha.is_some() && dy.is_some()) || bends) {
         Ok(saved) => saved,
         Err(elbow::Error::Unsupported { what, why }) => {
             let got = args.save;
@@ -157,7 +158,7 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         }
         Err(other) => return Err(other.into()),
     };
-    Ok(Fused { request, strategy: args.strategy, x, w, b, alpha, residual, dy, y_shape })
+    Ok(Fused { request, strategy: args.strategy, x, w, b, alpha, residual, dy, ddx, y_shape })
 }
 
 /// N, from the shape of w.

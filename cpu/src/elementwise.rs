@@ -1,4 +1,6 @@
-//! The activations alone on a tensor `[rows, channels]`, in f32: value, backward, double backward.
+//! The activations alone on a tensor `[rows, channels]`, in f32: value, backward, double backward; and gated units.
+
+mod gated;
 
 use elbow::{
     Operand,
@@ -6,6 +8,8 @@ use elbow::{
     cpu::{Elementwise, operands},
     error::Result,
 };
+
+pub use gated::{GatedOutputs, gated_backward, gated_forward};
 
 use crate::{
     activation::{Alpha, evaluate},
@@ -157,7 +161,7 @@ pub fn double_backward(
     if let Some(dalpha2) = dalpha2 {
         let channels = Channels::new(request.activation, request.alpha, alpha, request.channels);
         let mut sums = vec![0.0; dalpha2.len()];
-        channels.sum_mixed_derivative(x, dy, ddx, &mut sums);
+        channels.sum_derivative(Quantity::MixedDerivative, x, dy, ddx, &mut sums);
         write(Some(dalpha2), &sums);
     }
     Ok(())

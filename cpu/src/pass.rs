@@ -124,18 +124,18 @@ impl<'a> Channels<'a> {
         }
     }
 
-    /// Σ ddx ⊙ dy ⊙ ∂²act/∂z∂α into one sum, or one for each column.
-    pub(crate) fn sum_mixed_derivative(&self, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
-        let mut curvatures = [0.0; SPAN];
+    /// Σ ddx ⊙ dy ⊙ a derivative by α into one sum, or one for each column.
+    pub(crate) fn sum_derivative(&self, by: Quantity, z: &[f32], dy: &[f32], ddx: &[f32], sums: &mut [f64]) {
+        let mut derivatives = [0.0; SPAN];
         let mut both = [0.0; SPAN];
         let mut stopped = [[0.0; SPAN]; 2];
         for span in spans(z.len(), self.n) {
-            let curvatures = &mut curvatures[..span.range.len()];
+            let derivatives = &mut derivatives[..span.range.len()];
             let both = &mut both[..span.range.len()];
-            self.evaluate(Quantity::MixedDerivative, &span, &z[span.range.clone()], curvatures);
-            let dy = self.unstopped(&dy[span.range.clone()], curvatures, &mut stopped[0]);
-            multiply(curvatures, dy, both);
-            let ddx = self.unstopped(&ddx[span.range.clone()], curvatures, &mut stopped[1]);
+            self.evaluate(by, &span, &z[span.range.clone()], derivatives);
+            let dy = self.unstopped(&dy[span.range.clone()], derivatives, &mut stopped[0]);
+            multiply(derivatives, dy, both);
+            let ddx = self.unstopped(&ddx[span.range.clone()], derivatives, &mut stopped[1]);
             if self.alpha.is_some() {
                 for (a, b) in ddx.chunks(span.columns).zip(both.chunks(span.columns)) {
                     add_products(&mut sums[span.column..span.column + span.columns], a, b);

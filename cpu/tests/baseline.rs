@@ -491,6 +491,24 @@ fn elementwise_agrees() {
                 if alpha != AlphaSource::Constant {
                     sums("dalpha2", &dalpha, &exact.dalpha2, tolerance(Quantity::MixedDerivative));
                 }
+
+                let up = &ddx;
+                elementwise::gated_forward(&request, &x, up, alphas, &mut y).unwrap();
+                let exact = reference::elementwise::gated_forward(&request, &x, up, alphas).unwrap();
+                close("gated y", &y, &exact, tolerance(Quantity::Value));
+                let exact = reference::elementwise::gated_backward(&request, &x, up, alphas, &dy).unwrap();
+                let (mut dgate, mut dup) = (vec![f32::NAN; count], vec![f32::NAN; count]);
+                let outputs = elementwise::GatedOutputs {
+                    dgate: Some(&mut dgate),
+                    dup: Some(&mut dup),
+                    dalpha: (alpha != AlphaSource::Constant).then_some(dalpha.as_mut_slice()),
+                };
+                elementwise::gated_backward(&request, &x, up, alphas, &dy, outputs).unwrap();
+                close("dgate", &dgate, &exact.dgate, tolerance(Quantity::Slope));
+                close("dup", &dup, &exact.dup, tolerance(Quantity::Value));
+                if alpha != AlphaSource::Constant {
+                    sums("gated dalpha", &dalpha, &exact.dalpha, tolerance(Quantity::AlphaSlope));
+                }
             }
         }
     }

@@ -132,6 +132,28 @@ fn elementwise_value_backward_and_double_backward() {
 }
 
 #[test]
+fn a_layer_and_its_double_backward() {
+    let folder = Folder::new("double");
+    for (activation, alpha, save) in
+        [("gelu", None, "auto"), ("swish", Some(5), "z"), ("prelu", Some(1), "none"), ("relu", None, "mask")]
+    {
+        let mut shapes: Vec<(&str, Vec<usize>)> = vec![("x", vec![2, 3, 6]), ("w", vec![5, 6]), ("b", vec![5])];
+        shapes.extend([("dy", vec![2, 3, 5]), ("ddx", vec![2, 3, 6])]);
+        shapes.extend(alpha.map(|alpha| ("alpha", vec![alpha])));
+        let shapes: Vec<(&str, &[usize])> = shapes.iter().map(|(name, shape)| (*name, &shape[..])).collect();
+        let out = agree(&folder, &Numbers(9).tensors(&shapes), &["--activation", activation, "--save", save]);
+        let of_alpha: &[&str] = if alpha.is_some() { &["dalpha", "dalpha2"] } else { &[] };
+        let mut expected = [&["db", "db2", "ddy", "dw", "dw2", "dx", "dx2", "y"][..], of_alpha].concat();
+        expected.sort_unstable();
+        assert_eq!(names(&out), expected, "{activation}");
+        for (name, like) in [("ddy", "y"), ("dx2", "x"), ("dw2", "w"), ("db2", "b")] {
+            let shape = shapes.iter().find(|(name, _)| *name == like).map_or(&out["y"].0[..], |(_, shape)| shape);
+            assert_eq!(out[name].0, shape, "{activation}: {name}");
+        }
+    }
+}
+
+#[test]
 fn sizes_of_zero_and_single_numbers() {
     let folder = Folder::new("sizes");
     for (x, w, dy) in
