@@ -109,6 +109,8 @@ operands! {
     Dresidual2 = "dresidual2",
     /// The change of z along the gradients that come back, then the gradient for z (double backward), in elbow's scratch memory.
     Dz2 = "dz2",
+    /// The first product of a sum of two (double backward), in elbow's scratch memory.
+    Half = "half",
     /// What goes through the activation of a gated unit.
     Gate = "gate",
     /// What the gate of a gated unit lets through.

@@ -297,7 +297,7 @@ proptest! {
     #[test]
     fn double_backward_computes_what_the_reference_computes(
         sizes in [1..6usize, 1..6, 0..6], which in 0..5usize, keeps in any::<bool>(), alpha in 0..3usize, before: bool,
-        [bias, in_out] in any::<[bool; 2]>(), there in any::<[bool; 5]>(),
+        [bias, in_out, joined] in any::<[bool; 3]>(), there in any::<[bool; 5]>(),
         wants in [want(), want(), want(), want(), want(), want()], seed: u32,
     ) {
         let activation: Activation = ["leaky_relu(0.25)", "swish", "celu", "identity", "relu_squared"][which].parse().unwrap();
@@ -318,7 +318,8 @@ proptest! {
         let [dy, x, w, b, of_alpha, residual] = wants;
         let wants = SecondGradients::default().dy(dy).x(x).w(w).b(b).alpha(only(learns, of_alpha)).residual(only(before, residual));
         let request = DoubleBackwardRequest::new(layer, returning, wants);
-        let pin = Pin::default().tile(0).splits(1);
+        // Two products in one sum, or one of joined operands.
+        let pin = Pin::default().tile(if joined { 5 } else { 0 }).splits(1);
         let plan = plan::double_backward(&request, true, &Caps::defaults(DeviceClass::Discrete), &pin).unwrap();
         let mut seed = seed;
         let mut numbers = Numbers::default();

@@ -2,14 +2,14 @@
 //!
 //! ż = ddx·Wᵀ + x·ddWᵀ + ddb is complete before dz2 can be made of it, and dx2 and dW2 need all of dz2: so three dispatches follow one another,
 //! and dx2 and dW2 are two of the third kind. What is made of ż is a pass of its own, because with the product it would have more operands
-//! than a device binds. The two products in each sum are one, over operands that lie one behind the other along the reduction.
+//! than a device binds. In the tiles of GPUs the two products in each sum are one, over operands that lie one behind the other along the reduction.
 
 use super::{
     Caps, Pin, Plan, affine,
     product::{Finish, Matrix, Product},
     programs::{self, Second},
     reduce::{self, ColumnPass, Fold, Sums},
-    split::product,
+    split::{fetches_once, product},
 };
 use crate::{
     activation::Activation,
@@ -53,11 +53,10 @@ pub(super) fn double_backward(
     // With products, or both of the others, the pass behind it would read more operands than a device binds.
     let tangent_in_memory = request.needs_tangent() && (of_products || (returning.b && returning.residual));
     if tangent_in_memory && m > 0 && n > 0 {
-        let finish = |want| programs::tangent(&returning, of_products, want);
-        let sum = Sum { along: [true, out_in], result: (Operand::Dz2, Want::Overwrite), finish: &finish };
+        let finish = |half| programs::tangent(&returning, half);
         match of_products {
-            true => products.add(&mut plan, [m, n, k], moved, &sum)?,
-            false => drop(run(&mut plan, &of_z, &finish(Want::Overwrite))?),
+            true => products.add(&mut plan, [m, n, k], [true, out_in], moved, &finish)?,
+            false => drop(run(&mut plan, &of_z, &programs::tangent_of_sums(&returning))?),
         }
     }
 
@@ -90,12 +89,12 @@ pub(super) fn double_backward(
 
     let dz = if affine.is_linear() { Operand::Dy } else { Operand::Dz };
     let result = |plan: &mut Plan, sizes: [u64; 3], along, pairs: [Option<[Operand; 2]>; 2], (operand, want)| {
-        let finish = |want| programs::sum(operand, want);
+        let finish = |half| programs::sum_of_products(operand, want, half);
         match pairs {
             [None, None] if want == Want::Overwrite => {
                 run(plan, &pass(sizes[0], sizes[1]), &programs::zero(operand)).map(drop)
             }
-            pairs => products.add(plan, sizes, pairs, &Sum { along, result: (operand, want), finish: &finish }),
+            pairs => products.add(plan, sizes, along, pairs, &finish),
         }
     };
     if wants.x.wanted() && m > 0 && k > 0 {
@@ -112,13 +111,6 @@ pub(super) fn double_backward(
     Ok(plan)
 }
 
-/// A sum of products: whether A and B lie along the reduction, where it goes, and how it is finished.
-struct Sum<'a> {
-    along: [bool; 2],
-    result: (Operand, Want),
-    finish: &'a dyn Fn(Want) -> Program,
-}
-
 /// What all products of a call have in common.
 struct Products<'a> {
     storage: Storage,
@@ -129,32 +121,36 @@ struct Products<'a> {
 }
 
 impl Products<'_> {
-    /// Adds C[rows, cols] = finish(A₁·B₁ + A₂·B₂), or of one product, each over `k` steps. Where two joined operands would be too long for a
-    /// binding, the second product is added to the first in the memory of the result.
+    /// Adds C[rows, cols] = A₁·B₁ + A₂·B₂, or one of the products, each over `k` steps; `along`: whether A and B lie along the reduction. `finish`
+    /// stores the sum, and adds what is in `Operand::Half` if it is told so: where joined operands would be too long for a binding, or asked
+    /// about at too many places of the text, the first product waits there for the second.
     fn add(
         &self,
         plan: &mut Plan,
         [rows, cols, k]: [u64; 3],
+        along: [bool; 2],
         pairs: [Option<[Operand; 2]>; 2],
-        sum: &Sum<'_>,
+        finish: &dyn Fn(bool) -> Program,
     ) -> Result<()> {
-        let (operand, want) = sum.result;
-        let mut one = |k: u64, [a, b]: [Program; 2], program: Program| {
-            let [a, b] = [(a, sum.along[0]), (b, sum.along[1])].map(|(program, along)| Matrix { along, program });
+        let of = |k: u64, [a, b]: [Program; 2], program: Program| {
+            let [a, b] = [(a, along[0]), (b, along[1])].map(|(program, along)| Matrix { along, program });
             let finish = Finish { program, stages: vec![self.activation], storage: self.storage, in_place: None };
-            product(plan, &Product { rows, cols, k, a, b, finish }, self.aligned, self.caps, self.pin).map(drop)
+            Product { rows, cols, k, a, b, finish }
         };
-        match pairs {
-            [Some([a1, b1]), Some([a2, b2])] if self.binds([[a1, a2], [b1, b2]], [rows, cols], k, sum.along) => {
-                one(2 * k, [programs::joined(a1, a2), programs::joined(b1, b2)], (sum.finish)(want))
-            }
-            [Some(first), Some(second)] => {
-                one(k, first.map(programs::plain), programs::sum(operand, want))?;
-                one(k, second.map(programs::plain), (sum.finish)(Want::Accumulate))
-            }
-            [Some(only), None] | [None, Some(only)] => one(k, only.map(programs::plain), (sum.finish)(want)),
-            [None, None] => Ok(()),
+        let mut add = |one: Product| product(plan, &one, self.aligned, self.caps, self.pin).map(drop);
+        let plain = |pair: [Operand; 2], program| of(k, pair.map(programs::plain), program);
+        let [first, second] = match pairs {
+            [Some(first), Some(second)] => [first, second],
+            [Some(only), None] | [None, Some(only)] => return add(plain(only, finish(false))),
+            [None, None] => return Ok(()),
+        };
+        let sides = [0, 1].map(|side| [first[side], second[side]]);
+        let joined = of(2 * k, sides.map(|[first, second]| programs::joined(first, second)), finish(false));
+        if self.binds(sides, [rows, cols], k, along) && fetches_once(&joined, self.caps, self.pin)? {
+            return add(joined);
         }
+        add(plain(first, programs::sum(Operand::Half, Want::Overwrite)))?;
+        add(plain(second, finish(true)))
     }
 
     /// Whether operands that lie across the reduction, of which any tile may use any part, fit into one binding each.

@@ -4,7 +4,7 @@ pub(super) mod gated;
 mod jet;
 mod second;
 
-pub(super) use second::{Second, dresidual2, joined, tangent, zero};
+pub(super) use second::{Second, dresidual2, joined, sum_of_products, tangent, tangent_of_sums, zero};
 
 use crate::{
     activation::{Activation, Quantity},

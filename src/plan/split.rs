@@ -1,7 +1,7 @@
 //! A product with its reduction whole or split: the number of splits, the memory of their partial products, and the stage that adds them.
 
 use super::{
-    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES,
+    Along, Builder, Caps, Cut, DeviceClass, Dispatch, Form, Grid, Pin, Plan, Stage, TILES, Tile,
     builder::{PartialSums, Stack, farthest, workgroups},
     product::{Finish, Matrix, Method, Product, tiled, wide},
     programs, reduce, scales, tile,
@@ -26,6 +26,39 @@ pub(super) fn product(
     on(plan, product, aligned, device, &caps, plain_because, pin)
 }
 
+/// What a tile must serve.
+fn asked(product: &Product, device: &Caps) -> tile::Asked {
+    let Product { a, b, finish, .. } = product;
+    // On a software adapter a program with sums over rows or columns runs in the product itself, which therefore needs whole sums: a few
+    // workgroups keep it busy, and the second stage sums fewer rows at a time.
+    let unsplit = finish.has_sums() && device.class == DeviceClass::Software;
+    tile::Asked { form: Form::new(a.along, b.along), members: finish.program.members(), unsplit }
+}
+
+/// The tile of a product, and the splits of its reduction, by the pin or the heuristics.
+fn chosen(product: &Product, asked: &tile::Asked, device: &Caps, caps: &Caps, pin: &Pin) -> Result<(Tile, u32)> {
+    let &Product { rows, cols, k, .. } = product;
+    let Some(index) = pin.tile else { return Ok(tile::choose(caps, rows, cols, k, asked)) };
+    let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
+        what: "number of the pinned tile".into(),
+        asked: index as u64,
+        limit: TILES.len() as u64 - 1,
+    })?;
+    // A pinned tile that cannot serve this product, but others, is replaced.
+    match asked.served_by(&tile, caps) || !tile.fits(device, Form::Nt) {
+        true => Ok((tile, tile::splits(caps, &tile, rows, cols, k))),
+        false => Ok(tile::choose(caps, rows, cols, k, asked)),
+    }
+}
+
+/// Whether the product's tile is filled by fetches that are written once in the text. The others are unrolled, and an operand that asks at each load
+/// where it lies would ask dozens of times: compilers for CPUs don't come back from that.
+pub(super) fn fetches_once(product: &Product, device: &Caps, pin: &Pin) -> Result<bool> {
+    let (caps, _) = product.caps(device);
+    let (tile, _) = chosen(product, &asked(product, device), device, &caps, pin)?;
+    Ok(matches!(tile.stage, Stage::Staged { .. } | Stage::Coop))
+}
+
 /// [`product`] with what it may use of the device, and why it may not use matrix units.
 fn on(
     plan: &mut Plan,
@@ -36,27 +69,10 @@ fn on(
     plain_because: Option<&'static str>,
     pin: &Pin,
 ) -> Result<PartialSums> {
-    let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
-    let form = Form::new(a.along, b.along);
-    // On a software adapter a program with sums over rows or columns runs in the product itself, which therefore needs whole sums: a few
-    // workgroups keep it busy, and the second stage sums fewer rows at a time.
-    let unsplit = finish.has_sums() && device.class == DeviceClass::Software;
-    let asked = tile::Asked { form, members: finish.program.members(), unsplit };
-    let (tile, mut splits) = match pin.tile {
-        None => tile::choose(caps, rows, cols, k, &asked),
-        Some(index) => {
-            let tile = *TILES.get(index).ok_or_else(|| Error::LimitExceeded {
-                what: "number of the pinned tile".into(),
-                asked: index as u64,
-                limit: TILES.len() as u64 - 1,
-            })?;
-            // A pinned tile that cannot serve this product, but others, is replaced.
-            match asked.served_by(&tile, caps) || !tile.fits(device, Form::Nt) {
-                true => (tile, tile::splits(caps, &tile, rows, cols, k)),
-                false => tile::choose(caps, rows, cols, k, &asked),
-            }
-        }
-    };
+    let &Product { rows, cols, k, .. } = product;
+    let asked = asked(product, device);
+    let form = asked.form;
+    let (tile, mut splits) = chosen(product, &asked, device, caps, pin)?;
     if !tile.fits(caps, form) {
         return Err(Error::Unsupported {
             what: pin.tile.map_or("a product".into(), |index| format!("pinned tile {index}")),

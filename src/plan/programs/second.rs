@@ -14,12 +14,38 @@ fn added(p: &mut Program, products: Option<Value>, returning: &Returning) -> Opt
     [products, b, residual].into_iter().flatten().reduce(|sum, term| p.add(sum, term))
 }
 
-/// The change of z: ddx·Wᵀ + x·ddWᵀ, the finished sum `of_products`, (+ ddb) (+ ddresidual).
-pub(in super::super) fn tangent(returning: &Returning, of_products: bool, want: Want) -> Program {
+/// The sum of a product, and of another that is in memory where `half` says so.
+fn product_sum(p: &mut Program, half: bool) -> Value {
+    let sum = p.sum_of(0);
+    if !half {
+        return sum;
+    }
+    let first = p.load(Operand::Half, By::Element);
+    p.add(first, sum)
+}
+
+/// Stores the sum of one product, or of two.
+pub(in super::super) fn sum_of_products(operand: Operand, want: Want, half: bool) -> Program {
     let mut p = Program::default();
-    let products = of_products.then(|| p.sum_of(0));
-    if let Some(tangent) = added(&mut p, products, returning) {
-        store(&mut p, Operand::Dz2, want, tangent);
+    let sum = product_sum(&mut p, half);
+    store(&mut p, operand, want, sum);
+    p
+}
+
+/// The change of z: ddx·Wᵀ + x·ddWᵀ (+ ddb) (+ ddresidual).
+pub(in super::super) fn tangent(returning: &Returning, half: bool) -> Program {
+    let mut p = Program::default();
+    let products = product_sum(&mut p, half);
+    let tangent = added(&mut p, Some(products), returning).unwrap_or(products);
+    store(&mut p, Operand::Dz2, Want::Overwrite, tangent);
+    p
+}
+
+/// The change of z without products: ddb + ddresidual.
+pub(in super::super) fn tangent_of_sums(returning: &Returning) -> Program {
+    let mut p = Program::default();
+    if let Some(tangent) = added(&mut p, None, returning) {
+        store(&mut p, Operand::Dz2, Want::Overwrite, tangent);
     }
     p
 }
