@@ -86,7 +86,6 @@ impl Product {
             MatrixUnits::Stored if !stored => Some("an operand is not f16 in memory, or is computed"),
             // Where nothing is to be split it takes the tiles of what is stored.
             MatrixUnits::Split if stored => return (caps.matrix_units(MatrixUnits::Stored), None),
-            MatrixUnits::Split if self.joined() => Some("its operands are joined of two, which have no common scales"),
             _ => return (*caps, None),
         };
         (caps.matrix_size(0), why)

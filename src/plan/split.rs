@@ -56,7 +56,7 @@ fn chosen(product: &Product, asked: &tile::Asked, device: &Caps, caps: &Caps, pi
 pub(super) fn fetches_once(product: &Product, device: &Caps, pin: &Pin) -> Result<bool> {
     let (caps, _) = product.caps(device);
     let (tile, _) = chosen(product, &asked(product, device), device, &caps, pin)?;
-    Ok(matches!(tile.stage, Stage::Staged { .. } | Stage::Coop))
+    Ok(matches!(tile.stage, Stage::Staged { .. }))
 }
 
 /// [`product`] with what it may use of the device, and why it may not use matrix units.
