@@ -1,6 +1,6 @@
 //! The rules of a double backward, and what it needs: each operand is read where one of the wanted gradients depends on it.
 
-use super::{Resolved, check_alpha, check_want};
+use super::{Resolved, check_want};
 use crate::{
     error::{Error, Result},
     operand::Operand,
@@ -21,8 +21,19 @@ impl DoubleBackwardRequest {
     /// ```
     pub fn resolve(&self) -> Result<Resolved<DoubleBackwardRequest>> {
         let DoubleBackwardRequest { affine, returning, gradients: wants } = *self;
+        self.check()?;
+        let needs_z = !affine.activation.is_flat() || returning.alpha || wants.alpha.wanted();
+        let saved = match affine.activation.needs_nothing() {
+            true => Saved::None,
+            false => affine.resolve_saved(needs_z)?,
+        };
+        Ok(Resolved(DoubleBackwardRequest { affine: AffineRequest { saved, ..affine }, ..*self }))
+    }
+
+    /// Checks all rules but what is kept.
+    pub(crate) fn check(&self) -> Result<()> {
+        let DoubleBackwardRequest { affine, returning, gradients: wants } = *self;
         affine.check_sizes()?;
-        check_alpha(Operand::Alpha, affine.activation, affine.alpha)?;
         for (there, what, why) in [
             (affine.jet.is_some(), "jets", "its rows are derivatives already"),
             (affine.row_weight, "row weight", "multiply dy and ddy by it instead"),
@@ -38,13 +49,17 @@ impl DoubleBackwardRequest {
         let residual = affine.residual == Some(ResidualAt::BeforeActivation);
         let what = "residual before the activation (the gradient of one after it is dy: add ddresidual to ddy)";
         check_given(Operand::Ddresidual, returning.residual, what, residual)?;
-        check_given(Operand::Dresidual2, wants.residual.wanted(), what, residual)?;
-        let needs_z = !affine.activation.is_flat() || returning.alpha || wants.alpha.wanted();
-        let saved = match affine.activation.needs_nothing() {
-            true => Saved::None,
-            false => affine.resolve_saved(needs_z)?,
-        };
-        Ok(Resolved(DoubleBackwardRequest { affine: AffineRequest { saved, ..affine }, ..*self }))
+        check_given(Operand::Dresidual2, wants.residual.wanted(), what, residual)
+    }
+
+    /// Whether act'' may be other than 0.
+    fn curves(&self) -> bool {
+        !self.affine.activation.is_flat() && !self.affine.activation.needs_nothing()
+    }
+
+    /// Whether anything comes back.
+    fn moves(&self) -> bool {
+        self.returning.moves_z() || self.returning.alpha
     }
 }
 
@@ -63,16 +78,13 @@ fn check_given(operand: Operand, given: bool, of: &str, there: bool) -> Result<(
 impl Resolved<DoubleBackwardRequest> {
     /// Whether the gradient for z may be other than 0.
     pub fn bends(&self) -> bool {
-        let DoubleBackwardRequest { affine, returning, .. } = **self;
-        let curved = !affine.activation.is_flat() && !affine.activation.needs_nothing();
-        (returning.moves_z() && curved) || returning.alpha
+        (self.returning.moves_z() && self.curves()) || self.returning.alpha
     }
 
     /// Whether the change of z is needed.
     pub fn needs_tangent(&self) -> bool {
-        let DoubleBackwardRequest { affine, returning, gradients: wants } = **self;
-        let curved = !affine.activation.is_flat() && !affine.activation.needs_nothing();
-        returning.moves_z() && (wants.dy.wanted() || (curved && wants.need_dz2()) || wants.alpha.wanted())
+        let wants = self.gradients;
+        self.returning.moves_z() && (wants.dy.wanted() || (self.curves() && wants.need_dz2()) || wants.alpha.wanted())
     }
 
     /// Whether dz itself is needed: a product of dW meets the gradient that comes back to dx, or the other way round.
@@ -88,10 +100,8 @@ impl Resolved<DoubleBackwardRequest> {
 
     /// Whether z, or what was kept in its place, is needed.
     pub fn reads_kept(&self) -> bool {
-        let DoubleBackwardRequest { affine, returning, gradients: wants } = **self;
-        let of_alpha = (returning.moves_z() || returning.alpha) && wants.alpha.wanted();
-        let of_dy = (returning.moves_z() || returning.alpha) && wants.dy.wanted();
-        !affine.activation.needs_nothing() && (of_dy || of_alpha || self.needs_dz() || self.needs_dz2())
+        let of_moves = self.moves() && (self.gradients.dy.wanted() || self.gradients.alpha.wanted());
+        !self.affine.activation.needs_nothing() && (of_moves || self.needs_dz() || self.needs_dz2())
     }
 
     /// Whether the call reads an operand. [`DoubleBackwardRequest::resolve`] has an example.
@@ -99,7 +109,7 @@ impl Resolved<DoubleBackwardRequest> {
         let DoubleBackwardRequest { affine, returning, gradients: wants } = **self;
         let again = self.reads_kept() && affine.saved == Saved::None;
         let (tangent, bends) = (self.needs_tangent(), self.bends());
-        let of_alpha = (returning.moves_z() || returning.alpha) && wants.alpha.wanted();
+        let of_alpha = self.moves() && wants.alpha.wanted();
         match operand {
             Operand::X => again || (tangent && returning.w) || (wants.w.wanted() && bends),
             Operand::W => again || (tangent && returning.x) || (wants.x.wanted() && bends),

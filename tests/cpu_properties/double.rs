@@ -2,7 +2,7 @@
 //! derivatives by x, W, b, α and dy.
 
 use elbow::{
-    Activation, AlphaSource, ResidualAt, WeightLayout,
+    Activation, AlphaSource, Error, Jet, ResidualAt, WeightLayout,
     cpu::reference::{self, BackwardInputs, ReturningInputs},
     request::{AffineRequest, BackwardRequest, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
 };
@@ -113,4 +113,17 @@ fn every_second_derivative_is_the_difference_of_first_ones() {
     };
     let any = (prop::sample::select(smooth), any::<[bool; 2]>(), 0..3usize, 0..3usize, any::<u64>());
     check(400, &any, property).unwrap();
+}
+
+/// What a double backward does not have is refused, not computed as if it were not there.
+#[test]
+fn jets_and_row_weights_are_refused() {
+    let layer = AffineRequest::new(4, 1, 2, Activation::TANH).bias(false);
+    let (x, w, dy) = ([1.0; 8], [1.0; 2], [1.0; 4]);
+    for layer in [layer.jet(Jet::laplacian(2).unwrap()), layer.row_weight(true)] {
+        let request = DoubleBackwardRequest::new(layer, Returning::default(), SecondGradients::default());
+        let inputs = BackwardInputs::new(&x, &w, &dy).row_weight(layer.row_weight.then_some(&[1.0; 4][..]));
+        let result = reference::double_backward(&request, inputs, ReturningInputs::default());
+        assert!(matches!(result, Err(Error::Unsupported { .. })), "{result:?}");
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     cpu::{ForwardInputs, operands},
     error::Result,
     operand::Operand,
-    request::{AlphaSource, DoubleBackwardRequest, ResidualAt},
+    request::{AffineRequest, AlphaSource, DoubleBackwardRequest, ResidualAt},
     setters::setters,
 };
 
@@ -76,12 +76,13 @@ pub fn double_backward(
     inputs: BackwardInputs<'_>,
     returning: ReturningInputs<'_>,
 ) -> Result<DoubleBackwardOutputs> {
+    request.check()?;
     let affine = &request.affine;
     let (rows, channels, features) = (affine.m, affine.n, affine.k);
     let there = request.returning;
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
     let BackwardInputs { x, w, b, alpha, dy, .. } = inputs;
-    let layer = crate::request::AffineRequest { residual: affine.residual.filter(|_| counts), ..*affine };
+    let layer = AffineRequest { residual: affine.residual.filter(|_| counts), ..*affine };
     let forward_inputs =
         ForwardInputs { x, w, b, alpha, residual: inputs.residual.filter(|_| counts), row_weight: None };
     let ForwardInputs { x, w, alpha, .. } = forward_inputs.checked(&layer)?;
