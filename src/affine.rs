@@ -32,11 +32,13 @@ use crate::{
     activation::Activation,
     dtype::Dtype,
     error::{Error, Result},
+    gate::Gate,
     gpu::{Gpu, operands::Operands},
     jet::Jet,
     operand::Operand,
     operands::{
         alpha_source, expect_row_numbers, expect_rows, expect_saved, expect_shape, expect_vector, recorded, weight_n,
+        wrong_shape,
     },
     plan::{self, Pin, Plan},
     request::{self, AffineRequest, ResidualAt, Saved, Statistic, WeightLayout},
@@ -127,6 +129,9 @@ pub struct Forward<'a> {
     /// Whether the rows are groups that carry derivatives along ([`Jet`]); x, y, z and the residual are then `[.., 4, ·]` or `[.., 8, ·]`,
     /// or have so many rows. b joins the first row of each group alone, and db is summed over those.
     pub jet: Option<Jet>,
+    /// Makes a gated layer of it, y = act(gate; α) ⊙ up (+ residual): w is then `[2N, K]` (or `[K, 2N]`), b `[2N]` and z `[.., 2N]`, with the gate and
+    /// what it lets through of each unit where the [`Gate`] says.
+    pub gate: Option<Gate>,
     /// Output `[.., N]`.
     pub y: View<'a>,
     /// z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]`, [`Dtype::U32`]): written by forward, read by backward. [`Forward::saved_shape`] says
@@ -150,6 +155,7 @@ setters!(Forward<'a> {
     residual_at: ResidualAt,
     row_weight: impl Into<Option<View<'a>>>,
     jet: impl Into<Option<Jet>>,
+    gate: impl Into<Option<Gate>>,
     y: impl Into<View<'a>>,
     save_to: impl Into<Option<View<'a>>>,
     statistics: Statistics<'a>,
@@ -179,6 +185,7 @@ impl<'a> Forward<'a> {
             residual_at: ResidualAt::AfterActivation,
             row_weight: None,
             jet: None,
+            gate: None,
             y: y.into(),
             save_to: None,
             statistics: Statistics::default(),
@@ -219,7 +226,7 @@ impl<'a> Forward<'a> {
         let resolve = || one.facts(storage)?.resolve();
         let request = resolve().map_err(|error| batch::said_of_each(batch, error))?;
         let (columns, dtype) = match request.saved {
-            Saved::Z => (request.n, self.y.dtype),
+            Saved::Z => (request.outputs(), self.y.dtype),
             Saved::Mask => (request.n.div_ceil(32), Dtype::U32),
             Saved::Auto | Saved::Y | Saved::None => return Ok(None),
         };
@@ -235,7 +242,7 @@ impl<'a> Forward<'a> {
         let storage = operands.storage(batch.is_some())?;
         let resolve = || {
             let request = one.facts(storage)?.resolve()?;
-            expect_saved(one.save_to, request.saved, request.m, request.n)?;
+            expect_saved(one.save_to, request.saved, request.m, request.outputs())?;
             Ok(request)
         };
         Ok((batch, resolve().map_err(|error| batch::said_of_each(batch, error))?))
@@ -244,9 +251,20 @@ impl<'a> Forward<'a> {
     /// The request of one layer, from the shapes of all operands but `save_to`.
     fn facts(&self, storage: Storage) -> Result<AffineRequest> {
         let (m, k) = shape::rows_and_columns(Operand::X, &self.x.shape)?;
-        let n = weight_n(self.w, self.layout, k)?;
+        let outputs = weight_n(self.w, self.layout, k)?;
+        let n = match self.gate {
+            Some(_) if outputs % 2 == 1 => {
+                return Err(wrong_shape(
+                    Operand::W,
+                    "an even number of outputs: gate and up of each unit".into(),
+                    self.w,
+                ));
+            }
+            Some(_) => outputs / 2,
+            None => outputs,
+        };
         expect_rows(Operand::Y, self.y, m, n)?;
-        expect_vector(Operand::B, self.b, n)?;
+        expect_vector(Operand::B, self.b, outputs)?;
         if let Some(residual) = self.residual {
             expect_rows(Operand::Residual, residual, m, n)?;
         }
@@ -275,6 +293,7 @@ impl<'a> Forward<'a> {
             residual: self.residual.map(|_| self.residual_at),
             row_weight: self.row_weight.is_some(),
             jet: self.jet,
+            gate: self.gate,
             statistics: request::Statistics {
                 channels: channels.is_some(),
                 rows: rows.is_some(),
@@ -289,7 +308,7 @@ impl<'a> Forward<'a> {
     fn facts_behind(&self, storage: Storage) -> Result<AffineRequest> {
         let mut request = self.facts(storage)?;
         request.saved = request.resolve_saved(false)?;
-        expect_saved(self.save_to, request.saved, request.m, request.n)?;
+        expect_saved(self.save_to, request.saved, request.m, request.outputs())?;
         Ok(request)
     }
 

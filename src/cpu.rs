@@ -23,7 +23,7 @@ use crate::{
 pub struct ForwardInputs<'a> {
     /// Input `[M, K]`.
     pub x: &'a [f32],
-    /// Weight `[N, K]` or `[K, N]`, as the request says.
+    /// Weight `[N, K]` or `[K, N]`, as the request says; of a gated layer 2N for N, here and in b.
     pub w: &'a [f32],
     /// Bias `[N]`, if and only if the request has one.
     pub b: Option<&'a [f32]>,
@@ -63,11 +63,11 @@ impl<'a> ForwardInputs<'a> {
     /// ```
     pub fn checked(&self, request: &AffineRequest) -> Result<ForwardInputs<'a>> {
         request.check_sizes()?;
-        let (m, n, k) = (request.m, request.n, request.k);
+        let (m, n, k, outputs) = (request.m, request.n, request.k, request.outputs());
         Ok(ForwardInputs {
             x: operands::slice(Operand::X, self.x, &[m, k])?,
-            w: operands::slice(Operand::W, self.w, &[n, k])?,
-            b: operands::optional(Operand::B, self.b, request.bias, &[n])?,
+            w: operands::slice(Operand::W, self.w, &[outputs, k])?,
+            b: operands::optional(Operand::B, self.b, request.bias, &[outputs])?,
             alpha: operands::alpha(Operand::Alpha, self.alpha, request.alpha, n)?,
             residual: operands::optional(Operand::Residual, self.residual, request.residual.is_some(), &[m, n])?,
             row_weight: operands::optional(Operand::RowWeight, self.row_weight, request.row_weight, &[m])?,

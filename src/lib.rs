@@ -84,6 +84,7 @@ pub mod cpu;
 pub mod dtype;
 pub mod elementwise;
 pub mod error;
+pub mod gate;
 pub mod gpu;
 pub mod jet;
 // The inside: public for tests and tools, but not promised by any version.
@@ -114,6 +115,7 @@ mod words;
 pub use activation::Activation;
 pub use dtype::{Dtype, Float, HostValue};
 pub use error::{Error, Result};
+pub use gate::Gate;
 pub use gpu::{
     Checks, Gpu, Options,
     record::{Prepared, Target},

@@ -8,6 +8,7 @@ mod choices;
 mod copy;
 mod double;
 mod elementwise;
+mod gated;
 mod matrix;
 mod pieces;
 mod product;

@@ -45,6 +45,12 @@ pub enum By {
     Whole,
     /// One for each column in one of several planes, `[planes, cols]`: for results of sums over rows.
     Plane(u8),
+    /// One of the two numbers of each element, of an operand `[rows, 2, cols]`: all first ones of a row, then all second ones.
+    Stacked(u8),
+    /// One of the two numbers of each element, of an operand `[rows, cols, 2]`: side by side.
+    Interleaved(u8),
+    /// One of the two numbers of each column, of an operand `[cols, 2]`.
+    InterleavedColumn(u8),
 }
 
 /// A function of an activation.
@@ -118,6 +124,10 @@ pub enum Step {
     PassBoth(Value, Value, Value),
     /// 1 where v ≤ 0, else 0.
     NotPositive(Value),
+    /// The smaller of v and the limit w; NaN where v is NaN.
+    Capped(Value, Value),
+    /// The slope of that: 1 where v ≤ w, else 0; NaN where v is NaN.
+    Within(Value, Value),
     /// A function of the activation with this number in the kernel's list, of a number or a bit; with a value as α, or else its own.
     Act(u8, Function, Value, Option<Value>),
     /// Writes a number of an operand.
@@ -141,9 +151,12 @@ impl Step {
             Step::NotPositive(v) | Step::Store(_, _, _, v) | Step::StoreBit(_, v) | Step::Reduce(_, v) => {
                 [Some(v), None, None]
             }
-            Step::Add(v, w) | Step::Subtract(v, w) | Step::Multiply(v, w) | Step::Pass(v, w) => {
-                [Some(v), Some(w), None]
-            }
+            Step::Add(v, w)
+            | Step::Subtract(v, w)
+            | Step::Multiply(v, w)
+            | Step::Pass(v, w)
+            | Step::Capped(v, w)
+            | Step::Within(v, w) => [Some(v), Some(w), None],
             Step::PassBoth(v, u, w) => [Some(v), Some(u), Some(w)],
             Step::Act(_, _, v, alpha) => [Some(v), alpha, None],
         };
@@ -261,6 +274,16 @@ impl Program {
         self.step(Step::NotPositive(v))
     }
 
+    /// [`Step::Capped`]
+    pub fn capped(&mut self, v: Value, limit: Value) -> Value {
+        self.step(Step::Capped(v, limit))
+    }
+
+    /// [`Step::Within`]
+    pub fn within(&mut self, v: Value, limit: Value) -> Value {
+        self.step(Step::Within(v, limit))
+    }
+
     /// [`Step::Act`]
     pub fn act(&mut self, stage: u8, function: Function, v: Value, alpha: Option<Value>) -> Value {
         self.step(Step::Act(stage, function, v, alpha))
@@ -323,8 +346,14 @@ impl Program {
                 Step::StoreBit(operand, _) => (operand, None, true),
                 _ => continue,
             };
-            // Where the elements of a group lie, every element lies.
-            let by = by.map(|by| if let By::Member(_) = by { By::Element } else { by });
+            // Where the elements of a group lie, every element lies; and where one of two numbers lies, so does the other.
+            let by = by.map(|by| match by {
+                By::Member(_) => By::Element,
+                By::Stacked(_) => By::Stacked(0),
+                By::Interleaved(_) => By::Interleaved(0),
+                By::InterleavedColumn(_) => By::InterleavedColumn(0),
+                by => by,
+            });
             match all.iter_mut().find(|access| access.operand == operand) {
                 Some(access) => {
                     access.written |= written;

@@ -1,7 +1,7 @@
 //! Requests: a layer as plain facts (shapes, activation, which gradients), without buffers. Plans and the CPU implementations are made from
 //! them.
 
-use crate::{activation::Activation, jet::Jet, setters::setters, storage::Storage};
+use crate::{activation::Activation, gate::Gate, jet::Jet, setters::setters, storage::Storage};
 
 /// The order of the dimensions of w.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -179,6 +179,8 @@ pub struct AffineRequest {
     pub row_weight: bool,
     /// Whether the rows are groups that carry derivatives along, and what they are.
     pub jet: Option<Jet>,
+    /// Whether the layer is gated, y = act(gate; α) ⊙ up: w, b and z then have 2N rows, numbers and columns, as the gate says.
+    pub gate: Option<Gate>,
     /// Statistics of z and y that forward writes.
     pub statistics: Statistics,
     /// What is kept for backward.
@@ -198,13 +200,14 @@ setters!(AffineRequest {
     residual: impl Into<Option<ResidualAt>>,
     row_weight: bool,
     jet: impl Into<Option<Jet>>,
+    gate: impl Into<Option<Gate>>,
     statistics: Statistics,
     saved: Saved,
     storage: Storage,
 });
 
 impl AffineRequest {
-    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight, jet or statistics.
+    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight, jet, gate or statistics.
     pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         AffineRequest {
             m,
@@ -217,6 +220,7 @@ impl AffineRequest {
             residual: None,
             row_weight: false,
             jet: None,
+            gate: None,
             statistics: Statistics::default(),
             saved: Saved::Auto,
             storage: Storage::default(),
@@ -228,9 +232,14 @@ impl AffineRequest {
         self.row_weight || self.residual == Some(ResidualAt::AfterActivation)
     }
 
-    /// Whether dz = dy: the activation is the identity, and there is no row weight.
+    /// Columns of z, rows of W and numbers of b: N, or 2N of a gated layer.
+    pub const fn outputs(&self) -> usize {
+        if self.gate.is_some() { self.n.saturating_mul(2) } else { self.n }
+    }
+
+    /// Whether dz = dy: the activation is the identity, and there is no row weight and no gate.
     pub fn is_linear(&self) -> bool {
-        self.activation.needs_nothing() && !self.row_weight
+        self.activation.needs_nothing() && !self.row_weight && self.gate.is_none()
     }
 }
 

@@ -55,6 +55,12 @@ impl AffineRequest {
         let enough = |saved, needs_z| self.activation.saved_is_enough(saved, learnable, needs_z, more, y);
         match self.saved {
             // The derivatives that jets need are those of z.
+            // Both gradients of a gated unit need both parts of z.
+            Saved::Auto if self.gate.is_some() => Ok(Saved::Z),
+            saved @ (Saved::Y | Saved::Mask) if self.gate.is_some() => Err(Error::Unsupported {
+                what: format!("backward of a gated layer from saved {saved}"),
+                why: "it needs gate and up; enough would be: z, none (z is computed again)".into(),
+            }),
             Saved::Auto if self.jet.is_some() => {
                 Ok(if self.activation.needs_nothing() { Saved::None } else { Saved::Z })
             }
@@ -90,13 +96,32 @@ impl AffineRequest {
     pub fn check_sizes(&self) -> Result<()> {
         self.storage.check()?;
         shape::elements(Operand::X, &[self.m, self.k])?;
-        shape::elements(Operand::W, &[self.n, self.k])?;
-        shape::elements(Operand::Y, &[self.m, self.n])?;
-        for (operand, dim) in [(Operand::X, self.m), (Operand::Y, self.n), (Operand::W, self.k)] {
+        let outputs = self.outputs();
+        shape::elements(Operand::W, &[outputs, self.k])?;
+        shape::elements(Operand::Y, &[self.m, outputs])?;
+        for (operand, dim) in [(Operand::X, self.m), (Operand::Y, outputs), (Operand::W, self.k)] {
             shape::elements(operand, &[dim])?;
         }
         self.check_jet()?;
+        self.check_gate()?;
         check_alpha(Operand::Alpha, self.activation, self.alpha)
+    }
+
+    /// Checks that a gated layer has nothing that is made of one z.
+    fn check_gate(&self) -> Result<()> {
+        let before = self.residual == Some(ResidualAt::BeforeActivation);
+        let others = [
+            (self.jet.is_some(), "jets"),
+            (self.statistics.any(), "statistics"),
+            (before, "a residual before the activation"),
+        ];
+        match others.iter().find(|(there, _)| *there && self.gate.is_some()) {
+            None => Ok(()),
+            Some((_, what)) => Err(Error::Unsupported {
+                what: format!("a gated layer with {what}"),
+                why: "a unit has two numbers before the activation, gate and up".into(),
+            }),
+        }
     }
 
     /// Checks that jets have whole groups of rows, nothing that acts on rows alone, and an activation with a second derivative.
@@ -170,6 +195,12 @@ impl BackwardRequest {
         affine.check_sizes()?;
         check_want(Operand::Dalpha, wants.alpha, Operand::Alpha, affine.alpha != AlphaSource::Constant)?;
         check_want(Operand::DrowWeight, wants.row_weight, Operand::RowWeight, affine.row_weight)?;
+        if upstream_is_dz && affine.gate.is_some() {
+            return Err(Error::Unsupported {
+                what: "a backward of a gated layer that starts from dz".into(),
+                why: "dz is that of the linear layer of all 2N outputs: state that one".into(),
+            });
+        }
         if upstream_is_dz {
             let of_dz = affine.residual == Some(ResidualAt::BeforeActivation);
             let residual = if of_dz { Want::No } else { wants.residual };
@@ -269,7 +300,8 @@ impl Resolved<BackwardRequest> {
 
     /// Whether these gradients need z or what was kept in its place.
     pub(crate) fn reads_kept(&self) -> bool {
-        self.gradients.need_z() || (self.needs_dz() && !self.affine.activation.needs_nothing())
+        let bends = !self.affine.activation.needs_nothing() || self.affine.gate.is_some();
+        self.gradients.need_z() || (self.needs_dz() && bends)
     }
 
     /// Whether one of these gradients is made from dz.

@@ -50,6 +50,9 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     if programs.iter().flat_map(|p| p.steps()).any(|step| matches!(step, Step::Pass(..) | Step::PassBoth(..))) {
         paste_shared("passed", &mut seen, &mut functions).map_err(fail)?;
     }
+    if programs.iter().flat_map(|p| p.steps()).any(|step| matches!(step, Step::Capped(..) | Step::Within(..))) {
+        paste_shared("limits", &mut seen, &mut functions).map_err(fail)?;
+    }
     for program in programs {
         program.check().map_err(fail)?;
     }
@@ -75,7 +78,8 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     }
     text.push_str(&template::expand(&functions, &flags).map_err(fail)?);
     let inner = |along, across| if kernel.flag(along) == 1 { lower::ALONG } else { across };
-    let operands = [("a", &kernel.a, inner("A_ALONG_K", "P.rows")), ("b", &kernel.b, inner("B_ALONG_K", "P.cols"))];
+    let of_b = if kernel.flag("PAIRED") == 1 { "(2u * P.cols)" } else { "P.cols" };
+    let operands = [("a", &kernel.a, inner("A_ALONG_K", "P.rows")), ("b", &kernel.b, inner("B_ALONG_K", of_b))];
     for (name, program, inner) in operands {
         if !program.is_empty() {
             lower::load(program, &kernel.slots, name, inner, &mut text);
@@ -115,6 +119,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "real" => include_str!("../shaders/shared/real.wgsl"),
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
         "passed" => include_str!("../shaders/shared/passed.wgsl"),
+        "limits" => include_str!("../shaders/shared/limits.wgsl"),
         "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),

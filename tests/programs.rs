@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use elbow::{
-    Activation, AlphaSource, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     cpu::{
         ForwardInputs,
         reference::{self, BackwardInputs, Gradient, ReturningInputs},
@@ -62,6 +62,9 @@ impl Seen<'_> {
                 By::Column => n_channel,
                 By::Whole => 0,
                 By::Plane(plane) => usize::from(plane) * self.cols + n,
+                By::Stacked(side) => (2 * m + usize::from(side)) * self.cols + n,
+                By::Interleaved(side) => 2 * (m * self.cols + n) + usize::from(side),
+                By::InterleavedColumn(side) => 2 * n + usize::from(side),
             }
     }
 }
@@ -116,8 +119,11 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
         _ => (rows, cols, None),
     };
     let element = |numbers: &mut Numbers, program: &elbow::program::Program, along: bool, across: usize, r: usize| {
-        let (place, inner) =
-            if along { ([across, r], reduced) } else { ([r, across], if program == &kernel.a { rows } else { cols }) };
+        let (place, inner) = if along {
+            ([across, r], reduced)
+        } else {
+            ([r, across], if program == &kernel.a { rows } else { cols * (1 + kernel.flag("PAIRED") as usize) })
+        };
         let mut seen = Seen { numbers, dispatch, cols: inner, channels: None, sums: HashMap::new() };
         program.run(place, &[], &parameters, activations, &mut seen)
     };
@@ -127,7 +133,13 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
         for n in 0..cols {
             let mut sums = Vec::new();
             if !kernel.a.is_empty() {
-                for m in m..m + members {
+                // The columns of B that belong to this one of the output.
+                let columns = match (kernel.flag("PAIRED"), kernel.flag("ALTERNATE")) {
+                    (0, _) => vec![n],
+                    (_, 0) => vec![n, cols + n],
+                    _ => vec![2 * n, 2 * n + 1],
+                };
+                for (m, n) in (m..m + members).flat_map(|m| columns.iter().map(move |&n| (m, n))) {
                     let term = |r| {
                         let a = element(numbers, &kernel.a, kernel.flag("A_ALONG_K") == 1, m, r);
                         a * element(numbers, &kernel.b, kernel.flag("B_ALONG_K") == 1, n, r)
@@ -194,8 +206,8 @@ prop_compose! {
         sizes in [1..6usize, 1..6, 0..6], which in 0..4usize, saved in 0..4usize, alpha in 0..3usize, residual in 0..3usize,
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
-        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize,
-    ) -> (BackwardRequest, Strategy) {
+        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize,
+    ) -> (BackwardRequest, Strategy, usize) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
             [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][alpha]
@@ -211,10 +223,15 @@ prop_compose! {
                 (affine.m(sizes[0].div_ceil(2) * jet.members()), false, below.map(|(which, want, _)| (which, want, false)))
             }
         };
+        let gate = [Gate::stacked(), Gate::interleaved(), Gate::stacked().up_first(), Gate::interleaved().limited(1.5).unwrap()].get(gates).copied().filter(|_| jet.is_none());
+        let affine = match gate {
+            None => affine,
+            gate => affine.gate(gate).residual(affine.residual.map(|_| ResidualAt::AfterActivation)).statistics(Statistics::default()),
+        };
         let only = |there: bool, want| if there { want } else { Want::No };
         let gradients = Gradients::default().x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
         let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).db(db).drow_weight(only(row_weight, db)));
-        (BackwardRequest::new(affine, gradients).below(below), if prologue { Strategy::Prologue } else { Strategy::TwoPass })
+        (BackwardRequest::new(affine, gradients).below(below), if prologue { Strategy::Prologue } else { Strategy::TwoPass }, tile)
     }
 }
 
@@ -222,9 +239,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn programs_compute_what_the_reference_computes((request, strategy) in any_request(), seed: u32) {
+    fn programs_compute_what_the_reference_computes((request, strategy, tile) in any_request(), seed: u32) {
         let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(12);
-        let pin = Pin::default().tile(0).splits(1).strategy(strategy);
+        // Two sums for each element in one product, or in a product and a pass.
+        let tile = if request.affine.gate.is_some() { [0, 13][tile] } else { 0 };
+        let pin = Pin::default().tile(tile).splits(1).strategy(strategy);
         let affine = request.affine;
         let AffineRequest { m, n, k, .. } = affine;
         // A saved choice that is not enough is refused, here as everywhere.
@@ -232,8 +251,9 @@ proptest! {
         let Ok(forward) = plan::forward(&affine, true, false, &caps, &pin) else { return Ok(()) };
         let mut seed = seed;
         let mut numbers = Numbers::default();
+        let outputs = affine.outputs();
         let [x, w, b, residual, weight, dy] =
-            [m * k, n * k, n, m * n, m, m * n].map(|length| values(&mut seed, length));
+            [m * k, outputs * k, outputs, m * n, m, m * n].map(|length| values(&mut seed, length));
         let [z_below, weight_below] = [m * k, m].map(|length| values(&mut seed, length));
         let alpha: Vec<f32> = values(&mut seed, n).iter().map(|v| v.abs() / 4.0 + 0.25).collect();
         for (operand, values) in [

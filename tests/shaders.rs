@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Float, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gate, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::{Quantity, rows},
     kernel::{Kernel, KernelFile, Params},
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
@@ -92,6 +92,9 @@ fn collect(
                     if bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::None) {
                         add_jets(&request, activation, &caps(), &pin, &mut add);
                     }
+                    if !residual && matches!(saved, Saved::Z | Saved::None) {
+                        add_gates(&request.row_weight(more), gap, &caps(), &pin, &mut add);
+                    }
                     if bias && matches!(saved, Saved::Z | Saved::Mask) {
                         add_double(&request.row_weight(false), &caps(), &pin, &mut add);
                     }
@@ -145,6 +148,20 @@ fn add_jets(
         for below in [None, Some(below)] {
             add(plan::backward(&BackwardRequest::new(request, gradients).below(below), true, caps, pin));
         }
+    }
+}
+
+/// The same layer with a gate.
+fn add_gates(layer: &AffineRequest, gap: usize, caps: &Caps, pin: &Pin, add: &mut impl FnMut(elbow::Result<Plan>)) {
+    let want = Want::Overwrite;
+    let dalpha = if layer.alpha == AlphaSource::Constant { Want::No } else { want };
+    let gradients = Gradients::default().x(want).w(want).b(want).alpha(dalpha);
+    let gradients = gradients.row_weight(if layer.row_weight { want } else { Want::No });
+    for gate in [Gate::stacked(), Gate::interleaved().limited(2.0).unwrap()] {
+        let request = layer.statistics(Statistics::default()).gate(gate);
+        let request = request.storage(elbow_verify::with_gaps(&request, gap));
+        add(plan::forward(&request, true, false, caps, pin));
+        add(plan::backward(&BackwardRequest::new(request, gradients), true, caps, pin));
     }
 }
 

@@ -12,6 +12,7 @@ const FACTS: &[&str] = &[
     "activation",
     "dtype",
     "error",
+    "gate",
     "jet",
     "operand",
     "request",
@@ -531,7 +532,7 @@ fn every_shader_file_is_used() {
         let included = sources.contains(&format!("shaders/{folder}/{stem}.wgsl\""))
             || (sources.contains(&format!("shaders/{folder}/\"")) && sources.contains(&format!("!(\"{stem}\")")));
         // The assembler itself pastes the parameter block into every kernel, and what a program's steps call.
-        let pasted = folder != "shared" || ["params", "passed"].contains(&&*stem) || used_by_wgsl(&stem);
+        let pasted = folder != "shared" || ["params", "passed", "limits"].contains(&&*stem) || used_by_wgsl(&stem);
         if !included || !pasted {
             unused.push(format!("shaders/{folder}/{stem}.wgsl"));
         }

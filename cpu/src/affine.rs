@@ -9,7 +9,7 @@ use elbow::{
 };
 
 use crate::{
-    Workspace, jet, mask,
+    Workspace, gated, jet, mask,
     outputs::{self, gradient, put},
     pass::{Channels, Descend, Finish},
     product,
@@ -90,6 +90,9 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
             what: "statistics in elbow-cpu".into(),
             why: "only the GPU and elbow::cpu::reference compute them".into(),
         });
+    }
+    if let Some(gate) = &request.gate {
+        return gated::forward(request, gate, &inputs, outputs);
     }
     let (m, n, k) = (request.m, request.n, request.k);
     let y = outputs::slice_mut(Operand::Y, outputs.y, &[m, n])?;
@@ -177,6 +180,9 @@ pub fn backward(
     let affine = &request.affine;
     affine.check_sizes()?;
     jet::check_chain(request)?;
+    if let Some(gate) = &affine.gate {
+        return gated::backward(request, gate, &inputs, outputs, workspace);
+    }
     let wants = &request.gradients;
     let (m, n, k) = (affine.m, affine.n, affine.k);
     let Workspace { dz: dz_memory, dx: dx_memory, partials, .. } = workspace;

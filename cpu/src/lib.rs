@@ -30,6 +30,7 @@ mod activation;
 mod affine;
 mod double;
 pub mod elementwise;
+mod gated;
 mod jet;
 mod mask;
 mod outputs;

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Caps, DeviceClass, Float, Jet, Operand, Pin, Plan, ResidualAt, Saved, Strategy, Want,
-    WeightLayout, activation,
+    Activation, AlphaSource, Caps, DeviceClass, Float, Gate, Jet, Operand, Pin, Plan, ResidualAt, Saved, Strategy,
+    Want, WeightLayout, activation,
     kernel::{Elem, Kernel, KernelFile},
     plan::{
         self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, LossScaleRequest,
@@ -128,6 +128,7 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     all.layers(Float::F32, &[ODD])?;
     all.around_the_activation()?;
     all.jets()?;
+    all.gates()?;
     all.double_backward()?;
     all.elementwise()?;
     all.others()?;
@@ -235,6 +236,20 @@ impl Collected {
             for (what, request) in [("backward", from_dy), ("chain", from_dy.upstream_is_dz(true).below(below))] {
                 self.add(&format!("jet {what} {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))?;
             }
+        }
+        Ok(())
+    }
+
+    /// A gated layer of half as many units, so that the product is the large one: forward, and what comes before the products of backward.
+    fn gates(&mut self) -> Result<(), Failure> {
+        let [m, k, n] = LARGE;
+        let limited = Gate::interleaved().limited(7.0)?;
+        for (activation, gate) in [(Activation::SILU, Gate::stacked()), (Activation::QUICK_GELU, limited)] {
+            let request = AffineRequest::new(m, n / 2, k, activation).saved(Saved::Z).gate(gate);
+            let name = format!("{} {gate} f32 {m}x{k}x{n}", activation.name());
+            self.forward(&format!("gated forward {name}"), &request)?;
+            let request = BackwardRequest::new(request, Gradients::default().x(Want::Overwrite).b(Want::Overwrite));
+            self.add(&format!("gated backward {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))?;
         }
         Ok(())
     }

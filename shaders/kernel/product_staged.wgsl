@@ -91,6 +91,38 @@ fn block_of(u: u32, along: bool, first: u32, count: u32, fours: u32, base: u32, 
     return block;
 }
 
+#if PAIRED
+// Block u of B with two columns for each of C: the first half of the tile's groups of four are those of the first side, the others those of the
+// second, which lies behind it, or with ALTERNATE by turns with it.
+fn block_of_pair(u: u32, first: u32, base: u32, length: u32) -> Block {
+    let g = select(u % B4, u / QUADS, B_ALONG);
+    let side = g / (B4 / 2u);
+    var block = block_of(u, B_ALONG, first, P.cols, B4, base, B_TURN, length);
+    let column = first + 4u * (g % (B4 / 2u));
+#if B_ALONG_K
+#for i in 4
+    let column_{i} = min(column + {i}u, P.cols - 1u);
+#if ALTERNATE
+    block.outer_{i} = 2u * column_{i} + side;
+#else
+    block.outer_{i} = side * P.cols + column_{i};
+#end
+    block.index_{i} = block.outer_{i} * P.k + block.inner;
+#end
+#else
+#if VEC
+    block.inner = side * P.cols + min(column, P.cols - 4u);
+#else
+    block.inner = side * P.cols + column;
+#end
+#for i in 4
+    block.index_{i} = block.outer_{i} * b_columns() + block.inner;
+#end
+#end
+    return block;
+}
+#end
+
 fn store(block: Block, v: mat4x4<f32>) {
 #for i in 4
     tile[block.to + {i}u * block.pitch] = v[{i}];
@@ -209,7 +241,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         fill_a(block, begin, r);
     } else {
         // More lanes than blocks: some load what others load, and store nothing.
+#if PAIRED
+        block = block_of_pair((own - A_BLOCKS) % B_BLOCKS, at.col, base + B_TILE, length);
+#else
         block = block_of((own - A_BLOCKS) % B_BLOCKS, B_ALONG, at.col, P.cols, B4, base + B_TILE, B_TURN, length);
+#end
         if (own < A_BLOCKS + B_BLOCKS) {
             fill_b(block, begin, r);
         }
@@ -236,7 +272,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #if B_ALONG_K
             raw_{i} = b_fetch(block.index_{i} + next, block.outer_{i}, block.inner + next);
 #else
-            raw_{i} = b_fetch(block.index_{i} + next * P.cols, block.outer_{i} + next, block.inner);
+            raw_{i} = b_fetch(block.index_{i} + next * b_columns(), block.outer_{i} + next, block.inner);
 #end
 #end
         }

@@ -20,18 +20,27 @@ fn a_four(outer: u32, inner: u32) -> vec4<f32> {
 #end
 }
 
+// The length of a row of B that lies across the reduction: with PAIRED it has two numbers for each column of C.
+fn b_columns() -> u32 {
+#if PAIRED
+    return 2u * P.cols;
+#else
+    return P.cols;
+#end
+}
+
 fn b_four(outer: u32, inner: u32) -> vec4<f32> {
 #if VEC
 #if B_ALONG_K
     return b_vec(outer, inner);
 #else
-    return b_vec(outer, min(inner, P.cols - 4u));
+    return b_vec(outer, min(inner, b_columns() - 4u));
 #end
 #else
 #if B_ALONG_K
     return vec4<f32>(b_one(outer, inner), b_one(outer, inner + 1u), b_one(outer, inner + 2u), b_one(outer, inner + 3u));
 #else
-    let last = P.cols - 1u;
+    let last = b_columns() - 1u;
     return vec4<f32>(b_one(outer, min(inner, last)), b_one(outer, min(inner + 1u, last)),
                      b_one(outer, min(inner + 2u, last)), b_one(outer, min(inner + 3u, last)));
 #end
@@ -55,7 +64,7 @@ fn b_fetch(i: u32, outer: u32, inner: u32) -> Raw {
 #if B_ALONG_K
     let last = P.k - 1u;
 #else
-    let last = P.cols - 1u;
+    let last = b_columns() - 1u;
 #end
     return Raw(vec4<f32>(b_one(outer, min(inner, last)), b_one(outer, min(inner + 1u, last)),
                          b_one(outer, min(inner + 2u, last)), b_one(outer, min(inner + 3u, last))));

@@ -13,7 +13,12 @@ struct Place {
 
 fn place_of(number: u32) -> Place {
     let tile = number % P.split_tiles;
+#if PAIRED
+    // Half of the tile's columns are those of the other side.
+    return Place(number / P.split_tiles, tile, tile / P.tiles_cols * BM, tile % P.tiles_cols * (BN / 2u));
+#else
     return Place(number / P.split_tiles, tile, tile / P.tiles_cols * BM, tile % P.tiles_cols * BN);
+#end
 }
 
 // Row i and column j of the register tile of the lane (x, y), as a row and a column of the workgroup's tile.
@@ -105,10 +110,18 @@ fn store_tile(sums: ptr<function, array<vec4<f32>, TM * TN4>>, at: Place, x: u32
 #for j in GROUPS
             if (col_{j} < P.cols) {
 #for m in SUMS
+#if PAIRED
+#if WIDE
+                let sum_{m} = (*sums)[{g}u * TN4 + {m}u * (TN4 / 2u) + {j}u];
+#else
+                let sum_{m} = (*sums)[{g}u * TN4 + {m}u * (TN4 / 2u) + {j:vec}u].{j:lane};
+#end
+#else
 #if WIDE
                 let sum_{m} = (*sums)[({g}u * MEMBERS + {m}u) * TN4 + {j}u];
 #else
                 let sum_{m} = (*sums)[({g}u * MEMBERS + {m}u) * TN4 + {j:vec}u].{j:lane};
+#end
 #end
 #end
                 let index = row_{g} * P.cols + col_{j};
@@ -160,7 +173,11 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
 #for k in ROW_SUMS
     var of_rows_{k}: array<real, TM>;
 #end
+#if PAIRED
+    for (var j = 0u; j < TN / 2u; j += WIDTH) {
+#else
     for (var j = 0u; j < TN; j += WIDTH) {
+#end
         let lc = local_col(j, x);
         let col = at.col + lc;
 #for k in COLUMN_SUMS
@@ -176,7 +193,11 @@ fn store_tile(sums: ptr<function, array<f32, TM * TN>>, at: Place, x: u32, y: u3
                 if (row < P.rows) {
                     let index = row * P.cols + col;
 #for m in SUMS
+#if PAIRED
+                    let s_{m} = i * TN + {m}u * (TN / 2u) + j;
+#else
                     let s_{m} = (i + {m}u) * TN + j;
+#end
 #if WIDE
                     let sum_{m} = vec4<f32>((*sums)[s_{m}], (*sums)[s_{m} + 1u], (*sums)[s_{m} + 2u], (*sums)[s_{m} + 3u]);
 #else

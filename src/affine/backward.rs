@@ -237,17 +237,18 @@ impl<'a> Backward<'a> {
     fn facts_of_one(&self, storage: Storage) -> Result<BackwardRequest> {
         let affine = self.layer.facts_behind(storage)?;
         let AffineRequest { m, n, k, layout, .. } = affine;
+        let outputs = affine.outputs();
         expect_rows(Operand::Dy, self.dy, m, n)?;
         if let Some(dx) = view(&self.dx) {
             expect_rows(Operand::Dx, dx, m, k)?;
         }
         match view(&self.dw) {
-            Some(dw) if dw.shape != weight_shape(layout, n, k) => {
+            Some(dw) if dw.shape != weight_shape(layout, outputs, k) => {
                 return Err(wrong_shape(Operand::Dw, format!("{:?}, the shape of w", self.layer.w.shape), dw));
             }
             _ => {}
         }
-        expect_vector(Operand::Db, view(&self.db), n)?;
+        expect_vector(Operand::Db, view(&self.db), outputs)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.layer.alpha)?;
         if let Some(dresidual) = view(&self.dresidual) {
             expect_rows(Operand::Dresidual, dresidual, m, n)?;
@@ -281,6 +282,12 @@ impl<'a> Backward<'a> {
         };
         let request =
             below.operands().storage(false).and_then(|storage| below.facts_behind(storage)).map_err(said_of_below)?;
+        if request.gate.is_some() {
+            return Err(Error::Unsupported {
+                what: "a chain over a gated layer".into(),
+                why: "its dz has two numbers for each of dx: take dx, and the layer's own backward".into(),
+            });
+        }
         let (x, y) = (self.layer.x, below.y);
         if (request.m, request.n, y.dtype) != (m, k, x.dtype) {
             let expected = format!("y of the layer below, {:?} of {}", y.shape, y.dtype);

@@ -221,11 +221,11 @@ impl<'a> DoubleBackward<'a> {
                 expect_rows(operand, view, m, columns)?;
             }
         }
-        let of_w = weight_shape(affine.layout, n, k);
+        let of_w = weight_shape(affine.layout, affine.outputs(), k);
         expect_shape(Operand::Ddw, self.ddw, &of_w)?;
         expect_shape(Operand::Dw2, view(&self.dw2), &of_w)?;
-        expect_vector(Operand::Ddb, self.ddb, n)?;
-        expect_vector(Operand::Db2, view(&self.db2), n)?;
+        expect_vector(Operand::Ddb, self.ddb, affine.outputs())?;
+        expect_vector(Operand::Db2, view(&self.db2), affine.outputs())?;
         expect_like(Operand::Ddalpha, self.ddalpha, self.layer.alpha)?;
         expect_like(Operand::Dalpha2, view(&self.dalpha2), self.layer.alpha)?;
         let returning = Returning {

@@ -6,6 +6,7 @@
 
 mod double;
 pub mod elementwise;
+mod gate;
 mod jet;
 mod loss;
 
@@ -17,6 +18,7 @@ use super::{ForwardInputs, operands};
 use crate::{
     activation::Activation,
     error::Result,
+    gate::Gate,
     operand::Operand,
     request::{AffineRequest, AlphaSource, BackwardRequest, ResidualAt, Statistic, WeightLayout},
     setters::setters,
@@ -26,11 +28,11 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ForwardOutputs {
-    /// z = x·Wᵀ + b (+ residual), `[M, N]`.
+    /// z = x·Wᵀ + b (+ residual), `[M, N]`; of a gated layer `[M, 2N]`, as its gate says.
     pub z: Vec<f64>,
     /// y = row_weight ⊙ act(z; α) (+ residual), `[M, N]`.
     pub y: Vec<f64>,
-    /// The sum of the absolute values of the terms of z: Σ |x||w| + |b| (+ |residual|), `[M, N]`.
+    /// The sum of the absolute values of the terms of z: Σ |x||w| + |b| (+ |residual|), as z.
     pub z_terms: Vec<f64>,
 }
 
@@ -72,7 +74,7 @@ pub struct BackwardInputs<'a> {
     pub alpha: Option<&'a [f32]>,
     /// ∂L/∂y `[M, N]`, or dz if the request says so.
     pub dy: &'a [f32],
-    /// The rounded z of a device `[M, N]`, because near a kink it may be on the other side than the exact z. None: z is computed exactly.
+    /// The rounded z of a device `[M, N]` (or `[M, 2N]`), because near a kink it may be on the other side than the exact z. None: z is computed exactly.
     pub z: Option<&'a [f32]>,
     /// z of the layer below `[M, K]`, if and only if the request has one.
     pub z_below: Option<&'a [f32]>,
@@ -117,13 +119,13 @@ setters!(BackwardInputs<'a> {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct BackwardOutputs {
-    /// dz = dy ⊙ act'(z), `[M, N]`.
+    /// dz = dy ⊙ act'(z), `[M, N]`; of a gated layer dgate and dup, `[M, 2N]`, as in z.
     pub dz: Gradient,
     /// dx = dz·W, `[M, K]`; its terms are |dz||w|.
     pub dx: Gradient,
     /// dW = dzᵀ·x, in the layout of w.
     pub dw: Gradient,
-    /// db = Σ_rows dz, `[N]`.
+    /// db = Σ_rows dz, `[N]` or `[2N]`.
     pub db: Gradient,
     /// dα = Σ dy ⊙ ∂act/∂α, `[N]` for α per channel, else `[1]`; 0 if the request starts from dz.
     pub dalpha: Gradient,
@@ -154,7 +156,7 @@ fn with_alpha(activation: Activation, source: AlphaSource, alpha: Option<&[f32]>
 fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
     match request.layout {
         WeightLayout::OutIn => n * request.k + k,
-        WeightLayout::InOut => k * request.n + n,
+        WeightLayout::InOut => k * request.outputs() + n,
     }
 }
 
@@ -172,15 +174,13 @@ fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<ForwardOutputs> {
     let ForwardInputs { x, w, b, alpha, residual, row_weight } = inputs.checked(request)?;
     let mut outputs = ForwardOutputs::default();
+    let residual = |at: usize| residual.map_or(0.0, |r| f64::from(r[at]));
+    let joins = request.residual == Some(ResidualAt::BeforeActivation);
     for m in 0..request.m {
-        for n in 0..request.n {
+        for n in 0..request.outputs() {
             // A bias moves the value of a jet, and no derivative of it.
             let bias = b.filter(|_| member(request, m) == 0).map_or(0.0, |b| f64::from(b[n]));
-            let residual = residual.map_or(0.0, |r| f64::from(r[m * request.n + n]));
-            let (before, after) = match request.residual {
-                Some(ResidualAt::BeforeActivation) => (residual, 0.0),
-                _ => (0.0, residual),
-            };
+            let before = if joins { residual(m * request.n + n) } else { 0.0 };
             let (mut z, mut terms) = (0.0, 0.0);
             for k in 0..request.k {
                 let term = f64::from(x[m * request.k + k]) * f64::from(w[weight(request, n, k)]);
@@ -191,18 +191,28 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
             terms += bias.abs() + before.abs();
             outputs.z.push(z);
             outputs.z_terms.push(terms);
-            // The value of a jet comes first in its group: its other rows find the z that they need.
+        }
+    }
+    for m in 0..request.m {
+        for n in 0..request.n {
+            let after = if joins { 0.0 } else { residual(m * request.n + n) };
             let activation = with_alpha(request.activation, request.alpha, alpha, n);
-            let y = match &request.jet {
-                None => activation.value(z),
-                Some(jet) => jet::value(jet, &activation, member(request, m), |member| {
+            let y = match (&request.jet, &request.gate) {
+                (Some(jet), _) => jet::value(jet, &activation, member(request, m), |member| {
                     outputs.z[(m / jet.members() * jet.members() + member) * request.n + n]
                 }),
+                (_, Some(gate)) => gate::value(gate, &activation, unit(request, gate, &outputs.z, m, n)),
+                _ => activation.value(outputs.z[m * request.n + n]),
             };
             outputs.y.push(row_weight.map_or(1.0, |s| f64::from(s[m])) * y + after);
         }
     }
     Ok(outputs)
+}
+
+/// Gate and up of a unit in z.
+fn unit(request: &AffineRequest, gate: &Gate, z: &[f64], m: usize, n: usize) -> [f64; 2] {
+    [gate.gate(n, request.n), gate.up(n, request.n)].map(|place| z[m * request.outputs() + place])
 }
 
 /// The place of a row in its group; 0 without jets.
@@ -256,7 +266,7 @@ pub fn statistics(request: &AffineRequest, outputs: &ForwardOutputs, of_rows: bo
 /// ```
 pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result<BackwardOutputs> {
     let affine = &request.affine;
-    let (rows, channels, features) = (affine.m, affine.n, affine.k);
+    let (rows, channels, features, outputs) = (affine.m, affine.n, affine.k, affine.outputs());
     // The residual is needed only where it is a part of z and z is computed here.
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
     let residual = inputs.residual.filter(|_| counts);
@@ -266,7 +276,7 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     let ForwardInputs { x, w, alpha, row_weight, .. } = forward_inputs.checked(&layer)?;
     let upstream = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;
     let z: Vec<f64> = match inputs.z {
-        Some(z) => operands::slice(Operand::Saved, z, &[rows, channels])?.iter().map(|&z| f64::from(z)).collect(),
+        Some(z) => operands::slice(Operand::Saved, z, &[rows, outputs])?.iter().map(|&z| f64::from(z)).collect(),
         None => forward(&layer, forward_inputs)?.z,
     };
     let z_below = operands::optional(Operand::SavedBelow, inputs.z_below, request.below.is_some(), &[rows, features])?;
@@ -276,10 +286,10 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     let weight_below = operands::optional(Operand::RowWeightBelow, inputs.row_weight_below, weighted, &[rows])?;
 
     let mut out = BackwardOutputs {
-        dz: Gradient::zeros(rows * channels),
+        dz: Gradient::zeros(rows * outputs),
         dx: Gradient::zeros(rows * features),
-        dw: Gradient::zeros(channels * features),
-        db: Gradient::zeros(channels),
+        dw: Gradient::zeros(outputs * features),
+        db: Gradient::zeros(outputs),
         dalpha: Gradient::zeros(operands::alpha_length(affine.alpha, channels)),
         dresidual: Gradient::zeros(rows * channels),
         drow_weight: Gradient::zeros(rows),
@@ -294,6 +304,19 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             let member = member(affine, m);
             let of = |member_of_group: usize| (m - member + member_of_group) * channels + n;
             let upstream = |row: usize| weight_of_row * f64::from(upstream[of(row)]);
+            let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
+            if let Some(gate) = &affine.gate {
+                let unit = unit(affine, gate, &z, m, n);
+                let gradients = gate::gradients(gate, &activation, unit, upstream(member));
+                for (place, dz) in [(gate.gate(n, channels), gradients.gate), (gate.up(n, channels), gradients.up)] {
+                    out.dz.add_with(m * outputs + place, dz.0, dz.1);
+                    out.db.add_with(place, dz.0, dz.1);
+                }
+                out.dalpha.add_with(channel, gradients.alpha.0, gradients.alpha.1);
+                out.dresidual.add(at, dy);
+                out.drow_weight.add(m, dy * gate::value(gate, &activation, unit));
+                continue;
+            }
             let Local { dz, dalpha } = match request.upstream_is_dz {
                 true => Local { dz: (dy, dy.abs()), dalpha: (0.0, 0.0) },
                 false => jet::gradient(
@@ -310,12 +333,13 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             }
             let of_residual = if affine.residual == Some(ResidualAt::BeforeActivation) { dz } else { (dy, dy.abs()) };
             out.dresidual.add_with(at, of_residual.0, of_residual.1);
-            let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
             out.dalpha.add_with(channel, dalpha.0, dalpha.1);
             if !request.upstream_is_dz {
                 out.drow_weight.add(m, dy * activation.value(z[at]));
             }
-            let dz = dz.0;
+        }
+        for n in 0..outputs {
+            let dz = out.dz.value[m * outputs + n];
             for k in 0..features {
                 let at_w = weight(affine, n, k);
                 out.dx.add(m * features + k, dz * f64::from(w[at_w]));

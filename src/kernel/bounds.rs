@@ -2,7 +2,7 @@
 //! `tests/bounds.rs` runs the text and compares.
 
 use super::{Kernel, KernelFile, Params};
-use crate::program::Over;
+use crate::program::{Access, By, Over};
 
 /// The most loop iterations that one invocation may run, summed over its loops. Some drivers silently stop a shader's loops after 65,535
 /// iterations; half of that is safe however they count.
@@ -111,7 +111,8 @@ impl Kernel {
             _ => self.of("MATRIX").max(4),
         };
         let column = |j: u64| j / 4 * apart + j % 4;
-        let groups = (0..self.of("TN")).step_by(self.width() as usize);
+        let sides = if self.flag("PAIRED") == 1 { 2 } else { 1 };
+        let groups = (0..self.of("TN") / sides).step_by(self.width() as usize);
         let inside = groups.clone().filter(|&j| column(j) < cols).count() as u64;
         if self.flag("STATIC") == 1 {
             // Some rows a turn, columns by name.
@@ -156,7 +157,9 @@ impl Kernel {
                 let sums = self.sums(p, split_tiles);
                 let edge = (rows + flag("BM")).max(cols + flag("BN") + 31);
                 let step = [flag("BK"), 4 * flag("SPAN"), 4].into_iter().max().unwrap_or(0);
-                let indices = (rows * k).max(cols * k).max(splits * rows * cols).max(sums);
+                // Two columns of B, and maybe two numbers in a row, for each column.
+                let sides = if flag("PAIRED") == 1 { 2 } else { 1 };
+                let indices = (rows * k).max(sides * cols * k).max(splits * sides * rows * cols).max(sums);
                 // The scales of the columns lie behind those of the rows.
                 let scales = if flag("SCALED") == 1 { rows + cols } else { 0 };
                 edge.max(k + step).max(indices).max(scales)
@@ -168,7 +171,9 @@ impl Kernel {
             KernelFile::Rows => {
                 let sums = (self.column_sums() * u64::from(p.parts) * cols).max(self.row_sums() * tiles_cols * rows);
                 let edge = (rows + flag("LY") * self.members()).max(cols + flag("LX") * self.width());
-                edge.max(sums).max(rows * cols)
+                let of_two = |access: &Access| matches!(access.by, Some(By::Stacked(_) | By::Interleaved(_)));
+                let sides = if self.finish.accesses().iter().any(of_two) { 2 } else { 1 };
+                edge.max(sums).max(sides * rows * cols)
             }
             KernelFile::ColumnSum => {
                 let terms = u64::from(self.finish.finished_sums()) * rows * cols;

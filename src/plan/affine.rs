@@ -3,7 +3,8 @@
 use super::{
     Caps, DeviceClass, Pin, Plan,
     builder::PartialSums,
-    product::{Finish, Matrix, Product},
+    gated,
+    product::{Finish, Matrix, Product, forward_product},
     programs::{self, Gradient, Local},
     reduce::{self, ColumnPass, Fold, Sums},
     split::product,
@@ -11,7 +12,7 @@ use super::{
 use crate::{
     error::Result,
     operand::Operand,
-    program::{By, Program},
+    program::By,
     request::{AffineRequest, BackwardRequest, Below, ResidualAt, Saved, Statistics, Strategy, Want, WeightLayout},
     rules::Resolved,
 };
@@ -26,6 +27,10 @@ pub(super) fn forward(
 ) -> Result<Plan> {
     let mut plan = Plan { saved: request.saved, ..Plan::default() };
     let in_place = residual_in_place.then_some((Operand::Y, Operand::Residual));
+    if let Some(gate) = &request.gate {
+        gated::forward(&mut plan, request, gate, in_place, aligned, caps, pin)?;
+        return Ok(plan);
+    }
     let layer = forward_product(request, programs::forward(request), in_place);
     let PartialSums { columns, rows: of_rows } = match layer.rows == 0 || layer.cols == 0 {
         true => PartialSums::empty(layer.rows, layer.cols),
@@ -40,19 +45,6 @@ pub(super) fn forward(
         reduce::statistics(&mut plan, of_rows, layer.cols, Operand::RowStatistics, None)?;
     }
     Ok(plan)
-}
-
-fn forward_product(request: &AffineRequest, program: Program, in_place: Option<(Operand, Operand)>) -> Product {
-    let (m, n, k) = (request.m as u64, request.n as u64, request.k as u64);
-    let AffineRequest { activation, storage, layout, .. } = *request;
-    Product {
-        rows: m,
-        cols: n,
-        k,
-        a: Matrix { along: true, program: programs::plain(Operand::X) },
-        b: Matrix { along: layout == WeightLayout::OutIn, program: programs::plain(Operand::W) },
-        finish: Finish { program, stages: vec![activation], storage, in_place },
-    }
 }
 
 /// [`super::backward`], before long dispatches are cut into pieces.
@@ -70,7 +62,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         // A chain's epilogue and a prologue together would need more bindings than some devices have; and a row of jets takes its dz from
         // all rows of its group.
         (_, Some(_)) => Strategy::TwoPass,
-        _ if affine.jet.is_some() => Strategy::TwoPass,
+        _ if affine.jet.is_some() || affine.gate.is_some() => Strategy::TwoPass,
         (Strategy::Auto, None) => choose_strategy(caps, affine, products),
         (strategy, None) => strategy,
     };
@@ -86,13 +78,26 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     };
     let sums = Sums {
         db: (Operand::Db, wants.b),
+        gate: affine.gate,
         dalpha: (Operand::Dalpha, wants.alpha),
         alpha: affine.alpha,
         row_channels: None,
         drow_weight: (Operand::DrowWeight, wants.row_weight),
     };
     let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place: None, fold: Fold::Sum };
-    reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
+    match &affine.gate {
+        None => reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?,
+        Some(gate) => {
+            let Gradient { db, dalpha, dresidual, drow_weight, .. } = gradient;
+            let wanted = programs::gated::Wanted { dz: write_dz, db, dalpha, dresidual, drow_weight };
+            if !wanted.is_nothing() {
+                let partial = gated::gradient_pass(&mut plan, affine, gate, local.from, &wanted, aligned, caps)?;
+                sums.finish(&mut plan, &partial)?;
+            }
+        }
+    }
+    // The products are those of all outputs.
+    let n = affine.outputs() as u64;
 
     let dz = match (linear, write_dz) {
         (true, _) => programs::plain(Operand::Dy),
@@ -112,12 +117,14 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
             a: Matrix { along: true, program: dz.clone() },
             b: Matrix { along: affine.layout == WeightLayout::InOut, program: programs::plain(Operand::W) },
             finish: Finish { program, stages: vec![stage], storage: affine.storage, in_place: None },
+            pair: None,
         };
         below_sums = product(&mut plan, &dx, aligned, caps, pin)?;
     }
     if let Some(below) = &request.below {
         let sums = Sums {
             db: (Operand::DbBelow, below.db),
+            gate: None,
             dalpha: (Operand::DalphaBelow, below.dalpha),
             alpha: below.alpha,
             row_channels: None,
@@ -138,7 +145,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
             storage: affine.storage,
             in_place: None,
         };
-        product(&mut plan, &Product { rows, cols, k: m, a, b, finish }, aligned, caps, pin)?;
+        product(&mut plan, &Product { rows, cols, k: m, a, b, finish, pair: None }, aligned, caps, pin)?;
     }
     Ok(plan)
 }

@@ -51,20 +51,27 @@ impl Grid {
     /// Element type, length and use along the tiles of a binding; `row_stride` is that of an operand by element.
     fn binding(&self, by: Option<By>, row_stride: Option<u32>) -> (Elem, u64, Along) {
         let Grid { rows, cols, channels, row_numbers, .. } = *self;
+        let elem =
+            if let Some(By::Interleaved(_) | By::InterleavedColumn(_)) = by { Elem::Scalar } else { self.elem() };
+        let of_two = matches!(by, Some(By::Stacked(_) | By::Interleaved(_)));
+        let in_row = if of_two { 2 * cols } else { cols };
         match (by, row_stride) {
-            (Some(By::Element), Some(stride)) if rows * cols > 0 => {
+            (Some(By::Element | By::Stacked(_) | By::Interleaved(_)), Some(stride)) if rows * cols > 0 => {
                 let stride = u64::from(stride);
                 // With stride 0 all rows are the same memory: no part of it belongs to some tiles alone.
                 let along = if stride == 0 { Along::All } else { (self.by_row)(stride) };
-                return (self.elem(), (rows - 1) * stride + cols, along);
+                return (elem, (rows - 1) * stride + in_row, along);
             }
             _ => {}
         }
         match by {
-            Some(By::Element | By::Member(_)) => (self.elem(), rows * cols, (self.by_row)(cols)),
+            Some(By::Element | By::Member(_) | By::Stacked(_) | By::Interleaved(_)) => {
+                (elem, rows * in_row, (self.by_row)(in_row))
+            }
             Some(By::Row) if row_numbers != rows => (Elem::Scalar, row_numbers, Along::All),
             Some(By::Row) => (Elem::Scalar, rows, (self.by_row)(1)),
             Some(By::Column) => (self.elem(), channels, (self.by_column)(1)),
+            Some(By::InterleavedColumn(_)) => (elem, 2 * channels, Along::All),
             Some(By::Whole) => (Elem::Scalar, 1, Along::All),
             Some(By::Plane(last)) => (self.elem(), (u64::from(last) + 1) * channels, Along::All),
             None => (Elem::Word, rows * cols.div_ceil(32), (self.by_row)(cols.div_ceil(32))),
@@ -178,7 +185,8 @@ impl Builder {
 
     fn bind(&mut self, program: &Program, grid: &Grid, in_place: Option<(Operand, Operand)>) {
         for access in program.accesses() {
-            let row_stride = self.storage.row_stride(access.operand).filter(|_| access.by == Some(By::Element));
+            let in_rows = matches!(access.by, Some(By::Element | By::Stacked(_) | By::Interleaved(_)));
+            let row_stride = self.storage.row_stride(access.operand).filter(|_| in_rows);
             let (elem, len, along) = grid.binding(access.by, row_stride);
             let within = in_place.filter(|(_, input)| *input == access.operand).map(|(output, _)| output.name());
             let (role, operand) = (access.operand.name(), access.operand);
@@ -253,8 +261,12 @@ impl Builder {
 
 /// The largest row stride of the operands by element of a program; `usual` is that of operands without gaps.
 pub(super) fn farthest(storage: &Storage, program: &Program, usual: u64) -> u64 {
-    let by_element = program.accesses().into_iter().filter(|access| access.by == Some(By::Element));
-    by_element.filter_map(|access| storage.row_stride(access.operand)).map(u64::from).fold(usual, u64::max)
+    let in_rows = program.accesses().into_iter().filter_map(|access| match access.by? {
+        By::Element => Some((access.operand, usual)),
+        By::Stacked(_) | By::Interleaved(_) => Some((access.operand, 2 * usual)),
+        _ => None,
+    });
+    in_rows.map(|(operand, own)| storage.row_stride(operand).map_or(own, u64::from)).fold(usual, u64::max)
 }
 
 /// The number of workgroups as u32; an error if workgroup numbers could exceed u32 in the shaders.

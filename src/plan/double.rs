@@ -76,6 +76,7 @@ pub(super) fn double_backward(
         let partial = run(&mut plan, &of_z, &program)?;
         let sums = Sums {
             db: (Operand::Db2, wants.b),
+            gate: None,
             dalpha: (Operand::Dalpha2, wants.alpha),
             alpha: affine.alpha,
             row_channels: None,
@@ -135,7 +136,7 @@ impl Products<'_> {
         let of = |k: u64, [a, b]: [Program; 2], program: Program| {
             let [a, b] = [(a, along[0]), (b, along[1])].map(|(program, along)| Matrix { along, program });
             let finish = Finish { program, stages: vec![self.activation], storage: self.storage, in_place: None };
-            Product { rows, cols, k, a, b, finish }
+            Product { rows, cols, k, a, b, finish, pair: None }
         };
         let mut add = |one: Product| product(plan, &one, self.aligned, self.caps, self.pin).map(drop);
         let plain = |pair: [Operand; 2], program| of(k, pair.map(programs::plain), program);

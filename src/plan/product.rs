@@ -4,6 +4,7 @@ use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Grid, Stage, Tile,
     builder::{PartialSums, workgroups},
     matrix::{Arrangement, Half, MatrixUnits},
+    programs,
     tile::coop_steps,
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     kernel::{Elem, KernelFile},
     operand::Operand,
     program::{By, Over, Program, Step, Write},
-    request::Want,
+    request::{AffineRequest, Want, WeightLayout},
     storage::Storage,
 };
 
@@ -25,6 +26,33 @@ pub(super) struct Product {
     pub(super) a: Matrix,
     pub(super) b: Matrix,
     pub(super) finish: Finish,
+    /// Whether B has two columns for each of C, whose sums are finished together.
+    pub(super) pair: Option<Pair>,
+}
+
+/// How the two columns of B for each column of C lie: all first ones, then all second ones, or side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Pair {
+    pub(super) interleaved: bool,
+}
+
+/// x·Wᵀ, finished by this program.
+pub(super) fn forward_product(
+    request: &AffineRequest,
+    program: Program,
+    in_place: Option<(Operand, Operand)>,
+) -> Product {
+    let (m, n, k) = (request.m as u64, request.outputs() as u64, request.k as u64);
+    let AffineRequest { activation, storage, layout, .. } = *request;
+    Product {
+        rows: m,
+        cols: n,
+        k,
+        a: Matrix { along: true, program: programs::plain(Operand::X) },
+        b: Matrix { along: layout == WeightLayout::OutIn, program: programs::plain(Operand::W) },
+        finish: Finish { program, stages: vec![activation], storage, in_place },
+        pair: None,
+    }
 }
 
 impl Product {
@@ -46,6 +74,11 @@ impl Product {
             (_, MatrixUnits::Split) => Half::Split,
             _ => Half::Rounded,
         }
+    }
+
+    /// Columns of B for each of C.
+    pub(super) fn sides(&self) -> u32 {
+        if self.pair.is_some() { 2 } else { 1 }
     }
 
     /// Whether its operands are two each, one behind the other along the reduction.
@@ -162,7 +195,8 @@ pub(super) const fn wide(cols: u64, aligned: bool) -> bool {
 pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(Dispatch, PartialSums)> {
     let &Method { tile, splits, chunk, partial, vec, wide, plain_because } = method;
     let tile = tile.arranged(caps);
-    let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
+    let &Product { rows, cols, k, ref a, ref b, ref finish, pair } = product;
+    let sides = product.sides();
     let kernel = |file| Builder::storing(file, finish.storage, caps);
     let gpu = caps.class != DeviceClass::Software;
     let mut build = match tile.stage {
@@ -227,18 +261,22 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     let named = tm.min(members.max(4));
     build.on("STATIC", by_name);
     if by_name {
-        build.flag("GROUPS", if wide { tn / 4 } else { tn }).flag("NAMED_ROWS", named);
+        build.flag("GROUPS", if wide { tn / 4 } else { tn } / sides).flag("NAMED_ROWS", named);
         build.flag("NAMED_GROUPS", named / members).flag("ROWS_BEHIND", tm - named);
     }
     build.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
     build.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
+    build.on("PAIRED", pair.is_some()).on("ALTERNATE", pair.is_some_and(|pair| pair.interleaved));
     build
         .on("WIDE", wide)
         .on("VEC", vec)
         .on("A_ALONG_K", a.along)
         .on("B_ALONG_K", b.along)
         .on("VEC_STEPS", vec && a.along);
-    for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, cols, Along::Cols)] {
+    // The columns of a tile are those of C, and of a pair they are at two places of B.
+    let by_cols = if pair.is_some() { |_| Along::All } else { Along::Cols as fn(u64) -> Along };
+    let of_b = u64::from(sides) * cols;
+    for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, of_b, by_cols)] {
         // Rows and columns as in memory: rows run along the output or along the reduction.
         let steps = product.steps_of_one();
         let (rows, cols, by_row) = match (matrix.along, product.joined()) {
@@ -253,8 +291,8 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     if tile.stage == Stage::Coop && product.scaled(caps) {
         build.read("scales", Elem::Scalar, Operand::Scales, rows + cols);
     }
-    let split_tiles = tile.tiles(rows, cols);
-    let tiles_cols = cols.div_ceil(u64::from(tile.bn()));
+    let split_tiles = tile.tiles(rows, of_b);
+    let tiles_cols = of_b.div_ceil(u64::from(tile.bn()));
     let grid = Grid::output(rows, cols, wide);
     let mut sums = PartialSums::default();
     if partial {
@@ -277,6 +315,6 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     build.params.tiles_cols = tiles_cols as u32;
     build.params.tiles = workgroups(split_tiles * splits)?;
     let (bm, bn) = (u64::from(tile.bm()), u64::from(tile.bn()));
-    build.cut = Cut { rows: bm, cols: bn, splits: true, work: bm * bn * chunk.min(k).max(1) };
+    build.cut = Cut { rows: bm, cols: bn / u64::from(sides), splits: true, work: bm * bn * chunk.min(k).max(1) };
     Ok((Dispatch { plain_because, ..build.build() }, sums))
 }

@@ -27,10 +27,15 @@ fn alpha(p: &mut Program, source: AlphaSource, operand: Operand, channel: By) ->
 }
 
 fn store(p: &mut Program, operand: Operand, want: Want, value: Value) {
+    store_at(p, operand, By::Element, want, value);
+}
+
+/// Stores a number, if it is wanted.
+fn store_at(p: &mut Program, operand: Operand, by: By, want: Want, value: Value) {
     match want {
         Want::No => {}
-        Want::Overwrite => p.store(operand, By::Element, Write::Overwrite, value),
-        Want::Accumulate => p.store(operand, By::Element, Write::Accumulate, value),
+        Want::Overwrite => p.store(operand, by, Write::Overwrite, value),
+        Want::Accumulate => p.store(operand, by, Write::Accumulate, value),
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     activation::Activation,
     error::Result,
+    gate::Gate,
     kernel::{Elem, KernelFile, MOST_TRIPS},
     operand::Operand,
     program::{Over, Program},
@@ -41,6 +42,8 @@ pub(super) struct ColumnPass {
 /// The gradients that are sums, in the order of their terms, each with its operand.
 pub(super) struct Sums {
     pub(super) db: (Operand, Want),
+    /// Of a gated layer: db has two sums for each unit.
+    pub(super) gate: Option<Gate>,
     pub(super) dalpha: (Operand, Want),
     pub(super) alpha: AlphaSource,
     /// Number of channels of α, if channels are rows: row r is channel r mod this.
@@ -168,8 +171,13 @@ impl Sums {
         let mut columns = partial.columns;
         let (db, want) = self.db;
         if want.wanted() {
-            added_up(plan, columns, db, want)?;
-            columns.first += columns.rows * columns.cols;
+            let program = match &self.gate {
+                None => programs::sum(db, want),
+                Some(gate) => programs::gated::sums(gate, db, want),
+            };
+            let planes = program.finished_sums().into();
+            added_up(plan, planes, columns, &program)?;
+            columns.first += planes * columns.rows * columns.cols;
         }
         let (dalpha, want) = self.dalpha;
         if want.wanted() {
@@ -184,23 +192,23 @@ impl Sums {
                 }
                 _ => one,
             };
-            added_up(plan, stack, dalpha, want)?;
+            added_up(plan, 1, stack, &programs::sum(dalpha, want))?;
         }
         let (drow_weight, want) = self.drow_weight;
         if want.wanted() {
-            added_up(plan, partial.rows, drow_weight, want)?;
+            added_up(plan, 1, partial.rows, &programs::sum(drow_weight, want))?;
         }
         Ok(())
     }
 }
 
-/// Adds the stages for out[c] (+)= the sum of column c.
-fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Result<()> {
+/// Adds the stages for the sums of each column, one in each plane, which the program stores.
+fn added_up(plan: &mut Plan, planes: u64, stack: Stack, program: &Program) -> Result<()> {
     if stack.cols == 0 {
         return Ok(());
     }
-    let stack = folded(plan, 1, stack, longest(stack.cols), Fold::Sum)?;
-    let stage = column_stage(1, stack, stack.rows, &programs::sum(operand, want), 0)?;
+    let stack = folded(plan, planes, stack, longest(stack.cols), Fold::Sum)?;
+    let stage = column_stage(planes, stack, stack.rows, program, 0)?;
     plan.dispatches.push(stage.build());
     Ok(())
 }

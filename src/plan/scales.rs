@@ -15,7 +15,7 @@ use crate::{
 
 /// Adds the passes over the operands that are scaled, and their later stages.
 pub(super) fn scales(plan: &mut Plan, product: &Product, aligned: bool, caps: &Caps) -> Result<()> {
-    let &Product { rows, cols, k, ref a, ref b, ref finish } = product;
+    let &Product { rows, cols, k, ref a, ref b, ref finish, .. } = product;
     let activation = finish.stages.first().copied().unwrap_or(Activation::IDENTITY);
     // As the kernel reads them: the columns of B lie behind the rows of A, also where those are not scaled.
     for (matrix, across, to) in [(a, rows, 0), (b, cols, rows)] {

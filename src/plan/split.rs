@@ -128,6 +128,33 @@ fn on(
     split_sum(plan, product, &from, aligned, caps)
 }
 
+/// Adds a product that finishes two sums for each element, in one dispatch, and says whether it has: not where its reduction is better split, where
+/// matrix units are to multiply, or where no tile or too few bindings serve it.
+pub(super) fn paired(plan: &mut Plan, product: &Product, aligned: bool, device: &Caps, pin: &Pin) -> Result<bool> {
+    let &Product { rows, cols, k, .. } = product;
+    let (caps, _) = product.caps(device);
+    let form = Form::new(product.a.along, product.b.along);
+    let of_b = 2 * cols;
+    let matrix_units = caps.matrix_size > 0 && tile::refused(&caps, rows, of_b, form).is_none();
+    let Some(tile) = tile::paired(&caps, rows, of_b, k, form, pin.tile).filter(|_| !matrix_units) else {
+        return Ok(false);
+    };
+    let splits = pin.splits.unwrap_or_else(|| tile::splits(&caps, &tile, rows, of_b, k));
+    let (vec, wide) = (aligned && product.vectors(), wide(cols, aligned));
+    let chunk = k.next_multiple_of(4).max(4);
+    let method = Method { tile, splits: 1, chunk, partial: false, vec, wide, plain_because: None };
+    let (dispatch, _) = tiled(product, &method, &caps)?;
+    let weight =
+        product.finish.storage.row_stride(Operand::W).map_or(if product.b.along { k } else { of_b }, u64::from);
+    let weight = weight * if product.b.along { of_b } else { k } * product.finish.storage.of(Operand::W).bytes();
+    let whole = splits <= 1 && longest_chunk(&dispatch) >= k && weight <= caps.max_binding;
+    let serves = whole && dispatch.kernel.bindings() <= caps.max_bindings.min(MOST_SLOTS as u32);
+    if serves {
+        plan.dispatches.push(dispatch);
+    }
+    Ok(serves)
+}
+
 /// The most partial products that one stage adds for each element.
 const MOST_ADDED: u64 = 1024;
 

@@ -81,7 +81,7 @@ const fn coop(wx: u32, tm: u32, tn: u32) -> Tile {
 
 /// Every tile. The first can serve every product on every device, and the second those with groups of eight rows. BN is always a multiple of 32, so that no word of the mask belongs to two
 /// workgroups.
-pub const TILES: [Tile; 21] = [
+pub const TILES: [Tile; 22] = [
     direct(8, 8, 4, 4),
     direct(8, 8, 8, 8),
     direct(16, 4, 4, 4),
@@ -103,6 +103,7 @@ pub const TILES: [Tile; 21] = [
     coop(16, 8, 8),
     coop(8, 8, 16),
     coop(8, 4, 8),
+    staged(8, 16, 4, 8, 16),
 ];
 
 /// For each tile the tiles that replace it where it can't run or is too large, the best first.
@@ -127,6 +128,7 @@ const SMALLER: [&[usize]; TILES.len()] = [
     &[5],
     &[19, 20],
     &[20],
+    &[],
     &[],
 ];
 
@@ -270,7 +272,7 @@ pub(super) fn refused(caps: &Caps, rows: u64, cols: u64, form: Form) -> Option<&
     if rows.min(cols) < FEWEST {
         return Some("16 rows or columns, or fewer");
     }
-    let fits = TILES[COOP..].iter().any(|tile| tile.fits(caps, form));
+    let fits = TILES.iter().any(|tile| tile.stage == Stage::Coop && tile.fits(caps, form));
     (!fits).then_some("no tile suits the device's subgroups, or its workgroup memory")
 }
 
@@ -334,6 +336,24 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -
     let idle = split_wanted < u64::MAX && tiles(&index) * u64::from(splits) < split_wanted && k >= SLICED_FROM;
     let sliced = TILES.iter().find(|other| other.slices_of(&tile) && asked.served_by(other, caps)).filter(|_| idle);
     (*sliced.unwrap_or(&tile), splits)
+}
+
+/// The tiles of products that finish two sums for each element: a lane has whole groups of four columns of either half of the tile.
+const PAIRED: [usize; 3] = [13, 7, 21];
+
+/// The tile of a product that finishes two sums for each element, with so many columns of B, if one serves it better than a product and a pass: not
+/// for few rows, and not on software adapters, which have other tiles.
+pub(super) fn paired(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, pinned: Option<usize>) -> Option<Tile> {
+    let fitting = || PAIRED.into_iter().filter(|&index| TILES[index].fits(caps, form));
+    if let Some(pinned) = pinned {
+        return fitting().find(|&index| index == pinned).map(|index| TILES[index]);
+    }
+    if caps.class == DeviceClass::Software || matches!(Size::of(rows, cols, k), Size::Row | Size::Few) {
+        return None;
+    }
+    let wanted = u64::from(caps.choices.workgroups()).div_ceil(2);
+    let fills = |index: &usize| TILES[*index].tiles(rows, cols) >= wanted;
+    fitting().find(fills).or_else(|| fitting().next_back()).map(|index| TILES[index])
 }
 
 /// The fewest terms of a reduction that slices of a workgroup share: two steps of four slices.

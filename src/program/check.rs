@@ -78,14 +78,23 @@ impl Program {
                 Some(By::Member(member)) if member >= members || members == 1 => {
                     return fail(format!("for {members} rows"));
                 }
-                Some(By::Element | By::Row) if members > 1 => return fail(format!("one number for {members} rows")),
+                Some(By::Stacked(side) | By::Interleaved(side) | By::InterleavedColumn(side)) if side > 1 => {
+                    return fail("of two numbers".into());
+                }
+                Some(By::Element | By::Row | By::Stacked(_) | By::Interleaved(_)) if members > 1 => {
+                    return fail(format!("one number for {members} rows"));
+                }
                 _ => {}
             }
-            if write && matches!(by, Some(By::Row | By::Column | By::Whole)) {
+            if write && matches!(by, Some(By::Row | By::Column | By::Whole | By::InterleavedColumn(_))) {
                 return fail(format!("many elements would write one {operand}: use a sum"));
             }
             let same_kind = |one: Option<By>| match (one, by) {
                 (Some(By::Plane(_)), Some(By::Plane(_))) | (Some(By::Member(_)), Some(By::Member(_))) => true,
+                (Some(By::Stacked(_)), Some(By::Stacked(_))) | (Some(By::Interleaved(_)), Some(By::Interleaved(_))) => {
+                    true
+                }
+                (Some(By::InterleavedColumn(_)), Some(By::InterleavedColumn(_))) => true,
                 (one, by) => one == by,
             };
             match seen.iter().rfind(|(o, ..)| *o == operand) {

@@ -55,6 +55,10 @@ impl Program {
                 Step::Pass(a, by) => passed(&[v(a)], v(by)),
                 Step::PassBoth(a, b, by) => passed(&[v(a), v(b)], v(by)),
                 Step::NotPositive(a) => f64::from(v(a) <= 0.0),
+                Step::Capped(a, limit) if v(a) > v(limit) => v(limit),
+                Step::Capped(a, _) => v(a),
+                Step::Within(a, _) if v(a).is_nan() => v(a),
+                Step::Within(a, limit) => f64::from(v(a) <= v(limit)),
                 Step::Act(stage, function, a, alpha) => {
                     let constant = activations[usize::from(stage)];
                     let activation = alpha.map_or(constant, |alpha| constant.with_alpha(v(alpha) as f32));

@@ -19,6 +19,9 @@ impl fmt::Display for By {
             By::Column => f.write_str("[n]"),
             By::Whole => f.write_str("[0]"),
             By::Plane(plane) => write!(f, "[{plane},n]"),
+            By::Stacked(side) => write!(f, "[m,{side},n]"),
+            By::Interleaved(side) => write!(f, "[m,n,{side}]"),
+            By::InterleavedColumn(side) => write!(f, "[n,{side}]"),
         }
     }
 }
@@ -38,6 +41,8 @@ impl fmt::Display for Step {
             Step::Pass(v, w) => write!(f, "{v} through {w}"),
             Step::PassBoth(v, u, w) => write!(f, "{v} * {u} through {w}"),
             Step::NotPositive(v) => write!(f, "{v} <= 0"),
+            Step::Capped(v, w) => write!(f, "min({v}, {w})"),
+            Step::Within(v, w) => write!(f, "{v} <= {w}"),
             Step::Act(stage, function, v, alpha) => {
                 write!(f, "{}#{stage}({v}", function.wgsl_name())?;
                 alpha.iter().try_for_each(|alpha| write!(f, "; {alpha}"))?;

@@ -166,9 +166,10 @@ impl Lowered<'_> {
         for step in self.program.steps() {
             let own = match step {
                 Step::Constant(_) | Step::Parameter(_) | Step::Load(_, By::Whole) => 0,
-                Step::Load(_, By::Column | By::Plane(_)) => COLUMN,
+                Step::Load(_, By::Column | By::Plane(_) | By::InterleavedColumn(_)) => COLUMN,
                 Step::Load(_, By::Row) => ROW,
                 Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) => COLUMN | ROW,
+                Step::Load(_, By::Stacked(_) | By::Interleaved(_)) => COLUMN | ROW,
                 Step::LoadJoined(..) | Step::LoadBit(_) => COLUMN | ROW,
                 Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => COLUMN | ROW,
                 _ => 0,
@@ -206,6 +207,17 @@ impl Lowered<'_> {
             By::Column => self.col.into(),
             By::Whole => "0u".into(),
             By::Plane(plane) => format!("{plane}u * {} + {}", self.cols, self.col),
+            By::Stacked(side) => self.of_two(operand, &format!("{side}u * {} + {}", self.cols, self.col), strided()),
+            By::InterleavedColumn(side) => format!("2u * {} + {side}u", self.col),
+            By::Interleaved(side) => self.of_two(operand, &format!("2u * {} + {side}u", self.col), strided()),
+        }
+    }
+
+    /// The index in an operand with two numbers for each element, from the place in its row.
+    fn of_two(&self, operand: Operand, place: &str, strided: bool) -> String {
+        match strided {
+            true => format!("{operand}_of({}, {place})", self.row),
+            false => format!("{} * (2u * {}) + {place}", self.row, self.cols),
         }
     }
 
@@ -225,6 +237,11 @@ impl Lowered<'_> {
             Step::Load(operand, by @ (By::Row | By::Whole)) => {
                 format!("{real}({operand}_at({}))", self.index(operand, by))
             }
+            Step::Load(operand, by @ (By::Interleaved(_) | By::InterleavedColumn(_))) if self.wide => {
+                let index = self.index(operand, by);
+                let lanes = [0, 2, 4, 6].map(|lane| format!("{operand}_at({index} + {lane}u)")).join(", ");
+                format!("vec4<f32>({lanes})")
+            }
             Step::Load(operand, by) => self.at(operand, &self.index(operand, by)),
             Step::LoadJoined(first, second) => {
                 self.joined([first, second], i, text);
@@ -242,8 +259,22 @@ impl Lowered<'_> {
             Step::Multiply(v, w) => format!("{v} * {w}"),
             Step::Pass(v, w) => format!("passed{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::PassBoth(v, u, w) => format!("passed_both{}({v}, {u}, {w})", if self.wide { "4" } else { "" }),
+            Step::Capped(v, w) => format!("capped{}({v}, {w})", if self.wide { "4" } else { "" }),
+            Step::Within(v, w) => format!("within{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::NotPositive(v) => format!("select({real}(), {real}(1.0), {v} <= {real}())"),
             Step::Act(stage, function, v, alpha) => self.act(stage, function, v, alpha),
+            Step::Store(operand, by @ By::Interleaved(_), write, v) if self.wide => {
+                let index = self.index(operand, by);
+                for (lane, place) in LANES.iter().zip([0, 2, 4, 6]) {
+                    let before = if write == Write::Accumulate {
+                        format!("{operand}_at({index} + {place}u) + ")
+                    } else {
+                        String::new()
+                    };
+                    let _ = writeln!(text, "    {operand}_put({index} + {place}u, {before}{v}.{lane});");
+                }
+                return;
+            }
             Step::Store(operand, by, write, v) => {
                 let index = self.index(operand, by);
                 let put = if self.wide { "put4" } else { "put" };

@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{
@@ -191,7 +191,7 @@ prop_compose! {
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
         chain in prop::option::of((want(), want())), kind in 0..12u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
-        jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
+        jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
     ) -> elbow::Result<Plan> {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
@@ -202,6 +202,10 @@ prop_compose! {
         let jet = jets.map(|six| if six { Jet::laplacian(6) } else { Jet::two([1.0, 0.5, 2.0]) }.unwrap().even_if_flat());
         if let Some(jet) = jet {
             affine = affine.row_weight(false).statistics(Statistics::default()).jet(jet).m(m.next_multiple_of(jet.members()));
+        }
+        if let (None, Some(interleaved)) = (jet, gates) {
+            let gate = if interleaved { Gate::interleaved() } else { Gate::stacked() };
+            affine = affine.statistics(Statistics::default()).gate(gate);
         }
         let scaled_rows = affine.row_weight;
         affine.storage = elbow_verify::with_gaps(&affine, gap);
@@ -236,7 +240,7 @@ prop_compose! {
                 let [of_x, of_w, of_b, of_alpha] = returning;
                 let returning = Returning::default().x(of_x).w(of_w).b(of_b).alpha(of_alpha && alpha != AlphaSource::Constant);
                 let wants = SecondGradients::default().dy(x).x(w).w(b).b(x).alpha(dalpha);
-                let layer = affine.jet(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
+                let layer = affine.jet(None).gate(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
                 let layer = layer.alpha(if scaled { AlphaSource::Constant } else { alpha });
                 let returning = if scaled { returning.alpha(false) } else { returning };
                 let wants = if scaled { wants.alpha(Want::No) } else { wants };

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use elbow::{
-    Jet,
+    Gate, Jet,
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, WeightLayout},
@@ -99,6 +99,11 @@ fn near_a_kink(activation: &Activation, source: AlphaSource, alphas: &[f32], z: 
     })
 }
 
+/// Whether a step may carry a z across a limit.
+fn near_a_limit(gate: &Gate, z: &[f64]) -> bool {
+    gate.limit().is_some_and(|limit| z.iter().any(|z| (z.abs() - f64::from(limit)).abs() < 4.0 * STEP))
+}
+
 /// A random layer; the numbers of its operands follow from the seed.
 fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
     let (after, before) = (Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation));
@@ -106,7 +111,7 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
     let choices = (any::<bool>(), any::<bool>(), residual, any::<bool>());
     let saved = prop::sample::select(vec![Saved::Auto, Saved::Z, Saved::None]);
     (0..5usize, 0..5usize, 0..5usize, with_source(), choices, saved, any::<u64>()).prop_map(
-        |(m, n, k, (activation, alpha), (out_in, bias, residual, row_weight), saved, seed)| {
+        move |(m, n, k, (activation, alpha), (out_in, bias, residual, row_weight), saved, seed)| {
             let layout = if out_in { WeightLayout::OutIn } else { WeightLayout::InOut };
             // Half of those without a row weight carry jets.
             let jet = (!row_weight && seed % 2 == 0).then(|| {
@@ -114,7 +119,12 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
                 let [first_order, six] = [Jet::two([0.0; 3]).unwrap(), Jet::laplacian(4).unwrap()];
                 [two, two, first_order, six][(seed / 2 % 4) as usize].even_if_flat()
             });
-            let usual = AffineRequest::new(m * jet.map_or(1, |jet| jet.members()), n, k, activation).jet(jet);
+            // And some a gate.
+            let gates = [Gate::stacked(), Gate::interleaved().up_first(), Gate::interleaved().limited(1.3).unwrap()];
+            let gate = gates.get((seed / 8 % 6) as usize).copied().filter(|_| jet.is_none());
+            let residual = residual.filter(|_| gate.is_none() || residual == after);
+            let usual =
+                AffineRequest::new(m * jet.map_or(1, |jet| jet.members()), n, k, activation).jet(jet).gate(gate);
             (usual.layout(layout).alpha(alpha).bias(bias).residual(residual).row_weight(row_weight).saved(saved), seed)
         },
     )
@@ -133,8 +143,9 @@ struct Operands {
 
 impl Operands {
     fn new(request: &AffineRequest, numbers: &mut Numbers) -> Self {
-        let AffineRequest { m, n, k, .. } = *request;
-        let [x, w, b, residual, row_weight] = [m * k, n * k, n, m * n, m].map(|length| numbers.dyadic(length));
+        let (AffineRequest { m, n, k, .. }, outputs) = (*request, request.outputs());
+        let [x, w, b, residual, row_weight] =
+            [m * k, outputs * k, outputs, m * n, m].map(|length| numbers.dyadic(length));
         Operands { x, w, b, residual, row_weight, alpha: alphas(&request.activation, request.alpha, n) }
     }
 
@@ -175,7 +186,12 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         let mut numbers = Numbers(seed);
         let operands = Operands::new(&request, &mut numbers);
         let dy = numbers.dyadic(request.m * request.n);
-        if near_a_kink(&request.activation, request.alpha, &operands.alpha, &operands.forward(&request).z) {
+        let z = operands.forward(&request).z;
+        let near = near_a_kink(&request.activation, request.alpha, &operands.alpha, &z);
+        if near
+            || request.gate.is_some_and(|gate| near_a_limit(&gate, &z))
+            || (request.gate.is_some() && upstream_is_dz)
+        {
             return Ok(());
         }
         clear.set(clear.get() + 1);

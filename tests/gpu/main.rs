@@ -17,6 +17,7 @@ mod exact;
 mod faults;
 mod fuzz;
 mod gated;
+mod gates;
 mod golden;
 mod host;
 mod jets;

@@ -13,7 +13,7 @@ use elbow::{
 use crate::{
     case::Operands,
     factors::{Factors, Units, weight_at},
-    jet,
+    gate, jet,
     near::Near,
     spec::{Data, Spec},
     ulp::ulp_of,
@@ -88,7 +88,17 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<
     let judge = reference::forward(request, operands.forward(request))?;
     let factors = Factors::of_z(request, operands);
     let (mut y, mut z) = (Expected::default(), Expected::default());
-    for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate() {
+    if let Some(gate) = &request.gate {
+        let ez = |i: usize, terms: f64| {
+            sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units)
+        };
+        for (i, (&value, &terms)) in judge.z.iter().zip(&judge.z_terms).enumerate() {
+            z.push(value, if terms > f64::from(f32::MAX) { f64::INFINITY } else { ez(i, terms) });
+        }
+        y = gate::outputs(spec, operands, gate, &judge.y, &z);
+    }
+    let of_one = if request.gate.is_some() { 0 } else { judge.y.len() };
+    for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate().take(of_one) {
         let activation = at_channel(request.activation, request.alpha, &operands.alpha, i % request.n);
         let ez = sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units);
         let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
@@ -196,6 +206,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
         let absolute = |v: &[f32]| v.iter().map(|v| v.abs()).collect::<Vec<f32>>();
         let (x, w) = (absolute(&operands.x), absolute(&operands.w));
         let affine = layer.alpha(AlphaSource::Constant).bias(false).residual(None).row_weight(false);
+        let affine = affine.n(layer.outputs()).gate(None);
         let request = request.affine(affine).upstream_is_dz(true).below(None);
         reference::backward(&request, BackwardInputs::new(&x, &w, &errors))
     };
@@ -214,7 +225,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
         }
         expected
     };
-    let AffineRequest { m, n, k, .. } = layer;
+    let (AffineRequest { m, k, .. }, n) = (layer, layer.outputs());
     let dz = |m: usize, j: usize| judge.dz.value[m * n + j];
     let x = |m: usize, j: usize| f64::from(operands.x[m * k + j]);
     let of_dx = Factors::new([m, k, n], dz, |j, r| f64::from(operands.w[weight_at(&layer, r, j)]));
@@ -311,8 +322,30 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units
     let exact = reference::forward(&layer, operands.forward(&layer))?;
     let factors = Factors::of_z(&layer, operands);
     let mut errors = LocalErrors { slope: Vec::new(), alpha_slope: Vec::new(), value: Vec::new() };
+    let z_near = |i: usize| match saved_z {
+        Some(z) => Near::exact(f64::from(z[i])),
+        None => {
+            let terms = exact.z_terms[i];
+            let lost = factors.error(operands, i, terms, units);
+            Near { value: exact.z[i], off: sum_error(spec.data, layer.k) * terms + FLUSHED + lost }
+        }
+    };
+    errors.slope = vec![0.0; if layer.gate.is_some() { layer.m * layer.outputs() } else { 0 }];
     for (i, &dy) in operands.dy.iter().enumerate() {
         let activation = at_channel(layer.activation, layer.alpha, &operands.alpha, i % layer.n);
+        if let Some(gate) = &layer.gate {
+            let places = gate::places(gate, &layer, i);
+            let weight = if layer.row_weight { f64::from(operands.row_weight[i / layer.n]) } else { 1.0 };
+            let (z, dy) = (places.map(z_near), Near::exact(f64::from(dy)));
+            let upstream = if layer.row_weight { dy.scaled(weight) } else { dy };
+            let (dz, dalpha) = gate::gradients(gate, &activation, z, upstream);
+            for (at, dz) in places.into_iter().zip(dz) {
+                errors.slope[at] = dz.off;
+            }
+            errors.alpha_slope.push(if layer.alpha == AlphaSource::Constant { 0.0 } else { dalpha.off });
+            errors.value.push(dy.times(gate::value(gate, &activation, z)).off);
+            continue;
+        }
         if let Some(jet) = &layer.jet {
             let group = group(jet, i, layer.n);
             let z: Vec<Near> = group
@@ -331,14 +364,7 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units
             continue;
         }
         let dy = f64::from(dy).abs();
-        let (z, ez) = match saved_z {
-            Some(z) => (f64::from(z[i]), 0.0),
-            None => {
-                let terms = exact.z_terms[i];
-                let lost = factors.error(operands, i, terms, units);
-                (exact.z[i], sum_error(spec.data, layer.k) * terms + FLUSHED + lost)
-            }
-        };
+        let Near { value: z, off: ez } = z_near(i);
         let lost = |quantity| off(&activation, quantity, z, ez) + SUBNORMAL;
         errors.value.push(dy * (lost(Quantity::Value) + 2.0 * U * activation.value(z).abs()) + SUBNORMAL);
         let dy = if layer.row_weight { dy * f64::from(operands.row_weight[i / layer.n]).abs() } else { dy };
@@ -369,7 +395,7 @@ pub(crate) fn lost_with_y(spec: &Spec, activation: &Activation, z: f64) -> f64 {
 /// Dimensions of w.
 pub(crate) fn weight_shape(layer: &AffineRequest) -> [usize; 2] {
     match layer.layout {
-        WeightLayout::OutIn => [layer.n, layer.k],
-        WeightLayout::InOut => [layer.k, layer.n],
+        WeightLayout::OutIn => [layer.outputs(), layer.k],
+        WeightLayout::InOut => [layer.k, layer.outputs()],
     }
 }

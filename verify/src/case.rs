@@ -86,7 +86,7 @@ fn alphas(source: AlphaSource, n: usize) -> usize {
 
 impl Operands {
     fn new(spec: &Spec) -> Self {
-        let AffineRequest { m, n, k, .. } = spec.forward;
+        let (AffineRequest { m, n, k, .. }, outputs) = (spec.forward, spec.forward.outputs());
         let mut numbers = Numbers::new(spec.seed);
         let integers = spec.data == Data::Integers;
         let mut fill = |len: usize, reach: i32| -> Vec<f32> {
@@ -99,8 +99,8 @@ impl Operands {
         };
         let mut operands = Operands {
             x: fill(m * k, 4),
-            w: fill(n * k, 4),
-            b: fill(n, 8),
+            w: fill(outputs * k, 4),
+            b: fill(outputs, 8),
             alpha: fill(alphas(spec.forward.alpha, n), 2),
             residual: fill(m * n, 8),
             dy: fill(m * n, 4),
@@ -120,7 +120,7 @@ impl Operands {
         let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
         operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
         operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
-        let lengths = [m * k, n * k, n, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
+        let lengths = [m * k, outputs * k, outputs, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
         for (i, len) in lengths.into_iter().enumerate() {
             operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
             operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));
@@ -176,7 +176,7 @@ impl Operands {
 
 impl Case {
     pub(crate) fn new(spec: Spec, batch: &mut Batch) -> Self {
-        let AffineRequest { m, n, k, .. } = spec.forward;
+        let (AffineRequest { m, n, k, .. }, outputs) = (spec.forward, spec.forward.outputs());
         let operands = Operands::new(&spec);
         let s = spec.misalign;
         let dtype = spec.dtype;
@@ -189,7 +189,7 @@ impl Case {
             Some(below) => saved_of(&operands, of_x, &below, s, dtype, batch),
         };
         let saved_len = match spec.saved() {
-            Saved::Z => m * n,
+            Saved::Z => m * outputs,
             Saved::Mask => m * n.div_ceil(32),
             _ => 0,
         };
@@ -208,7 +208,7 @@ impl Case {
             y: batch.output(Arena::Mid, m * n, s, dtype, of_y),
             saved: match spec.saved() {
                 Saved::Mask => batch.output(Arena::Mid, saved_len, s, Dtype::U32, none),
-                _ => batch.output(Arena::Mid, saved_len, s, dtype, of_y),
+                _ => batch.output(Arena::Mid, saved_len, s, dtype, rows(outputs)),
             },
             statistics: {
                 let Statistics { channels, rows, .. } = spec.forward.statistics;
@@ -231,7 +231,8 @@ impl Case {
     pub(crate) fn record(&self, gpu: &Gpu, buffers: &Buffers, pass: &mut wgpu::ComputePass<'_>) -> Result<(), Error> {
         let Spec { forward, below, pin, .. } = self.spec;
         let AffineRequest { m, n, k, .. } = forward;
-        let (xs, ys, ns, ks, ws) = ([m, k], [m, n], [n], [k], weight_shape(&forward));
+        let outputs = forward.outputs();
+        let (xs, ys, zs, ns, ks, ws) = ([m, k], [m, n], [m, outputs], [outputs], [k], weight_shape(&forward));
         let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
         let ms = [m];
         let (of_channels, of_rows, around) = ([5, n], [5, m], [2, n]);
@@ -241,7 +242,7 @@ impl Case {
         let view = |span, shape| buffers.view(span, shape);
         let alpha = (forward.alpha != AlphaSource::Constant).then(|| view(s.alpha, &alphas));
         let saved_z_or_mask = match saved {
-            Saved::Z => Some(view(s.saved, &ys)),
+            Saved::Z => Some(view(s.saved, &zs)),
             Saved::Mask => Some(view(s.saved, &masks)),
             _ => None,
         };
@@ -254,6 +255,7 @@ impl Case {
             .residual_at(forward.residual.unwrap_or_default())
             .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
             .jet(forward.jet)
+            .gate(forward.gate)
             .statistics(
                 affine::Statistics::default()
                     .channels(forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)))

@@ -43,9 +43,9 @@ impl Factors {
 
     /// Those of z = x·Wᵀ.
     pub(crate) fn of_z(layer: &AffineRequest, operands: &Operands) -> Self {
-        let AffineRequest { m, n, k, .. } = *layer;
+        let AffineRequest { m, k, .. } = *layer;
         let x = |i: usize, r: usize| f64::from(operands.x[i * k + r]);
-        Factors::new([m, n, k], x, |j, r| f64::from(operands.w[weight_at(layer, j, r)]))
+        Factors::new([m, layer.outputs(), k], x, |j, r| f64::from(operands.w[weight_at(layer, j, r)]))
     }
 
     /// The error of element `at` of C because of what became of the factors on their way to matrix units, for a sum of these absolute values.
@@ -73,6 +73,6 @@ impl Factors {
 pub(crate) fn weight_at(layer: &AffineRequest, n: usize, k: usize) -> usize {
     match layer.layout {
         WeightLayout::OutIn => n * layer.k + k,
-        WeightLayout::InOut => k * layer.n + n,
+        WeightLayout::InOut => k * layer.outputs() + n,
     }
 }

@@ -1,7 +1,7 @@
 //! One case as plain data: a fused layer, forward and backward, with all of its choices.
 
 use elbow::{
-    Activation, AlphaSource, Float, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::rows,
     plan::Pin,
     request::{AffineRequest, Below, Gradients, Statistics},
@@ -111,7 +111,8 @@ impl Spec {
         // The other numbers overflow f16, or cancel until only its rounding errors are left.
         let fits = self.dtype == Float::F32 || matches!(self.data, Data::Integers | Data::Normal);
         // A square of integers may be too large for f16.
-        let square = self.forward.activation == Activation::RELU_SQUARED && self.data == Data::Integers;
+        let squares = self.forward.activation == Activation::RELU_SQUARED || self.forward.gate.is_some();
+        let square = squares && self.data == Data::Integers;
         fits && !(square && self.dtype == Float::F16) && self.keeps_enough() && self.bindings() <= 8
     }
 
@@ -146,10 +147,12 @@ impl Spec {
 /// The storage of a layer whose matrices have a gap of so many elements after each row.
 pub fn with_gaps(layer: &AffineRequest, gap: usize) -> Storage {
     let AffineRequest { n, k, layout, storage, .. } = *layer;
-    let in_row = if layout == WeightLayout::OutIn { k } else { n };
+    let outputs = layer.outputs();
+    let in_row = if layout == WeightLayout::OutIn { k } else { outputs };
     let matrices = [
         (k, &[Operand::X, Operand::Dx, Operand::SavedBelow, Operand::Ddx, Operand::Dx2][..]),
-        (n, &[Operand::Y, Operand::Saved, Operand::Dy, Operand::Residual, Operand::Dresidual]),
+        (outputs, &[Operand::Saved]),
+        (n, &[Operand::Y, Operand::Dy, Operand::Residual, Operand::Dresidual]),
         (n, &[Operand::Ddy, Operand::Ddresidual, Operand::Dresidual2]),
         (in_row, &[Operand::W, Operand::Dw, Operand::Ddw, Operand::Dw2]),
     ];
@@ -224,6 +227,7 @@ fn any(
 ) -> Spec {
     loop {
         let jet = any_jet(numbers);
+        let gate = any_gate(numbers).filter(|_| jet.is_none());
         let activation = match jet {
             // Among them one whose second derivative is not 0.
             Some(_) if data == Data::Integers => parsed(numbers.pick(&EXACT_WITH_JETS)),
@@ -236,10 +240,11 @@ fn any(
         let forward = AffineRequest::new(jet.map_or(1, |jet| jet.members()), 1, 1, activation)
             .saved(numbers.pick(&SAVED))
             .bias(numbers.below(3) != 0)
-            .residual(numbers.pick(&RESIDUAL))
+            .residual(numbers.pick(if gate.is_none() { &RESIDUAL } else { &RESIDUAL[..3] }))
             .row_weight(jet.is_none() && numbers.below(4) == 0)
             .jet(jet)
-            .statistics(if jet.is_none() { numbers.pick(&STATISTICS) } else { Statistics::NONE })
+            .gate(gate)
+            .statistics(if jet.is_none() && gate.is_none() { numbers.pick(&STATISTICS) } else { Statistics::NONE })
             .layout(numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]))
             .alpha(alpha);
         let gradients = Gradients::default()
@@ -253,8 +258,8 @@ fn any(
             None => any_below(numbers),
             Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
         });
-        let second =
-            (jet.is_none() && below.is_none() && numbers.below(6) == 0).then(|| Second::any(numbers, &forward));
+        let second = (jet.is_none() && gate.is_none() && below.is_none() && numbers.below(6) == 0)
+            .then(|| Second::any(numbers, &forward));
         let spec = Spec {
             forward,
             second,
@@ -287,6 +292,17 @@ fn any_jet(numbers: &mut Numbers) -> Option<Jet> {
         _ => return None,
     };
     jet.ok().map(|jet| jet.even_if_flat())
+}
+
+/// None most of the time.
+fn any_gate(numbers: &mut Numbers) -> Option<Gate> {
+    let order = match numbers.below(10) {
+        0 => Gate::stacked(),
+        1 => Gate::interleaved(),
+        _ => return None,
+    };
+    let order = if numbers.below(2) == 0 { order } else { order.up_first() };
+    if numbers.below(2) == 0 { order.limited(16.0).ok() } else { Some(order) }
 }
 
 fn any_below(numbers: &mut Numbers) -> Below {

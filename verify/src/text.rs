@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use elbow::{
-    Error, Jet, Operand, ResidualAt, Result, Want,
+    Error, Gate, Jet, Operand, ResidualAt, Result, Want,
     request::{Below, Returning, SecondGradients, Statistics},
 };
 
@@ -64,6 +64,7 @@ impl fmt::Display for Spec {
         say("residual", l.residual.map_or("no", ResidualAt::name), "no")?;
         say("row_weight", l.row_weight.word(), "no")?;
         say("jet", &jet_word(l.jet), "no")?;
+        say("gate", &l.gate.map_or("no".into(), |gate: Gate| gate.to_string()), "no")?;
         say("statistics", l.statistics.word(), "no")?;
         say("dx", g.x.name(), u.x.name())?;
         say("dw", g.w.name(), u.w.name())?;
@@ -115,6 +116,7 @@ impl FromStr for Spec {
                 "residual" => l.residual = if value == "no" { None } else { Some(value.parse()?) },
                 "row_weight" => l.row_weight = bool::read(value)?,
                 "jet" => l.jet = jet(value)?,
+                "gate" => l.gate = if value == "no" { None } else { Some(value.parse()?) },
                 "statistics" => l.statistics = Statistics::read(value)?,
                 "dx" => g.x = value.parse()?,
                 "dw" => g.w = value.parse()?,

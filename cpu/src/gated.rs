@@ -1,0 +1,280 @@
+//! Gated layers, y = act(gate; α) ⊙ up: the linear layer of all 2N outputs, and passes over the units of z ([`elbow::Gate`] says where they lie). A row
+//! goes through in pieces of so many units that all of its arrays stay in the first-level cache.
+
+use elbow::{
+    Activation, Gate, Operand,
+    activation::Quantity,
+    cpu::{ForwardInputs, operands},
+    error::{Error, Result},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Saved, Want},
+};
+
+use crate::{
+    BackwardInputs, BackwardOutputs, ForwardOutputs, Workspace, affine,
+    outputs::{constant_alpha, gradient, put, slice_mut},
+    pass::{Channels, block_rows, in_blocks},
+    saved::{SavedIn, SavedOut},
+    threads,
+    vectors::{add, add_to_sums, multiply, multiply_passed, pass_both, total},
+};
+
+/// Units of a piece.
+const PIECE: usize = 256;
+
+/// The linear layer of all outputs.
+fn linear(request: &AffineRequest) -> AffineRequest {
+    let all = AffineRequest::new(request.m, request.outputs(), request.k, Activation::IDENTITY);
+    all.layout(request.layout).bias(request.bias).saved(Saved::None)
+}
+
+/// An error unless z is kept, or nothing.
+fn enough(saved: Saved) -> Result<()> {
+    match saved {
+        Saved::Auto | Saved::Z | Saved::None => Ok(()),
+        Saved::Y | Saved::Mask => Err(Error::Unsupported {
+            what: format!("a gated layer with saved {saved}"),
+            why: "its gradients need gate and up; enough would be: z, none (z is computed again)".into(),
+        }),
+    }
+}
+
+/// The piece of a row's units from `first` on: act's argument and the factor, and with a limit their slopes.
+struct Units {
+    gate: [f32; PIECE],
+    up: [f32; PIECE],
+    slopes: [[f32; PIECE]; 2],
+}
+
+impl Units {
+    const NONE: Units = Units { gate: [0.0; PIECE], up: [0.0; PIECE], slopes: [[0.0; PIECE]; 2] };
+
+    /// Of a row of z with so many units.
+    fn load(&mut self, gate: &Gate, z: &[f32], units: usize, first: usize, count: usize) {
+        for i in 0..count {
+            self.gate[i] = z[gate.gate(first + i, units)];
+            self.up[i] = z[gate.up(first + i, units)];
+        }
+        let Some(limit) = gate.limit() else { return };
+        let within = |v: f32, inside: bool| if v.is_nan() { v } else { f32::from(u8::from(inside)) };
+        for i in 0..count {
+            let (z, up) = (self.gate[i], self.up[i]);
+            self.slopes[0][i] = within(z, z <= limit);
+            self.slopes[1][i] = within(up, up.abs() <= limit);
+            self.gate[i] = if z > limit { limit } else { z };
+            self.up[i] = up.clamp(-limit, limit) + 1.0;
+        }
+    }
+}
+
+/// The rows of a block, each in pieces of its units: row, first unit, units.
+fn pieces(rows: usize, units: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..rows).flat_map(move |row| (0..units).step_by(PIECE).map(move |first| (row, first, PIECE.min(units - first))))
+}
+
+/// y = row_weight ⊙ act(gate; α) ⊙ up (+ residual); the inputs are checked.
+pub(crate) fn forward(
+    request: &AffineRequest,
+    gate: &Gate,
+    inputs: &ForwardInputs<'_>,
+    outputs: ForwardOutputs<'_>,
+) -> Result<()> {
+    let (m, n, width) = (request.m, request.n, request.outputs());
+    enough(request.saved)?;
+    let y = slice_mut(Operand::Y, outputs.y, &[m, n])?;
+    let mut room = Vec::new();
+    let z = match (outputs.saved, request.saved) {
+        (SavedOut::Z(z), Saved::Z | Saved::Auto) => slice_mut(Operand::Saved, z, &[m, width])?,
+        (SavedOut::None, Saved::None | Saved::Auto) => crate::scratch(&mut room, m * width),
+        _ => {
+            let expected = format!("an output for what the request saves, {}", request.saved);
+            return Err(Error::Operand { operand: Operand::Saved, expected, got: "another".into() });
+        }
+    };
+    let of_all = ForwardInputs::new(inputs.x, inputs.w).b(inputs.b);
+    affine::forward(&linear(request), of_all, ForwardOutputs { y: z, saved: SavedOut::None })?;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let channels = Channels::new(request.activation, request.alpha, inputs.alpha, n);
+    let rows = block_rows(m, width);
+    let z: &[f32] = z;
+    let work = |(block, (y, z)): (usize, (&mut [f32], &[f32]))| {
+        let mut units = Units::NONE;
+        for (row, first, count) in pieces(y.len() / n, n) {
+            units.load(gate, &z[row * width..][..width], n, first, count);
+            let at = row * n + first;
+            let y = &mut y[at..at + count];
+            channels.evaluate_from(Quantity::Value, first, &units.gate[..count], y);
+            for (y, up) in y.iter_mut().zip(&units.up) {
+                *y *= up;
+            }
+            let of_all = block * rows * n + at;
+            if let Some(weight) = inputs.row_weight {
+                let weight = weight[block * rows + row];
+                y.iter_mut().for_each(|y| *y *= weight);
+            }
+            if let Some(residual) = inputs.residual {
+                add(y, &residual[of_all..of_all + count]);
+            }
+        }
+    };
+    threads::each(y.chunks_mut(rows * n).zip(z.chunks(rows * width)).enumerate(), work);
+    Ok(())
+}
+
+/// dz of both sides, from which the gradients of the linear layer follow, and those of α, of the row weight and of the residual.
+pub(crate) fn backward(
+    request: &BackwardRequest,
+    gate: &Gate,
+    inputs: &BackwardInputs<'_>,
+    outputs: BackwardOutputs<'_>,
+    workspace: &mut Workspace,
+) -> Result<()> {
+    let (affine, wants) = (&request.affine, &request.gradients);
+    let (m, n, k, width) = (affine.m, affine.n, affine.k, affine.outputs());
+    request.resolve()?;
+    if request.below.is_some() {
+        return Err(Error::Unsupported {
+            what: "a chain from a gated layer in elbow-cpu".into(),
+            why: "only the GPU and elbow::cpu::reference compute it".into(),
+        });
+    }
+    enough(inputs.saved.kind())?;
+    let dy = operands::slice(Operand::Dy, inputs.dy, &[m, n])?;
+    let alpha = operands::alpha(Operand::Alpha, inputs.alpha, affine.alpha, n)?;
+    let row_weight = operands::optional(Operand::RowWeight, inputs.row_weight, affine.row_weight, &[m])?;
+    let alphas = operands::alpha_length(affine.alpha, n);
+    let dalpha = gradient(Operand::Dalpha, outputs.dalpha, wants.alpha, &[alphas])?;
+    if dalpha.is_some() && affine.alpha == AlphaSource::Constant {
+        return Err(constant_alpha(Operand::Dalpha));
+    }
+    let dresidual = gradient(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
+    let drow_weight = gradient(Operand::DrowWeight, outputs.drow_weight, wants.row_weight, &[m])?;
+    let products = BackwardOutputs { dx: outputs.dx, dw: outputs.dw, db: outputs.db, ..BackwardOutputs::default() };
+    let needed = wants.x.wanted() || wants.w.wanted() || wants.b.wanted() || wants.need_z();
+    let saved = if needed { inputs.saved.checked(Operand::Saved, m, width)? } else { SavedIn::None };
+    let again = needed && matches!(saved, SavedIn::None);
+    // What the products read is checked before anything is written.
+    let x = if again || wants.w.wanted() { operands::slice(Operand::X, inputs.x, &[m, k])? } else { &[] };
+    let w = if again || wants.x.wanted() { operands::slice(Operand::W, inputs.w, &[width, k])? } else { &[] };
+    for (operand, given, want, shape) in [
+        (Operand::Dx, &products.dx, wants.x, [m, k]),
+        (Operand::Dw, &products.dw, wants.w, [width, k]),
+        (Operand::Db, &products.db, wants.b, [1, width]),
+    ] {
+        if want.wanted() {
+            operands::slice(operand, given.as_deref().unwrap_or_default(), &shape)?;
+        }
+    }
+    match dresidual {
+        Some((out, Want::Accumulate)) => add(out, dy),
+        Some((out, _)) => out.copy_from_slice(dy),
+        None => {}
+    }
+    if !needed {
+        return Ok(());
+    }
+    let mut dz_memory = std::mem::take(&mut workspace.dz);
+    let dz = crate::scratch(&mut dz_memory, m * width);
+    let z = match saved {
+        SavedIn::Z(z) => Some(z),
+        _ => {
+            let b = operands::optional(Operand::B, inputs.b, affine.bias, &[width])?;
+            let inputs = ForwardInputs::new(x, w).b(b);
+            affine::forward(&linear(affine), inputs, ForwardOutputs { y: dz, saved: SavedOut::None })?;
+            None
+        }
+    };
+    let pass = Pass {
+        gate,
+        channels: Channels::new(affine.activation, affine.alpha, alpha, n),
+        width,
+        dalpha: dalpha.is_some(),
+    };
+    let rows = block_rows(m, width);
+    let mut row_sums = vec![0.0; m];
+    let blocks: Vec<_> = dz.chunks_mut((rows * width).max(1)).zip(row_sums.chunks_mut(rows)).enumerate().collect();
+    let sums = in_blocks(
+        blocks,
+        if dalpha.is_some() { alphas } else { 0 },
+        &mut workspace.partials,
+        |_, (i, (dz, of_rows)), sums| {
+            let first = i * rows;
+            let z = z.map(|z| &z[first * width..][..dz.len()]);
+            pass.block(z, &dy[first * n..], row_weight.map(|s| &s[first..]), dz, of_rows, sums);
+        },
+    );
+    put(dalpha, sums);
+    put(drow_weight, &row_sums);
+    let of_all = BackwardRequest::new(linear(affine), wants.alpha(Want::No).residual(Want::No).row_weight(Want::No));
+    let inputs = BackwardInputs { x, w, dy: dz, ..BackwardInputs::default() };
+    let result = affine::backward(&of_all.upstream_is_dz(true), inputs, products, workspace);
+    workspace.dz = dz_memory;
+    result
+}
+
+/// What makes dz of a block of rows.
+struct Pass<'a> {
+    gate: &'a Gate,
+    channels: Channels<'a>,
+    width: usize,
+    dalpha: bool,
+}
+
+impl Pass<'_> {
+    /// Replaces dz, which holds z unless that is given, and adds the terms of dα and of the row weights.
+    fn block(
+        &self,
+        z: Option<&[f32]>,
+        dy: &[f32],
+        row_weight: Option<&[f32]>,
+        dz: &mut [f32],
+        of_rows: &mut [f64],
+        sums: &mut [f64],
+    ) {
+        let Pass { gate, channels, width, .. } = self;
+        let (n, stops, width) = (channels.n(), channels.stops(), *width);
+        let mut units = Units::NONE;
+        let [mut upstream, mut value, mut derivative, mut passed] = [[0.0; PIECE]; 4];
+        for (row, first, count) in pieces(dz.len() / width.max(1), n) {
+            let dz = &mut dz[row * width..][..width];
+            units.load(gate, z.map_or(&*dz, |z| &z[row * width..][..width]), n, first, count);
+            let dy = &dy[row * n + first..][..count];
+            let (of_gate, up) = (&units.gate[..count], &units.up[..count]);
+            let [value, derivative, passed] = [&mut value, &mut derivative, &mut passed].map(|room| &mut room[..count]);
+            channels.evaluate_from(Quantity::Value, first, of_gate, value);
+            multiply(value, up, passed);
+            of_rows[row] += dy.iter().zip(&*passed).map(|(dy, y)| f64::from(*dy) * f64::from(*y)).sum::<f64>();
+            let upstream = &mut upstream[..count];
+            let weight = row_weight.map_or(1.0, |s| s[row]);
+            upstream.iter_mut().zip(dy).for_each(|(upstream, dy)| *upstream = weight * dy);
+            multiply(upstream, value, passed);
+            self.through(&units, 1, passed);
+            channels.evaluate_from(Quantity::Slope, first, of_gate, derivative);
+            pass_both(stops, derivative, upstream, up);
+            self.through(&units, 0, derivative);
+            for i in 0..count {
+                dz[gate.gate(first + i, n)] = derivative[i];
+                dz[gate.up(first + i, n)] = passed[i];
+            }
+            if self.dalpha {
+                channels.evaluate_from(Quantity::AlphaSlope, first, of_gate, derivative);
+                pass_both(stops, derivative, upstream, up);
+                match &mut *sums {
+                    [sum] => *sum += total(derivative),
+                    sums => add_to_sums(&mut sums[first..first + count], derivative),
+                }
+            }
+        }
+    }
+
+    /// Beyond a limit nothing passes.
+    fn through(&self, units: &Units, side: usize, gradient: &mut [f32]) {
+        if self.gate.limit().is_some() {
+            let mut given = [0.0; PIECE];
+            let given = &mut given[..gradient.len()];
+            given.copy_from_slice(gradient);
+            multiply_passed(true, given, &units.slopes[side][..gradient.len()], gradient);
+        }
+    }
+}

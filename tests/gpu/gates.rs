@@ -1,0 +1,206 @@
+//! Gated layers: gate and up in one product or in a product and a pass, however they lie, with every activation; batches; mistakes.
+
+use elbow::{
+    Activation, Checks, Dtype, Gate, Gpu, Jet, ResidualAt, Saved, View, WeightLayout,
+    affine::{Forward, Statistics},
+    cpu::{ForwardInputs, reference},
+    plan::{Form, Pin, TILES},
+    request::AffineRequest,
+};
+use elbow_verify::{Spec, points};
+
+use crate::common::{Numbers, as_a_gpu, checks, full, gpu, passes};
+
+fn spec(text: &str) -> Spec {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// What a gated layer can have; where both sides are one product, and where they cannot be.
+const ASKED: [&str; 5] = [
+    "gate=stacked saved=z dx=set dw=add db=set",
+    "gate=interleaved,up_first saved=z dx=add dw=set db=add residual=after dresidual=add gap=4",
+    "gate=stacked,up_first,limit=16 layout=in_out saved=none dx=set dw=set db=set bias=no row_weight=yes drow_weight=set",
+    "gate=interleaved,limit=16 layout=in_out saved=z dx=set dw=set db=add dtype=bf16 gap=1",
+    "gate=interleaved,limit=16 saved=none dx=set dw=set db=set below=leaky_relu(0.5)/constant/z/no/set/no/no/no",
+];
+
+fn exact(gpu: &Gpu, tile: usize, asked: usize, more: &str) {
+    if !TILES[tile].fits(&gpu.caps(), Form::Nt) {
+        return;
+    }
+    let text = format!(
+        "m=1 n=1 k=1 activation=leaky_relu(0.5) {} tile={tile} data=integers seed={asked} {more}",
+        ASKED[asked]
+    );
+    let spec = Spec { misalign: tile % 2, ..spec(&text) };
+    let sizes = [[1, 1, 1], [3, 5, 3], [17, 31, 36], [33, 36, 16], [66, 64, 65], [9, 132, 8]];
+    passes(gpu, &sizes.map(|[m, n, k]| spec.sized(m, n, k)));
+}
+
+#[test]
+fn integers_in_a_product_and_a_pass() {
+    let tiles: &[usize] = if full() { &[0, 1, 2, 3, 4, 8, 9, 12] } else { &[0, 8, 3] };
+    for (i, &tile) in tiles.iter().enumerate() {
+        for asked in (0..ASKED.len()).filter(|j| full() || (i + j) % 3 == 0) {
+            exact(gpu(), tile, asked, ["", "splits=3"][asked % 2]);
+        }
+    }
+}
+
+/// By the texts of a GPU, and of a software adapter, in which a lane finishes both sides.
+#[test]
+fn integers_in_one_product() {
+    if full() {
+        for tile in [7, 13, 21] {
+            for asked in 0..ASKED.len() {
+                exact(as_a_gpu(), tile, asked, "");
+                exact(gpu(), tile, asked, "");
+            }
+        }
+        return;
+    }
+    exact(as_a_gpu(), 21, 1, "");
+    exact(gpu(), 21, 2, "");
+    if checks() == Checks::Trusted {
+        exact(as_a_gpu(), 21, 0, "misalign=0 dtype=f32");
+        exact(as_a_gpu(), 21, 2, "");
+        exact(gpu(), 21, 4, "");
+    }
+}
+
+/// A pin of one of their tiles makes one dispatch; a tile of four columns a lane, splits and columns by turns make two.
+#[test]
+fn dispatches() {
+    let gpu = gpu();
+    let absent = |shape: &[usize]| View::absent(shape, Dtype::F32);
+    let count = |gate: Gate, layout: WeightLayout, pin: Pin| {
+        let w = if layout == WeightLayout::OutIn { [128, 64] } else { [64, 128] };
+        let layer = Forward::new(Activation::SILU, absent(&[128, 64]), absent(&w), absent(&[128, 64])).layout(layout);
+        layer.gate(gate).saved(Saved::None).pin(pin).plan(gpu).unwrap().dispatches.len()
+    };
+    let (in_out, out_in) = (WeightLayout::InOut, WeightLayout::OutIn);
+    let pin = Pin::default();
+    for (gate, layout, pin, expected) in [
+        (Gate::stacked(), out_in, pin.tile(21), 1),
+        (Gate::interleaved(), out_in, pin.tile(13), 1),
+        (Gate::stacked(), in_out, pin.tile(21), 1),
+        (Gate::interleaved(), in_out, pin.tile(21), 2),
+        (Gate::stacked(), out_in, pin.tile(5), 2),
+        (Gate::stacked(), out_in, pin.tile(0), 2),
+        (Gate::stacked(), out_in, pin.tile(21).splits(2), 3),
+    ] {
+        assert_eq!(count(gate, layout, pin), expected, "{gate} {layout:?} {pin:?}");
+    }
+}
+
+#[test]
+fn every_activation() {
+    let mut specs = Vec::new();
+    let gates = ["stacked", "interleaved,limit=0.75", "stacked,up_first,limit=1.5", "interleaved,up_first"];
+    for (seed, activation) in (0..).zip(points::defaults()) {
+        let (gate, [data, saved]) =
+            (gates[seed as usize % 4], [["normal", "z"], ["lognormal", "none"]][seed as usize / 2 % 2]);
+        let alpha = if activation.has_alpha() { " alpha=channel dalpha=set" } else { "" };
+        let usual = spec(&format!("m=1 n=1 k=1 activation=relu saved={saved} gate={gate} data={data} db=set{alpha}"));
+        let mut spec = Spec { seed, ..usual };
+        spec.forward.activation = activation;
+        specs.push(spec.sized(9, 12, 20));
+    }
+    passes(gpu(), &specs);
+}
+
+/// Experts: three layers in one call, each as it is alone.
+#[test]
+fn a_batch_is_its_layers() {
+    let (gpu, mut numbers) = (gpu(), Numbers::new(5));
+    let [layers, m, n, k] = [3, 5, 6, 8];
+    let mut normal = |length: usize| -> Vec<f32> { (0..length).map(|_| numbers.normal()).collect() };
+    let (x, w, b, dy) =
+        (normal(layers * m * k), normal(layers * 2 * n * k), normal(layers * 2 * n), normal(layers * m * n));
+    let up = |values: &[f32], shape: &[usize]| gpu.upload(values, shape).unwrap();
+    let [of_x, of_w, of_b, of_y, of_z] =
+        [[m, k], [2 * n, k], [1, 2 * n], [m, n], [m, 2 * n]].map(|[a, b]| [layers, a, b]);
+    let zeros = |shape: &[usize]| gpu.zeros(shape).unwrap();
+    let (x_, w_, b_, dy_) = (up(&x, &of_x), up(&w, &of_w), up(&b, &of_b), up(&dy, &of_y));
+    let (y, z, dw, db) = (zeros(&of_y), zeros(&of_z), zeros(&of_w), zeros(&of_b));
+    let gate = Gate::stacked().limited(1.0).unwrap();
+    let layer = Forward::new(Activation::SILU, &x_, &w_, &y).b(&b_).gate(gate).saved(Saved::Z).save_to(&z);
+    gpu.submit_pass(|pass| {
+        layer.record(gpu, &mut *pass)?;
+        layer.backward(&dy_).dw(&dw).db(&db).record(gpu, pass)
+    })
+    .unwrap();
+    let (y, dw, db) = (gpu.download(&y).unwrap(), gpu.download(&dw).unwrap(), gpu.download(&db).unwrap());
+    let request = AffineRequest::new(m, n, k, Activation::SILU).gate(gate);
+    for i in 0..layers {
+        let part = |values: &[f32], each: usize| values[i * each..][..each].to_vec();
+        let (x, w, b, dy) = (part(&x, m * k), part(&w, 2 * n * k), part(&b, 2 * n), part(&dy, m * n));
+        let judge = reference::forward(&request, ForwardInputs::new(&x, &w).b(Some(&b))).unwrap();
+        let backward = elbow::request::BackwardRequest::new(request, Default::default());
+        let inputs = reference::BackwardInputs::new(&x, &w, &dy).b(Some(&b));
+        let back = reference::backward(&backward, inputs).unwrap();
+        let close = |name: &str, got: &[f32], want: &[f64]| {
+            for (got, want) in got.iter().zip(want) {
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-5 * (1.0 + want.abs()),
+                    "{name} of layer {i}: {got} for {want}"
+                );
+            }
+        };
+        close("y", &part(&y, m * n), &judge.y);
+        close("dw", &part(&dw, 2 * n * k), &back.dw.value);
+        close("db", &part(&db, 2 * n), &back.db.value);
+    }
+}
+
+/// y may be the memory of the residual, as in every layer.
+#[test]
+fn a_residual_in_place() {
+    let gpu = gpu();
+    let x = gpu.upload(&[1.0, 2.0], &[1, 2]).unwrap();
+    let w = gpu.upload(&[1.0, 0.0, 0.0, 1.0], &[2, 2]).unwrap();
+    let y = gpu.upload(&[10.0], &[1, 1]).unwrap();
+    for _ in 0..2 {
+        let layer = Forward::new(Activation::RELU, &x, &w, &y).gate(Gate::interleaved()).residual(&y);
+        gpu.submit(|encoder| layer.record(gpu, encoder)).unwrap();
+    }
+    assert_eq!(gpu.download(&y).unwrap(), [14.0]);
+}
+
+#[test]
+fn mistakes_are_told() {
+    let gpu = gpu();
+    let absent = |shape: &[usize]| View::absent(shape, Dtype::F32);
+    let layer = |w: &[usize], y: &[usize]| {
+        Forward::new(Activation::SILU, absent(&[4, 3]), absent(w), absent(y)).gate(Gate::stacked())
+    };
+    let right = layer(&[10, 3], &[4, 5]);
+    assert!(right.request().is_ok());
+    let says = |result: Result<(), elbow::Error>, words: &[&str]| {
+        let error = result.unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    let of = |layer: &Forward<'_>| layer.plan(gpu).map(drop);
+    says(of(&layer(&[9, 3], &[4, 5])), &["w:", "even number of outputs", "[9, 3]"]);
+    says(of(&layer(&[10, 3], &[4, 10])), &["y:", "[.., 5]"]);
+    says(of(&right.b(absent(&[5]))), &["b:", "[10]"]);
+    says(of(&right.saved(Saved::Z).save_to(absent(&[4, 5]))), &["saved:", "[.., 10]"]);
+    says(of(&right.saved(Saved::Y)), &["gated layer", "saved y", "z, none"]);
+    says(of(&right.residual(absent(&[4, 5])).residual_at(ResidualAt::BeforeActivation)), &["gated", "residual before"]);
+    says(of(&right.jet(Jet::laplacian(2).unwrap())), &["gated", "jets"]);
+    let statistics = Statistics::default().channels(absent(&[5, 5]));
+    says(of(&right.statistics(statistics)), &["gated", "statistics"]);
+    let dy = absent(&[4, 5]);
+    says(right.backward_from_dz(dy).dw(absent(&[10, 3])).plan(gpu).map(drop), &["gated", "starts from dz"]);
+    says(right.backward(dy).dw(absent(&[5, 3])).plan(gpu).map(drop), &["dw:", "[10, 3]"]);
+    says(right.backward(dy).db(absent(&[5])).plan(gpu).map(drop), &["db:", "[10]"]);
+    says(
+        right.double_backward(dy).ddx(absent(&[4, 3])).dw2(absent(&[10, 3])).plan(gpu).map(drop),
+        &["double backward", "gate"],
+    );
+    let above = Forward::new(Activation::RELU, right.y, absent(&[2, 5]), absent(&[4, 2]));
+    let chain =
+        above.backward(absent(&[4, 2])).dx(absent(&[4, 5])).below(&right.saved(Saved::Z).save_to(absent(&[4, 10])));
+    says(chain.plan(gpu).map(drop), &["chain over a gated layer"]);
+    says(Gate::stacked().limited(0.0).map(drop), &["gate", "limit", "> 0"]);
+}
