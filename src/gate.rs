@@ -4,7 +4,24 @@
 //! z = x·Wᵀ + b, [.., 2N]: gate and up of each unit        y = act(gate; α) ⊙ up
 //! ```
 //!
-//! Source: Shazeer 2020, GLU Variants Improve Transformer.
+//! ```no_run
+//! use elbow::{Activation, Gate, Gpu, Saved, affine::Forward};
+//! let gpu = Gpu::new()?;
+//! // SwiGLU, 64 -> 256: gate and up of each unit are two of 512 outputs.
+//! let (x, w, b) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[512, 64])?, gpu.zeros(&[512])?);
+//! let (z, y, dy) = (gpu.zeros(&[32, 512])?, gpu.zeros(&[32, 256])?, gpu.zeros(&[32, 256])?);
+//! let (dx, dw, db) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[512, 64])?, gpu.zeros(&[512])?);
+//! let unit = Activation::of_gated_unit("swiglu")?;
+//! let layer = Forward::new(unit, &x, &w, &y).b(&b).gate(Gate::stacked()).saved(Saved::Z).save_to(&z);
+//! gpu.submit_pass(|pass| {
+//!     layer.record(&gpu, &mut *pass)?;
+//!     layer.backward(&dy).dx(&dx).dw(&dw).db(&db).record(&gpu, pass)
+//! })?;
+//! # Ok::<(), elbow::Error>(())
+//! ```
+//!
+//! Gate and up that are there already, or come from two weights apart, are [`elementwise::Gated`](crate::elementwise::Gated)'s. Source: Shazeer
+//! 2020, GLU Variants Improve Transformer.
 
 use std::{fmt, str::FromStr};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use elbow::{
-    Activation, AlphaSource, Float, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Gate, Float, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},
@@ -44,6 +44,9 @@ pub(crate) struct Options {
     /// The rows are jets with this operator: its coefficients c11,c12,c22 (groups of 4 rows), or 21 of them (groups of 8).
     #[arg(long, value_name = "C11,C12,C22", allow_hyphen_values = true)]
     jet: Option<String>,
+    /// A gated layer of N units: where gate and up lie, stacked or interleaved, then, if so, up_first and limit=NUMBER.
+    #[arg(long)]
+    gate: Option<Gate>,
     /// With statistics of channels and of rows.
     #[arg(long)]
     statistics: bool,
@@ -93,6 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .residual(options.residual)
         .row_weight(options.row_weight)
         .jet(jet)
+        .gate(options.gate)
         .statistics(Statistics::default().channels(options.statistics).rows(options.statistics))
         .saved(options.save)
         .storage(Storage::all(dtype));
