@@ -15,6 +15,7 @@ const FACTS: &[&str] = &[
     "gate",
     "jet",
     "operand",
+    "philox",
     "request",
     "rules",
     "setters",
@@ -25,7 +26,7 @@ const FACTS: &[&str] = &[
 ];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "random", "train"];
 const CPU: &[&str] = &["cpu"];
 const NATIVE: &[&str] = &["native"];
 
