@@ -30,6 +30,7 @@ pub use self::{backward::Backward, double::DoubleBackward};
 pub use crate::operands::Gradient;
 use crate::{
     activation::Activation,
+    dropout::Dropout,
     dtype::Dtype,
     error::{Error, Result},
     gate::Gate,
@@ -37,8 +38,8 @@ use crate::{
     jet::Jet,
     operand::Operand,
     operands::{
-        alpha_source, expect_row_numbers, expect_rows, expect_saved, expect_shape, expect_vector, recorded, weight_n,
-        wrong_shape,
+        alpha_source, expect_dropout_state, expect_row_numbers, expect_rows, expect_saved, expect_shape, expect_vector,
+        recorded, weight_n, wrong_shape,
     },
     plan::{self, Pin, Plan},
     request::{self, AffineRequest, ResidualAt, Saved, Statistic, WeightLayout},
@@ -132,6 +133,10 @@ pub struct Forward<'a> {
     /// Makes a gated layer of it, y = act(gate; α) ⊙ up (+ residual): w is then `[2N, K]` (or `[K, 2N]`), b `[2N]` and z `[.., 2N]`, with the gate and
     /// what it lets through of each unit where the [`Gate`] says.
     pub gate: Option<Gate>,
+    /// Leaves elements of row_weight ⊙ act(z) out, before a residual is added to it; needs `dropout_state`.
+    pub dropout: Option<Dropout>,
+    /// [`Dropout::state`], u32 `[4]`, read when the call runs: a call that is prepared once can have another mask in every step.
+    pub dropout_state: Option<View<'a>>,
     /// Output `[.., N]`.
     pub y: View<'a>,
     /// z (`[.., N]`) or the mask (`[.., ⌈N/32⌉]`, [`Dtype::U32`]): written by forward, read by backward. [`Forward::saved_shape`] says
@@ -156,6 +161,8 @@ setters!(Forward<'a> {
     row_weight: impl Into<Option<View<'a>>>,
     jet: impl Into<Option<Jet>>,
     gate: impl Into<Option<Gate>>,
+    dropout: impl Into<Option<Dropout>>,
+    dropout_state: impl Into<Option<View<'a>>>,
     y: impl Into<View<'a>>,
     save_to: impl Into<Option<View<'a>>>,
     statistics: Statistics<'a>,
@@ -186,6 +193,8 @@ impl<'a> Forward<'a> {
             row_weight: None,
             jet: None,
             gate: None,
+            dropout: None,
+            dropout_state: None,
             y: y.into(),
             save_to: None,
             statistics: Statistics::default(),
@@ -269,6 +278,7 @@ impl<'a> Forward<'a> {
             expect_rows(Operand::Residual, residual, m, n)?;
         }
         expect_row_numbers(Operand::RowWeight, self.row_weight, m)?;
+        expect_dropout_state(self.dropout, self.dropout_state)?;
         let Statistics { channels, rows, around } = self.statistics;
         let five = Statistic::ALL.len();
         for (operand, view, shape) in [
@@ -294,6 +304,7 @@ impl<'a> Forward<'a> {
             row_weight: self.row_weight.is_some(),
             jet: self.jet,
             gate: self.gate,
+            dropout: self.dropout,
             statistics: request::Statistics {
                 channels: channels.is_some(),
                 rows: rows.is_some(),
@@ -321,7 +332,7 @@ impl<'a> Forward<'a> {
         let mut operands = Operands::default();
         operands.add(Operand::X, self.x).add(Operand::W, self.w).add(Operand::B, self.b);
         operands.add(Operand::Alpha, self.alpha).add(Operand::Residual, self.residual);
-        operands.add(Operand::RowWeight, self.row_weight);
+        operands.add(Operand::RowWeight, self.row_weight).add(Operand::DropoutState, self.dropout_state);
         operands.add(Operand::Y, self.y).add(Operand::Saved, self.save_to);
         let Statistics { channels, rows, around } = self.statistics;
         operands.add(Operand::ChannelStatistics, channels).add(Operand::RowStatistics, rows);

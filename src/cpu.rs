@@ -33,12 +33,14 @@ pub struct ForwardInputs<'a> {
     pub residual: Option<&'a [f32]>,
     /// Row weight `[M]`, if and only if the request has one.
     pub row_weight: Option<&'a [f32]>,
+    /// [`Dropout::state`](crate::Dropout::state), if and only if the request has a dropout.
+    pub dropout_state: Option<[u32; 4]>,
 }
 
 impl<'a> ForwardInputs<'a> {
     /// The operands of a layer without a bias, with a constant α.
     pub const fn new(x: &'a [f32], w: &'a [f32]) -> Self {
-        ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None }
+        ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None, dropout_state: None }
     }
 }
 
@@ -49,6 +51,7 @@ setters!(ForwardInputs<'a> {
     alpha: Option<&'a [f32]>,
     residual: Option<&'a [f32]>,
     row_weight: Option<&'a [f32]>,
+    dropout_state: Option<[u32; 4]>,
 });
 
 impl<'a> ForwardInputs<'a> {
@@ -71,6 +74,7 @@ impl<'a> ForwardInputs<'a> {
             alpha: operands::alpha(Operand::Alpha, self.alpha, request.alpha, n)?,
             residual: operands::optional(Operand::Residual, self.residual, request.residual.is_some(), &[m, n])?,
             row_weight: operands::optional(Operand::RowWeight, self.row_weight, request.row_weight, &[m])?,
+            dropout_state: operands::dropout_state(Operand::DropoutState, self.dropout_state, request.dropout)?,
         })
     }
 }

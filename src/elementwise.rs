@@ -16,9 +16,13 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
+mod dropped;
 mod gated;
 
-pub use self::gated::{Gated, GatedBackward};
+pub use self::{
+    dropped::{Dropped, dropout},
+    gated::{Gated, GatedBackward},
+};
 use crate::{
     activation::{Activation, Quantity},
     error::{Error, Result},

@@ -81,6 +81,7 @@
 pub mod activation;
 pub mod affine;
 pub mod cpu;
+pub mod dropout;
 pub mod dtype;
 pub mod elementwise;
 pub mod error;
@@ -115,6 +116,7 @@ mod view;
 mod words;
 
 pub use activation::Activation;
+pub use dropout::Dropout;
 pub use dtype::{Dtype, Float, HostValue};
 pub use error::{Error, Result};
 pub use gate::Gate;

@@ -45,6 +45,8 @@ operands! {
     Residual = "residual",
     /// A factor for each row of act(z), `[..]`.
     RowWeight = "row_weight",
+    /// Seed, step and layer of a dropout, u32 `[4]`.
+    DropoutState = "dropout_state",
     /// Output `[.., N]`.
     Y = "y",
     /// What forward kept for backward: z, y or the mask.
@@ -79,6 +81,8 @@ operands! {
     AlphaBelow = "alpha_below",
     /// Row weight of the layer below.
     RowWeightBelow = "row_weight_below",
+    /// Seed, step and layer of the dropout of the layer below.
+    DropoutStateBelow = "dropout_state_below",
     /// Gradient of the bias of the layer below.
     DbBelow = "db_below",
     /// Gradient of alpha of the layer below.

@@ -2,6 +2,8 @@
 //! are overwritten or added to.
 
 use crate::{
+    dropout::Dropout,
+    dtype::Dtype,
     error::{Error, Result},
     gpu::transfer::Tensor,
     operand::Operand,
@@ -209,6 +211,19 @@ pub(crate) fn expect_shape(operand: Operand, view: Option<View<'_>>, shape: &[us
         Some(view) if view.shape != *shape => Err(wrong_shape(operand, format!("{shape:?}"), view)),
         _ => Ok(()),
     }
+}
+
+/// The state of a dropout: there if and only if the layer has one.
+pub(crate) fn expect_dropout_state(dropout: Option<Dropout>, state: Option<View<'_>>) -> Result<()> {
+    let operand = Operand::DropoutState;
+    let expected = match (dropout, state) {
+        (None, None) => return Ok(()),
+        (Some(_), Some(view)) if view.shape == [4] && view.dtype == Dtype::U32 => return Ok(()),
+        (Some(_), _) => "u32 [4], seed, step and layer, for the layer has a dropout".into(),
+        (None, Some(_)) => "none, for the layer has no dropout".into(),
+    };
+    let got = state.map_or("none".into(), |view| format!("{} {:?}", view.dtype.name(), view.shape));
+    Err(Error::Operand { operand, expected, got })
 }
 
 /// A gradient has the shape of what it is the gradient of.

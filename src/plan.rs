@@ -28,7 +28,7 @@ pub use choices::{Choices, Form, Size};
 pub use copy::{CopyRequest, copy};
 pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, elementwise_backward,
-    elementwise_double, elementwise_forward, elementwise_quantity, gated_backward, gated_forward,
+    elementwise_double, elementwise_dropout, elementwise_forward, elementwise_quantity, gated_backward, gated_forward,
 };
 pub use matrix::MatrixUnits;
 pub use pieces::{Along, Cut};

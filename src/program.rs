@@ -24,7 +24,7 @@ mod text;
 pub(crate) use check::Makes;
 pub use run::Memory;
 
-use crate::{activation::Quantity, operand::Operand};
+use crate::{activation::Quantity, dropout::Dropout, operand::Operand};
 
 /// A value: the number of the step that makes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +51,8 @@ pub enum By {
     Interleaved(u8),
     /// One of the two numbers of each column, of an operand `[cols, 2]`.
     InterleavedColumn(u8),
+    /// The four words of a dropout's state.
+    State,
 }
 
 /// A function of an activation.
@@ -128,6 +130,8 @@ pub enum Step {
     Capped(Value, Value),
     /// The slope of that: 1 where v ≤ w, else 0; NaN where v is NaN.
     Within(Value, Value),
+    /// What the element is multiplied by in a dropout with this state: 1 / (1 − p) or 0.
+    Dropout(Operand, Dropout),
     /// A function of the activation with this number in the kernel's list, of a number or a bit; with a value as α, or else its own.
     Act(u8, Function, Value, Option<Value>),
     /// Writes a number of an operand.
@@ -147,7 +151,8 @@ impl Step {
             | Step::Parameter(_)
             | Step::Load(..)
             | Step::LoadJoined(..)
-            | Step::LoadBit(_) => [None; 3],
+            | Step::LoadBit(_)
+            | Step::Dropout(..) => [None; 3],
             Step::NotPositive(v) | Step::Store(_, _, _, v) | Step::StoreBit(_, v) | Step::Reduce(_, v) => {
                 [Some(v), None, None]
             }
@@ -284,6 +289,11 @@ impl Program {
         self.step(Step::Within(v, limit))
     }
 
+    /// [`Step::Dropout`]
+    pub fn dropout(&mut self, state: Operand, dropout: Dropout) -> Value {
+        self.step(Step::Dropout(state, dropout))
+    }
+
     /// [`Step::Act`]
     pub fn act(&mut self, stage: u8, function: Function, v: Value, alpha: Option<Value>) -> Value {
         self.step(Step::Act(stage, function, v, alpha))
@@ -342,6 +352,7 @@ impl Program {
                     continue;
                 }
                 Step::LoadBit(operand) => (operand, None, false),
+                Step::Dropout(state, _) => (state, Some(By::State), false),
                 Step::Store(operand, by, ..) => (operand, Some(by), true),
                 Step::StoreBit(operand, _) => (operand, None, true),
                 _ => continue,

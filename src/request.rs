@@ -1,7 +1,7 @@
 //! Requests: a layer as plain facts (shapes, activation, which gradients), without buffers. Plans and the CPU implementations are made from
 //! them.
 
-use crate::{activation::Activation, gate::Gate, jet::Jet, setters::setters, storage::Storage};
+use crate::{activation::Activation, dropout::Dropout, gate::Gate, jet::Jet, setters::setters, storage::Storage};
 
 /// The order of the dimensions of w.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -181,6 +181,8 @@ pub struct AffineRequest {
     pub jet: Option<Jet>,
     /// Whether the layer is gated, y = act(gate; α) ⊙ up: w, b and z then have 2N rows, numbers and columns, as the gate says.
     pub gate: Option<Gate>,
+    /// Whether elements of row_weight ⊙ act(z) are left out, before a residual is added to it, and how many.
+    pub dropout: Option<Dropout>,
     /// Statistics of z and y that forward writes.
     pub statistics: Statistics,
     /// What is kept for backward.
@@ -201,13 +203,14 @@ setters!(AffineRequest {
     row_weight: bool,
     jet: impl Into<Option<Jet>>,
     gate: impl Into<Option<Gate>>,
+    dropout: impl Into<Option<Dropout>>,
     statistics: Statistics,
     saved: Saved,
     storage: Storage,
 });
 
 impl AffineRequest {
-    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight, jet, gate or statistics.
+    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight, jet, gate, dropout or statistics.
     pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         AffineRequest {
             m,
@@ -221,15 +224,16 @@ impl AffineRequest {
             row_weight: false,
             jet: None,
             gate: None,
+            dropout: None,
             statistics: Statistics::default(),
             saved: Saved::Auto,
             storage: Storage::default(),
         }
     }
 
-    /// Whether y is not act(z) alone: a row weight multiplies it, or a residual is added to it.
+    /// Whether y is not act(z) alone: a row weight or a dropout multiplies it, or a residual is added to it.
     pub fn y_has_more(&self) -> bool {
-        self.row_weight || self.residual == Some(ResidualAt::AfterActivation)
+        self.row_weight || self.dropout.is_some() || self.residual == Some(ResidualAt::AfterActivation)
     }
 
     /// Columns of z, rows of W and numbers of b: N, or 2N of a gated layer.
@@ -237,9 +241,9 @@ impl AffineRequest {
         if self.gate.is_some() { self.n.saturating_mul(2) } else { self.n }
     }
 
-    /// Whether dz = dy: the activation is the identity, and there is no row weight and no gate.
+    /// Whether dz = dy: the activation is the identity, and there is no row weight, gate or dropout.
     pub fn is_linear(&self) -> bool {
-        self.activation.needs_nothing() && !self.row_weight && self.gate.is_none()
+        self.activation.needs_nothing() && !self.row_weight && self.gate.is_none() && self.dropout.is_none()
     }
 }
 
@@ -295,6 +299,8 @@ pub struct Below {
     pub row_weight: bool,
     /// Its jet, if it has one: groups of as many rows as this layer's.
     pub jet: Option<Jet>,
+    /// Its dropout, if it has one.
+    pub dropout: Option<Dropout>,
     /// The gradient of its bias, summed in the same product.
     pub db: Want,
     /// The gradient of its α.
@@ -309,6 +315,7 @@ setters!(Below {
     saved: Saved,
     row_weight: bool,
     jet: impl Into<Option<Jet>>,
+    dropout: impl Into<Option<Dropout>>,
     db: Want,
     dalpha: Want,
     drow_weight: Want,
@@ -323,6 +330,7 @@ impl Below {
             saved,
             row_weight: false,
             jet: None,
+            dropout: None,
             db: Want::No,
             dalpha: Want::No,
             drow_weight: Want::No,

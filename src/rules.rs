@@ -135,7 +135,12 @@ impl AffineRequest {
                 got: format!("{} rows", self.m),
             });
         }
-        for (there, what) in [(self.row_weight, "row weight"), (self.statistics.any(), "statistics")] {
+        let others = [
+            (self.row_weight, "row weight"),
+            (self.dropout.is_some(), "dropout"),
+            (self.statistics.any(), "statistics"),
+        ];
+        for (there, what) in others {
             if there {
                 return Err(Error::Unsupported {
                     what: format!("a layer with jets and {what}"),
@@ -222,6 +227,7 @@ impl BackwardRequest {
                 activation: Activation::IDENTITY,
                 alpha: AlphaSource::Constant,
                 row_weight: false,
+                dropout: None,
                 saved: Saved::None,
                 ..affine
             },
@@ -258,6 +264,7 @@ impl BackwardRequest {
             alpha: below.alpha,
             saved: below.saved,
             row_weight: below.row_weight,
+            dropout: below.dropout,
             jet: below.jet,
             storage: Storage::default().with(Operand::Y, storage.of(Operand::SavedBelow)),
             ..AffineRequest::new(m, k, 0, below.activation)
@@ -289,6 +296,8 @@ impl Resolved<BackwardRequest> {
             Operand::Residual => again && affine.residual == Some(ResidualAt::BeforeActivation),
             Operand::Alpha => self.reads_kept() && affine.alpha != AlphaSource::Constant,
             Operand::RowWeight => slope && affine.row_weight,
+            Operand::DropoutState => (slope || self.gradients.need_z()) && affine.dropout.is_some(),
+            Operand::DropoutStateBelow => self.below.is_some_and(|below| below.dropout.is_some()),
             Operand::Saved => self.reads_kept() && !again,
             Operand::SavedBelow => self.below.is_some_and(|below| below.saved != Saved::None),
             Operand::AlphaBelow => self.below.is_some_and(|below| below.alpha != AlphaSource::Constant),

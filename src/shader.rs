@@ -53,6 +53,9 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     if programs.iter().flat_map(|p| p.steps()).any(|step| matches!(step, Step::Capped(..) | Step::Within(..))) {
         paste_shared("limits", &mut seen, &mut functions).map_err(fail)?;
     }
+    if programs.iter().flat_map(|p| p.steps()).any(|step| matches!(step, Step::Dropout(..))) {
+        paste_shared("dropout", &mut seen, &mut functions).map_err(fail)?;
+    }
     for program in programs {
         program.check().map_err(fail)?;
     }
@@ -119,6 +122,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "real" => include_str!("../shaders/shared/real.wgsl"),
         "tile" => include_str!("../shaders/shared/tile.wgsl"),
         "passed" => include_str!("../shaders/shared/passed.wgsl"),
+        "dropout" => include_str!("../shaders/shared/dropout.wgsl"),
         "limits" => include_str!("../shaders/shared/limits.wgsl"),
         "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),

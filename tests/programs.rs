@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use elbow::{
-    Activation, AlphaSource, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     cpu::{
         ForwardInputs,
         reference::{self, BackwardInputs, Gradient, ReturningInputs},
@@ -64,6 +64,7 @@ impl Seen<'_> {
                 By::Plane(plane) => usize::from(plane) * self.cols + n,
                 By::Stacked(side) => (2 * m + usize::from(side)) * self.cols + n,
                 By::Interleaved(side) => 2 * (m * self.cols + n) + usize::from(side),
+                By::State => 0,
                 By::InterleavedColumn(side) => 2 * n + usize::from(side),
             }
     }
@@ -88,6 +89,11 @@ impl Memory for Seen<'_> {
         let step = if along { n } else { m };
         let (operand, step) = if step < half { (operands[0], step) } else { (operands[1], step - half) };
         self.numbers.get(operand, if along { m * half + step } else { step * across + n })
+    }
+
+    fn dropout(&self, state: Operand, dropout: Dropout, m: usize, n: usize) -> f64 {
+        let state = std::array::from_fn(|i| self.numbers.get(state, i) as u32);
+        f64::from(dropout.factor(state, (m * self.cols + n) as u32))
     }
 
     fn bit(&self, operand: Operand, m: usize, n: usize) -> bool {
@@ -206,7 +212,7 @@ prop_compose! {
         sizes in [1..6usize, 1..6, 0..6], which in 0..4usize, saved in 0..4usize, alpha in 0..3usize, residual in 0..3usize,
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
-        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize,
+        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize, leaves in prop::option::of(0..4usize),
     ) -> (BackwardRequest, Strategy, usize) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
@@ -228,9 +234,11 @@ prop_compose! {
             None => affine,
             gate => affine.gate(gate).residual(affine.residual.map(|_| ResidualAt::AfterActivation)).statistics(Statistics::default()),
         };
+        let leaves = leaves.filter(|_| jet.is_none()).map(|p| Dropout::new([0.0, 0.25, 0.5, 1.0][p]).unwrap());
+        let affine = affine.dropout(leaves);
         let only = |there: bool, want| if there { want } else { Want::No };
         let gradients = Gradients::default().x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
-        let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).db(db).drow_weight(only(row_weight, db)));
+        let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).dropout(leaves.filter(|_| row_weight)).db(db).drow_weight(only(row_weight, db)));
         (BackwardRequest::new(affine, gradients).below(below), if prologue { Strategy::Prologue } else { Strategy::TwoPass }, tile)
     }
 }
@@ -262,13 +270,17 @@ proptest! {
         ] {
             numbers.put(operand, values);
         }
+        let state = Dropout::state(u64::from(seed), 1, 2);
+        for operand in [Operand::DropoutState, Operand::DropoutStateBelow] {
+            numbers.0.insert(operand, state.iter().enumerate().map(|(i, &word)| (i, f64::from(word))).collect());
+        }
         let alpha = match affine.alpha {
             AlphaSource::Constant => None,
             AlphaSource::PerLayer => Some(&alpha[..1]),
             AlphaSource::PerChannel => Some(&alpha[..]),
         };
         let weight = affine.row_weight.then_some(&weight[..]);
-        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight);
+        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight).dropout_state(affine.dropout.map(|_| state));
         let judge = reference::forward(&affine, inputs).unwrap();
         run_all(&forward, &[affine.activation], &mut numbers);
         close("y", &numbers.all(Operand::Y, m * n), &judge.y, &judge.z_terms)?;
@@ -288,6 +300,8 @@ proptest! {
             .alpha(alpha)
             .residual(affine.residual.map(|_| &residual[..]))
             .row_weight(weight)
+            .dropout_state(affine.dropout.map(|_| state))
+            .dropout_state_below(request.below.and_then(|below| below.dropout).map(|_| state))
             .z_below(request.below.map(|_| &z_below[..]))
             .row_weight_below(request.below.filter(|below| below.row_weight).map(|_| &weight_below[..]));
         let judge = reference::backward(&request, inputs).unwrap();

@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Float, Gate, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Float, Gate, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want,
+    WeightLayout,
     activation::{Quantity, rows},
     kernel::{Kernel, KernelFile, Params},
     philox::Distribution,
@@ -96,6 +97,9 @@ fn collect(
                     if !residual && matches!(saved, Saved::Z | Saved::None) {
                         add_gates(&request.row_weight(more), gap, &caps(), &pin, &mut add);
                     }
+                    if bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::Mask) {
+                        add_dropout(&request.row_weight(more), &caps(), &pin, &mut add);
+                    }
                     if bias && matches!(saved, Saved::Z | Saved::Mask) {
                         add_double(&request.row_weight(false), &caps(), &pin, &mut add);
                     }
@@ -163,6 +167,20 @@ fn add_gates(layer: &AffineRequest, gap: usize, caps: &Caps, pin: &Pin, add: &mu
         let request = request.storage(elbow_verify::with_gaps(&request, gap));
         add(plan::forward(&request, true, false, caps, pin));
         add(plan::backward(&BackwardRequest::new(request, gradients), true, caps, pin));
+    }
+}
+
+/// The same layer with dropout, above one with it.
+fn add_dropout(layer: &AffineRequest, caps: &Caps, pin: &Pin, add: &mut impl FnMut(elbow::Result<Plan>)) {
+    let (want, dropout) = (Want::Overwrite, Dropout::new(0.1).unwrap());
+    let request = layer.dropout(dropout);
+    add(plan::forward(&request, true, false, caps, pin));
+    let gradients = Gradients::default().x(want).w(want).b(want);
+    let gradients = gradients.row_weight(if layer.row_weight { want } else { Want::No });
+    let below = Below::new(layer.activation, Saved::Z).dropout(dropout);
+    for (below, strategy) in [(None, Strategy::Prologue), (None, Strategy::TwoPass), (Some(below), Strategy::TwoPass)] {
+        let request = BackwardRequest::new(request, gradients).below(below);
+        add(plan::backward(&request, true, caps, &pin.strategy(strategy)));
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 const FACTS: &[&str] = &[
     "activation",
+    "dropout",
     "dtype",
     "error",
     "gate",
@@ -533,7 +534,8 @@ fn every_shader_file_is_used() {
         let included = sources.contains(&format!("shaders/{folder}/{stem}.wgsl\""))
             || (sources.contains(&format!("shaders/{folder}/\"")) && sources.contains(&format!("!(\"{stem}\")")));
         // The assembler itself pastes the parameter block into every kernel, and what a program's steps call.
-        let pasted = folder != "shared" || ["params", "passed", "limits"].contains(&&*stem) || used_by_wgsl(&stem);
+        let pasted =
+            folder != "shared" || ["params", "passed", "limits", "dropout"].contains(&&*stem) || used_by_wgsl(&stem);
         if !included || !pasted {
             unused.push(format!("shaders/{folder}/{stem}.wgsl"));
         }

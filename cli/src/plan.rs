@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use elbow::{
-    Activation, AlphaSource, Gate, Float, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gate, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients, Statistics},

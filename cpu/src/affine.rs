@@ -9,7 +9,9 @@ use elbow::{
 };
 
 use crate::{
-    Workspace, gated, jet, mask,
+    Workspace, gated, jet,
+    left::Left,
+    mask,
     outputs::{self, gradient, put},
     pass::{Channels, Descend, Finish},
     product,
@@ -54,6 +56,10 @@ pub struct BackwardInputs<'a> {
     pub row_weight: Option<&'a [f32]>,
     /// Row weight of the layer below, `[M]`.
     pub row_weight_below: Option<&'a [f32]>,
+    /// The state of the dropout, if the request has one ([`elbow::Dropout::state`]).
+    pub dropout_state: Option<[u32; 4]>,
+    /// That of the layer below.
+    pub dropout_state_below: Option<[u32; 4]>,
 }
 
 /// The results of [`backward()`]: every gradient that the request wants must be given.
@@ -132,6 +138,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: Forw
         residual: inputs.residual,
         residual_at: request.residual.unwrap_or_default(),
         row_weight: inputs.row_weight,
+        dropout: Left::new(request.dropout, inputs.dropout_state),
         jet: request.jet,
     };
     let workers = threads::count();
@@ -205,6 +212,9 @@ pub fn backward(
     let alpha = operands::alpha(Operand::Alpha, inputs.alpha, affine.alpha, n)?;
     let weighted = affine.row_weight && !request.upstream_is_dz;
     let row_weight = operands::optional(Operand::RowWeight, inputs.row_weight.filter(|_| weighted), weighted, &[m])?;
+    let dropout = affine.dropout.filter(|_| !request.upstream_is_dz);
+    let state = inputs.dropout_state.filter(|_| dropout.is_some());
+    let dropout = Left::new(dropout, operands::dropout_state(Operand::DropoutState, state, dropout)?);
     let dx_needed = dx.is_some() || below.is_some();
     if wants.alpha.wanted() {
         learnable(Operand::Dalpha, affine.alpha)?;
@@ -234,7 +244,7 @@ pub fn backward(
     let dz_needed = dx_needed || dw.is_some() || db.is_some() || wants.need_z() || dresidual_is_dz;
     // The slope is 1: dz is given, or the activation is the identity.
     let unit = request.upstream_is_dz || (affine.activation.needs_nothing() && !wants.need_z());
-    let ready = unit && !weighted;
+    let ready = unit && !weighted && dropout.is_none();
     let saved = if unit || !dz_needed {
         SavedIn::None
     } else {
@@ -269,6 +279,7 @@ pub fn backward(
         db: db.is_some(),
         dalpha: dalpha.is_some(),
         row_weight,
+        dropout,
         jet: affine.jet,
     };
     let mut row_sums = vec![0.0; if drow_weight.is_some() { m } else { 0 }];
@@ -324,6 +335,7 @@ struct BelowParts<'i, 'o> {
     dalpha: Option<(&'o mut [f32], Want)>,
     row_weight: Option<&'i [f32]>,
     drow_weight: Option<(&'o mut [f32], Want)>,
+    dropout: Option<Left>,
     rows: usize,
     jet: Option<Jet>,
 }
@@ -351,6 +363,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
                 got: "a gradient".into(),
             });
         }
+        let state = operands::dropout_state(Operand::DropoutStateBelow, inputs.dropout_state_below, below.dropout)?;
         let needs_z = below.dalpha.wanted() || below.drow_weight.wanted();
         let unit = below.activation.needs_nothing() && !needs_z;
         let given = inputs.saved_below.kind();
@@ -363,7 +376,8 @@ impl<'i, 'o> BelowParts<'i, 'o> {
         }
         let learnable = below.alpha != AlphaSource::Constant;
         jet::enough(below.jet, given)?;
-        below.activation.saved_is_enough(given, learnable, needs_z, below.row_weight, Float::F32)?;
+        let more = below.row_weight || below.dropout.is_some();
+        below.activation.saved_is_enough(given, learnable, needs_z, more, Float::F32)?;
         Ok(BelowParts {
             channels: Channels::new(below.activation, below.alpha, alpha, k),
             saved: inputs.saved_below.checked(Operand::SavedBelow, m, k)?,
@@ -372,6 +386,7 @@ impl<'i, 'o> BelowParts<'i, 'o> {
             dalpha: gradient(Operand::DalphaBelow, dalpha, below.dalpha, &[operands::alpha_length(below.alpha, k)])?,
             row_weight,
             drow_weight: gradient(Operand::DrowWeightBelow, drow_weight, below.drow_weight, &[m])?,
+            dropout: Left::new(below.dropout, state),
             rows: m,
             jet: below.jet,
         })
@@ -379,10 +394,18 @@ impl<'i, 'o> BelowParts<'i, 'o> {
 
     /// Turns dx, in place, into dz of the layer below, and sums its gradients.
     fn descend(self, dx: &mut [f32], partials: &mut Vec<f64>) {
-        let BelowParts { channels, saved, unit, db, dalpha, row_weight, drow_weight, rows, jet } = self;
+        let BelowParts { channels, saved, unit, db, dalpha, row_weight, drow_weight, dropout, rows, jet } = self;
         let slopes = if unit { Slopes::Unit } else { Slopes::Saved(saved) };
-        let descend =
-            Descend { channels, slopes, dy: None, db: db.is_some(), dalpha: dalpha.is_some(), row_weight, jet };
+        let descend = Descend {
+            channels,
+            slopes,
+            dy: None,
+            db: db.is_some(),
+            dalpha: dalpha.is_some(),
+            row_weight,
+            dropout,
+            jet,
+        };
         let mut row_sums = vec![0.0; if drow_weight.is_some() { rows } else { 0 }];
         let (db_sums, dalpha_sums) = descend.all(dx, partials, &mut row_sums);
         put(db, db_sums);

@@ -98,6 +98,7 @@ pub fn backward(
         db: false,
         dalpha: dalpha.is_some(),
         row_weight: None,
+        dropout: None,
         jet: None,
     };
     let mut partials = Vec::new();

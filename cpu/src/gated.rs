@@ -11,6 +11,7 @@ use elbow::{
 
 use crate::{
     BackwardInputs, BackwardOutputs, ForwardOutputs, Workspace, affine,
+    left::Left,
     outputs::{constant_alpha, gradient, put, slice_mut},
     pass::{Channels, block_rows, in_blocks},
     saved::{SavedIn, SavedOut},
@@ -95,6 +96,7 @@ pub(crate) fn forward(
     if y.is_empty() {
         return Ok(());
     }
+    let dropout = Left::new(request.dropout, inputs.dropout_state);
     let channels = Channels::new(request.activation, request.alpha, inputs.alpha, n);
     let rows = block_rows(m, width);
     let z: &[f32] = z;
@@ -112,6 +114,9 @@ pub(crate) fn forward(
             if let Some(weight) = inputs.row_weight {
                 let weight = weight[block * rows + row];
                 y.iter_mut().for_each(|y| *y *= weight);
+            }
+            if let Some(dropout) = &dropout {
+                dropout.of(of_all, y);
             }
             if let Some(residual) = inputs.residual {
                 add(y, &residual[of_all..of_all + count]);
@@ -143,6 +148,7 @@ pub(crate) fn backward(
     let dy = operands::slice(Operand::Dy, inputs.dy, &[m, n])?;
     let alpha = operands::alpha(Operand::Alpha, inputs.alpha, affine.alpha, n)?;
     let row_weight = operands::optional(Operand::RowWeight, inputs.row_weight, affine.row_weight, &[m])?;
+    let state = operands::dropout_state(Operand::DropoutState, inputs.dropout_state, affine.dropout)?;
     let alphas = operands::alpha_length(affine.alpha, n);
     let dalpha = gradient(Operand::Dalpha, outputs.dalpha, wants.alpha, &[alphas])?;
     if dalpha.is_some() && affine.alpha == AlphaSource::Constant {
@@ -187,8 +193,11 @@ pub(crate) fn backward(
     };
     let pass = Pass {
         gate,
+        dy,
+        row_weight,
         channels: Channels::new(affine.activation, affine.alpha, alpha, n),
         width,
+        dropout: Left::new(affine.dropout, state),
         dalpha: dalpha.is_some(),
     };
     let rows = block_rows(m, width);
@@ -201,7 +210,7 @@ pub(crate) fn backward(
         |_, (i, (dz, of_rows)), sums| {
             let first = i * rows;
             let z = z.map(|z| &z[first * width..][..dz.len()]);
-            pass.block(z, &dy[first * n..], row_weight.map(|s| &s[first..]), dz, of_rows, sums);
+            pass.block(first, z, dz, of_rows, sums);
         },
     );
     put(dalpha, sums);
@@ -216,38 +225,38 @@ pub(crate) fn backward(
 /// What makes dz of a block of rows.
 struct Pass<'a> {
     gate: &'a Gate,
+    dy: &'a [f32],
+    row_weight: Option<&'a [f32]>,
     channels: Channels<'a>,
     width: usize,
+    dropout: Option<Left>,
     dalpha: bool,
 }
 
 impl Pass<'_> {
-    /// Replaces dz, which holds z unless that is given, and adds the terms of dα and of the row weights.
-    fn block(
-        &self,
-        z: Option<&[f32]>,
-        dy: &[f32],
-        row_weight: Option<&[f32]>,
-        dz: &mut [f32],
-        of_rows: &mut [f64],
-        sums: &mut [f64],
-    ) {
+    /// Replaces dz of the rows from this one on, which holds z unless that is given, and adds the terms of dα and of the row weights.
+    fn block(&self, first_row: usize, z: Option<&[f32]>, dz: &mut [f32], of_rows: &mut [f64], sums: &mut [f64]) {
         let Pass { gate, channels, width, .. } = self;
         let (n, stops, width) = (channels.n(), channels.stops(), *width);
         let mut units = Units::NONE;
-        let [mut upstream, mut value, mut derivative, mut passed] = [[0.0; PIECE]; 4];
+        let [mut upstream, mut value, mut derivative, mut passed, mut kept] = [[0.0; PIECE]; 5];
         for (row, first, count) in pieces(dz.len() / width.max(1), n) {
             let dz = &mut dz[row * width..][..width];
             units.load(gate, z.map_or(&*dz, |z| &z[row * width..][..width]), n, first, count);
-            let dy = &dy[row * n + first..][..count];
+            let dy = &mut kept[..count];
+            let at = (first_row + row) * n + first;
+            dy.copy_from_slice(&self.dy[at..at + count]);
+            if let Some(dropout) = &self.dropout {
+                dropout.of(at, dy);
+            }
             let (of_gate, up) = (&units.gate[..count], &units.up[..count]);
             let [value, derivative, passed] = [&mut value, &mut derivative, &mut passed].map(|room| &mut room[..count]);
             channels.evaluate_from(Quantity::Value, first, of_gate, value);
             multiply(value, up, passed);
             of_rows[row] += dy.iter().zip(&*passed).map(|(dy, y)| f64::from(*dy) * f64::from(*y)).sum::<f64>();
             let upstream = &mut upstream[..count];
-            let weight = row_weight.map_or(1.0, |s| s[row]);
-            upstream.iter_mut().zip(dy).for_each(|(upstream, dy)| *upstream = weight * dy);
+            let weight = self.row_weight.map_or(1.0, |s| s[first_row + row]);
+            upstream.iter_mut().zip(&*dy).for_each(|(upstream, dy)| *upstream = weight * dy);
             multiply(upstream, value, passed);
             self.through(&units, 1, passed);
             channels.evaluate_from(Quantity::Slope, first, of_gate, derivative);

@@ -32,6 +32,7 @@ mod double;
 pub mod elementwise;
 mod gated;
 mod jet;
+mod left;
 mod mask;
 mod outputs;
 mod packed;

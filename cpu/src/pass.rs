@@ -10,6 +10,7 @@ use elbow::{
 use crate::{
     activation::{Alpha, evaluate},
     jet::{self, Source},
+    left::Left,
     mask::{choose, pack, unpack, word, words},
     saved::{SavedIn, SavedOut},
     slopes::Slopes,
@@ -240,6 +241,7 @@ pub(crate) struct Finish<'a> {
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) residual_at: ResidualAt,
     pub(crate) row_weight: Option<&'a [f32]>,
+    pub(crate) dropout: Option<Left>,
     pub(crate) jet: Option<Jet>,
 }
 
@@ -288,6 +290,9 @@ impl Finish<'_> {
             self.channels.evaluate(Quantity::Value, &span, z, y);
             if let Some(weights) = self.row_weight {
                 weigh(weights, row, &span, y);
+            }
+            if let Some(dropout) = &self.dropout {
+                dropout.of(row * n + span.range.start, y);
             }
             if let Some(residual) = after {
                 add(y, residual);
@@ -342,6 +347,8 @@ pub(crate) struct Descend<'a> {
     pub(crate) dalpha: bool,
     /// A factor for each row of dy.
     pub(crate) row_weight: Option<&'a [f32]>,
+    /// What dy goes through first.
+    pub(crate) dropout: Option<Left>,
     pub(crate) jet: Option<Jet>,
 }
 
@@ -394,11 +401,15 @@ impl Descend<'_> {
         let mut weighed = [0.0; SPAN];
         for span in spans(dz.len(), n) {
             let dz = &mut dz[span.range.clone()];
-            let given = match self.dy {
-                Some(dy) => &dy[row * n..][span.range.clone()],
-                None => {
-                    upstream[..dz.len()].copy_from_slice(dz);
-                    &upstream[..dz.len()]
+            let given = match (self.dy, &self.dropout) {
+                (Some(dy), None) => &dy[row * n..][span.range.clone()],
+                (dy, dropout) => {
+                    let upstream = &mut upstream[..dz.len()];
+                    upstream.copy_from_slice(dy.map_or(&*dz, |dy| &dy[row * n..][span.range.clone()]));
+                    if let Some(dropout) = dropout {
+                        dropout.of(row * n + span.range.start, upstream);
+                    }
+                    &*upstream
                 }
             };
             let dy = match self.row_weight {

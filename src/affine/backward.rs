@@ -306,6 +306,7 @@ impl<'a> Backward<'a> {
             saved: request.saved,
             row_weight: request.row_weight,
             jet: request.jet,
+            dropout: request.dropout,
             db: want(&self.db_below),
             dalpha: want(&self.dalpha_below),
             drow_weight: want(&self.drow_weight_below),
@@ -337,10 +338,12 @@ impl<'a> Backward<'a> {
         let mut operands = Operands::default();
         operands.add(Operand::X, layer.x).add(Operand::W, layer.w).add(Operand::B, layer.b);
         operands.add(Operand::Alpha, layer.alpha).add(Operand::Residual, layer.residual);
+        operands.add(Operand::DropoutState, layer.dropout_state);
         operands.add(Operand::RowWeight, layer.row_weight).add(Operand::Saved, layer.kept(request.affine.saved));
         if let (Some(layer), Some(below)) = (&self.below, &request.below) {
             operands.add(Operand::SavedBelow, layer.kept(below.saved)).add(Operand::AlphaBelow, layer.alpha);
             operands.add(Operand::RowWeightBelow, layer.row_weight);
+            operands.add(Operand::DropoutStateBelow, layer.dropout_state);
         }
         operands.add(Operand::Dy, self.dy);
         for (operand, gradient) in self.outputs() {
@@ -382,6 +385,7 @@ pub(super) fn said_of_below(mut error: Error) -> Error {
             Operand::Saved => Operand::SavedBelow,
             Operand::Alpha => Operand::AlphaBelow,
             Operand::RowWeight => Operand::RowWeightBelow,
+            Operand::DropoutState => Operand::DropoutStateBelow,
             operand => operand,
         };
     }

@@ -83,6 +83,7 @@ impl<'a> Forward<'a> {
             alpha: batch.alpha(Operand::Alpha, self.alpha)?,
             residual: batch.optional(Operand::Residual, self.residual)?,
             row_weight: batch.optional(Operand::RowWeight, self.row_weight)?,
+            dropout_state: batch.optional(Operand::DropoutState, self.dropout_state)?,
             statistics: Statistics {
                 channels: batch.optional(Operand::ChannelStatistics, self.statistics.channels)?,
                 rows: batch.optional(Operand::RowStatistics, self.statistics.rows)?,

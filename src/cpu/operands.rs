@@ -2,6 +2,7 @@
 //! the operand. For CPU implementations such as `elbow-cpu`.
 
 use crate::{
+    dropout::Dropout,
     error::{Error, Result},
     operand::Operand,
     request::AlphaSource,
@@ -62,6 +63,30 @@ pub fn optional<'a>(
 /// ```
 pub fn alpha(operand: Operand, given: Option<&[f32]>, source: AlphaSource, channels: usize) -> Result<Option<&[f32]>> {
     optional(operand, given, source != AlphaSource::Constant, &[alpha_length(source, channels)])
+}
+
+/// The state of a dropout, given if and only if there is one. [`Error::Operand`] if not so.
+///
+/// ```
+/// use elbow::{Dropout, Operand, cpu::operands};
+/// let dropout = Dropout::new(0.5)?;
+/// assert!(operands::dropout_state(Operand::DropoutState, None, Some(dropout)).is_err());
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn dropout_state(operand: Operand, given: Option<[u32; 4]>, dropout: Option<Dropout>) -> Result<Option<[u32; 4]>> {
+    match (given, dropout) {
+        (Some(_), Some(_)) | (None, None) => Ok(given),
+        (None, Some(_)) => Err(Error::Operand {
+            operand,
+            expected: "seed, step and layer, for the request has a dropout".into(),
+            got: "none".into(),
+        }),
+        (Some(_), None) => Err(Error::Operand {
+            operand,
+            expected: "none, because the request has no dropout".into(),
+            got: "a state".into(),
+        }),
+    }
 }
 
 /// Number of elements of dα, and of α where it is an operand: 1, or one for each channel.

@@ -17,6 +17,7 @@ use self::jet::Local;
 use super::{ForwardInputs, operands};
 use crate::{
     activation::Activation,
+    dropout::Dropout,
     error::Result,
     gate::Gate,
     operand::Operand,
@@ -86,6 +87,10 @@ pub struct BackwardInputs<'a> {
     pub row_weight: Option<&'a [f32]>,
     /// Row weight of the layer below `[M]`, if and only if it has one.
     pub row_weight_below: Option<&'a [f32]>,
+    /// The state of the dropout, if and only if the request has one, and does not start from dz.
+    pub dropout_state: Option<[u32; 4]>,
+    /// That of the layer below.
+    pub dropout_state_below: Option<[u32; 4]>,
 }
 
 impl<'a> BackwardInputs<'a> {
@@ -113,6 +118,8 @@ setters!(BackwardInputs<'a> {
     residual: Option<&'a [f32]>,
     row_weight: Option<&'a [f32]>,
     row_weight_below: Option<&'a [f32]>,
+    dropout_state: Option<[u32; 4]>,
+    dropout_state_below: Option<[u32; 4]>,
 });
 
 /// All gradients, whether the request wants them or not.
@@ -172,7 +179,7 @@ fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
 /// # Ok::<(), elbow::Error>(())
 /// ```
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<ForwardOutputs> {
-    let ForwardInputs { x, w, b, alpha, residual, row_weight } = inputs.checked(request)?;
+    let ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state } = inputs.checked(request)?;
     let mut outputs = ForwardOutputs::default();
     let residual = |at: usize| residual.map_or(0.0, |r| f64::from(r[at]));
     let joins = request.residual == Some(ResidualAt::BeforeActivation);
@@ -204,10 +211,16 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
                 (_, Some(gate)) => gate::value(gate, &activation, unit(request, gate, &outputs.z, m, n)),
                 _ => activation.value(outputs.z[m * request.n + n]),
             };
-            outputs.y.push(row_weight.map_or(1.0, |s| f64::from(s[m])) * y + after);
+            let y = row_weight.map_or(1.0, |s| f64::from(s[m])) * y;
+            outputs.y.push(left(request.dropout, dropout_state, m * request.n + n, y) + after);
         }
     }
     Ok(outputs)
+}
+
+/// What a dropout leaves of an element.
+fn left(dropout: Option<Dropout>, state: Option<[u32; 4]>, index: usize, v: f64) -> f64 {
+    dropout.zip(state).map_or(v, |(dropout, state)| dropout.left(state, index, v))
 }
 
 /// Gate and up of a unit in z.
@@ -270,9 +283,10 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     // The residual is needed only where it is a part of z and z is computed here.
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
     let residual = inputs.residual.filter(|_| counts);
-    let BackwardInputs { x, w, b, alpha, row_weight, .. } = inputs;
-    let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight };
-    let layer = AffineRequest { residual: affine.residual.filter(|_| counts), ..*affine };
+    let BackwardInputs { x, w, b, alpha, row_weight, dropout_state, .. } = inputs;
+    let dropout = affine.dropout.filter(|_| !request.upstream_is_dz);
+    let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state };
+    let layer = AffineRequest { residual: affine.residual.filter(|_| counts), dropout, ..*affine };
     let ForwardInputs { x, w, alpha, row_weight, .. } = forward_inputs.checked(&layer)?;
     let upstream = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;
     let z: Vec<f64> = match inputs.z {
@@ -283,6 +297,8 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     let below_source = request.below.map_or(AlphaSource::Constant, |below| below.alpha);
     let alpha_below = operands::alpha(Operand::AlphaBelow, inputs.alpha_below, below_source, features)?;
     let weighted = request.below.is_some_and(|below| below.row_weight);
+    let dropout_below = request.below.and_then(|below| below.dropout);
+    let state_below = operands::dropout_state(Operand::DropoutStateBelow, inputs.dropout_state_below, dropout_below)?;
     let weight_below = operands::optional(Operand::RowWeightBelow, inputs.row_weight_below, weighted, &[rows])?;
 
     let mut out = BackwardOutputs {
@@ -303,7 +319,8 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             let weight_of_row = row_weight.map_or(1.0, |s| f64::from(s[m]));
             let member = member(affine, m);
             let of = |member_of_group: usize| (m - member + member_of_group) * channels + n;
-            let upstream = |row: usize| weight_of_row * f64::from(upstream[of(row)]);
+            let given = |at: usize| left(dropout, dropout_state, at, f64::from(upstream[at]));
+            let upstream = |row: usize| weight_of_row * given(of(row));
             let channel = if affine.alpha == AlphaSource::PerChannel { n } else { 0 };
             if let Some(gate) = &affine.gate {
                 let unit = unit(affine, gate, &z, m, n);
@@ -314,7 +331,7 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
                 }
                 out.dalpha.add_with(channel, gradients.alpha.0, gradients.alpha.1);
                 out.dresidual.add(at, dy);
-                out.drow_weight.add(m, dy * gate::value(gate, &activation, unit));
+                out.drow_weight.add(m, given(at) * gate::value(gate, &activation, unit));
                 continue;
             }
             let Local { dz, dalpha } = match request.upstream_is_dz {
@@ -335,7 +352,7 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             out.dresidual.add_with(at, of_residual.0, of_residual.1);
             out.dalpha.add_with(channel, dalpha.0, dalpha.1);
             if !request.upstream_is_dz {
-                out.drow_weight.add(m, dy * activation.value(z[at]));
+                out.drow_weight.add(m, given(at) * activation.value(z[at]));
             }
         }
         for n in 0..outputs {
@@ -358,10 +375,14 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
                 let activation = with_alpha(below.activation, below.alpha, alpha_below, k);
                 let weight = weight_below.map_or(1.0, |s| f64::from(s[m]));
                 let value = activation.value(f64::from(z_below[at]));
-                out.drow_weight_below.add_with(m, out.dx.value[at] * value, out.dx.terms[at] * value.abs());
+                let dx = |at: usize| {
+                    let of = |v: f64| left(dropout_below, state_below, at, v);
+                    (of(out.dx.value[at]), of(out.dx.terms[at]))
+                };
+                out.drow_weight_below.add_with(m, dx(at).0 * value, dx(at).1 * value.abs());
                 let member = below.jet.map_or(0, |jet| m % jet.members());
                 let of = |row: usize| (m - member + row) * features + k;
-                let upstream = |row: usize| (weight * out.dx.value[of(row)], weight.abs() * out.dx.terms[of(row)]);
+                let upstream = |row: usize| (weight * dx(of(row)).0, weight.abs() * dx(of(row)).1);
                 let z = |row: usize| f64::from(z_below[of(row)]);
                 let Local { dz, dalpha } = jet::gradient(below.jet.as_ref(), &activation, member, z, upstream);
                 out.dz_below.add_with(at, dz.0, dz.1);

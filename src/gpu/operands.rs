@@ -70,6 +70,6 @@ impl<'a> Operands<'a> {
 
     /// Whether every operand starts at a multiple of 16 bytes, so that it can be read and written as vec4.
     pub(crate) fn aligned(&self) -> bool {
-        self.list.iter().all(|(_, v)| v.offset.is_multiple_of(16))
+        self.list.iter().filter(|(_, v)| v.dtype != Dtype::U32).all(|(_, v)| v.offset.is_multiple_of(16))
     }
 }

@@ -177,13 +177,14 @@ pub(super) fn kept(
 /// again. Not on software adapters, where loading each element twice costs more than a pass that writes dz.
 fn choose_strategy(caps: &Caps, affine: &AffineRequest, products: u32) -> Strategy {
     let narrow = affine.k <= 64 || products == 1;
-    let cheap = caps.class != DeviceClass::Software && affine.activation.is_piecewise() && narrow;
+    let cheap = affine.activation.is_piecewise() && affine.dropout.is_none();
+    let cheap = caps.class != DeviceClass::Software && cheap && narrow;
     if products == 0 || cheap { Strategy::Prologue } else { Strategy::TwoPass }
 }
 
 /// The epilogue of dx in a chain, where dx is dy of the layer below.
 fn chain(below: &Below) -> Gradient {
-    let Below { activation, alpha, jet, db, dalpha, drow_weight, .. } = *below;
+    let Below { activation, alpha, jet, db, dalpha, drow_weight, dropout, .. } = *below;
     let local = Local {
         channel: By::Column,
         activation,
@@ -192,6 +193,7 @@ fn chain(below: &Below) -> Gradient {
         saved: below.saved,
         from: Operand::SavedBelow,
         row_weight: below.row_weight.then_some(Operand::RowWeightBelow),
+        dropout: dropout.map(|dropout| (Operand::DropoutStateBelow, dropout)),
         jet,
     };
     let dz = Some((Operand::Dx, Want::Overwrite));

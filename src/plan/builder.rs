@@ -72,6 +72,7 @@ impl Grid {
             Some(By::Row) => (Elem::Scalar, rows, (self.by_row)(1)),
             Some(By::Column) => (self.elem(), channels, (self.by_column)(1)),
             Some(By::InterleavedColumn(_)) => (elem, 2 * channels, Along::All),
+            Some(By::State) => (Elem::Word, 4, Along::All),
             Some(By::Whole) => (Elem::Scalar, 1, Along::All),
             Some(By::Plane(last)) => (self.elem(), (u64::from(last) + 1) * channels, Along::All),
             None => (Elem::Word, rows * cols.div_ceil(32), (self.by_row)(cols.div_ceil(32))),

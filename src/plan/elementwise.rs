@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     activation::{Activation, Quantity},
+    dropout::Dropout,
     error::{Error, Result},
     kernel::KernelFile,
     operand::Operand,
@@ -133,6 +134,7 @@ impl ElementwiseForward {
             saved: Saved::Z,
             from: Operand::X,
             row_weight: None,
+            dropout: None,
             jet: None,
         }
     }
@@ -265,6 +267,12 @@ pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Cap
     forward.sums(Operand::Dalpha2, dalpha2)?.finish(&mut plan, &partial)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
+}
+
+/// The plan of what a dropout leaves of x, with the identity for the activation.
+pub fn elementwise_dropout(request: &ElementwiseForward, dropout: Dropout, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let (program, aligned) = (programs::dropout(dropout), request.keeps(aligned));
+    each(request, &program, Some((Operand::Y, Operand::X)), aligned, caps)
 }
 
 /// The plan of y = act(gate; α) ⊙ up.

@@ -8,6 +8,7 @@ pub(super) use second::{Second, dresidual2, joined, sum_of_products, tangent, ta
 
 use crate::{
     activation::{Activation, Quantity},
+    dropout::Dropout,
     jet::Jet,
     operand::Operand,
     program::{By, Function, Over, Program, Value, Write},
@@ -53,7 +54,14 @@ fn pre_activation(p: &mut Program, request: &AffineRequest) -> Value {
     z
 }
 
-/// z = sum + b (+ residual), kept as the request says; y = row_weight[m] · act(z; α) (+ residual); the terms of the statistics.
+/// v, or what a dropout with this state leaves of it: 0 also of an infinite v, and NaN of NaN.
+fn dropped(p: &mut Program, dropout: Option<(Operand, Dropout)>, v: Value) -> Value {
+    let Some((state, dropout)) = dropout else { return v };
+    let factor = p.dropout(state, dropout);
+    p.pass(v, factor)
+}
+
+/// z = sum + b (+ residual), kept as the request says; y = dropout(row_weight[m] · act(z; α)) (+ residual); the terms of the statistics.
 pub(super) fn forward(request: &AffineRequest) -> Program {
     if let Some(jet) = &request.jet {
         return jet::forward(request, jet);
@@ -74,6 +82,7 @@ pub(super) fn forward(request: &AffineRequest) -> Program {
         let weight = p.load(Operand::RowWeight, By::Row);
         y = p.multiply(weight, y);
     }
+    y = dropped(&mut p, request.dropout.map(|dropout| (Operand::DropoutState, dropout)), y);
     if request.residual == Some(ResidualAt::AfterActivation) {
         let residual = p.load(Operand::Residual, By::Element);
         y = p.add(y, residual);
@@ -178,6 +187,8 @@ pub(super) struct Local {
     pub(super) from: Operand,
     /// The operand with a factor for each row, if there is one.
     pub(super) row_weight: Option<Operand>,
+    /// Its dropout, and the operand with its state.
+    pub(super) dropout: Option<(Operand, Dropout)>,
     /// What the rows of its groups are, if it has jets.
     pub(super) jet: Option<Jet>,
 }
@@ -195,7 +206,12 @@ impl Local {
     pub(super) const fn of(request: &AffineRequest, saved: Saved, from: Operand) -> Self {
         let AffineRequest { activation, alpha, jet, .. } = *request;
         let row_weight = if request.row_weight { Some(Operand::RowWeight) } else { None };
-        Local { activation, alpha, alpha_operand: Operand::Alpha, channel: By::Column, saved, from, row_weight, jet }
+        let dropout = match request.dropout {
+            Some(dropout) => Some((Operand::DropoutState, dropout)),
+            None => None,
+        };
+        let (alpha_operand, channel) = (Operand::Alpha, By::Column);
+        Local { activation, alpha, alpha_operand, channel, saved, from, row_weight, dropout, jet }
     }
 
     /// Whether the slope is 1 everywhere.
@@ -240,7 +256,7 @@ impl Local {
 }
 
 impl Loaded {
-    /// The gradient of act(z): row_weight[m] · dy.
+    /// The gradient of act(z) from what the dropout has left of dy: row_weight[m] · dy.
     fn upstream(&self, p: &mut Program, dy: Value) -> Value {
         self.row_weight.map_or(dy, |weight| p.multiply(weight, dy))
     }
@@ -267,6 +283,7 @@ impl Loaded {
 pub(super) fn dz(local: Local) -> Program {
     let mut p = Program::default();
     let dy = p.load(Operand::Dy, By::Element);
+    let dy = dropped(&mut p, local.dropout, dy);
     let loaded = local.load(&mut p);
     let upstream = loaded.upstream(&mut p, dy);
     loaded.dz(&mut p, upstream);
@@ -300,7 +317,7 @@ impl Gradient {
         !(self.dz.is_some() || self.dresidual.wanted() || self.db || self.dalpha || self.drow_weight)
     }
 
-    /// dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
+    /// With dy for what the dropout has left of it: dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
     /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (in a chain it is dx), or an operand.
     pub(super) fn program(&self, of_a_product: bool) -> Program {
         if let Some(jet) = &self.local.jet {
@@ -315,9 +332,10 @@ impl Gradient {
             return p;
         }
         let local = Local { row_weight: local.row_weight.filter(|_| dz_needed || dalpha), ..local };
+        let mut of_residual = dy;
+        let dy = dropped(&mut p, local.dropout, dy);
         let loaded = local.load(&mut p);
         let upstream = loaded.upstream(&mut p, dy);
-        let mut of_residual = dy;
         if dz_needed {
             let value = loaded.dz(&mut p, upstream);
             if let Some((operand, want)) = dz {
@@ -349,6 +367,15 @@ pub(super) fn activation(quantity: Quantity, source: AlphaSource, channel: By) -
     let x = p.load(Operand::X, By::Element);
     let alpha = alpha(&mut p, source, Operand::Alpha, channel);
     let y = p.act(ONLY, Function::Of(quantity), x, alpha);
+    store(&mut p, Operand::Y, Want::Overwrite, y);
+    p
+}
+
+/// y = what a dropout leaves of x.
+pub(super) fn dropout(dropout: Dropout) -> Program {
+    let mut p = Program::default();
+    let x = p.load(Operand::X, By::Element);
+    let y = dropped(&mut p, Some((Operand::DropoutState, dropout)), x);
     store(&mut p, Operand::Y, Want::Overwrite, y);
     p
 }

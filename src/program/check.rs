@@ -62,7 +62,9 @@ impl Program {
                 Step::LoadJoined(..) if self.steps.len() > 1 => {
                     return fail("more than the load of an operand of a product".into());
                 }
-                Step::LoadBit(_) | Step::StoreBit(..) | Step::Reduce(Over::Columns, _) if members > 1 => {
+                Step::LoadBit(_) | Step::StoreBit(..) | Step::Reduce(Over::Columns, _) | Step::Dropout(..)
+                    if members > 1 =>
+                {
                     return fail(format!("one number for {members} rows"));
                 }
                 _ => {}
@@ -70,6 +72,7 @@ impl Program {
             let (operand, by, write) = match *step {
                 Step::Load(operand, by) => (operand, Some(by), false),
                 Step::LoadBit(operand) => (operand, None, false),
+                Step::Dropout(state, _) => (state, Some(By::State), false),
                 Step::Store(operand, by, ..) => (operand, Some(by), true),
                 Step::StoreBit(operand, _) => (operand, None, true),
                 _ => continue,

@@ -1,7 +1,7 @@
 //! Runs a program in f64 for one element: the reference for its WGSL.
 
 use super::{By, Function, Over, Program, Step, Value, Write};
-use crate::{activation::Activation, operand::Operand};
+use crate::{activation::Activation, dropout::Dropout, operand::Operand};
 
 /// The operands that a program reads and writes.
 pub trait Memory {
@@ -11,6 +11,8 @@ pub trait Memory {
     fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64);
     /// Reads an element of two operands that lie one behind the other along the reduction.
     fn load_joined(&self, operands: [Operand; 2], m: usize, n: usize) -> f64;
+    /// What the element in row m and column n is multiplied by in a dropout with this state.
+    fn dropout(&self, state: Operand, dropout: Dropout, m: usize, n: usize) -> f64;
     /// Reads the bit of a mask for the element in row m and column n.
     fn bit(&self, operand: Operand, m: usize, n: usize) -> bool;
     /// Writes that bit.
@@ -49,6 +51,7 @@ impl Program {
                 }
                 Step::LoadJoined(first, second) => memory.load_joined([first, second], m, n),
                 Step::LoadBit(operand) => f64::from(memory.bit(operand, m, n)),
+                Step::Dropout(state, dropout) => memory.dropout(state, dropout, m, n),
                 Step::Add(a, b) => v(a) + v(b),
                 Step::Subtract(a, b) => v(a) - v(b),
                 Step::Multiply(a, b) => v(a) * v(b),

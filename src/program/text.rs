@@ -21,6 +21,7 @@ impl fmt::Display for By {
             By::Plane(plane) => write!(f, "[{plane},n]"),
             By::Stacked(side) => write!(f, "[m,{side},n]"),
             By::Interleaved(side) => write!(f, "[m,n,{side}]"),
+            By::State => f.write_str("[0..4]"),
             By::InterleavedColumn(side) => write!(f, "[n,{side}]"),
         }
     }
@@ -41,6 +42,7 @@ impl fmt::Display for Step {
             Step::Pass(v, w) => write!(f, "{v} through {w}"),
             Step::PassBoth(v, u, w) => write!(f, "{v} * {u} through {w}"),
             Step::NotPositive(v) => write!(f, "{v} <= 0"),
+            Step::Dropout(state, dropout) => write!(f, "dropout {} of {state}", dropout.p()),
             Step::Capped(v, w) => write!(f, "min({v}, {w})"),
             Step::Within(v, w) => write!(f, "{v} <= {w}"),
             Step::Act(stage, function, v, alpha) => {

@@ -36,6 +36,7 @@ impl DoubleBackwardRequest {
         affine.check_sizes()?;
         for (there, what, why) in [
             (affine.jet.is_some(), "jets", "its rows are derivatives already"),
+            (affine.dropout.is_some(), "dropout", "multiply dy and ddy by its factors instead"),
             (affine.gate.is_some(), "a gate", "its activation is a product of two functions"),
             (affine.row_weight, "row weight", "multiply dy and ddy by it instead"),
         ] {

@@ -50,7 +50,9 @@ pub(super) fn ahead(operands: [(&str, &Program, &'static str); 2], slots: &[Slot
     let loads = |program: &Program| {
         let steps = program.steps().iter().enumerate();
         steps
-            .filter(|(_, step)| matches!(step, Step::Load(..) | Step::LoadJoined(..) | Step::LoadBit(_)))
+            .filter(|(_, step)| {
+                matches!(step, Step::Load(..) | Step::LoadJoined(..) | Step::LoadBit(_) | Step::Dropout(..))
+            })
             .map(|(i, _)| i)
             .collect::<Vec<_>>()
     };
@@ -170,7 +172,8 @@ impl Lowered<'_> {
                 Step::Load(_, By::Row) => ROW,
                 Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) => COLUMN | ROW,
                 Step::Load(_, By::Stacked(_) | By::Interleaved(_)) => COLUMN | ROW,
-                Step::LoadJoined(..) | Step::LoadBit(_) => COLUMN | ROW,
+                Step::LoadJoined(..) | Step::LoadBit(_) | Step::Dropout(..) => COLUMN | ROW,
+                Step::Load(_, By::State) => 0,
                 Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => COLUMN | ROW,
                 _ => 0,
             };
@@ -208,6 +211,7 @@ impl Lowered<'_> {
             By::Whole => "0u".into(),
             By::Plane(plane) => format!("{plane}u * {} + {}", self.cols, self.col),
             By::Stacked(side) => self.of_two(operand, &format!("{side}u * {} + {}", self.cols, self.col), strided()),
+            By::State => "0u".into(),
             By::InterleavedColumn(side) => format!("2u * {} + {side}u", self.col),
             By::Interleaved(side) => self.of_two(operand, &format!("2u * {} + {side}u", self.col), strided()),
         }
@@ -259,6 +263,16 @@ impl Lowered<'_> {
             Step::Multiply(v, w) => format!("{v} * {w}"),
             Step::Pass(v, w) => format!("passed{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::PassBoth(v, u, w) => format!("passed_both{}({v}, {u}, {w})", if self.wide { "4" } else { "" }),
+            Step::Dropout(state, dropout) => match dropout.threshold() {
+                // Without a random number: all are left out, or all are kept.
+                None => format!("{real}()"),
+                Some(0) => format!("{real}(1.0)"),
+                Some(least) => {
+                    let words = [0, 1, 2, 3].map(|place| format!("{state}_at({place}u)")).join(", ");
+                    let scale = dropout.scale();
+                    format!("dropout{}(vec4<u32>({words}), i, {least}u, {scale:?})", if self.wide { "4" } else { "" })
+                }
+            },
             Step::Capped(v, w) => format!("capped{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::Within(v, w) => format!("within{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::NotPositive(v) => format!("select({real}(), {real}(1.0), {v} <= {real}())"),

@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Error, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     philox::Distribution,
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
@@ -193,7 +193,7 @@ prop_compose! {
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
         chain in prop::option::of((want(), want())), kind in 0..13u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
-        jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
+        jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], leaves in any::<bool>(),
     ) -> elbow::Result<Plan> {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
@@ -208,6 +208,9 @@ prop_compose! {
         if let (None, Some(interleaved)) = (jet, gates) {
             let gate = if interleaved { Gate::interleaved() } else { Gate::stacked() };
             affine = affine.statistics(Statistics::default()).gate(gate);
+        }
+        if jet.is_none() && leaves {
+            affine = affine.dropout(Dropout::new(0.5).unwrap());
         }
         let scaled_rows = affine.row_weight;
         affine.storage = elbow_verify::with_gaps(&affine, gap);
@@ -242,7 +245,7 @@ prop_compose! {
                 let [of_x, of_w, of_b, of_alpha] = returning;
                 let returning = Returning::default().x(of_x).w(of_w).b(of_b).alpha(of_alpha && alpha != AlphaSource::Constant);
                 let wants = SecondGradients::default().dy(x).x(w).w(b).b(x).alpha(dalpha);
-                let layer = affine.jet(None).gate(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
+                let layer = affine.jet(None).gate(None).dropout(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
                 let layer = layer.alpha(if scaled { AlphaSource::Constant } else { alpha });
                 let returning = if scaled { returning.alpha(false) } else { returning };
                 let wants = if scaled { wants.alpha(Want::No) } else { wants };

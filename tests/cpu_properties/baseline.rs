@@ -398,6 +398,7 @@ impl Case {
             residual: self.residual(),
             row_weight: self.row_weight(),
             row_weight_below: self.row_weight_below(),
+            ..BackwardInputs::default()
         };
         let outputs = BackwardOutputs {
             dx: Some(&mut results.dx),

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use elbow::{
-    Gate, Jet,
+    Dropout, Gate, Jet,
     activation::Activation,
     cpu::{Elementwise, ForwardInputs, reference},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, WeightLayout},
@@ -123,8 +123,12 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
             let gates = [Gate::stacked(), Gate::interleaved().up_first(), Gate::interleaved().limited(1.3).unwrap()];
             let gate = gates.get((seed / 8 % 6) as usize).copied().filter(|_| jet.is_none());
             let residual = residual.filter(|_| gate.is_none() || residual == after);
-            let usual =
-                AffineRequest::new(m * jet.map_or(1, |jet| jet.members()), n, k, activation).jet(jet).gate(gate);
+            // And some leave elements out.
+            let dropout = (seed / 64 % 4 == 0 && jet.is_none()).then(|| Dropout::new(0.25).unwrap());
+            let usual = AffineRequest::new(m * jet.map_or(1, |jet| jet.members()), n, k, activation)
+                .jet(jet)
+                .gate(gate)
+                .dropout(dropout);
             (usual.layout(layout).alpha(alpha).bias(bias).residual(residual).row_weight(row_weight).saved(saved), seed)
         },
     )
@@ -154,7 +158,8 @@ impl Operands {
             .b(request.bias.then_some(&self.b))
             .alpha(operand(request.alpha, &self.alpha))
             .residual(request.residual.map(|_| &self.residual[..]))
-            .row_weight(request.row_weight.then_some(&self.row_weight));
+            .row_weight(request.row_weight.then_some(&self.row_weight))
+            .dropout_state(request.dropout.map(|_| STATE));
         reference::forward(request, inputs).unwrap()
     }
 
@@ -165,8 +170,12 @@ impl Operands {
             .alpha(operand(request.alpha, &self.alpha))
             .residual(request.residual.map(|_| &self.residual[..]))
             .row_weight(request.row_weight.then_some(&self.row_weight))
+            .dropout_state(request.dropout.map(|_| STATE))
     }
 }
+
+/// Which elements are left out.
+const STATE: [u32; 4] = Dropout::state(1, 2, 3);
 
 fn backward_of(affine: AffineRequest) -> BackwardRequest {
     BackwardRequest::new(affine, Gradients::default())
@@ -203,7 +212,9 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         let loss = |operands: Operands| both(&operands)[0];
         let size = both(&operands)[1];
         let backward = backward_of(request).upstream_is_dz(upstream_is_dz);
-        let out = reference::backward(&backward, operands.backward(&request, &dy)).unwrap();
+        let inputs = operands.backward(&request, &dy);
+        let inputs = if upstream_is_dz { inputs.dropout_state(None) } else { inputs };
+        let out = reference::backward(&backward, inputs).unwrap();
         let Operands { x, w, b, alpha, residual, row_weight } = &operands;
         agrees("dx", &out.dx, x, size, |x| loss(Operands { x, ..operands.clone() }))?;
         agrees("dw", &out.dw, w, size, |w| loss(Operands { w, ..operands.clone() }))?;

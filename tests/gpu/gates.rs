@@ -21,7 +21,7 @@ const ASKED: [&str; 5] = [
     "gate=interleaved,up_first saved=z dx=add dw=set db=add residual=after dresidual=add gap=4",
     "gate=stacked,up_first,limit=16 layout=in_out saved=none dx=set dw=set db=set bias=no row_weight=yes drow_weight=set",
     "gate=interleaved,limit=16 layout=in_out saved=z dx=set dw=set db=add dtype=bf16 gap=1",
-    "gate=interleaved,limit=16 saved=none dx=set dw=set db=set below=leaky_relu(0.5)/constant/z/no/set/no/no/no",
+    "gate=interleaved,limit=16 saved=none dx=set dw=set db=set below=leaky_relu(0.5)/constant/z/no/set/no/no/no/no",
 ];
 
 fn exact(gpu: &Gpu, tile: usize, asked: usize, more: &str) {

@@ -22,7 +22,7 @@ fn spec(text: &str) -> Spec {
 const ASKED: [&str; 4] = [
     "saved=z dx=set dw=add db=set residual=before dresidual=set",
     "saved=none layout=in_out dx=add dw=set db=add residual=after dresidual=add bias=no",
-    "saved=z dx=set dw=set db=set below=relu_squared/constant/z/no/set/no/no/JET",
+    "saved=z dx=set dw=set db=set below=relu_squared/constant/z/no/set/no/no/JET/no",
     "saved=z alpha=channel dx=set dw=set db=set dalpha=set dtype=bf16 gap=4",
 ];
 

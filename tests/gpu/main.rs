@@ -12,6 +12,7 @@ mod batched;
 mod common;
 mod contract;
 mod double;
+mod dropout;
 mod elementwise;
 mod exact;
 mod faults;

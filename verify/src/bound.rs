@@ -102,7 +102,8 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<
         let activation = at_channel(request.activation, request.alpha, &operands.alpha, i % request.n);
         let ez = sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units);
         let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
-        let act = weight * activation.value(judge.z[i]);
+        let left = operands.left(spec, false, i);
+        let act = left * weight * activation.value(judge.z[i]);
         // Each operation after the activation rounds its result.
         let rounded = if request.row_weight { ulp_of(act) } else { 0.0 };
         let added = if request.y_has_more() { ulp_of(value) + rounded } else { 0.0 };
@@ -116,7 +117,7 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<
             z.push(judge.z[i], if terms > f64::from(f32::MAX) { f64::INFINITY } else { ez });
             continue;
         }
-        let error = weight.abs() * off(&activation, Quantity::Value, judge.z[i], ez) + added;
+        let error = left * weight.abs() * off(&activation, Quantity::Value, judge.z[i], ez) + added;
         let overflows = terms > f64::from(f32::MAX) || value.abs() > f64::from(f32::MAX);
         y.push(value, if overflows { f64::INFINITY } else { error });
         z.push(judge.z[i], if overflows { f64::INFINITY } else { ez });
@@ -205,7 +206,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
         let errors: Vec<f32> = errors.iter().map(|&e| (e * 1.000001) as f32).collect();
         let absolute = |v: &[f32]| v.iter().map(|v| v.abs()).collect::<Vec<f32>>();
         let (x, w) = (absolute(&operands.x), absolute(&operands.w));
-        let affine = layer.alpha(AlphaSource::Constant).bias(false).residual(None).row_weight(false);
+        let affine = layer.alpha(AlphaSource::Constant).bias(false).residual(None).row_weight(false).dropout(None);
         let affine = affine.n(layer.outputs()).gate(None);
         let request = request.affine(affine).upstream_is_dz(true).below(None);
         reference::backward(&request, BackwardInputs::new(&x, &w, &errors))
@@ -275,6 +276,8 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
                 continue;
             }
             let z = f64::from(operands.z_below[i]);
+            let left = operands.left(spec, true, i);
+            let (value, dx_off) = (left * value, left * (dx_off + U * value.abs()));
             let error = |quantity| {
                 let factor = activation.evaluate(quantity, z).abs();
                 dx_off * factor + value.abs() * (off(&activation, quantity, z, 0.0) + SUBNORMAL + 4.0 * U * factor)
@@ -332,11 +335,13 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units
     };
     errors.slope = vec![0.0; if layer.gate.is_some() { layer.m * layer.outputs() } else { 0 }];
     for (i, &dy) in operands.dy.iter().enumerate() {
+        let dy = operands.left(spec, false, i) * f64::from(dy);
         let activation = at_channel(layer.activation, layer.alpha, &operands.alpha, i % layer.n);
         if let Some(gate) = &layer.gate {
             let places = gate::places(gate, &layer, i);
             let weight = if layer.row_weight { f64::from(operands.row_weight[i / layer.n]) } else { 1.0 };
-            let (z, dy) = (places.map(z_near), Near::exact(f64::from(dy)));
+            let (z, dy) =
+                (places.map(z_near), if layer.dropout.is_some() { Near::rounded(dy, 0.0) } else { Near::exact(dy) });
             let upstream = if layer.row_weight { dy.scaled(weight) } else { dy };
             let (dz, dalpha) = gate::gradients(gate, &activation, z, upstream);
             for (at, dz) in places.into_iter().zip(dz) {
@@ -363,7 +368,7 @@ fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units
             errors.value.push(0.0);
             continue;
         }
-        let dy = f64::from(dy).abs();
+        let dy = dy.abs();
         let Near { value: z, off: ez } = z_near(i);
         let lost = |quantity| off(&activation, quantity, z, ez) + SUBNORMAL;
         errors.value.push(dy * (lost(Quantity::Value) + 2.0 * U * activation.value(z).abs()) + SUBNORMAL);

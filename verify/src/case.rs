@@ -1,7 +1,7 @@
 //! One case on the device: its operands, forward and backward, and the comparison with the reference.
 
 use elbow::{
-    AlphaSource, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
+    AlphaSource, Dropout, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
     affine::{self, Forward, Gradient},
     cpu::{ForwardInputs, reference::BackwardInputs},
     request::{AffineRequest, Below, Statistics},
@@ -27,6 +27,8 @@ pub(crate) struct Operands {
     pub(crate) residual: Vec<f32>,
     pub(crate) row_weight: Vec<f32>,
     pub(crate) around: Vec<f32>,
+    /// What makes the masks of the layer and of the one below.
+    states: [[u32; 4]; 2],
     pub(crate) dy: Vec<f32>,
     pub(crate) z_below: Vec<f32>,
     pub(crate) alpha_below: Vec<f32>,
@@ -50,6 +52,7 @@ struct Spans {
     residual: Span,
     row_weight: Span,
     around: Span,
+    states: [Span; 2],
     dy: Span,
     saved_below: Span,
     alpha_below: Span,
@@ -109,6 +112,7 @@ impl Operands {
             row_weight: fill(if spec.forward.row_weight { m } else { 0 }, 2),
             row_weight_below: fill(if spec.below.is_some_and(|b| b.row_weight) { m } else { 0 }, 2),
             around: fill(if spec.forward.statistics.around { 2 * n } else { 0 }, 2),
+            states: [0, 1].map(|layer| Dropout::state(spec.seed, 5, layer)),
             before: Default::default(),
         };
         let stored = [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
@@ -151,12 +155,19 @@ impl Operands {
         self.z_below.iter().enumerate().map(move |(i, &z)| at(i).value(f64::from(z)) as f32)
     }
 
+    /// What a dropout of the layer, or of the one below, leaves of an element.
+    pub(crate) fn left(&self, spec: &Spec, below: bool, index: usize) -> f64 {
+        let dropout = if below { spec.below.and_then(|below| below.dropout) } else { spec.forward.dropout };
+        dropout.map_or(1.0, |dropout| dropout.factor(self.states[usize::from(below)], index as u32).into())
+    }
+
     pub(crate) fn forward(&self, layer: &AffineRequest) -> ForwardInputs<'_> {
         ForwardInputs::new(&self.x, &self.w)
             .b(layer.bias.then_some(&self.b[..]))
             .alpha((layer.alpha != AlphaSource::Constant).then_some(&self.alpha[..]))
             .residual(layer.residual.map(|_| &self.residual[..]))
             .row_weight(layer.row_weight.then_some(&self.row_weight[..]))
+            .dropout_state(layer.dropout.map(|_| self.states[0]))
     }
 
     pub(crate) fn backward<'a>(&'a self, spec: &Spec, z: Option<&'a [f32]>) -> BackwardInputs<'a> {
@@ -171,6 +182,8 @@ impl Operands {
             .residual(residual)
             .row_weight(row_weight)
             .row_weight_below(below.filter(|b| b.row_weight).map(|_| &self.row_weight_below[..]))
+            .dropout_state(spec.forward.dropout.map(|_| self.states[0]))
+            .dropout_state_below(below.and_then(|below| below.dropout).map(|_| self.states[1]))
     }
 }
 
@@ -201,6 +214,7 @@ impl Case {
             residual: batch.input(&operands.residual, s, dtype, of_y),
             row_weight: batch.input(&operands.row_weight, s, dtype, none),
             around: batch.input(&operands.around, s, Float::F32, none),
+            states: [0, 1].map(|i| batch.input_words(&operands.states[i], s)),
             dy: batch.input(&operands.dy, s, dtype, of_y),
             saved_below,
             alpha_below: batch.input(&operands.alpha_below, s, Float::F32, none),
@@ -256,6 +270,8 @@ impl Case {
             .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
             .jet(forward.jet)
             .gate(forward.gate)
+            .dropout(forward.dropout)
+            .dropout_state(forward.dropout.map(|_| view(s.states[0], &[4])))
             .statistics(
                 affine::Statistics::default()
                     .channels(forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)))
@@ -288,6 +304,8 @@ impl Case {
             let layer = Forward::new(below.activation, gone(&no_x), gone(&no_w), view(s.x, &xs))
                 .saved(below.saved)
                 .jet(below.jet)
+                .dropout(below.dropout)
+                .dropout_state(below.dropout.map(|_| view(s.states[1], &[4])))
                 .alpha((below.alpha != AlphaSource::Constant).then(|| view(s.alpha_below, &alphas_below)))
                 .save_to(kept)
                 .row_weight(below.row_weight.then(|| view(s.row_weight_below, &ms)));

@@ -27,6 +27,9 @@ pub(crate) fn outputs(spec: &Spec, operands: &Operands, gate: &Gate, y: &[f64], 
         if layer.row_weight {
             near = near.scaled(f64::from(operands.row_weight[i / layer.n]));
         }
+        if layer.dropout.is_some() {
+            near = near.scaled(operands.left(spec, false, i));
+        }
         let added = if layer.residual.is_some() { ulp_of(right) } else { 0.0 };
         let overflows = right.abs() > f64::from(f32::MAX);
         expected.value.push(right);

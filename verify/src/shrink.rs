@@ -75,6 +75,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| s.gradients.residual = Want::No);
     add(&|s| (s.gradients.alpha, s.forward.alpha) = (Want::No, AlphaSource::Constant));
     add(&|s| (s.forward.jet, s.below) = (None, None));
+    add(&|s| s.forward.dropout = None);
     add(&|s| s.forward.gate = None);
     add(&|s| s.forward.residual = None);
     add(&|s| s.forward.statistics = Statistics::default());

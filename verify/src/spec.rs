@@ -1,7 +1,7 @@
 //! One case as plain data: a fused layer, forward and backward, with all of its choices.
 
 use elbow::{
-    Activation, AlphaSource, Float, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Float, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::rows,
     plan::Pin,
     request::{AffineRequest, Below, Gradients, Statistics},
@@ -118,8 +118,9 @@ impl Spec {
 
     /// Number of storage bindings of forward; WebGPU guarantees only eight, and a plan with more is refused.
     fn bindings(&self) -> usize {
-        let AffineRequest { bias, alpha, residual, row_weight, statistics, .. } = self.forward;
+        let AffineRequest { bias, alpha, residual, row_weight, statistics, dropout, .. } = self.forward;
         let optional = [
+            dropout.is_some(),
             bias,
             alpha != AlphaSource::Constant,
             residual.is_some(),
@@ -244,6 +245,7 @@ fn any(
             .row_weight(jet.is_none() && numbers.below(4) == 0)
             .jet(jet)
             .gate(gate)
+            .dropout(any_dropout(numbers, data).filter(|_| jet.is_none()))
             .statistics(if jet.is_none() && gate.is_none() { numbers.pick(&STATISTICS) } else { Statistics::NONE })
             .layout(numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]))
             .alpha(alpha);
@@ -258,8 +260,8 @@ fn any(
             None => any_below(numbers),
             Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
         });
-        let second = (jet.is_none() && gate.is_none() && below.is_none() && numbers.below(6) == 0)
-            .then(|| Second::any(numbers, &forward));
+        let plain = jet.is_none() && gate.is_none() && forward.dropout.is_none() && below.is_none();
+        let second = (plain && numbers.below(6) == 0).then(|| Second::any(numbers, &forward));
         let spec = Spec {
             forward,
             second,
@@ -294,6 +296,16 @@ fn any_jet(numbers: &mut Numbers) -> Option<Jet> {
     jet.ok().map(|jet| jet.even_if_flat())
 }
 
+/// None most of the time; of integers half of the elements, which doubles the others.
+fn any_dropout(numbers: &mut Numbers, data: Data) -> Option<Dropout> {
+    let p = match numbers.below(8) {
+        0 if data == Data::Integers => 0.5,
+        0 => numbers.pick(&[0.0, 0.1, 0.5, 0.75, 1.0]),
+        _ => return None,
+    };
+    Dropout::new(p).ok()
+}
+
 /// None most of the time.
 fn any_gate(numbers: &mut Numbers) -> Option<Gate> {
     let order = match numbers.below(10) {
@@ -311,8 +323,9 @@ fn any_below(numbers: &mut Numbers) -> Below {
         numbers.pick(&[Saved::Z, Saved::Y, Saved::Mask]),
     )
     .db(numbers.pick(&WANTS));
-    match numbers.below(3) {
+    match numbers.below(4) {
         0 => below,
+        3 => below.saved(Saved::Z).dropout(Dropout::new(0.5).ok()),
         1 => below.row_weight(true).saved(Saved::Z).drow_weight(numbers.pick(&WANTS)),
         _ => below
             .alpha(numbers.pick(&ALPHA[1..]))

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use elbow::{
-    Error, Gate, Jet, Operand, ResidualAt, Result, Want,
+    Dropout, Error, Gate, Jet, Operand, ResidualAt, Result, Want,
     request::{Below, Returning, SecondGradients, Statistics},
 };
 
@@ -65,6 +65,7 @@ impl fmt::Display for Spec {
         say("row_weight", l.row_weight.word(), "no")?;
         say("jet", &jet_word(l.jet), "no")?;
         say("gate", &l.gate.map_or("no".into(), |gate: Gate| gate.to_string()), "no")?;
+        say("dropout", &dropout_word(l.dropout), "no")?;
         say("statistics", l.statistics.word(), "no")?;
         say("dx", g.x.name(), u.x.name())?;
         say("dw", g.w.name(), u.w.name())?;
@@ -74,9 +75,10 @@ impl fmt::Display for Spec {
         say("drow_weight", g.row_weight.name(), "no")?;
         if let Some(b) = &self.below {
             let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
-            let jet = jet_word(b.jet);
-            let parts =
-                [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants, &[&jet]].concat().join("/");
+            let [jet, dropout] = [jet_word(b.jet), dropout_word(b.dropout)];
+            let parts = [&[b.alpha.name(), b.saved.name(), b.row_weight.word()][..], &wants, &[&jet, &dropout]]
+                .concat()
+                .join("/");
             say("below", &format!("{}/{parts}", b.activation), "")?;
         }
         if let Some(second) = &self.second {
@@ -117,6 +119,7 @@ impl FromStr for Spec {
                 "row_weight" => l.row_weight = bool::read(value)?,
                 "jet" => l.jet = jet(value)?,
                 "gate" => l.gate = if value == "no" { None } else { Some(value.parse()?) },
+                "dropout" => l.dropout = dropout(value)?,
                 "statistics" => l.statistics = Statistics::read(value)?,
                 "dx" => g.x = value.parse()?,
                 "dw" => g.w = value.parse()?,
@@ -147,18 +150,19 @@ fn number<T: FromStr>(text: &str) -> Result<T> {
 }
 
 fn below(text: &str) -> Result<Below> {
-    let [activation, alpha, saved, row_weight, db, dalpha, drow_weight, jets]: [&str; 8] = text
+    let [activation, alpha, saved, row_weight, db, dalpha, drow_weight, jets, left]: [&str; 9] = text
         .split('/')
         .collect::<Vec<_>>()
         .try_into()
-        .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight/jet", text))?;
+        .map_err(|_| bad("below=activation/alpha/saved/row_weight/db/dalpha/drow_weight/jet/dropout", text))?;
     Ok(Below::new(activation.parse()?, saved.parse()?)
         .alpha(alpha.parse()?)
         .row_weight(bool::read(row_weight)?)
         .db(db.parse()?)
         .dalpha(dalpha.parse()?)
         .drow_weight(drow_weight.parse()?)
-        .jet(jet(jets)?))
+        .jet(jet(jets)?)
+        .dropout(dropout(left)?))
 }
 
 fn second(text: &str) -> Result<Second> {
@@ -172,6 +176,14 @@ fn second(text: &str) -> Result<Second> {
 }
 
 const SECOND: &str = "second=ddx/ddw/ddb/ddalpha/ddresidual/ddy/dx2/dw2/db2/dalpha2/dresidual2";
+
+fn dropout_word(dropout: Option<Dropout>) -> String {
+    dropout.map_or("no".into(), |dropout| dropout.p().to_string())
+}
+
+fn dropout(text: &str) -> Result<Option<Dropout>> {
+    if text == "no" { Ok(None) } else { Dropout::new(number(text)?).map(Some) }
+}
 
 fn jet_word(jet: Option<Jet>) -> String {
     jet.map_or("no".into(), |jet| jet.to_string())

@@ -1,6 +1,6 @@
 //! The programs of gated units, act(gate) ⊙ up.
 
-use super::{Local, ONLY, Program, Quantity, alpha, pre_activation, store, store_at};
+use super::{Local, ONLY, Program, Quantity, alpha, dropped, pre_activation, store, store_at};
 use crate::{
     gate::Gate,
     operand::Operand,
@@ -128,6 +128,7 @@ pub(in super::super) fn layer(request: &AffineRequest, gate: &Gate, z: Option<Op
         let weight = p.load(Operand::RowWeight, By::Row);
         y = p.multiply(weight, y);
     }
+    y = dropped(&mut p, request.dropout.map(|dropout| (Operand::DropoutState, dropout)), y);
     if request.residual == Some(ResidualAt::AfterActivation) {
         let residual = p.load(Operand::Residual, By::Element);
         y = p.add(y, residual);
@@ -165,7 +166,7 @@ impl Wanted {
     }
 }
 
-/// dgate = s · dy · up · act'(gate), dup = s · dy · act(gate) with the row weight s, and the terms of the sums; `z` holds gate and up.
+/// With dy for what the dropout has left of it, dgate = s · dy · up · act'(gate), dup = s · dy · act(gate) with the row weight s, and the terms of the sums; `z` holds gate and up.
 pub(in super::super) fn gradient(request: &AffineRequest, gate: &Gate, z: Operand, wanted: &Wanted) -> Program {
     let mut p = Program::default();
     let dy = p.load(Operand::Dy, By::Element);
@@ -174,6 +175,7 @@ pub(in super::super) fn gradient(request: &AffineRequest, gate: &Gate, z: Operan
         let pair = sides(gate).map(|side| p.load(z, place(gate, side)));
         let unit = Unit::new(&mut p, gate.limit(), pair, true);
         let local = Local::of(request, Saved::Z, z);
+        let dy = dropped(&mut p, local.dropout, dy);
         let alpha = alpha(&mut p, local.alpha, local.alpha_operand, local.channel);
         let weighted = (dz_needed || wanted.dalpha) && request.row_weight;
         let upstream = match weighted {
