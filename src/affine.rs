@@ -202,6 +202,32 @@ impl<'a> Forward<'a> {
         }
     }
 
+    /// y = act(sum + b; α): bias and activation of a sum that was made elsewhere, such as another library's product, `[.., N]`; y may be sum itself.
+    /// Its backward has db, dα and dresidual = dz, the gradient of the sum, which may be the memory of dy.
+    ///
+    /// It is the layer without inputs (K = 0) whose residual, before the activation, is the sum. [`Error::Shape`] if the sum has no dimension.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, Saved, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (sum, b, dy, db) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[64])?, gpu.zeros(&[32, 64])?, gpu.zeros(&[64])?);
+    /// let layer = Forward::of_sum(Activation::RELU, &sum, &sum)?.b(&b).saved(Saved::Y);
+    /// gpu.submit_pass(|pass| {
+    ///     layer.record(&gpu, &mut *pass)?; // in place
+    ///     layer.backward(&dy).db(&db).dresidual(&dy).record(&gpu, pass) // in place
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn of_sum(activation: Activation, sum: impl Into<View<'a>>, y: impl Into<View<'a>>) -> Result<Self> {
+        let sum = sum.into();
+        let (_, n) = shape::rows_and_columns(Operand::Residual, &sum.shape)?;
+        let mut rows = sum.shape.to_vec();
+        rows.pop();
+        rows.push(0);
+        let (x, w) = (View::absent(&rows, Dtype::F32), View::absent(&[n, 0], Dtype::F32));
+        Ok(Forward::new(activation, x, w, y).residual(sum).residual_at(ResidualAt::BeforeActivation))
+    }
+
     /// The shapes and choices as plain facts, with `Saved::Auto` resolved; of a batch, those of one layer. An error names the operand that
     /// does not fit.
     ///

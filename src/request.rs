@@ -357,12 +357,16 @@ pub struct BackwardRequest {
     pub upstream_is_dz: bool,
     /// The layer below whose slope is applied to dx, in a chain.
     pub below: Option<Below>,
+    /// Whether the residual is x itself: dx is then that of both ways, dz·W + d(residual).
+    pub skip: bool,
+    /// Whether d(residual) is the very memory of dy.
+    pub in_place: bool,
 }
 
 impl BackwardRequest {
     /// From dy, with no layer below.
     pub const fn new(affine: AffineRequest, gradients: Gradients) -> Self {
-        BackwardRequest { affine, gradients, upstream_is_dz: false, below: None }
+        BackwardRequest { affine, gradients, upstream_is_dz: false, below: None, skip: false, in_place: false }
     }
 }
 
@@ -371,6 +375,8 @@ setters!(BackwardRequest {
     gradients: Gradients,
     upstream_is_dz: bool,
     below: impl Into<Option<Below>>,
+    skip: bool,
+    in_place: bool,
 });
 
 /// Which gradients come back to the gradients of a layer, in a double backward; none by default.

@@ -9,7 +9,7 @@ use crate::{
     activation::Activation,
     error::{Error, Result},
     operand::Operand,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, ResidualAt, Saved, Want},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, Want},
     shape,
     storage::Storage,
 };
@@ -222,6 +222,8 @@ impl BackwardRequest {
                 }
             }
         }
+        self.check_skip()?;
+        self.check_in_place()?;
         let mut affine = match upstream_is_dz {
             true => AffineRequest {
                 activation: Activation::IDENTITY,
@@ -238,6 +240,36 @@ impl BackwardRequest {
         affine.saved = if nothing { Saved::None } else { affine.resolve_saved(needs_z)? };
         let below = self.below.map(|below| self.resolve_below(below)).transpose()?;
         Ok(Resolved(BackwardRequest { affine, below, ..*self }))
+    }
+
+    /// Checks that what goes around the layer has the shape of x, and is there.
+    fn check_skip(&self) -> Result<()> {
+        let AffineRequest { n, k, residual, jet, .. } = self.affine;
+        let after = residual == Some(ResidualAt::AfterActivation);
+        let why = match residual {
+            _ if !self.skip => return Ok(()),
+            None => "the layer has no residual".to_owned(),
+            Some(_) if n != k => format!("x has {k} columns, the residual {n}"),
+            Some(_) if !self.gradients.x.wanted() => "it is a part of dx, which is not wanted".into(),
+            Some(_) if after && self.upstream_is_dz => {
+                "it is dy, and the call starts from dz: ask the call that wrote dz".into()
+            }
+            Some(_) if jet.is_some() && self.below.is_some() => "a chain of jets takes its dy from one product".into(),
+            Some(_) => return Ok(()),
+        };
+        Err(Error::Unsupported { what: "a gradient of x around the layer (skip)".into(), why })
+    }
+
+    /// Checks that nothing reads dy where d(residual) has replaced it.
+    fn check_in_place(&self) -> Result<()> {
+        let Gradients { x, w, .. } = self.gradients;
+        match self.in_place && (x.wanted() || w.wanted() || self.gradients.residual != Want::Overwrite) {
+            false => Ok(()),
+            true => Err(Error::Unsupported {
+                what: "dresidual in the memory of dy beside dx or dw, or added to".into(),
+                why: "they read dy too: give dresidual memory of its own".into(),
+            }),
+        }
     }
 
     fn resolve_below(&self, below: Below) -> Result<Below> {
@@ -315,7 +347,7 @@ impl Resolved<BackwardRequest> {
 
     /// Whether one of these gradients is made from dz.
     fn needs_dz(&self) -> bool {
-        let crate::request::Gradients { x, w, b, alpha, residual, .. } = self.gradients;
+        let Gradients { x, w, b, alpha, residual, .. } = self.gradients;
         let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);
         residual || [x, w, b, alpha].iter().any(|want| want.wanted())
     }

@@ -212,7 +212,7 @@ prop_compose! {
         sizes in [1..6usize, 1..6, 0..6], which in 0..4usize, saved in 0..4usize, alpha in 0..3usize, residual in 0..3usize,
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
-        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize, leaves in prop::option::of(0..4usize),
+        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize, leaves in prop::option::of(0..4usize), skip: bool,
     ) -> (BackwardRequest, Strategy, usize) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
@@ -239,7 +239,11 @@ prop_compose! {
         let only = |there: bool, want| if there { want } else { Want::No };
         let gradients = Gradients::default().x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
         let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).dropout(leaves.filter(|_| row_weight)).db(db).drow_weight(only(row_weight, db)));
-        (BackwardRequest::new(affine, gradients).below(below), if prologue { Strategy::Prologue } else { Strategy::TwoPass }, tile)
+        // The residual is x itself.
+        let skip = skip && affine.residual.is_some() && (below.is_none() || jet.is_none());
+        let affine = if skip { affine.n(affine.k.max(1)).k(affine.k.max(1)) } else { affine };
+        let gradients = if skip { gradients.x(Want::Overwrite) } else { gradients };
+        (BackwardRequest::new(affine, gradients).below(below).skip(skip), if prologue { Strategy::Prologue } else { Strategy::TwoPass }, tile)
     }
 }
 

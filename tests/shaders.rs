@@ -120,7 +120,8 @@ fn collect(
                                 .row_weight(more)
                                 .drow_weight(gradients.row_weight);
                             for below in [None, Some(below)] {
-                                let request = BackwardRequest::new(request, gradients).below(below);
+                                let skip = residual && saved != Saved::None;
+                                let request = BackwardRequest::new(request, gradients).below(below).skip(skip);
                                 add(plan::backward(&request, true, &caps(), &pin));
                             }
                         }

@@ -187,6 +187,9 @@ pub fn backward(
     let affine = &request.affine;
     affine.check_sizes()?;
     jet::check_chain(request)?;
+    if request.skip || request.in_place {
+        request.resolve()?;
+    }
     if let Some(gate) = &affine.gate {
         return gated::backward(request, gate, &inputs, outputs, workspace);
     }
@@ -306,7 +309,12 @@ pub fn backward(
         transposed_times(dw, dz, x, (m, n, k), across, want == Want::Accumulate);
     }
     // With w [K, N] the rows of w in memory are the columns of W that dx = dz·W needs.
-    let dx_product = |out: &mut [f32], accumulate: bool| times_transposed(out, dz, w, (m, k, n), !across, accumulate);
+    let dx_product = |out: &mut [f32], accumulate: bool| {
+        times_transposed(out, dz, w, (m, k, n), !across, accumulate);
+        if request.skip {
+            vectors::add(out, if before { dz } else { dy });
+        }
+    };
     match (below, &mut dx) {
         (None, Some((dx, want))) => dx_product(dx, *want == Want::Accumulate),
         (None, None) => {}

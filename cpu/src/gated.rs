@@ -156,7 +156,9 @@ pub(crate) fn backward(
     }
     let dresidual = gradient(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
     let drow_weight = gradient(Operand::DrowWeight, outputs.drow_weight, wants.row_weight, &[m])?;
-    let products = BackwardOutputs { dx: outputs.dx, dw: outputs.dw, db: outputs.db, ..BackwardOutputs::default() };
+    let mut dx = outputs.dx;
+    let products =
+        BackwardOutputs { dx: dx.as_deref_mut(), dw: outputs.dw, db: outputs.db, ..BackwardOutputs::default() };
     let needed = wants.x.wanted() || wants.w.wanted() || wants.b.wanted() || wants.need_z();
     let saved = if needed { inputs.saved.checked(Operand::Saved, m, width)? } else { SavedIn::None };
     let again = needed && matches!(saved, SavedIn::None);
@@ -219,6 +221,9 @@ pub(crate) fn backward(
     let inputs = BackwardInputs { x, w, dy: dz, ..BackwardInputs::default() };
     let result = affine::backward(&of_all.upstream_is_dz(true), inputs, products, workspace);
     workspace.dz = dz_memory;
+    if let (true, Some(dx)) = (request.skip && result.is_ok(), dx) {
+        add(&mut dx[..m * k], dy);
+    }
     result
 }
 

@@ -57,6 +57,7 @@ pub struct Backward<'a> {
     pub(super) dalpha: Option<Gradient<'a>>,
     pub(super) dresidual: Option<Gradient<'a>>,
     pub(super) drow_weight: Option<Gradient<'a>>,
+    pub(super) skip: bool,
     pub(super) below: Option<Forward<'a>>,
     pub(super) db_below: Option<Gradient<'a>>,
     pub(super) dalpha_below: Option<Gradient<'a>>,
@@ -91,6 +92,7 @@ impl<'a> Forward<'a> {
             dalpha: None,
             dresidual: None,
             drow_weight: None,
+            skip: false,
             below: None,
             db_below: None,
             dalpha_below: None,
@@ -136,7 +138,7 @@ impl<'a> Backward<'a> {
         Backward { dalpha: dalpha.into(), ..self }
     }
 
-    /// dresidual `[.., N]`: dy, or dz where the residual joins before the activation.
+    /// dresidual `[.., N]`: dy, or dz where the residual joins before the activation. In a call without dx and dW it may be the very memory of dy.
     pub fn dresidual(self, dresidual: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dresidual: dresidual.into(), ..self }
     }
@@ -144,6 +146,25 @@ impl<'a> Backward<'a> {
     /// d(row_weight) `[..]`: the sum of dy ⊙ act(z) over each row.
     pub fn drow_weight(self, drow_weight: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { drow_weight: drow_weight.into(), ..self }
+    }
+
+    /// The layer's residual is x itself, as in a residual block: dx = dz·W + dy, or dz·W + dz where the residual joins before the activation. What goes
+    /// around the layer is added where the product is finished.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, Saved, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, w, z, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[64, 64])?, gpu.zeros(&[32, 64])?, gpu.zeros(&[32, 64])?);
+    /// let (dy, dx, dw) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[32, 64])?, gpu.zeros(&[64, 64])?);
+    /// let block = Forward::new(Activation::SILU, &x, &w, &y).residual(&x).saved(Saved::Z).save_to(&z); // y = x + silu(x·Wᵀ)
+    /// gpu.submit_pass(|pass| {
+    ///     block.record(&gpu, &mut *pass)?;
+    ///     block.backward(&dy).skip().dx(&dx).dw(&dw).record(&gpu, pass)
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn skip(self) -> Self {
+        Backward { skip: true, ..self }
     }
 
     /// Chain: `below` is the layer whose y is this layer's x. Its slope is applied in the epilogue of the dx product, so that dx receives
@@ -262,7 +283,21 @@ impl<'a> Backward<'a> {
             residual: want(&self.dresidual),
             row_weight: want(&self.drow_weight),
         };
-        Ok(BackwardRequest { affine, gradients, upstream_is_dz: self.dy_is_dz, below: self.below_facts(m, k)? })
+        if let (true, Some(residual)) = (self.skip, self.layer.residual) {
+            let x = self.layer.x;
+            if x.buffer.is_some() && residual.buffer.is_some() && !x.same_memory(&residual) {
+                let expected = "x itself, for its gradient is a part of dx".into();
+                return Err(Error::Operand { operand: Operand::Residual, expected, got: "other memory".into() });
+            }
+        }
+        Ok(BackwardRequest {
+            affine,
+            gradients,
+            upstream_is_dz: self.dy_is_dz,
+            below: self.below_facts(m, k)?,
+            skip: self.skip,
+            in_place: self.in_place(),
+        })
     }
 
     /// The layer below, whose y must be the x of this one.
@@ -328,6 +363,11 @@ impl<'a> Backward<'a> {
         ]
     }
 
+    /// Whether dresidual is the very memory of dy.
+    fn in_place(&self) -> bool {
+        view(&self.dresidual).is_some_and(|dresidual| dresidual.same_memory(&self.dy))
+    }
+
     fn writes(&self, operand: Operand) -> bool {
         self.outputs().iter().any(|(output, _)| *output == operand)
     }
@@ -346,6 +386,9 @@ impl<'a> Backward<'a> {
             operands.add(Operand::DropoutStateBelow, layer.dropout_state);
         }
         operands.add(Operand::Dy, self.dy);
+        if self.in_place() {
+            operands.in_place(Operand::Dresidual, Operand::Dy);
+        }
         for (operand, gradient) in self.outputs() {
             operands.add(operand, view(gradient));
         }

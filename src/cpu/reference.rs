@@ -128,7 +128,7 @@ setters!(BackwardInputs<'a> {
 pub struct BackwardOutputs {
     /// dz = dy ⊙ act'(z), `[M, N]`; of a gated layer dgate and dup, `[M, 2N]`, as in z.
     pub dz: Gradient,
-    /// dx = dz·W, `[M, K]`; its terms are |dz||w|.
+    /// dx = dz·W (+ d(residual), if that goes around the layer), `[M, K]`; its terms are |dz||w|.
     pub dx: Gradient,
     /// dW = dzᵀ·x, in the layout of w.
     pub dw: Gradient,
@@ -362,6 +362,11 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
                 out.dx.add(m * features + k, dz * f64::from(w[at_w]));
                 out.dw.add(at_w, dz * f64::from(x[m * features + k]));
             }
+        }
+    }
+    if request.skip {
+        for i in 0..out.dx.value.len() {
+            out.dx.add_with(i, out.dresidual.value[i], out.dresidual.terms[i]);
         }
     }
     if let (Some(below), Some(z_below)) = (request.below, z_below) {

@@ -57,12 +57,15 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
 
     let local = kept(&mut plan, affine, request.reads_kept(), aligned, caps, pin)?;
 
+    let before = affine.residual == Some(ResidualAt::BeforeActivation);
     let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
     plan.strategy = match (pin.strategy, request.below) {
         // A chain's epilogue and a prologue together would need more bindings than some devices have; and a row of jets takes its dz from
         // all rows of its group.
         (_, Some(_)) => Strategy::TwoPass,
         _ if affine.jet.is_some() || affine.gate.is_some() => Strategy::TwoPass,
+        // What goes around the layer is dz, from memory.
+        _ if request.skip && before => Strategy::TwoPass,
         (Strategy::Auto, None) => choose_strategy(caps, affine, products),
         (strategy, None) => strategy,
     };
@@ -70,7 +73,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
 
     let gradient = Gradient {
         dresidual: wants.residual,
-        residual_before: affine.residual == Some(ResidualAt::BeforeActivation),
+        residual_before: before,
         db: wants.b.wanted(),
         dalpha: wants.alpha.wanted(),
         drow_weight: wants.row_weight.wanted(),
@@ -84,12 +87,20 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         row_channels: None,
         drow_weight: (Operand::DrowWeight, wants.row_weight),
     };
-    let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place: None, fold: Fold::Sum };
+    let in_place = request.in_place.then_some((Operand::Dresidual, Operand::Dy));
+    let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place, fold: Fold::Sum };
     match &affine.gate {
         None => reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?,
         Some(gate) => {
             let Gradient { db, dalpha, dresidual, drow_weight, .. } = gradient;
-            let wanted = programs::gated::Wanted { dz: write_dz, db, dalpha, dresidual, drow_weight };
+            let wanted = programs::gated::Wanted {
+                dz: write_dz,
+                db,
+                dalpha,
+                dresidual,
+                in_place: request.in_place,
+                drow_weight,
+            };
             if !wanted.is_nothing() {
                 let partial = gated::gradient_pass(&mut plan, affine, gate, local.from, &wanted, aligned, caps)?;
                 sums.finish(&mut plan, &partial)?;
@@ -104,11 +115,12 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         (false, true) => programs::plain(Operand::Dz),
         (false, false) => programs::dz(local),
     };
+    let around = request.skip.then_some(if before && write_dz { Operand::Dz } else { Operand::Dy });
     let mut below_sums = PartialSums::empty(m, k);
     if wants.x.wanted() && m > 0 && k > 0 {
         let (program, stage) = match &request.below {
-            Some(below) => (chain(below).program(true), below.activation),
-            None => (programs::sum(Operand::Dx, wants.x), affine.activation),
+            Some(below) => (chain(below).program(Some(programs::Product { around })), below.activation),
+            None => (programs::sum_around(Operand::Dx, wants.x, around), affine.activation),
         };
         let dx = Product {
             rows: m,

@@ -191,6 +191,10 @@ impl Builder {
             let (elem, len, along) = grid.binding(access.by, row_stride);
             let within = in_place.filter(|(_, input)| *input == access.operand).map(|(output, _)| output.name());
             let (role, operand) = (access.operand.name(), access.operand);
+            // What a product has loaded its operand from, it may read again at the end.
+            if !access.written && self.kernel.slots.iter().any(|slot| slot.role == role) {
+                continue;
+            }
             match access.written {
                 true => self.write(role, elem, operand, len),
                 false => self.read_within(role, elem, operand, len, within),

@@ -59,7 +59,8 @@ pub(super) fn gradient_pass(
     caps: &Caps,
 ) -> Result<PartialSums> {
     let program = gated::gradient(request, gate, z, wanted);
-    reduce::pass(plan, &units(request, None), &program, &request.activation, aligned, caps)
+    let in_place = wanted.in_place.then_some((Operand::Dresidual, Operand::Dy));
+    reduce::pass(plan, &units(request, in_place), &program, &request.activation, aligned, caps)
 }
 
 /// A pass with an element for each unit.

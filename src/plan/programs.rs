@@ -157,6 +157,33 @@ pub(super) fn forward_z(request: &AffineRequest) -> Program {
     p
 }
 
+/// Stores the finished sum, added to an element of another operand.
+pub(super) fn sum_around(operand: Operand, want: Want, around: Option<Operand>) -> Program {
+    let mut p = Program::default();
+    let sum = finished(&mut p, around);
+    store(&mut p, operand, want, sum);
+    p
+}
+
+/// The finished sum of a product, and what is added to it.
+fn finished(p: &mut Program, around: Option<Operand>) -> Value {
+    let sum = p.sum_of(0);
+    match around {
+        Some(operand) => {
+            let other = p.load(operand, By::Element);
+            p.add(sum, other)
+        }
+        None => sum,
+    }
+}
+
+/// The product whose finished sums are dy, as dx is in a chain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product {
+    /// An operand that is added to the sums.
+    pub(super) around: Option<Operand>,
+}
+
 /// Loads an element of an operand.
 pub(super) fn plain(operand: Operand) -> Program {
     let mut p = Program::default();
@@ -319,13 +346,16 @@ impl Gradient {
 
     /// With dy for what the dropout has left of it: dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
     /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (in a chain it is dx), or an operand.
-    pub(super) fn program(&self, of_a_product: bool) -> Program {
+    pub(super) fn program(&self, product: Option<Product>) -> Program {
         if let Some(jet) = &self.local.jet {
-            return jet::gradient(self, jet, of_a_product);
+            return jet::gradient(self, jet, product.is_some());
         }
         let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight } = *self;
         let mut p = Program::default();
-        let dy = if of_a_product { p.sum_of(0) } else { p.load(Operand::Dy, By::Element) };
+        let dy = match product {
+            Some(Product { around }) => finished(&mut p, around),
+            None => p.load(Operand::Dy, By::Element),
+        };
         let dz_needed = dz.is_some() || db || (dresidual.wanted() && residual_before);
         if !(dz_needed || dalpha || drow_weight) {
             store(&mut p, Operand::Dresidual, dresidual, dy);

@@ -161,7 +161,7 @@ pub(super) fn gradient_pass(
     if gradient.is_nothing() {
         return Ok(());
     }
-    let partial = pass(plan, columns, &gradient.program(false), &gradient.local.activation, aligned, caps)?;
+    let partial = pass(plan, columns, &gradient.program(None), &gradient.local.activation, aligned, caps)?;
     sums.finish(plan, &partial)
 }
 

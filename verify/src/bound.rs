@@ -198,7 +198,7 @@ fn statistics_of(
 /// near a kink the slope at the exact z may be another one.
 pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, units: Units) -> Result<[Expected; 9]> {
     let layer = spec.forward;
-    let request = BackwardRequest::new(layer, spec.gradients).below(spec.below);
+    let request = BackwardRequest::new(layer, spec.gradients).below(spec.below).skip(spec.skip);
     let judge = reference::backward(&request, operands.backward(spec, z))?;
     let dz_off = errors_of_dz(spec, operands, z, units)?;
     // The same products with absolute values turn errors of dz into those of dx, dw and db.
@@ -208,7 +208,7 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
         let (x, w) = (absolute(&operands.x), absolute(&operands.w));
         let affine = layer.alpha(AlphaSource::Constant).bias(false).residual(None).row_weight(false).dropout(None);
         let affine = affine.n(layer.outputs()).gate(None);
-        let request = request.affine(affine).upstream_is_dz(true).below(None);
+        let request = request.affine(affine).upstream_is_dz(true).below(None).skip(false);
         reference::backward(&request, BackwardInputs::new(&x, &w, &errors))
     };
     let carried = carry(&dz_off.slope)?;
@@ -235,6 +235,12 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
         WeightLayout::InOut => Factors::new([k, n, m], |i, r| x(r, i), |j, r| dz(r, j)),
     };
     let mut dx = product(&judge.dx, &carried.dx.value, &of_dx);
+    if spec.skip {
+        let before = layer.residual == Some(ResidualAt::BeforeActivation);
+        for (i, (bound, value)) in dx.bound.iter_mut().zip(&dx.value).enumerate() {
+            *bound += ulp_of(*value) + if before { dz_off.slope[i] } else { 0.0 };
+        }
+    }
     let dw = product(&judge.dw, &carried.dw.value, &of_dw);
     let db = sum(&judge.db, &carried.db.value, layer.m);
     let mut dalpha_off = vec![0.0; judge.dalpha.value.len()];

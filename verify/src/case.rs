@@ -147,6 +147,9 @@ impl Operands {
         if let Some(below) = spec.below.filter(|below| below.saved == Saved::Y) {
             operands.x = operands.y_below(k, &below).map(|y| spec.dtype.round(y)).collect();
         }
+        if spec.skip {
+            operands.residual.clone_from(&operands.x);
+        }
         operands
     }
 
@@ -265,7 +268,7 @@ impl Case {
             .saved(saved)
             .b(forward.bias.then(|| view(s.b, &ns)))
             .alpha(alpha)
-            .residual(forward.residual.map(|_| view(s.residual, &ys)))
+            .residual(forward.residual.map(|_| view(if self.spec.skip { s.x } else { s.residual }, &ys)))
             .residual_at(forward.residual.unwrap_or_default())
             .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
             .jet(forward.jet)
@@ -295,6 +298,9 @@ impl Case {
             .dalpha(gradient(3, &alphas))
             .dresidual(gradient(4, &ys))
             .drow_weight(gradient(5, &ms));
+        if self.spec.skip {
+            backward = backward.skip();
+        }
         let (no_x, no_w) = ([m, 0], [k, 0]);
         if let Some(below) = below {
             // Of the layer below only what it kept is in memory.

@@ -47,10 +47,11 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     let members = spec.forward.jet.map_or(1, |jet| jet.members());
     for less in [|v: usize| v / 2, |v: usize| v.saturating_sub(1)] {
         add(&|s| s.forward.m = less(s.forward.m / members).max(1) * members);
-        add(&|s| s.forward.n = less(s.forward.n).max(1));
-        add(&|s| s.forward.k = less(s.forward.k).max(1));
+        add(&|s| *s = s.sized(s.forward.m / members, less(s.forward.n).max(1), s.forward.k));
+        add(&|s| *s = s.sized(s.forward.m / members, s.forward.n, less(s.forward.k).max(1)));
     }
     add(&|s| s.below = None);
+    add(&|s| s.skip = false);
     add(&|s| s.second = None);
     let returning: [fn(Returning) -> Returning; 5] =
         [|r| r.x(false), |r| r.w(false), |r| r.b(false), |r| r.alpha(false), |r| r.residual(false)];
@@ -68,8 +69,8 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     for less in wants {
         add(&|s| s.second = s.second.map(|second| Second { gradients: less(second.gradients), ..second }));
     }
-    add(&|s| s.gradients = Gradients::default());
-    add(&|s| s.gradients.x = Want::No);
+    add(&|s| (s.skip, s.gradients) = (false, Gradients::default()));
+    add(&|s| (s.skip, s.gradients.x) = (false, Want::No));
     add(&|s| s.gradients.w = Want::No);
     add(&|s| s.gradients.b = Want::No);
     add(&|s| s.gradients.residual = Want::No);
@@ -77,7 +78,7 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| (s.forward.jet, s.below) = (None, None));
     add(&|s| s.forward.dropout = None);
     add(&|s| s.forward.gate = None);
-    add(&|s| s.forward.residual = None);
+    add(&|s| (s.skip, s.forward.residual) = (false, None));
     add(&|s| s.forward.statistics = Statistics::default());
     add(&|s| (s.gradients.row_weight, s.forward.row_weight) = (Want::No, false));
     add(&|s| s.forward.bias = false);

@@ -46,6 +46,8 @@ pub struct Spec {
     pub gradients: Gradients,
     /// The layer below, in a chain.
     pub below: Option<Below>,
+    /// Whether the residual is x itself, whose gradient is then a part of dx; the layer has as many outputs as inputs.
+    pub skip: bool,
     /// A double backward.
     pub second: Option<Second>,
     /// Choices that the plan must follow.
@@ -72,6 +74,7 @@ impl Spec {
             forward: AffineRequest::new(m, n, k, activation).saved(Saved::Z),
             gradients: Gradients::default().x(want).w(want).b(want),
             below: None,
+            skip: false,
             second: None,
             pin: Pin::default(),
             misalign: 0,
@@ -86,7 +89,7 @@ impl Spec {
     /// The same case at another size; with jets m is the number of groups.
     pub fn sized(mut self, m: usize, n: usize, k: usize) -> Self {
         let m = m * self.forward.jet.map_or(1, |jet| jet.members());
-        (self.forward.m, self.forward.n, self.forward.k) = (m, n, k);
+        (self.forward.m, self.forward.n, self.forward.k) = (m, if self.skip { k } else { n }, k);
         self
     }
 
@@ -260,10 +263,12 @@ fn any(
             None => any_below(numbers),
             Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
         });
-        let plain = jet.is_none() && gate.is_none() && forward.dropout.is_none() && below.is_none();
+        let skip = forward.residual.is_some() && (jet.is_none() || below.is_none()) && numbers.below(3) == 0;
+        let plain = !skip && jet.is_none() && gate.is_none() && forward.dropout.is_none() && below.is_none();
         let second = (plain && numbers.below(6) == 0).then(|| Second::any(numbers, &forward));
         let spec = Spec {
             forward,
+            skip: skip && (gradients.x.wanted() || below.is_some()),
             second,
             gradients: if below.is_some() { gradients.x(Want::Overwrite) } else { gradients },
             below,

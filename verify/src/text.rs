@@ -73,6 +73,7 @@ impl fmt::Display for Spec {
         say("dalpha", g.alpha.name(), "no")?;
         say("dresidual", g.residual.name(), "no")?;
         say("drow_weight", g.row_weight.name(), "no")?;
+        say("skip", self.skip.word(), "no")?;
         if let Some(b) = &self.below {
             let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
             let [jet, dropout] = [jet_word(b.jet), dropout_word(b.dropout)];
@@ -127,6 +128,7 @@ impl FromStr for Spec {
                 "dalpha" => g.alpha = value.parse()?,
                 "dresidual" => g.residual = value.parse()?,
                 "drow_weight" => g.row_weight = value.parse()?,
+                "skip" => spec.skip = bool::read(value)?,
                 "below" => spec.below = Some(below(value)?),
                 "second" => spec.second = Some(second(value)?),
                 "strategy" => spec.pin.strategy = value.parse()?,

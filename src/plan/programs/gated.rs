@@ -156,6 +156,8 @@ pub(in super::super) struct Wanted {
     pub(in super::super) db: bool,
     pub(in super::super) dalpha: bool,
     pub(in super::super) dresidual: Want,
+    /// Whether d(residual) is the memory of dy.
+    pub(in super::super) in_place: bool,
     pub(in super::super) drow_weight: bool,
 }
 
