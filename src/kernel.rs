@@ -47,13 +47,15 @@ pub enum KernelFile {
     NonFinite,
     /// Updates the loss scale after a backward.
     LossScale,
+    /// Fills a tensor with random numbers.
+    Random,
     /// Computes with subnormal numbers, to see whether they are flushed.
     Subnormals,
 }
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 16] = [
+    pub const ALL: [KernelFile; 17] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -69,6 +71,7 @@ impl KernelFile {
         KernelFile::Sgd,
         KernelFile::NonFinite,
         KernelFile::LossScale,
+        KernelFile::Random,
         KernelFile::Subnormals,
     ];
 
@@ -104,6 +107,7 @@ impl KernelFile {
             KernelFile::Sgd => row!("sgd"),
             KernelFile::NonFinite => row!("non_finite"),
             KernelFile::LossScale => row!("loss_scale"),
+            KernelFile::Random => row!("random"),
             KernelFile::Subnormals => row!("subnormals"),
         }
     }
@@ -225,7 +229,7 @@ impl fmt::Display for Kernel {
 /// The most slots of a kernel.
 pub const MOST_SLOTS: usize = 12;
 
-/// The parameter block of every kernel, binding 0: 224 bytes, the same layout as `struct Params` in
+/// The parameter block of every kernel, binding 0: 240 bytes, the same layout as `struct Params` in
 /// `shaders/shared/params.wgsl` (compared by reflection in a test).
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -271,4 +275,6 @@ pub struct Params {
     pub splits: u32,
     /// Steps of the reduction that lie in the first of two joined operands.
     pub half: u32,
+    /// For random numbers: the key, the stream and one word more of the counter.
+    pub seed: [u32; 4],
 }

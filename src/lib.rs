@@ -94,10 +94,12 @@ pub mod mlp;
 pub mod native;
 mod operand;
 mod operands;
+pub mod philox;
 #[doc(hidden)]
 pub mod plan;
 #[doc(hidden)]
 pub mod program;
+pub mod random;
 pub mod request;
 pub mod rules;
 mod setters;

@@ -12,6 +12,7 @@ mod matrix;
 mod pieces;
 mod product;
 mod programs;
+mod random;
 mod reduce;
 mod scales;
 mod split;
@@ -30,6 +31,7 @@ pub use elementwise::{
 };
 pub use matrix::MatrixUnits;
 pub use pieces::{Along, Cut};
+pub use random::{RandomRequest, random};
 pub(crate) use reduce::longest_loop;
 pub use subnormals::subnormals;
 pub(crate) use subnormals::{ANSWERS, NUMBERS};

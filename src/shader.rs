@@ -118,6 +118,8 @@ fn shared(name: &str) -> Option<&'static str> {
         "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
+        "philox" => include_str!("../shaders/shared/philox.wgsl"),
+        "normal_numbers" => include_str!("../shaders/shared/normal_numbers.wgsl"),
         "operands" => include_str!("../shaders/shared/operands.wgsl"),
         "column_lanes" => include_str!("../shaders/shared/column_lanes.wgsl"),
         _ => return activation::shared_wgsl(name),

@@ -9,6 +9,7 @@ use elbow::{
     Activation, AlphaSource, Float, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::{Quantity, rows},
     kernel::{Kernel, KernelFile, Params},
+    philox::Distribution,
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
     program::{self, Step},
     request::{
@@ -283,6 +284,15 @@ fn every_kernel() -> Vec<Kernel> {
         let request = plan::CopyRequest { shape: Shape::new(&[8, 8]), strides, extents: [128, 128], storage };
         training.push(plan::copy(&request, true, &caps()));
     }
+    for (elements, dtype) in [(4, Float::F32), (5, Float::F32), (8, Float::F16), (7, Float::F16), (7, Float::Bf16)] {
+        let [uniform, normal] =
+            [Distribution::Uniform { low: 0.0, high: 1.0 }, Distribution::Normal { mean: 0.0, deviation: 1.0 }];
+        for distribution in [None, Some(uniform), Some(normal)] {
+            let storage = Storage::all(dtype);
+            let request = plan::RandomRequest { elements, distribution, seed: 1, stream: 2, storage };
+            training.push(plan::random(&request, true, &caps()));
+        }
+    }
     training.push(Ok(plan::subnormals()));
     kernels.extend(training.into_iter().flatten().flat_map(|p| p.dispatches).map(|d| d.kernel));
     let mut kernels: Vec<Kernel> = kernels.into_iter().collect();
@@ -490,7 +500,7 @@ fn variable_of(module: &naga::Module, function: &Function, mut pointer: Handle<E
     }
 }
 
-const PARAMS: [(&str, usize); 20] = [
+const PARAMS: [(&str, usize); 21] = [
     ("rows", std::mem::offset_of!(Params, rows)),
     ("cols", std::mem::offset_of!(Params, cols)),
     ("k", std::mem::offset_of!(Params, k)),
@@ -511,6 +521,7 @@ const PARAMS: [(&str, usize); 20] = [
     ("parts", std::mem::offset_of!(Params, parts)),
     ("splits", std::mem::offset_of!(Params, splits)),
     ("half", std::mem::offset_of!(Params, half)),
+    ("seed", std::mem::offset_of!(Params, seed)),
 ];
 
 #[test]

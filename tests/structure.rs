@@ -14,6 +14,7 @@ const FACTS: &[&str] = &[
     "error",
     "jet",
     "operand",
+    "philox",
     "request",
     "rules",
     "setters",
@@ -24,7 +25,7 @@ const FACTS: &[&str] = &[
 ];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "random", "train"];
 const CPU: &[&str] = &["cpu"];
 const NATIVE: &[&str] = &["native"];
 

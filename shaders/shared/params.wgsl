@@ -20,5 +20,6 @@ struct Params {
     parts: u32,
     splits: u32,
     half: u32,
+    seed: vec4<u32>,
 }
 @group(0) @binding(0) var<uniform> P: Params;

@@ -95,7 +95,7 @@ impl Kernel {
                 2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
             }
             KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
-            KernelFile::Copy | KernelFile::Sgd | KernelFile::Subnormals => 0,
+            KernelFile::Copy | KernelFile::Sgd | KernelFile::Random | KernelFile::Subnormals => 0,
             KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
             KernelFile::LossScale => rows.div_ceil(flag("LANES")),
         }
@@ -182,6 +182,7 @@ impl Kernel {
             // The indices of the elements are bounded by the lengths of the operands (`Use`).
             KernelFile::Copy => tiles * flag("LANES"),
             KernelFile::Sgd => tiles * flag("LANES") * self.width(),
+            KernelFile::Random => tiles * flag("LANES") * 4 + 3,
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };
         number.max(kernel).max(channels + 31)

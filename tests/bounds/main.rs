@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use elbow::{
     Activation, AlphaSource, Error, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
+    philox::Distribution,
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{
         AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
@@ -69,6 +70,7 @@ fn params(p: &Params, uses: &[plan::Use]) -> V {
         u(p.parts),
         u(p.splits),
         u(p.half),
+        V::Many(p.seed.map(u).to_vec()),
     ]);
     V::Many(block)
 }
@@ -189,7 +191,7 @@ prop_compose! {
     fn any_plan(small: bool)(
         [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
-        chain in prop::option::of((want(), want())), kind in 0..12u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
+        chain in prop::option::of((want(), want())), kind in 0..13u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
         jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
     ) -> elbow::Result<Plan> {
@@ -273,6 +275,16 @@ prop_compose! {
                 let storage = (!scaled).then_some(storage);
                 let request = plan::CopyRequest { shape, strides: [turned, rows], extents: [extent(turned), extent(rows)], storage };
                 plan::copy(&request, aligned, caps)
+            }
+            12 => {
+                let distribution = match (in_out, scaled) {
+                    (true, _) => None,
+                    (_, true) => Some(Distribution::Normal { mean: 0.0, deviation: 1.0 }),
+                    _ => Some(Distribution::Uniform { low: 0.0, high: 1.0 }),
+                };
+                let seed = u64::from(label) << 7;
+                let request = plan::RandomRequest { elements: m.saturating_mul(n), distribution, seed, stream: label, storage };
+                plan::random(&request, aligned, caps)
             }
             _ if scaled => {
                 let request = plan::SgdRequest {

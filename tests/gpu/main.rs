@@ -25,6 +25,7 @@ mod limits;
 mod matrix_units;
 mod narrow;
 mod prepared;
+mod random;
 mod real;
 mod rounded;
 mod second_order;
