@@ -81,6 +81,7 @@
 pub mod activation;
 pub mod affine;
 pub mod cpu;
+pub mod criterion;
 pub mod dtype;
 pub mod elementwise;
 pub mod error;
@@ -100,6 +101,7 @@ pub mod plan;
 #[doc(hidden)]
 pub mod program;
 pub mod random;
+pub mod rates;
 pub mod request;
 pub mod rules;
 mod setters;

@@ -8,6 +8,7 @@ mod choices;
 mod copy;
 mod double;
 mod elementwise;
+mod loss;
 mod matrix;
 mod pieces;
 mod product;
@@ -19,6 +20,7 @@ mod split;
 mod subnormals;
 mod tile;
 mod training;
+mod update;
 
 use std::fmt;
 
@@ -29,6 +31,7 @@ pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, elementwise_backward,
     elementwise_double, elementwise_forward, elementwise_quantity, gated_backward, gated_forward,
 };
+pub use loss::{LossRequest, elementwise_loss};
 pub use matrix::MatrixUnits;
 pub use pieces::{Along, Cut};
 pub use random::{RandomRequest, random};
@@ -37,7 +40,9 @@ pub use subnormals::subnormals;
 pub(crate) use subnormals::{ANSWERS, NUMBERS};
 pub use tile::{Stage, TILES, Tile};
 pub(crate) use training::LOSS_SCALE;
-pub use training::{LossScaleRequest, SgdRequest, SoftmaxRequest, loss_scale, sgd, softmax_cross_entropy};
+pub use training::{LossScaleRequest, SoftmaxRequest, loss_scale, softmax_cross_entropy};
+pub(crate) use update::RUN;
+pub use update::{AdvanceRequest, SgdRequest, UpdateRequest, advance, sgd, update};
 
 use builder::{Builder, Grid};
 

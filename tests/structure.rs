@@ -10,11 +10,13 @@ use std::{
 
 const FACTS: &[&str] = &[
     "activation",
+    "criterion",
     "dtype",
     "error",
     "jet",
     "operand",
     "philox",
+    "rates",
     "request",
     "rules",
     "setters",

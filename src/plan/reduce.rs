@@ -195,7 +195,7 @@ impl Sums {
 }
 
 /// Adds the stages for out[c] (+)= the sum of column c.
-fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Result<()> {
+pub(super) fn added_up(plan: &mut Plan, stack: Stack, operand: Operand, want: Want) -> Result<()> {
     if stack.cols == 0 {
         return Ok(());
     }
