@@ -86,6 +86,7 @@ pub mod dtype;
 pub mod elementwise;
 pub mod error;
 pub mod gpu;
+pub mod initialisation;
 pub mod jet;
 // The inside: public for tests and tools, but not promised by any version.
 #[doc(hidden)]

@@ -13,6 +13,7 @@ const FACTS: &[&str] = &[
     "criterion",
     "dtype",
     "error",
+    "initialisation",
     "jet",
     "operand",
     "philox",
