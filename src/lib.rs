@@ -58,7 +58,7 @@
 //! # Features, and what waits
 //!
 //! On by default: wgpu's backends `vulkan`, `metal`, `dx12`, `gles` and `webgpu`; `tune` (`native::tune` and its files). Not by
-//! default: `serde` ([`Activation`], [`Float`], [`Dtype`] and choices as text). A guest on a host's device takes `default-features = false`
+//! default: `serde` ([`Activation`], [`Float`], [`Dtype`] and choices as text), `safetensors` (parameters of an [`Mlp`] in and out of files). A guest on a host's device takes `default-features = false`
 //! and the backends that its host has.
 //!
 //! Recording, preparing, submitting and uploading never wait. [`Gpu::open`], [`Gpu::download_async`] and the other futures never block,

@@ -22,6 +22,7 @@
 //! ```
 
 mod architecture;
+mod files;
 mod learn;
 mod parameters;
 mod step;
@@ -265,6 +266,11 @@ impl Mlp {
         layer: usize,
         values: &Parameters<'_>,
     ) -> Result<()> {
+        let copies = self.prepared_parameters(gpu, layer, values)?;
+        target.into().in_one_pass(|pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
+    }
+
+    fn prepared_parameters(&self, gpu: &Gpu, layer: usize, values: &Parameters<'_>) -> Result<Vec<Prepared>> {
         let Some(place) = self.layers.get(layer) else {
             let (asked, limit) = (layer as u64, self.layers.len() as u64);
             return Err(Error::LimitExceeded { what: "number of a layer, counted from 0".into(), asked, limit });
@@ -294,7 +300,7 @@ impl Mlp {
                 }
             }
         }
-        target.into().in_one_pass(|pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
+        Ok(copies)
     }
 
     /// The output y `[max_batch, N]` of a layer; after forward its first M rows are those of the batch. Of the last layer: the logits.
