@@ -36,8 +36,15 @@ pub enum Criterion {
 }
 
 impl Criterion {
-    /// The activation that its program calls; an error for a delta that is none.
-    pub(crate) fn activation(&self) -> Result<Activation> {
+    /// The activation that its formula is made of: hardtanh to ±delta, or the logarithm of a sigmoid; the identity for none.
+    /// [`Error::BadParameter`] for a delta that is not finite and above 0.
+    ///
+    /// ```
+    /// use elbow::{Activation, criterion::Criterion};
+    /// assert_eq!(Criterion::Huber { delta: 2.0 }.activation()?, "hardtanh(-2,2)".parse::<Activation>()?);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn activation(&self) -> Result<Activation> {
         match *self {
             Criterion::SquaredError => Ok(Activation::IDENTITY),
             Criterion::Huber { delta } if delta.is_finite() && delta > 0.0 => {

@@ -25,7 +25,6 @@ use crate::{
 /// Random numbers for every element of a tensor, made by [`fill`] and [`words`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
-#[must_use = "nothing is recorded yet"]
 pub struct Fill<'a> {
     /// Where they go, without gaps: f32, f16 or bf16; u32 for words.
     pub to: View<'a>,
