@@ -106,7 +106,7 @@ pub enum Error {
     /// A parameter of an activation, of a network, of an update or of a loss scale is out of its domain.
     #[error("{of}: {parameter}: expected {expected}, got {got}")]
     BadParameter {
-        /// The activation's name, or `jet`, `mlp`, `sgd`, `loss_scale`.
+        /// The activation's name, or `jet`, `mlp`, `sgd`, `rates`, `huber`, `softmax_cross_entropy`, `loss_scale`, `random`.
         of: String,
         /// The parameter's name.
         parameter: String,
@@ -163,6 +163,16 @@ pub enum Error {
         path: String,
         /// The message of the operating system.
         message: String,
+    },
+    /// A file of parameters does not fit the network (feature `safetensors`).
+    #[error("safetensors file, tensor {tensor:?}: expected {expected}, got {got}")]
+    File {
+        /// The tensor; empty if it is the file itself.
+        tensor: String,
+        /// What the network needs.
+        expected: String,
+        /// What the file has.
+        got: String,
     },
     /// The adapter's driver computes wrong numbers.
     #[error("{adapter} computes wrong numbers: {message}")]

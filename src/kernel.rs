@@ -41,8 +41,10 @@ pub enum KernelFile {
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
     CountLabels,
-    /// Stochastic gradient descent with momentum.
-    Sgd,
+    /// Updates parameters by their gradient: SGD, AdamW.
+    Update,
+    /// Counts the steps of updates, and clips their gradient.
+    Advance,
     /// Looks for infinite or NaN gradients, block by block.
     NonFinite,
     /// Updates the loss scale after a backward.
@@ -55,7 +57,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 17] = [
+    pub const ALL: [KernelFile; 18] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -68,7 +70,8 @@ impl KernelFile {
         KernelFile::Copy,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::CountLabels,
-        KernelFile::Sgd,
+        KernelFile::Update,
+        KernelFile::Advance,
         KernelFile::NonFinite,
         KernelFile::LossScale,
         KernelFile::Random,
@@ -104,7 +107,8 @@ impl KernelFile {
             KernelFile::Copy => row!("copy"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::CountLabels => row!("count_labels"),
-            KernelFile::Sgd => row!("sgd"),
+            KernelFile::Update => row!("update"),
+            KernelFile::Advance => row!("advance"),
             KernelFile::NonFinite => row!("non_finite"),
             KernelFile::LossScale => row!("loss_scale"),
             KernelFile::Random => row!("random"),

@@ -58,7 +58,7 @@
 //! # Features, and what waits
 //!
 //! On by default: wgpu's backends `vulkan`, `metal`, `dx12`, `gles` and `webgpu`; `tune` (`native::tune` and its files). Not by
-//! default: `serde` ([`Activation`], [`Float`], [`Dtype`] and choices as text). A guest on a host's device takes `default-features = false`
+//! default: `serde` ([`Activation`], [`Float`], [`Dtype`] and choices as text), `safetensors` (parameters of an [`Mlp`] in and out of files). A guest on a host's device takes `default-features = false`
 //! and the backends that its host has.
 //!
 //! Recording, preparing, submitting and uploading never wait. [`Gpu::open`], [`Gpu::download_async`] and the other futures never block,
@@ -81,12 +81,14 @@
 pub mod activation;
 pub mod affine;
 pub mod cpu;
+pub mod criterion;
 pub mod dropout;
 pub mod dtype;
 pub mod elementwise;
 pub mod error;
 pub mod gate;
 pub mod gpu;
+pub mod initialisation;
 pub mod jet;
 // The inside: public for tests and tools, but not promised by any version.
 #[doc(hidden)]
@@ -102,6 +104,7 @@ pub mod plan;
 #[doc(hidden)]
 pub mod program;
 pub mod random;
+pub mod rates;
 pub mod request;
 pub mod rules;
 mod setters;

@@ -21,11 +21,22 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
+mod architecture;
+mod files;
+mod learn;
 mod parameters;
 mod step;
 
-use self::parameters::{Place, place};
-pub use self::{parameters::Parameters, step::Step};
+pub use self::{
+    architecture::{Architecture, Objective, Optimiser},
+    learn::Batch,
+    parameters::Parameters,
+    step::Step,
+};
+use self::{
+    learn::{Learning, Part},
+    parameters::{ALIGN, Place, place},
+};
 use crate::{
     activation::Activation,
     dtype::{Dtype, Float},
@@ -40,68 +51,10 @@ use crate::{
     operand::Operand,
     operands::wrong_shape,
     request::{AffineRequest, AlphaSource, Saved},
-    setters::setters,
     storage::Storage,
     train::LossScale,
     view::View,
 };
-
-/// The sizes and types of an [`Mlp`].
-///
-/// ```
-/// use elbow::{Activation, AlphaSource, Float, mlp::Architecture};
-/// // 64 features, two hidden layers, 10 classes, up to 256 rows in a batch.
-/// let plain = Architecture::new(&[64, 128, 64, 10], Activation::RELU, 256);
-/// let learnable = Architecture::new(&[64, 128, 10], Activation::prelu(0.25)?, 256).alpha(AlphaSource::PerChannel);
-/// let mixed_precision = plain.storage(Float::F16);
-/// # Ok::<(), elbow::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Architecture<'a> {
-    /// Features of the input, of each hidden layer, and of the output: `[64, 128, 64, 10]` has three layers.
-    pub sizes: &'a [usize],
-    /// The activation of every hidden layer; the last layer is linear.
-    pub activation: Activation,
-    /// Whether α is a constant or learnable, for each layer or each channel; it starts at the activation's own α.
-    pub alpha: AlphaSource,
-    /// The most rows that a call may have: memory is allocated for so many.
-    pub max_batch: usize,
-    /// The type in which weights are read and y, z and dz are stored. With f16 or bf16 training is in mixed precision: parameters, their
-    /// gradients and velocities stay f32, and so do sums. With f16 the loss is scaled ([`LossScale`]).
-    pub storage: Float,
-    /// Whether the rows of a batch are groups that carry derivatives along, through every layer. The input is then `[.., 4, K]` or `[.., 8, K]`
-    /// ([`Jet`]), the output has the same groups, and the loss is one of your own, which writes [`Mlp::dz`] of the last layer.
-    pub jet: Option<Jet>,
-    /// The label of rows that are left out, such as padding: their loss and gradient are 0, and the mean is over the other rows
-    /// ([`ignore_index`](crate::train::SoftmaxCrossEntropy::ignore_index)).
-    pub ignore_index: Option<u32>,
-}
-
-setters!(Architecture<'a> {
-    sizes: &'a [usize],
-    activation: Activation,
-    max_batch: usize,
-    alpha: AlphaSource,
-    storage: Float,
-    jet: impl Into<Option<Jet>>,
-    ignore_index: impl Into<Option<u32>>,
-});
-
-impl<'a> Architecture<'a> {
-    /// With a constant α, everything in f32, no jets, no label left out.
-    pub fn new(sizes: &'a [usize], activation: Activation, max_batch: usize) -> Self {
-        Architecture {
-            sizes,
-            activation,
-            alpha: AlphaSource::Constant,
-            max_batch,
-            storage: Float::F32,
-            jet: None,
-            ignore_index: None,
-        }
-    }
-}
 
 /// A multi-layer perceptron on the device: its parameters, their gradients, and the memory of a batch, allocated once. The module has an
 /// example.
@@ -115,6 +68,8 @@ pub struct Mlp {
     parameters: Tensor,
     gradients: Tensor,
     velocity: Tensor,
+    learning: Option<Learning>,
+    objective: Objective,
     /// The parameters in the storage type, from which layers read, if that is not f32.
     copy: Option<Tensor>,
     loss_scale: Option<Tensor>,
@@ -162,36 +117,44 @@ impl Mlp {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn new(gpu: &Gpu, architecture: &Architecture<'_>, normal: &mut dyn FnMut() -> f32) -> Result<Self> {
-        let Architecture { sizes, activation, alpha, max_batch, storage, jet, ignore_index } = *architecture;
-        if sizes.len() < 2 {
-            return Err(Error::BadParameter {
-                of: "mlp".into(),
-                parameter: "sizes".into(),
-                expected: "at least two: in features and out features".into(),
-                got: format!("{sizes:?}"),
-            });
-        }
+        let deviation = |activation: Activation, k: usize| {
+            // An activation that is 0 almost everywhere (threshold far above 0) has an infinite gain.
+            let gain = activation.gain().he_gain();
+            let gain = if gain.is_finite() { gain } else { 1.0 };
+            (gain / (k.max(1) as f64).sqrt()) as f32
+        };
+        Mlp::allocated(gpu, architecture, &deviation, normal)
+    }
+
+    /// With weights that are a number of `normal` each, times the deviation for the activation of their layer and its K.
+    fn allocated(
+        gpu: &Gpu,
+        architecture: &Architecture<'_>,
+        deviation: &dyn Fn(Activation, usize) -> f32,
+        normal: &mut dyn FnMut() -> f32,
+    ) -> Result<Self> {
+        let Architecture { sizes, max_batch, storage, jet, ignore_index, objective, .. } = *architecture;
+        let kinds = architecture.layers()?;
         gpu.use_kept_choices();
         let mut values = Vec::new();
-        let mut layers = Vec::with_capacity(sizes.len() - 1);
-        for (index, pair) in sizes.windows(2).enumerate() {
+        let mut parts = Vec::new();
+        let mut layers = Vec::with_capacity(kinds.len());
+        for (pair, (activation, alpha)) in sizes.windows(2).zip(kinds) {
             let (k, n) = (pair[0], pair[1]);
-            let hidden = index + 2 < sizes.len();
-            let (activation, alpha) =
-                if hidden { (activation, alpha) } else { (Activation::IDENTITY, AlphaSource::Constant) };
             let stored = Storage::default().with(Operand::Y, storage);
             let request = AffineRequest::new(max_batch, n, k, activation).alpha(alpha).jet(jet).storage(stored);
             request.check_sizes()?;
             let learnable = alpha != AlphaSource::Constant;
             let saved = request.resolve_saved(learnable)?;
-            // An activation that is 0 almost everywhere (threshold far above 0) has an infinite gain.
-            let gain = activation.gain().he_gain();
-            let gain = if gain.is_finite() { gain } else { 1.0 };
-            let deviation = (gain / (k.max(1) as f64).sqrt()) as f32;
+            let mut ends = |part: Part, values: &[f32]| parts.resize(values.len() / ALIGN, part);
+            let deviation = deviation(activation, k);
             let w = place(&mut values, [n, k], || deviation * normal());
+            ends(Part::Weight, &values);
             let b = place(&mut values, [n], || 0.0);
+            ends(Part::Bias, &values);
             let alphas = if alpha == AlphaSource::PerLayer { 1 } else { n };
             let alpha = learnable.then(|| place(&mut values, [alphas], || activation.params()[0]));
+            ends(Part::Alpha, &values);
             let kept = match saved {
                 Saved::Z => Some(gpu.zeros_of(storage, &[max_batch, n])?),
                 Saved::Mask => Some(gpu.zeros_of(Dtype::U32, &[max_batch, n.div_ceil(32)])?),
@@ -211,7 +174,23 @@ impl Mlp {
             _ => None,
         };
         let (gradients, velocity) = (gpu.zeros(&shape)?, gpu.zeros(&shape)?);
-        Ok(Mlp { layers, max_batch, jet, ignore_index, parameters, gradients, velocity, copy, loss_scale })
+        let learning = match &architecture.optimiser {
+            Some(optimiser) => Some(Learning::new(gpu, optimiser, &parts)?),
+            None => None,
+        };
+        Ok(Mlp {
+            layers,
+            max_batch,
+            jet,
+            ignore_index,
+            objective,
+            parameters,
+            gradients,
+            velocity,
+            learning,
+            copy,
+            loss_scale,
+        })
     }
 
     /// Number of layers: one less than the sizes.
@@ -256,6 +235,13 @@ impl Mlp {
         Some(Parameters { w: w.read_only(), b: b.read_only(), alpha: alpha.map(View::read_only) })
     }
 
+    /// The weight of a layer as its products read it, in the storage type, read-only: the parameters rounded, after every update and
+    /// [`Mlp::set_parameters`].
+    pub fn stored_weight(&self, layer: usize) -> Option<View<'_>> {
+        let all = self.copy.as_ref().unwrap_or(&self.parameters);
+        self.layers.get(layer).map(|layer| layer.w.of(all).read_only())
+    }
+
     /// The gradients of a layer that the last backward wrote, in f32: of the scaled loss, if there is a loss scale.
     pub fn gradients(&self, layer: usize) -> Option<Parameters<'_>> {
         self.layers.get(layer).map(|layer| layer.among(&self.gradients))
@@ -280,6 +266,11 @@ impl Mlp {
         layer: usize,
         values: &Parameters<'_>,
     ) -> Result<()> {
+        let copies = self.prepared_parameters(gpu, layer, values)?;
+        target.into().in_one_pass(|pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
+    }
+
+    fn prepared_parameters(&self, gpu: &Gpu, layer: usize, values: &Parameters<'_>) -> Result<Vec<Prepared>> {
         let Some(place) = self.layers.get(layer) else {
             let (asked, limit) = (layer as u64, self.layers.len() as u64);
             return Err(Error::LimitExceeded { what: "number of a layer, counted from 0".into(), asked, limit });
@@ -309,7 +300,7 @@ impl Mlp {
                 }
             }
         }
-        target.into().in_one_pass(|pass| copies.iter().try_for_each(|copy| copy.record(Target::Pass(&mut *pass))))
+        Ok(copies)
     }
 
     /// The output y `[max_batch, N]` of a layer; after forward its first M rows are those of the batch. Of the last layer: the logits.

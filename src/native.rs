@@ -10,6 +10,9 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
+#[cfg(feature = "safetensors")]
+#[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
+mod files;
 mod open;
 mod transfer;
 #[cfg(feature = "tune")]

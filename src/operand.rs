@@ -135,12 +135,24 @@ operands! {
     Loss = "loss",
     /// Gradient of the logits (softmax cross-entropy).
     Dlogits = "dlogits",
+    /// What outputs should be, `[.., N]` (elementwise losses).
+    Targets = "targets",
+    /// A factor of the positive part of a binary cross-entropy, `[N]`.
+    PositiveWeight = "positive_weight",
     /// Parameters that are updated (training).
     Parameter = "parameter",
     /// Their gradient (training).
     ParameterGradient = "gradient",
     /// The velocity of the parameters (training).
     Velocity = "velocity",
+    /// Mean of the gradients (AdamW).
+    FirstMoment = "first_moment",
+    /// Mean of their squares (AdamW).
+    SecondMoment = "second_moment",
+    /// Rates and step count of an update (training).
+    Rates = "rates",
+    /// What multiplies the rates of some parameters (training).
+    Factors = "factors",
     /// Partial sums, in elbow's scratch memory.
     Partials = "partials",
     /// Largest magnitudes of the rows and columns that a product scales, in elbow's scratch memory.

@@ -9,6 +9,7 @@ mod copy;
 mod double;
 mod elementwise;
 mod gated;
+mod loss;
 mod matrix;
 mod pieces;
 mod product;
@@ -20,6 +21,7 @@ mod split;
 mod subnormals;
 mod tile;
 mod training;
+mod update;
 
 use std::fmt;
 
@@ -30,6 +32,7 @@ pub use elementwise::{
     ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, elementwise_backward,
     elementwise_double, elementwise_dropout, elementwise_forward, elementwise_quantity, gated_backward, gated_forward,
 };
+pub use loss::{LossRequest, elementwise_loss};
 pub use matrix::MatrixUnits;
 pub use pieces::{Along, Cut};
 pub use random::{RandomRequest, random};
@@ -38,7 +41,9 @@ pub use subnormals::subnormals;
 pub(crate) use subnormals::{ANSWERS, NUMBERS};
 pub use tile::{Stage, TILES, Tile};
 pub(crate) use training::LOSS_SCALE;
-pub use training::{LossScaleRequest, SgdRequest, SoftmaxRequest, loss_scale, sgd, softmax_cross_entropy};
+pub use training::{LossScaleRequest, SoftmaxRequest, loss_scale, softmax_cross_entropy};
+pub(crate) use update::RUN;
+pub use update::{AdvanceRequest, SgdRequest, UpdateRequest, advance, sgd, update};
 
 use builder::{Builder, Grid};
 

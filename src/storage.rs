@@ -165,6 +165,7 @@ const fn may_have_gaps(operand: Operand) -> bool {
             | Operand::Up
             | Operand::Dgate
             | Operand::Dup
+            | Operand::Targets
     )
 }
 

@@ -19,6 +19,12 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
+mod loss;
+mod update;
+
+pub use loss::Loss;
+pub use update::{Advance, Update};
+
 use crate::{
     dtype::Dtype,
     error::{Error, Result},
@@ -70,6 +76,10 @@ pub struct SoftmaxCrossEntropy<'a> {
     /// formula is the number of the other rows, counted on the device; if there are none, every gradient is 0. PyTorch's -100 as a word
     /// is `-100i32 as u32`.
     pub ignore_index: Option<u32>,
+    /// ε of label smoothing, from 0 to 1; 0 after `new`. The target is then 1 − ε + ε/C for the label's class of C and ε/C for every other:
+    /// `loss[m]` = log Σ_c exp(`logits[m, c]`) − Σ_c target_c `logits[m, c]`, as in PyTorch. A loss is then within 8 (1 + ε) / (1 − ε) ulp,
+    /// and an element of the gradient within 12 ulp of the larger of its softmax and its target. Szegedy et al. 2016.
+    pub label_smoothing: f32,
 }
 
 setters!(SoftmaxCrossEntropy<'a> {
@@ -79,10 +89,11 @@ setters!(SoftmaxCrossEntropy<'a> {
     dlogits: impl Into<View<'a>>,
     loss_scale: impl Into<Option<View<'a>>>,
     ignore_index: impl Into<Option<u32>>,
+    label_smoothing: f32,
 });
 
 impl<'a> SoftmaxCrossEntropy<'a> {
-    /// Without a loss scale, no label left out.
+    /// Without a loss scale or smoothing, no label left out.
     pub fn new(
         logits: impl Into<View<'a>>,
         labels: impl Into<View<'a>>,
@@ -90,7 +101,15 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         dlogits: impl Into<View<'a>>,
     ) -> Self {
         let (logits, labels, loss, dlogits) = (logits.into(), labels.into(), loss.into(), dlogits.into());
-        SoftmaxCrossEntropy { logits, labels, loss, dlogits, loss_scale: None, ignore_index: None }
+        SoftmaxCrossEntropy {
+            logits,
+            labels,
+            loss,
+            dlogits,
+            loss_scale: None,
+            ignore_index: None,
+            label_smoothing: 0.0,
+        }
     }
 
     fn operands(&self) -> Operands<'a> {
@@ -120,6 +139,7 @@ impl<'a> SoftmaxCrossEntropy<'a> {
             rows: m,
             classes,
             ignore_index: self.ignore_index,
+            label_smoothing: self.label_smoothing,
             scaled: self.loss_scale.is_some(),
             storage: operands.contiguous()?,
         };
@@ -294,7 +314,7 @@ impl<'a> LossScale<'a> {
     }
 }
 
-recorded!(SoftmaxCrossEntropy, Sgd, LossScale);
+recorded!(SoftmaxCrossEntropy, Loss, Sgd, Update, Advance, LossScale);
 
 fn expect_state(view: Option<View<'_>>) -> Result<()> {
     let Some(view) = view else { return Ok(()) };

@@ -9,10 +9,12 @@ use elbow::{
     Activation, AlphaSource, Dropout, Float, Gate, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want,
     WeightLayout,
     activation::{Quantity, rows},
+    criterion::{Criterion, Reduction},
     kernel::{Kernel, KernelFile, Params},
     philox::Distribution,
     plan::{self, Caps, DeviceClass, Pin, Plan, Stage, TILES},
     program::{self, Step},
+    rates::Rule,
     request::{
         AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
     },
@@ -302,14 +304,47 @@ fn every_kernel() -> Vec<Kernel> {
         let storage = Storage::all(dtype);
         for classes in [3, 4, 33, 128] {
             let ignore_index = (classes > 4).then_some(7);
-            let request = plan::SoftmaxRequest { rows: 4, classes, ignore_index, scaled, storage };
+            let request = plan::SoftmaxRequest {
+                rows: 4,
+                classes,
+                ignore_index,
+                label_smoothing: if classes % 2 == 0 { 0.1 } else { 0.0 },
+                scaled,
+                storage,
+            };
             training.push(plan::softmax_cross_entropy(&request, true, &caps()));
+        }
+        for columns in [1, 8, 33] {
+            for criterion in [Criterion::SquaredError, Criterion::Huber { delta: 1.0 }, Criterion::BinaryCrossEntropy] {
+                let request = plan::LossRequest {
+                    rows: 8,
+                    columns,
+                    criterion,
+                    reduction: Reduction::Mean,
+                    row_weight: scaled,
+                    positive_weight: columns > 1 && criterion == Criterion::BinaryCrossEntropy,
+                    scaled,
+                    storage,
+                };
+                training.push(plan::elementwise_loss(&request, true, &caps()));
+            }
         }
         for elements in [4, 5] {
             let request = plan::SgdRequest { elements, rate: 0.1, momentum: 0.9, scaled, copy: scaled, storage };
             let storage = Storage::default().with(Operand::Copy, dtype);
             training.push(plan::sgd(&plan::SgdRequest { storage, ..request }, true, &caps()));
         }
+    }
+    for (rule, velocity) in [(Rule::Sgd, false), (Rule::Sgd, true), (Rule::Nesterov, true), (Rule::AdamW, false)] {
+        for (elements, factors, dtype) in [(4, false, Float::F32), (5, true, Float::F16), (8, true, Float::Bf16)] {
+            let storage = Storage::default().with(Operand::Copy, dtype);
+            let copy = dtype != Float::F32;
+            let request = plan::UpdateRequest { elements, rule, velocity, factors, copy, storage };
+            training.push(plan::update(&request, true, &caps()));
+        }
+    }
+    for (clipped, scaled) in [(None, false), (Some(5), true), (Some(4096), false)] {
+        training.push(plan::advance(&plan::AdvanceRequest { clipped, scaled }, true, &caps()));
     }
     let request = plan::LossScaleRequest { elements: 5, growth: 2.0, backoff: 0.5, interval: 3 };
     training.push(plan::loss_scale(&request, &caps()));

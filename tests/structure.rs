@@ -10,13 +10,16 @@ use std::{
 
 const FACTS: &[&str] = &[
     "activation",
+    "criterion",
     "dropout",
     "dtype",
     "error",
     "gate",
+    "initialisation",
     "jet",
     "operand",
     "philox",
+    "rates",
     "request",
     "rules",
     "setters",

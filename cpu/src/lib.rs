@@ -33,6 +33,7 @@ pub mod elementwise;
 mod gated;
 mod jet;
 mod left;
+mod loss;
 mod mask;
 mod outputs;
 mod packed;
@@ -42,15 +43,18 @@ mod saved;
 mod slopes;
 mod threads;
 mod times;
+mod update;
 mod vectors;
 
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
 pub use double::{DoubleBackwardInputs, DoubleBackwardOutputs, double_backward};
 pub use elbow::cpu::{Elementwise, ForwardInputs};
+pub use loss::elementwise_loss;
 /// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
 pub use saved::{SavedIn, SavedOut};
+pub use update::{Updated, update};
 
 /// Scratch memory of [`backward()`] and [`double_backward()`]: dz, dz2, and the partial sums of db and dα. Keep it from call to call, so that
 /// memory is allocated once: it grows to the largest request.

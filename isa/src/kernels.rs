@@ -6,12 +6,15 @@ use std::collections::HashSet;
 use elbow::{
     Activation, AlphaSource, Caps, DeviceClass, Float, Gate, Jet, Operand, Pin, Plan, ResidualAt, Saved, Strategy,
     Want, WeightLayout, activation,
+    criterion::{Criterion, Reduction},
     kernel::{Elem, Kernel, KernelFile},
+    philox::Distribution,
     plan::{
-        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, LossScaleRequest,
-        SgdRequest, SoftmaxRequest,
+        self, AdvanceRequest, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward,
+        LossRequest, LossScaleRequest, RandomRequest, SgdRequest, SoftmaxRequest, UpdateRequest,
     },
     program::{By, Over},
+    rates::Rule,
     request::{AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
     shader::{self, Binding},
     shape::Shape,
@@ -58,8 +61,8 @@ impl Named {
     /// Elements of the result that it has stored when it has stored so many bytes, all outputs together; None where it has no elements.
     /// A lane of a product has no more than its register tile: what is beyond is there twice, for the edge.
     pub(crate) fn elements(&self, stored_bytes: u64) -> Option<f64> {
-        use KernelFile::{Copy, Flat, Rows, Sgd, SplitSum};
-        if !self.is_product() && !matches!(self.kernel.file, Copy | Flat | Rows | Sgd | SplitSum) {
+        use KernelFile::{Copy, Flat, Rows, SplitSum, Update};
+        if !self.is_product() && !matches!(self.kernel.file, Copy | Flat | Rows | SplitSum | Update) {
             return None;
         }
         let finish = &self.kernel.finish;
@@ -319,8 +322,37 @@ impl Collected {
         let caps = self.caps;
         for classes in [10, 1000, 32_000] {
             let storage = Storage::default();
-            let request = SoftmaxRequest { rows: 4096, classes, ignore_index: Some(7), scaled: false, storage };
+            let request = SoftmaxRequest {
+                rows: 4096,
+                classes,
+                ignore_index: Some(7),
+                label_smoothing: 0.0,
+                scaled: false,
+                storage,
+            };
             self.add(&format!("softmax f32 4096x{classes}"), plan::softmax_cross_entropy(&request, true, &caps))?;
+        }
+        for criterion in [Criterion::SquaredError, Criterion::Huber { delta: 1.0 }, Criterion::BinaryCrossEntropy] {
+            let request = LossRequest {
+                rows: 4096,
+                columns: 64,
+                criterion,
+                reduction: Reduction::Mean,
+                row_weight: false,
+                positive_weight: false,
+                scaled: false,
+                storage: Storage::default(),
+            };
+            let name = format!("{criterion:?}");
+            let name = name.split(' ').next().unwrap_or_default().to_lowercase();
+            self.add(&format!("loss {name} f32 4096x64"), plan::elementwise_loss(&request, true, &caps))?;
+        }
+        let numbers =
+            [Distribution::Uniform { low: 0.0, high: 1.0 }, Distribution::Normal { mean: 0.0, deviation: 1.0 }];
+        for (what, distribution) in [("uniform", numbers[0]), ("normal", numbers[1])] {
+            let (distribution, storage) = (Some(distribution), Storage::default());
+            let request = RandomRequest { elements: 1 << 20, distribution, seed: 1, stream: 0, storage };
+            self.add(&format!("random {what} f32"), plan::random(&request, true, &caps))?;
         }
         let request = SgdRequest {
             elements: 1 << 20,
@@ -331,6 +363,13 @@ impl Collected {
             storage: Storage::default().with(Operand::Copy, Float::F16),
         };
         self.add("sgd f32 copy f16", plan::sgd(&request, true, &caps))?;
+        for (what, rule) in [("sgd", Rule::Sgd), ("nesterov", Rule::Nesterov), ("adamw", Rule::AdamW)] {
+            let storage = Storage::default().with(Operand::Copy, Float::F16);
+            let request = UpdateRequest { elements: 1 << 20, rule, velocity: true, factors: true, copy: true, storage };
+            self.add(&format!("update {what} f32 copy f16"), plan::update(&request, true, &caps))?;
+        }
+        let request = AdvanceRequest { clipped: Some(1 << 20), scaled: true };
+        self.add("advance", plan::advance(&request, true, &caps))?;
         let request = LossScaleRequest { elements: 1 << 20, growth: 2.0, backoff: 0.5, interval: 3 };
         self.add("loss scale", plan::loss_scale(&request, &caps))?;
         let (shape, strides) = (Shape::new(&[1024, 1024]), [[1, 1024, 0, 0, 0, 0], [1024, 1, 0, 0, 0, 0]]);

@@ -4,6 +4,9 @@
 //
 // rest = Σ exp(z[c] − top) over all classes but the label's. The label's logit is the first top, and another takes its
 // place only where it is far above: a sum is scaled down by e^-16 at least, so that what was rounded before counts no more.
+// With SMOOTH the targets are p.x for every class and p.y more for the label's: the loss has p.x Σ_c (z[label] − z[c]) added, summed with
+// what rounding takes from it.
+//
 // Loss and gradient come from rest without cancellation: a row with the label on top has the loss log(1 + rest), and
 // −rest / (1 + rest) at the label.
 #use tile
@@ -62,6 +65,15 @@ fn add_logit(r: ptr<function, Part>, z: f32) {
     (*r).sum = select(sum, nan(), spoils(z));
 }
 
+#if SMOOTH
+// Adds d to a sum and what rounding has taken from it.
+fn add_apart(r: ptr<function, vec2<f32>>, d: f32) {
+    let before = (*r).x;
+    let sum = opaque(before + d);
+    (*r) = vec2<f32>(sum, (*r).y + select((d - sum) + before, (before - sum) + d, abs(before) >= abs(d)));
+}
+#end
+
 // log(1 + x) for x >= 0.
 fn log1p_positive(x: f32) -> f32 {
     let bits = bitcast<u32>(1.0 + x);
@@ -98,6 +110,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     // From here on a number, and the smallest one for -inf.
     var part = Part(select(-LARGEST, at_label, abs(at_label) <= LARGEST), 0.0, 0.0);
+#if SMOOTH
+    var apart = vec2<f32>();
+#end
     if (here && !ignored && !spoils(at_label)) {
         for (var c = place * WIDTH; c < P.cols; c += SPAN * WIDTH) {
             let z = logits_item(row + c);
@@ -105,11 +120,17 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #for q in 4
             if (c + {q}u != label) {
                 add_logit(&part, z.{q:lane});
+#if SMOOTH
+                add_apart(&apart, at_label - z.{q:lane});
+#end
             }
 #end
 #else
             if (c != label) {
                 add_logit(&part, z);
+#if SMOOTH
+                add_apart(&apart, at_label - z);
+#end
             }
 #end
         }
@@ -136,6 +157,22 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     }
     rest = sums[lane - place];
 #end
+#if SMOOTH
+    // An infinite sum has lost nothing.
+    var from_label = select(apart.x + apart.y, apart.x, is_infinite(apart.x));
+#if SHARED_ROWS
+    workgroupBarrier();
+    sums[lane] = from_label;
+    workgroupBarrier();
+    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
+        if (place < half) {
+            sums[lane] += sums[lane + half];
+        }
+        workgroupBarrier();
+    }
+    from_label = sums[lane - place];
+#end
+#end
     if (!here) {
         return;
     }
@@ -147,6 +184,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if (top > at_label) {
             loss = (top - at_label) + log1p_positive(whole - 1.0);
         }
+#if SMOOTH
+        // A class of probability 0 has a target: the loss is infinite.
+        loss = select(loss + P.p.x * from_label, loss, is_infinite(loss));
+#end
         loss_put(m, select(select(loss, nan(), spoilt), 0.0, ignored));
     }
     var scale = 1.0;
@@ -159,6 +200,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     scale = scale / f32(P.rows);
 #end
     let share = scale / whole;
+#if SMOOTH
+    let other = scale * P.p.x;
+    let at_top = -rest * share + scale * P.p.y;
+#else
+    let other = 0.0;
+    let at_top = -rest * share;
+#end
     let odd = select(0.0, nan(), spoilt && !ignored);
     for (var c = place * WIDTH; c < P.cols; c += SPAN * WIDTH) {
         var dz = real(odd);
@@ -167,11 +215,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #if WIDE
 #for q in 4
             let e_{q} = exp_under(z.{q:lane}, top);
-            dz.{q:lane} = select(scale2(e_{q}.m * share, e_{q}.n), -rest * share, c + {q}u == label);
+            dz.{q:lane} = select(scale2(e_{q}.m * share, e_{q}.n) - other, at_top, c + {q}u == label);
 #end
 #else
             let e = exp_under(z, top);
-            dz = select(scale2(e.m * share, e.n), -rest * share, c == label);
+            dz = select(scale2(e.m * share, e.n) - other, at_top, c == label);
 #end
         }
         dlogits_set(row + c, dz);

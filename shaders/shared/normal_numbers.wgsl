@@ -1,17 +1,10 @@
-#use log1p
+#use log
 // Normal numbers of random words, by Box and Muller: the twin of `philox::normal`, to the last places of rounding.
 
 // The logarithm of a word as a fraction of 2^32, of its leading 24 bits; that of 2^-33 for 0.
 fn log_of_fraction(word: u32) -> f32 {
     let kept = word & (0xffffff00u >> min(countLeadingZeros(word), 31u));
-    let bits = bitcast<u32>(select(f32(kept), 0.5, word == 0u));
-    // m * 2^n with m from sqrt(1/2) to sqrt(2), so that nothing cancels.
-    let up = u32((bits & 0x7fffffu) >= 0x3504f3u);
-    let n = f32(bits >> 23u) - 159.0 + f32(up);
-    let f = bitcast<f32>((bits & 0x7fffffu) | ((127u - up) << 23u)) - 1.0;
-    let s = f / (2.0 + f);
-    let z = s * s;
-    return n * LN2_HEAD + (n * LN2_TAIL + (2.0 * s + s * z * log1p_series(z)));
+    return log_normal(select(f32(kept), 0.5, word == 0u) * 0x1p-32f);
 }
 
 // (cos, sin) of a word as a fraction of a turn. The nearest quarter is exact, the rest lies within an eighth.

@@ -9,9 +9,11 @@ pub mod elementwise;
 mod gate;
 mod jet;
 mod loss;
+mod update;
 
 pub use double::{DoubleBackwardOutputs, ReturningInputs, double_backward};
-pub use loss::{LossOutputs, softmax_cross_entropy};
+pub use loss::{ElementwiseLoss, LossOutputs, elementwise_loss, smoothed_cross_entropy, softmax_cross_entropy};
+pub use update::Updated;
 
 use self::jet::Local;
 use super::{ForwardInputs, operands};

@@ -127,6 +127,16 @@ impl Prepared {
         })
     }
 
+    /// Several calls as one, in this order.
+    pub(crate) fn joined(gpu: &Gpu, calls: Vec<Prepared>) -> Prepared {
+        let mut all = Prepared { gpu: gpu.clone(), ready: Vec::new(), _scratch: Vec::new() };
+        for call in calls {
+            all.ready.extend(call.ready);
+            all._scratch.extend(call._scratch);
+        }
+        all
+    }
+
     /// Number of dispatches that one recording makes; 0 where there is nothing to compute.
     pub fn dispatches(&self) -> usize {
         self.ready.len()

@@ -92,10 +92,14 @@ impl Kernel {
             KernelFile::Flat => flag("PER_LANE"),
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
-                2 * (u64::from(p.cols) / width).div_ceil(span) + 2 * halvings(span)
+                2 * (u64::from(p.cols) / width).div_ceil(span) + (2 + flag("SMOOTH")) * halvings(span)
             }
             KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
-            KernelFile::Copy | KernelFile::Sgd | KernelFile::Random | KernelFile::Subnormals => 0,
+            KernelFile::Copy
+            | KernelFile::Update
+            | KernelFile::Advance
+            | KernelFile::Random
+            | KernelFile::Subnormals => 0,
             KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
             KernelFile::LossScale => rows.div_ceil(flag("LANES")),
         }
@@ -183,10 +187,10 @@ impl Kernel {
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }
-            KernelFile::Subnormals => 0,
+            KernelFile::Subnormals | KernelFile::Advance => 0,
             // The indices of the elements are bounded by the lengths of the operands (`Use`).
             KernelFile::Copy => tiles * flag("LANES"),
-            KernelFile::Sgd => tiles * flag("LANES") * self.width(),
+            KernelFile::Update => tiles * flag("LANES") * self.width(),
             KernelFile::Random => tiles * flag("LANES") * 4 + 3,
             KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };

@@ -52,7 +52,7 @@ setters!(Parameters<'a> {
 
 /// In elements: every part begins at a multiple of 256 bytes, in f16 too. There a binding may begin on any device, and rows of vec4 are
 /// aligned.
-const ALIGN: usize = 128;
+pub(super) const ALIGN: usize = 128;
 
 /// Appends a part to the parameters, padded with zeros to the next multiple of [`ALIGN`].
 pub(super) fn place<const D: usize>(

@@ -1,16 +1,22 @@
 //! The calls of an [`Mlp`] for a batch: forward, loss, backward, update, and all four as one training step.
 
-use super::{Mlp, parameters::Parameters};
+use super::{Mlp, Objective, parameters::Parameters};
 use crate::{
+    activation::Activation,
     affine::{Backward, Forward, Gradient},
     error::{Error, Result},
-    gpu::{Gpu, record::Target, transfer::Tensor},
+    gpu::{
+        Gpu,
+        record::{Prepared, Target},
+        transfer::Tensor,
+    },
     operand::Operand,
+    operands::expect_rows,
     plan::{Plan, SgdRequest},
     request::Saved,
     setters::setters,
     shape,
-    train::{LossScale, Sgd, SoftmaxCrossEntropy},
+    train::{Loss, LossScale, Sgd, SoftmaxCrossEntropy},
     view::View,
 };
 
@@ -28,7 +34,7 @@ use crate::{
 pub struct Step<'a> {
     /// Input `[.., K]`, M rows.
     pub x: View<'a>,
-    /// The class of each row, u32 words `[M]`.
+    /// The class of each row, u32 words `[M]`; with an elementwise objective what the outputs should be, M rows of N numbers.
     pub labels: View<'a>,
     /// Receives the loss of each row, f32 `[M]`.
     pub loss: View<'a>,
@@ -72,8 +78,8 @@ impl Mlp {
         target.into().in_one_pass(|pass| self.record_forward(gpu, pass, x, rows))
     }
 
-    /// Records the softmax cross-entropy of the logits that forward wrote, for M labels, into `loss` `[M]`, and its gradient into dz of the
-    /// last layer.
+    /// Records the network's loss of the outputs that forward wrote, for M labels (or M rows of targets), into `loss` `[M]`, and its gradient
+    /// into dz of the last layer.
     ///
     /// ```no_run
     /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
@@ -93,24 +99,58 @@ impl Mlp {
         labels: View<'_>,
         loss: View<'_>,
     ) -> Result<()> {
+        let rows = match self.objective {
+            Objective::Classes { .. } => shape::elements(Operand::Labels, &labels.shape)? as usize,
+            Objective::Elements(_) => shape::rows_and_columns(Operand::Targets, &labels.shape)?.0,
+        };
+        self.prepared_loss(gpu, labels, loss, rows)?.record(target)
+    }
+
+    /// The loss of the first rows of the last layer's output, bound; its gradient goes into the same rows of dz.
+    pub(super) fn prepared_loss(&self, gpu: &Gpu, targets: View<'_>, loss: View<'_>, rows: usize) -> Result<Prepared> {
         self.check_loss()?;
-        let rows = shape::elements(Operand::Labels, &labels.shape)? as usize;
         if rows > self.max_batch {
+            let (operand, what) = match self.objective {
+                Objective::Classes { .. } => (Operand::Labels, "labels"),
+                Objective::Elements(_) => (Operand::Targets, "rows"),
+            };
             return Err(Error::Shape {
-                operand: Operand::Labels,
-                expected: format!("at most {} labels, because of max_batch", self.max_batch),
+                operand,
+                expected: format!("at most {} {what}, because of max_batch", self.max_batch),
                 got: format!("{rows}"),
             });
         }
-        let Some(top) = self.layers.last() else { return Ok(()) };
-        let logits = [rows, top.b.shape[0]];
-        let (x, dx) = (top.y.view_as(&logits), top.dz.view_as(&logits));
+        let Some(top) = self.layers.last() else { return Ok(Prepared::joined(gpu, Vec::new())) };
+        let shape = [rows, top.b.shape[0]];
+        let (y, dy) = (top.y.view_as(&shape), top.dz.view_as(&shape));
         let loss_scale = self.loss_scale.as_ref().map(Tensor::view);
-        let ignore_index = self.ignore_index;
-        SoftmaxCrossEntropy::new(x, labels, loss, dx)
-            .loss_scale(loss_scale)
-            .ignore_index(ignore_index)
-            .record(gpu, target)
+        match self.objective {
+            Objective::Classes { label_smoothing } => SoftmaxCrossEntropy::new(y, targets, loss, dy)
+                .loss_scale(loss_scale)
+                .ignore_index(self.ignore_index)
+                .label_smoothing(label_smoothing)
+                .prepare(gpu),
+            Objective::Elements(criterion) => {
+                Loss::new(criterion, y, targets, loss, dy).loss_scale(loss_scale).prepare(gpu)
+            }
+        }
+    }
+
+    /// An error if targets are not what the objective asks of so many rows.
+    pub(super) fn check_targets(&self, targets: View<'_>, rows: usize) -> Result<()> {
+        self.check_loss()?;
+        match self.objective {
+            Objective::Classes { .. } if targets.shape != [rows] => Err(Error::Shape {
+                operand: Operand::Labels,
+                expected: format!("[{rows}], a label for each row of x"),
+                got: format!("{:?}", targets.shape),
+            }),
+            Objective::Classes { .. } => targets.words(Operand::Labels),
+            Objective::Elements(_) => {
+                let n = self.layers.last().map_or(0, |top| top.b.shape[0]);
+                expect_rows(Operand::Targets, targets, rows, n)
+            }
+        }
     }
 
     /// Records all gradients ([`Mlp::gradients`]) from dz of the last layer, after forward of the same batch x.
@@ -191,16 +231,8 @@ impl Mlp {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn train<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, step: &Step<'_>) -> Result<()> {
-        self.check_loss()?;
         let rows = self.rows(step.x)?;
-        if step.labels.shape != [rows] {
-            return Err(Error::Shape {
-                operand: Operand::Labels,
-                expected: format!("[{rows}], a label for each row of x"),
-                got: format!("{:?}", step.labels.shape),
-            });
-        }
-        step.labels.words(Operand::Labels)?;
+        self.check_targets(step.labels, rows)?;
         SgdRequest::check_rates(step.rate, step.momentum)?;
         target.into().in_one_pass(|pass| {
             self.record_forward(gpu, pass, step.x, rows)?;
@@ -215,7 +247,7 @@ impl Mlp {
         match self.jet {
             None => Ok(()),
             Some(_) => Err(Error::Unsupported {
-                what: "softmax cross-entropy of a network with jets".into(),
+                what: "the loss of a network with jets".into(),
                 why: "most of its rows are derivatives: write dz of the last layer from a loss of your own".into(),
             }),
         }
@@ -224,6 +256,11 @@ impl Mlp {
     fn record_forward(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, x: View<'_>, rows: usize) -> Result<()> {
         let shapes = self.shapes(rows);
         (0..self.layers.len()).try_for_each(|index| self.call(index, x, &shapes).record(gpu, Target::Pass(&mut *pass)))
+    }
+
+    pub(super) fn prepared_forward(&self, gpu: &Gpu, x: View<'_>, rows: usize) -> Result<Vec<Prepared>> {
+        let shapes = self.shapes(rows);
+        (0..self.layers.len()).map(|index| self.call(index, x, &shapes).prepare(gpu)).collect()
     }
 
     /// The call of a layer on this batch, for forward and for making its backward.
@@ -239,8 +276,9 @@ impl Mlp {
             .save_to(layer.kept.as_ref().map(|kept| kept.view_as(shape.kept(layer.saved))))
     }
 
-    /// The chain from the last layer to the first: each call starts from dz, and its dx product writes dz of the layer below.
-    fn backward_calls(
+    /// The chain from the last layer to the first: each call starts from dz, and its dx product writes dz of the layer below. A last layer that
+    /// is not linear starts from dy, which then lies where dz does.
+    pub(super) fn backward_calls(
         &self,
         rows: usize,
         x: View<'_>,
@@ -249,10 +287,16 @@ impl Mlp {
         let shapes = self.shapes(rows);
         let dz = |index: usize| self.layers[index].dz.view_as(&shapes[index].y);
         for (index, layer) in self.layers.iter().enumerate().rev() {
-            let Parameters { w: dw, b: db, .. } = layer.among(&self.gradients);
-            let mut call = self.call(index, x, &shapes).backward_from_dz(dz(index)).dw(dw);
+            let Parameters { w: dw, b: db, alpha: dalpha } = layer.among(&self.gradients);
+            let top = index + 1 == self.layers.len();
+            let forward = self.call(index, x, &shapes);
+            let mut call = match top && layer.activation != Activation::IDENTITY {
+                true => forward.backward(dz(index)).dalpha(dalpha.map(Gradient::overwrite)),
+                false => forward.backward_from_dz(dz(index)),
+            };
+            call = call.dw(dw);
             // db of the other layers comes from the call above them (`db_below`).
-            if index + 1 == self.layers.len() {
+            if top {
                 call = call.db(db);
             }
             if let Some(below) = index.checked_sub(1) {
@@ -278,7 +322,7 @@ impl Mlp {
     }
 
     /// M, the rows of x; an error if x does not fit the first layer or is larger than the memory of a batch.
-    fn rows(&self, x: View<'_>) -> Result<usize> {
+    pub(super) fn rows(&self, x: View<'_>) -> Result<usize> {
         let (rows, columns) = shape::rows_and_columns(Operand::X, &x.shape)?;
         let k = self.layers.first().map_or(0, |layer| layer.w.shape[1]);
         if columns != k || rows > self.max_batch {

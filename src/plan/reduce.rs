@@ -203,7 +203,7 @@ impl Sums {
 }
 
 /// Adds the stages for the sums of each column, one in each plane, which the program stores.
-fn added_up(plan: &mut Plan, planes: u64, stack: Stack, program: &Program) -> Result<()> {
+pub(super) fn added_up(plan: &mut Plan, planes: u64, stack: Stack, program: &Program) -> Result<()> {
     if stack.cols == 0 {
         return Ok(());
     }

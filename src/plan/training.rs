@@ -1,4 +1,4 @@
-//! The plans of a training step beside the layers: a loss, an update and a loss scale.
+//! The plans of a training step beside the layers: a loss and a loss scale.
 
 use super::{
     Along, Builder, Caps, DeviceClass, Plan,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Invocations of a workgroup, where the kernel does not ask for another number.
-const LANES: u32 = 64;
+pub(super) const LANES: u32 = 64;
 
 /// Elements of the state of a loss scale.
 pub(crate) const LOSS_SCALE: u64 = 4;
@@ -29,6 +29,8 @@ pub struct SoftmaxRequest {
     pub classes: usize,
     /// The label whose rows are left out.
     pub ignore_index: Option<u32>,
+    /// ε of label smoothing.
+    pub label_smoothing: f32,
     /// Whether the gradient is multiplied by a loss scale.
     pub scaled: bool,
     /// The types of the operands.
@@ -38,7 +40,9 @@ pub struct SoftmaxRequest {
 /// The plan of the softmax cross-entropy of logits `[rows, classes]` and labels `[rows]`: the loss of each row, and the gradient of the
 /// mean loss, multiplied by the loss scale if it is `scaled`.
 pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
-    let SoftmaxRequest { rows, classes, ignore_index, scaled, storage } = *request;
+    let SoftmaxRequest { rows, classes, ignore_index, label_smoothing, scaled, storage } = *request;
+    let in_domain = (0.0..=1.0).contains(&label_smoothing);
+    expect("softmax_cross_entropy", "label_smoothing", label_smoothing, "a number from 0 to 1", in_domain)?;
     storage.check()?;
     let total = shape::elements(Operand::Logits, &[rows, classes])?;
     let mut plan = Plan::default();
@@ -64,6 +68,11 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
     if let (Some(first), Some(label)) = (counted, ignore_index) {
         k.flag("IGNORE", 1).read("counted", Elem::Scalar, Operand::Partials, 1).from(first);
         k.params.ignored = label;
+    }
+    if label_smoothing > 0.0 {
+        // The target of every other class, and what the label's lacks of 1.
+        let other = label_smoothing / classes as f32;
+        k.flag("SMOOTH", 1).params.p[..2].copy_from_slice(&[other, label_smoothing - other]);
     }
     k.write("loss", Elem::Scalar, Operand::Loss, rows).along(Along::Rows(1));
     k.write("dlogits", elem, Operand::Dlogits, total).along(row);
@@ -112,32 +121,7 @@ fn blocks(elements: u64) -> (u64, u64) {
     (chunk, elements.div_ceil(chunk))
 }
 
-/// An update, without buffers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SgdRequest {
-    /// Number of parameters.
-    pub elements: usize,
-    /// Learning rate.
-    pub rate: f32,
-    /// Momentum.
-    pub momentum: f32,
-    /// Whether the gradient is that of a scaled loss.
-    pub scaled: bool,
-    /// Whether the parameters are also written to the operand copy, in its type.
-    pub copy: bool,
-    /// The types of the operands.
-    pub storage: Storage,
-}
-
-impl SgdRequest {
-    /// An error for a rate that is not finite, or a momentum that is not finite or negative: it would spoil every parameter.
-    pub(crate) fn check_rates(rate: f32, momentum: f32) -> Result<()> {
-        expect("sgd", "rate", rate, "a finite number", rate.is_finite())?;
-        expect("sgd", "momentum", momentum, "a finite number >= 0", momentum.is_finite() && momentum >= 0.0)
-    }
-}
-
-fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: bool) -> Result<()> {
+pub(super) fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: bool) -> Result<()> {
     match holds {
         true => Ok(()),
         false => Err(Error::BadParameter {
@@ -147,37 +131,6 @@ fn expect(of: &str, parameter: &str, got: impl ToString, expected: &str, holds: 
             got: got.to_string(),
         }),
     }
-}
-
-/// The plan of velocity = momentum · velocity + gradient; parameter −= rate · velocity.
-pub fn sgd(request: &SgdRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
-    request.storage.check()?;
-    SgdRequest::check_rates(request.rate, request.momentum)?;
-    let total = shape::elements(Operand::Parameter, &[request.elements])?;
-    let mut plan = Plan::default();
-    if total == 0 {
-        return Ok(plan);
-    }
-    let (width, elem) = if aligned && total.is_multiple_of(4) { (4, Elem::Four) } else { (1, Elem::Scalar) };
-    let mut k = Builder::storing(KernelFile::Sgd, request.storage, caps);
-    k.flag("LANES", LANES).on("WIDE", width == 4);
-    k.read("gradient", elem, Operand::ParameterGradient, total).along(Along::Rows(1));
-    if request.scaled {
-        k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
-    }
-    k.write("parameter", elem, Operand::Parameter, total).along(Along::Rows(1));
-    k.write("velocity", elem, Operand::Velocity, total).along(Along::Rows(1));
-    if request.copy {
-        k.flag("COPY", 1).write("copy", elem, Operand::Copy, total).along(Along::Rows(1));
-    }
-    k.cut.rows = u64::from(LANES) * width;
-    k.cut.work = k.cut.rows * ELEMENT;
-    k.params.rows = total as u32;
-    k.params.p[..2].copy_from_slice(&[request.rate, request.momentum]);
-    k.params.tiles = workgroups(total.div_ceil(k.cut.rows))?;
-    plan.dispatches.push(k.build());
-    pieces::cut(&mut plan, caps)?;
-    Ok(plan)
 }
 
 /// The update of a loss scale, without buffers.

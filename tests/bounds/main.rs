@@ -10,9 +10,11 @@ use std::collections::HashSet;
 
 use elbow::{
     Activation, AlphaSource, Dropout, Error, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
+    criterion::{Criterion, Reduction},
     kernel::{KernelFile, MOST_TRIPS, Params},
     philox::Distribution,
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
+    rates::Rule,
     request::{
         AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
     },
@@ -191,7 +193,7 @@ prop_compose! {
     fn any_plan(small: bool)(
         [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
-        chain in prop::option::of((want(), want())), kind in 0..13u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
+        chain in prop::option::of((want(), want())), kind in 0..16u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
         jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], leaves in any::<bool>(),
     ) -> elbow::Result<Plan> {
@@ -267,9 +269,31 @@ prop_compose! {
                     false => plan::gated_backward(&plan::GatedBackward { forward, dgate: x, dup: w, dalpha: dalpha2 }, aligned, caps),
                 }
             }
+            13 => {
+                let criterion = if in_out { Criterion::BinaryCrossEntropy } else { Criterion::SquaredError };
+                let request = plan::LossRequest {
+                    rows: m, columns: n, criterion, reduction: Reduction::Mean, row_weight: prologue, positive_weight: in_out, scaled,
+                    storage,
+                };
+                plan::elementwise_loss(&request, aligned, caps)
+            }
+            14 => {
+                let rule = match (prologue, in_out) {
+                    (true, _) => Rule::AdamW,
+                    (_, true) => Rule::Nesterov,
+                    _ => Rule::Sgd,
+                };
+                let elements = m.saturating_mul(n);
+                let request = plan::UpdateRequest { elements, rule, velocity: in_out, factors: scaled, copy: shared, storage };
+                plan::update(&request, aligned, caps)
+            }
+            15 => {
+                let clipped = prologue.then(|| m.saturating_mul(n));
+                plan::advance(&plan::AdvanceRequest { clipped, scaled }, aligned, caps)
+            }
             7 => {
                 let ignore_index = in_out.then_some(label);
-                let request = plan::SoftmaxRequest { rows: m, classes: n, ignore_index, scaled, storage };
+                let request = plan::SoftmaxRequest { rows: m, classes: n, ignore_index, label_smoothing: if prologue { 0.1 } else { 0.0 }, scaled, storage };
                 plan::softmax_cross_entropy(&request, aligned, caps)
             }
             8 => {
