@@ -31,7 +31,7 @@ pub struct RandomRequest {
     pub storage: Storage,
 }
 
-/// The plan of to[i] = a random number of seed, stream and i.
+/// The plan of `to[i]` = a random number of seed, stream and i.
 pub fn random(request: &RandomRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
     let RandomRequest { elements, distribution, seed, stream, storage } = *request;
     storage.check()?;
