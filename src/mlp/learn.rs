@@ -231,7 +231,7 @@ impl Mlp {
     }
 
     /// Allocates, and initialises on the device: weights by [`Architecture::initialisation`], the numbers of layer l being stream l of the
-    /// seed ([`random::fill`](crate::random::fill)), so that they are the same on every device; biases are 0, α is the activation's own.
+    /// seed ([`random::fill`]), so that they are the same on every device; biases are 0, α is the activation's own.
     /// The fills are submitted; nothing waits. Errors as for [`Mlp::new`].
     ///
     /// ```no_run
