@@ -23,9 +23,14 @@
 
 mod parameters;
 mod step;
+mod wgsl;
 
 use self::parameters::{Place, place};
-pub use self::{parameters::Parameters, step::Step};
+pub use self::{
+    parameters::Parameters,
+    step::Step,
+    wgsl::{Weights, Wgsl},
+};
 use crate::{
     activation::Activation,
     dtype::{Dtype, Float},
