@@ -37,6 +37,8 @@ pub enum KernelFile {
     Flat,
     /// A copy between any strides and types.
     Copy,
+    /// Every layer of a network, for a block of rows.
+    Network,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
@@ -53,7 +55,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 16] = [
+    pub const ALL: [KernelFile; 17] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -64,6 +66,7 @@ impl KernelFile {
         KernelFile::ColumnSum,
         KernelFile::Flat,
         KernelFile::Copy,
+        KernelFile::Network,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::CountLabels,
         KernelFile::Sgd,
@@ -99,6 +102,7 @@ impl KernelFile {
             KernelFile::ColumnSum => row!("column_sum"),
             KernelFile::Flat => row!("flat"),
             KernelFile::Copy => row!("copy"),
+            KernelFile::Network => row!("network"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::CountLabels => row!("count_labels"),
             KernelFile::Sgd => row!("sgd"),

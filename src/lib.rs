@@ -92,6 +92,7 @@ pub mod kernel;
 pub mod mlp;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
+pub mod network;
 mod operand;
 mod operands;
 #[doc(hidden)]

@@ -21,6 +21,7 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 
+mod infer;
 mod parameters;
 mod step;
 mod wgsl;

@@ -24,7 +24,7 @@ const FACTS: &[&str] = &[
 ];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "train"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "network", "operands", "train"];
 const CPU: &[&str] = &["cpu"];
 const NATIVE: &[&str] = &["native"];
 

@@ -8,8 +8,8 @@ use elbow::{
     WeightLayout, activation,
     kernel::{Elem, Kernel, KernelFile},
     plan::{
-        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, LossScaleRequest,
-        SgdRequest, SoftmaxRequest,
+        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, Layers,
+        LossScaleRequest, NetworkForward, SgdRequest, SoftmaxRequest,
     },
     program::{By, Over},
     request::{AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
@@ -129,6 +129,7 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     all.around_the_activation()?;
     all.jets()?;
     all.double_backward()?;
+    all.networks()?;
     all.elementwise()?;
     all.others()?;
     // Last, so that only what is another kernel there has a name of its own.
@@ -252,6 +253,22 @@ impl Collected {
             self.add(&name, plan::double_backward(&request, true, &self.caps, &Pin::default()))?;
         }
         Ok(())
+    }
+
+    /// Whole networks of every width, of as many rows as let a lane have eight and of fewer.
+    fn networks(&mut self) -> Result<(), Failure> {
+        for (width, rows) in [16, 32, 64, 128].into_iter().flat_map(|width| [1 << 20, 4096].map(|rows| (width, rows))) {
+            for activation in [Activation::RELU, Activation::SILU, Activation::GELU_ERF] {
+                let layers = Layers::new(&[width, width, width, width], activation)?;
+                let request = NetworkForward { rows, layers, copy: false, storage: Storage::default() };
+                let name = format!("network {} f32 {rows}x{width}", activation.name());
+                self.add(&name, plan::network_forward(&request, true, &self.caps))?;
+            }
+        }
+        let layers = Layers::new(&[3, 64, 64, 64, 1], Activation::RELU)?;
+        let storage = Storage::all(Float::F16);
+        let request = NetworkForward { rows: 1 << 20, layers, copy: true, storage };
+        self.add("network relu f16 1048576x64, 3 to 1", plan::network_forward(&request, true, &self.caps))
     }
 
     /// Every activation alone, with its default parameters (0.5 where there is none), and more of GELU.

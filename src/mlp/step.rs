@@ -227,7 +227,7 @@ impl Mlp {
     }
 
     /// The call of a layer on this batch, for forward and for making its backward.
-    fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
+    pub(super) fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
         let (layer, shape) = (&self.layers[index], &shapes[index]);
         let Parameters { b, alpha, .. } = layer.among(&self.parameters);
         let (w, y) = (layer.w.of(self.copy.as_ref().unwrap_or(&self.parameters)), layer.y.view_as(&shape.y));
@@ -272,13 +272,13 @@ impl Mlp {
         }
     }
 
-    fn shapes(&self, rows: usize) -> Vec<Shapes> {
+    pub(super) fn shapes(&self, rows: usize) -> Vec<Shapes> {
         let shapes = |n: usize| Shapes { y: [rows, n], mask: [rows, n.div_ceil(32)] };
         self.layers.iter().map(|layer| shapes(layer.b.shape[0])).collect()
     }
 
     /// M, the rows of x; an error if x does not fit the first layer or is larger than the memory of a batch.
-    fn rows(&self, x: View<'_>) -> Result<usize> {
+    pub(super) fn rows(&self, x: View<'_>) -> Result<usize> {
         let (rows, columns) = shape::rows_and_columns(Operand::X, &x.shape)?;
         let k = self.layers.first().map_or(0, |layer| layer.w.shape[1]);
         if columns != k || rows > self.max_batch {
@@ -293,7 +293,7 @@ impl Mlp {
 }
 
 /// The shapes of a layer's memory for a number of rows.
-struct Shapes {
+pub(super) struct Shapes {
     y: [usize; 2],
     mask: [usize; 2],
 }

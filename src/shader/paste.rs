@@ -64,7 +64,7 @@ pub fn network(name: &str, layers: &[PastedLayer], numbers: Numbers<'_>) -> Resu
     let writer = Writer { name, layers, numbers, stage: |kind| kinds.iter().position(|k| *k == kind).unwrap_or(0) };
     let function = writer.function();
     check_name(name, &[&helpers.text, &function])?;
-    let mut text = format!("// {name}: {}, by elbow {}.\n", writer.summary(), env!("CARGO_PKG_VERSION"));
+    let mut text = format!("// {name}: {}; written by elbow.\n", writer.summary());
     text.push_str(&prefixed(&helpers.text, name, &helpers.names));
     text.push_str(&function);
     Ok(text)

@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Error, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Float, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     kernel::{KernelFile, MOST_TRIPS, Params},
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     request::{
@@ -189,7 +189,7 @@ prop_compose! {
     fn any_plan(small: bool)(
         [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
-        chain in prop::option::of((want(), want())), kind in 0..12u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
+        chain in prop::option::of((want(), want())), kind in 0..14u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
         jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)],
     ) -> elbow::Result<Plan> {
@@ -242,6 +242,18 @@ prop_compose! {
                 let wants = if scaled { wants.alpha(Want::No) } else { wants };
                 let request = DoubleBackwardRequest::new(layer, returning, wants);
                 request.resolve().and_then(|request| plan::double_backward_batch(layers, &request, aligned, caps, &pin))
+            }
+            12 | 13 => {
+                let at_most = |size: usize| (size - 1) % plan::Layers::MOST_COLUMNS + 1;
+                let [inputs, hidden, outputs] = [k, n, k / 2].map(|size| at_most(size.max(1)));
+                let sizes = [vec![inputs], vec![hidden; layers - 1], vec![outputs]].concat();
+                let alpha = if layers == 1 { AlphaSource::Constant } else { alpha };
+                let layers = plan::Layers::new(&sizes, activation).unwrap().alpha(alpha);
+                let dtype = if scaled { Float::F16 } else { Float::F32 };
+                let storage = Storage::default().with(Operand::Copy, dtype);
+                let rows_apart = |size: usize| (gap > 0).then_some((size + gap) as u32);
+                let storage = storage.with_row_stride(Operand::X, rows_apart(inputs)).with_row_stride(Operand::Y, rows_apart(outputs));
+                plan::network_forward(&plan::NetworkForward { rows: m, layers, copy: scaled, storage }, aligned, caps)
             }
             5 => match scaled {
                 true => plan::elementwise_forward(&forward, aligned, caps),

@@ -24,6 +24,7 @@ mod large;
 mod limits;
 mod matrix_units;
 mod narrow;
+mod network;
 mod pasted;
 mod prepared;
 mod real;

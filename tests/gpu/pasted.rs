@@ -86,7 +86,7 @@ fn both(mlp: &Mlp, x: &[f32], k: usize, n: usize) -> [Vec<f32>; 2] {
 fn check(sizes: &[usize], activation: Activation, alpha: AlphaSource, rows: usize, numbers: &mut Numbers) {
     let gpu = gpu();
     let host = HostNetwork::random(sizes, activation, alpha, numbers);
-    let mlp = host.on_the_device(&Architecture::new(sizes, activation, rows).alpha(alpha));
+    let mlp = host.on_the_device(gpu, &Architecture::new(sizes, activation, rows).alpha(alpha));
     let (k, n) = (sizes[0], sizes[sizes.len() - 1]);
     let x: Vec<f32> = (0..rows * k).map(|_| numbers.normal()).collect();
     let x_ = gpu.upload(&x, &[rows, k]).unwrap();
@@ -123,7 +123,7 @@ fn exact_numbers_are_the_same_bits() {
     let (gpu, mut numbers) = (gpu(), Numbers::new(23));
     let sizes = [5, 12, 12, 3];
     let host = HostNetwork::random(&sizes, Activation::RELU, AlphaSource::Constant, &mut numbers).integers(3.0);
-    let mlp = host.on_the_device(&Architecture::new(&sizes, Activation::RELU, 33));
+    let mlp = host.on_the_device(gpu, &Architecture::new(&sizes, Activation::RELU, 33));
     let x: Vec<f32> = (0..33 * 5).map(|_| (numbers.normal() * 3.0).round()).collect();
     let x_ = gpu.upload(&x, &[33, 5]).unwrap();
     gpu.submit(|encoder| mlp.forward(gpu, encoder, x_.view())).unwrap();
@@ -140,7 +140,7 @@ fn parameters_that_are_no_numbers() {
     host.0[1].w[3] = f32::NAN;
     host.0[1].b[1] = f32::INFINITY;
     host.0[1].b[2] = f32::NEG_INFINITY;
-    let mlp = host.on_the_device(&Architecture::new(&sizes, Activation::RELU, 3));
+    let mlp = host.on_the_device(gpu, &Architecture::new(&sizes, Activation::RELU, 3));
     let x: Vec<f32> = (0..6).map(|_| numbers.normal()).collect();
     for y in both(&mlp, &x, 2, 4) {
         for row in y.chunks(4) {
@@ -162,7 +162,7 @@ fn narrow_storage_is_near() {
     let sizes = [3, 8, 8, 2];
     for dtype in [Float::F16, Float::Bf16] {
         let host = HostNetwork::random(&sizes, Activation::TANH, AlphaSource::Constant, &mut numbers);
-        let mlp = host.on_the_device(&Architecture::new(&sizes, Activation::TANH, 10).storage(dtype));
+        let mlp = host.on_the_device(gpu, &Architecture::new(&sizes, Activation::TANH, 10).storage(dtype));
         let x: Vec<f32> = (0..30).map(|_| dtype.round(numbers.normal())).collect();
         let x_ = gpu.upload_as(dtype, &x, &[10, 3]).unwrap();
         gpu.submit(|encoder| mlp.forward(gpu, encoder, x_.view())).unwrap();

@@ -1,12 +1,13 @@
 //! Whole networks on the host: parameters, and the f64 reference with a bound of what f32 may make of it.
 
 use elbow::{
-    Activation, AlphaSource,
+    Activation, AlphaSource, Gpu,
     activation::Quantity,
     mlp::{Architecture, Mlp, Parameters},
+    network::Layers,
 };
 
-use crate::common::{Numbers, gpu, ulp_of};
+use crate::common::{Numbers, ulp_of};
 
 /// One layer's parameters, α of one element or of N if there is one.
 pub struct HostLayer {
@@ -51,9 +52,30 @@ impl HostNetwork {
         self
     }
 
+    /// Sizes, activation and α as a whole network has them.
+    pub fn layers(&self, alpha: AlphaSource) -> Layers {
+        let sizes: Vec<usize> = std::iter::once(self.0[0].k).chain(self.0.iter().map(|layer| layer.n)).collect();
+        Layers::new(&sizes, self.0[0].activation).unwrap().alpha(alpha)
+    }
+
+    /// All parameters in one tensor; what nobody may read is NaN.
+    pub fn all(&self, layers: &Layers) -> Vec<f32> {
+        let mut all = vec![f32::NAN; layers.elements()];
+        for (l, layer) in self.0.iter().enumerate() {
+            let place = layers.place(l);
+            all[place.w..][..layer.w.len()].copy_from_slice(&layer.w);
+            all[place.b..][..layer.b.len()].copy_from_slice(&layer.b);
+            match (place.alpha, &layer.alpha) {
+                (Some(at), Some(alpha)) => all[at..][..alpha.len()].copy_from_slice(alpha),
+                (None, None) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        all
+    }
+
     /// A network on the device with these parameters.
-    pub fn on_the_device(&self, architecture: &Architecture<'_>) -> Mlp {
-        let gpu = gpu();
+    pub fn on_the_device(&self, gpu: &Gpu, architecture: &Architecture<'_>) -> Mlp {
         let mlp = Mlp::new(gpu, architecture, &mut || 0.0).unwrap();
         for (l, layer) in self.0.iter().enumerate() {
             let (w, b) =
