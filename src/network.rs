@@ -17,7 +17,7 @@
 //! ```
 
 #[doc(inline)]
-pub use crate::plan::{Layers, Place};
+pub use crate::request::{Layers, Place};
 use crate::{
     error::Result,
     gpu::{Gpu, operands::Operands},
@@ -34,6 +34,9 @@ use crate::{
 /// x `[.., K]` and y `[.., N]` of any type, with any distance from row to row; parameters f32, one tensor of [`Layers::elements`] numbers in the
 /// order of [`Layers::place`]. Any number of rows and layers, up to [`Layers::MOST_COLUMNS`] columns of x, of a hidden layer and of y. Sums and
 /// what goes from layer to layer are f32, whatever the types.
+///
+/// With [`Layers::jet`] the rows of x and y are groups of four that carry derivatives along ([`Jet`](crate::Jet)): `[.., 4, K]` and `[.., 4, N]`.
+/// Groups of eight rows are an [`Error::Unsupported`](crate::Error::Unsupported).
 ///
 /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for more columns, and where the device has less than 16 KiB of workgroup memory or
 /// 128 invocations: such a network is computed [layer by layer](crate::affine).

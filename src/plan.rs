@@ -30,7 +30,7 @@ pub use elementwise::{
     elementwise_double, elementwise_forward, elementwise_quantity, gated_backward, gated_forward,
 };
 pub use matrix::MatrixUnits;
-pub use network::{Layers, NetworkForward, Place, layer_by_layer_because, network_forward};
+pub use network::{NetworkForward, layer_by_layer_because, network_forward};
 pub use pieces::{Along, Cut};
 pub(crate) use reduce::longest_loop;
 pub use subnormals::subnormals;

@@ -304,13 +304,16 @@ fn whole_networks() -> HashSet<Kernel> {
     let mut kernels = HashSet::new();
     let mut add = |sizes: &[usize], rows: usize, activation: Activation, i: usize, class: DeviceClass| {
         let alpha = if activation.has_alpha() { ALPHAS[i % 3] } else { AlphaSource::Constant };
-        let layers = plan::Layers::new(sizes, activation).unwrap().alpha(alpha).output(Activation::SIGMOID);
+        let layers = elbow::network::Layers::new(sizes, activation).unwrap().alpha(alpha).output(Activation::SIGMOID);
         let dtype = Float::ALL[i % 3];
         let gap = |size: usize| (i % 2 == 1).then_some(size as u32 + 4);
         let storage = Storage::all(dtype).with_row_stride(Operand::X, gap(sizes[0]));
         let storage = storage.with_row_stride(Operand::Y, gap(sizes[sizes.len() - 1]));
-        let request = plan::NetworkForward { rows, layers, copy: i % 3 > 0, storage };
-        let caps = Caps::defaults(class).workgroup_bytes(32_768).f16(i % 2 == 0);
+        let jet = [None, Some([1.0, 0.0, -0.5]), Some([0.0; 3])][i % 3];
+        let layers = layers.jet(jet.map(|jet| Jet::two(jet).unwrap().even_if_flat()));
+        let rows = rows.next_multiple_of(4);
+        let request = plan::NetworkForward { rows, layers, copy: !i.is_multiple_of(3), storage };
+        let caps = Caps::defaults(class).workgroup_bytes(32_768).f16(i.is_multiple_of(2));
         kernels.extend(plan::network_forward(&request, true, &caps).unwrap().dispatches.into_iter().map(|d| d.kernel));
     };
     for (i, activation) in activations().into_iter().enumerate() {

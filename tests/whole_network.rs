@@ -4,6 +4,7 @@
 
 use elbow::{
     Activation, AlphaSource, Caps, DeviceClass, Error, Pin, Plan,
+    cpu::reference,
     network::Layers,
     plan::{self, NetworkForward, layer_by_layer_because},
     request::{AffineRequest, Saved},
@@ -101,4 +102,25 @@ fn where_one_dispatch_is_chosen() {
     }
     assert_eq!(because(&[3, 128, 1], 4096, DeviceClass::Discrete), None);
     assert!(because(&[3, 128, 1], 1 << 20, DeviceClass::Discrete).is_some_and(|why| why.contains("arithmetic")));
+}
+
+/// Two layers by hand, and operands that are too short.
+#[test]
+fn the_reference_by_hand() {
+    let layers = Layers::new(&[2, 2, 1], Activation::prelu(0.25).unwrap()).unwrap().alpha(AlphaSource::PerChannel);
+    let layers = layers.output(Activation::RELU_SQUARED);
+    let mut parameters = vec![f32::NAN; layers.elements()];
+    let (hidden, last) = (layers.place(0), layers.place(1));
+    parameters[hidden.w..][..4].copy_from_slice(&[1.0, 2.0, -1.0, 0.5]);
+    parameters[hidden.b..][..2].copy_from_slice(&[0.5, -1.0]);
+    parameters[hidden.alpha.unwrap()..][..2].copy_from_slice(&[0.25, -2.0]);
+    parameters[last.w..][..2].copy_from_slice(&[1.0, 0.5]);
+    parameters[last.b] = -1.0;
+    // z = [3.5, -1.5], y = [3.5, 3], and ((3.5 + 1.5) - 1)^2; z = [-1.5, -1], y = [-0.375, 2], and below 0.
+    let x = [1.0, 1.0, -1.0, -0.5];
+    assert_eq!(reference::network(&layers, 2, &x, &parameters).unwrap(), [16.0, 0.0]);
+    let error = reference::network(&layers, 2, &x[..3], &parameters).unwrap_err().to_string();
+    assert!(error.contains("x"), "{error}");
+    let error = reference::network(&layers, 2, &x, &parameters[1..]).unwrap_err().to_string();
+    assert!(error.contains("parameter"), "{error}");
 }

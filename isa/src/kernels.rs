@@ -7,9 +7,10 @@ use elbow::{
     Activation, AlphaSource, Caps, DeviceClass, Float, Jet, Operand, Pin, Plan, ResidualAt, Saved, Strategy, Want,
     WeightLayout, activation,
     kernel::{Elem, Kernel, KernelFile},
+    network::Layers,
     plan::{
-        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, Layers,
-        LossScaleRequest, NetworkForward, SgdRequest, SoftmaxRequest,
+        self, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward, LossScaleRequest,
+        NetworkForward, SgdRequest, SoftmaxRequest,
     },
     program::{By, Over},
     request::{AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
@@ -265,6 +266,9 @@ impl Collected {
                 self.add(&name, plan::network_forward(&request, true, &self.caps))?;
             }
         }
+        let layers = Layers::new(&[2, 64, 64, 64, 1], Activation::TANH)?.jet(Jet::laplacian(2)?);
+        let request = NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
+        self.add("network jet tanh f32 1048576x64, 2 to 1", plan::network_forward(&request, true, &self.caps))?;
         let layers = Layers::new(&[3, 64, 64, 64, 1], Activation::RELU)?;
         let storage = Storage::all(Float::F16);
         let request = NetworkForward { rows: 1 << 20, layers, copy: true, storage };

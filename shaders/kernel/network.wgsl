@@ -3,6 +3,9 @@
 // (`state`), and weights come through it, BK inputs of all outputs at a time, while the next ones are on their way to registers: those of the
 // next layer too. Columns that a layer does not have are zero in `state` and in `weights`, whatever NaN the neighbours are.
 #use tile
+#if JET
+#use passed
+#end
 const QUADS = BK / 4u;
 const COLUMNS4 = COLUMNS / 4u;
 // Lanes along the rows, which are neighbours: they read the same weights, and write neighbours.
@@ -104,6 +107,113 @@ fn output(z: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(act1(z.x, P.p.zw), act1(z.y, P.p.zw), act1(z.z, P.p.zw), act1(z.w, P.p.zw));
 }
 
+#if JET
+// Four rows are a point: its value, two tangents, and the operator's row (src/jet.rs). b moves the value alone.
+fn hidden_slope(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(act0_dz(z.x, vec2<f32>(alpha.x, P.p.y)), act0_dz(z.y, vec2<f32>(alpha.y, P.p.y)),
+                     act0_dz(z.z, vec2<f32>(alpha.z, P.p.y)), act0_dz(z.w, vec2<f32>(alpha.w, P.p.y)));
+}
+
+fn output_slope(z: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(act1_dz(z.x, P.p.zw), act1_dz(z.y, P.p.zw), act1_dz(z.z, P.p.zw), act1_dz(z.w, P.p.zw));
+}
+
+fn hidden_times(v: vec4<f32>, derivative: vec4<f32>) -> vec4<f32> {
+#if PASSES_0
+    return passed4(v, derivative);
+#else
+    return v * derivative;
+#end
+}
+
+fn output_times(v: vec4<f32>, derivative: vec4<f32>) -> vec4<f32> {
+#if PASSES_1
+    return passed4(v, derivative);
+#else
+    return v * derivative;
+#end
+}
+
+#if BENDS
+fn hidden_bend(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(act0_dzz(z.x, vec2<f32>(alpha.x, P.p.y)), act0_dzz(z.y, vec2<f32>(alpha.y, P.p.y)),
+                     act0_dzz(z.z, vec2<f32>(alpha.z, P.p.y)), act0_dzz(z.w, vec2<f32>(alpha.w, P.p.y)));
+}
+
+fn output_bend(z: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(act1_dzz(z.x, P.p.zw), act1_dzz(z.y, P.p.zw), act1_dzz(z.z, P.p.zw), act1_dzz(z.w, P.p.zw));
+}
+
+// The operator's quadratic form of the two tangents.
+fn form(z: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
+    var sum = vec4<f32>();
+#if C11
+    sum += bitcast<f32>(C11) * (z * z);
+#end
+#if C12
+    sum += bitcast<f32>(C12) * (z * w);
+#end
+#if C22
+    sum += bitcast<f32>(C22) * (w * w);
+#end
+    return sum;
+}
+#end
+
+fn hidden_rows(z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
+    let slope = hidden_slope(z[0], alpha);
+    var operated = hidden_times(z[3], slope);
+#if BENDS
+    operated += hidden_times(form(z[1], z[2]), hidden_bend(z[0], alpha));
+#end
+    return mat4x4<f32>(hidden(z[0], alpha), hidden_times(z[1], slope), hidden_times(z[2], slope), operated);
+}
+
+fn output_rows(z: mat4x4<f32>) -> mat4x4<f32> {
+    let slope = output_slope(z[0]);
+    var operated = output_times(z[3], slope);
+#if BENDS
+    operated += output_times(form(z[1], z[2]), output_bend(z[0]));
+#end
+    return mat4x4<f32>(output(z[0]), output_times(z[1], slope), output_times(z[2], slope), operated);
+}
+
+fn with_bias(sums: mat4x4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(sums[0] + b, sums[1], sums[2], sums[3]);
+}
+#else
+fn with_bias(sums: mat4x4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(sums[0] + b, sums[1] + b, sums[2] + b, sums[3] + b);
+}
+
+#if STATIC
+fn hidden_rows(z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(hidden(z[0], alpha), hidden(z[1], alpha), hidden(z[2], alpha), hidden(z[3], alpha));
+}
+
+fn output_rows(z: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(output(z[0]), output(z[1]), output(z[2]), output(z[3]));
+}
+#else
+// A loop: a compiler for a CPU takes longer for every copy of an activation.
+fn hidden_rows(z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
+    var y = z;
+    for (var r = 0u; r < 4u; r += 1u) {
+        y[r] = hidden(y[r], alpha);
+    }
+    return y;
+}
+
+fn output_rows(z: mat4x4<f32>) -> mat4x4<f32> {
+    var y = z;
+    for (var r = 0u; r < 4u; r += 1u) {
+        y[r] = output(y[r]);
+    }
+    return y;
+}
+#end
+#end
+
 // Four outputs of a row from n on.
 fn store(row: u32, n: u32, v: vec4<f32>) {
     if (row >= P.rows || n >= P.cols) {
@@ -185,28 +295,31 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if (lane < WEIGHT_BLOCKS) {
             next = fetch(ahead, 4u * group_of, ahead_k + step_of);
         }
+        // A layer of few outputs leaves most of the waves idle.
+        if (n < layer.n) {
 #if STATIC
-        let first = k * BM4 + y;
+            let first = k * BM4 + y;
 #for u in BK
 #for i in LANE_ROWS4
-        let a_{u}_{i} = state[first + {u}u * BM4 + {i}u * WY];
+            let a_{u}_{i} = state[first + {u}u * BM4 + {i}u * WY];
 #end
-        let b_{u} = weights[{u}u * COLUMNS4 + x];
+            let b_{u} = weights[{u}u * COLUMNS4 + x];
 #for r in LANE_ROWS
-        acc_{r} += a_{u}_{r:vec}.{r:lane} * b_{u};
+            acc_{r} += a_{u}_{r:vec}.{r:lane} * b_{u};
 #end
 #end
 #else
-        for (var u = 0u; u < BK; u += 1u) {
+            for (var u = 0u; u < BK; u += 1u) {
 #for i in LANE_ROWS4
-            let a_{i} = state[(k + u) * BM4 + {i}u * WY + y];
+                let a_{i} = state[(k + u) * BM4 + {i}u * WY + y];
 #end
-            let b = weights[u * COLUMNS4 + x];
+                let b = weights[u * COLUMNS4 + x];
 #for r in LANE_ROWS
-            acc_{r} += a_{r:vec}.{r:lane} * b;
+                acc_{r} += a_{r:vec}.{r:lane} * b;
+#end
+            }
 #end
         }
-#end
         workgroupBarrier();
         if (ends) {
             // b and α are padded to more columns than there are.
@@ -227,29 +340,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             for (var i = 0u; i < LANE_ROWS4; i += 1u) {
                 let group = i * WY + y;
                 let row = row0 + 4u * group;
-#if STATIC
+                let sums = with_bias(mat4x4<f32>(acc_0, acc_1, acc_2, acc_3), b);
                 if (last) {
+                    let v = output_rows(sums);
 #for r in 4
-                    store(row + {r}u, n, output(acc_{r} + b));
+                    store(row + {r}u, n, v[{r}]);
 #end
                 } else {
-                    keep(mat4x4<f32>(hidden(acc_0 + b, alpha), hidden(acc_1 + b, alpha),
-                                     hidden(acc_2 + b, alpha), hidden(acc_3 + b, alpha)), n, layer.n, group);
+                    keep(hidden_rows(sums, alpha), n, layer.n, group);
                 }
-#else
-                // A loop: a compiler for a CPU takes longer for every copy of an activation.
-                var sums = mat4x4<f32>(acc_0 + b, acc_1 + b, acc_2 + b, acc_3 + b);
-                for (var r = 0u; r < 4u; r += 1u) {
-                    if (last) {
-                        store(row + r, n, output(sums[r]));
-                    } else {
-                        sums[r] = hidden(sums[r], alpha);
-                    }
-                }
-                if (!last) {
-                    keep(sums, n, layer.n, group);
-                }
-#end
 #for r in ROWS_BEHIND
                 acc_{r} = acc_{r:behind};
 #end

@@ -8,9 +8,11 @@ mod double;
 pub mod elementwise;
 mod jet;
 mod loss;
+mod network;
 
 pub use double::{DoubleBackwardOutputs, ReturningInputs, double_backward};
 pub use loss::{LossOutputs, softmax_cross_entropy};
+pub use network::network;
 
 use self::jet::Local;
 use super::{ForwardInputs, operands};

@@ -94,7 +94,8 @@ impl Kernel {
                 let [layers, hidden] = [p.parts, p.channels].map(u64::from);
                 let steps = k.div_ceil(flag("BK")) + (layers - 1) * hidden.div_ceil(flag("BK"));
                 // A step, a layer, four rows of it.
-                let [step, four] = if flag("STATIC") == 1 { [1, 1] } else { [1 + flag("BK"), 5] };
+                let step = if flag("STATIC") == 1 { 1 } else { 1 + flag("BK") };
+                let four = if flag("STATIC") + flag("JET") > 0 { 1 } else { 5 };
                 flag("LANE_ROWS4") + steps * step + layers * flag("LANE_ROWS4") * four
             }
             KernelFile::SoftmaxCrossEntropy => {

@@ -16,7 +16,7 @@ impl Mlp {
     /// [`Mlp::forward`] up to rounding. Nothing is kept for backward, and the outputs of other layers are left as they are or overwritten.
     ///
     /// Where the plan expects it to be faster this is [one dispatch](crate::network) for all layers: hidden layers of one size of at most 64 columns,
-    /// wider ones up to 128 for few rows, on a GPU. It rounds nothing between layers, so that an [`Mlp`] that stores f16 or bf16 gets
+    /// wider ones up to 128 for few rows, on a GPU; jets of four rows too. It rounds nothing between layers, so that an [`Mlp`] that stores f16 or bf16 gets
     /// somewhat better numbers. Anything else is computed layer by layer.
     ///
     /// ```no_run
@@ -70,16 +70,16 @@ impl Mlp {
         if let (Some(layers), Some(top)) = (whole, self.layers.last()) {
             let y = [rows, layers.outputs];
             let network = Forward::new(layers, x, &self.parameters, top.y.view_as(&y));
-            return each(Call::Whole(network.copy(self.copy.as_ref().map(Tensor::view))));
+            return each(Call::Whole(&network.copy(self.copy.as_ref().map(Tensor::view))));
         }
         let shapes = self.shapes(rows);
-        (0..self.layers.len()).try_for_each(|index| each(Call::Layer(self.call(index, x, &shapes))))
+        (0..self.layers.len()).try_for_each(|index| each(Call::Layer(&self.call(index, x, &shapes))))
     }
 
     /// All layers as one network, if hidden ones are alike and lie as it has them.
     fn whole(&self) -> Option<Layers> {
         let (top, hidden) = self.layers.split_last()?;
-        if self.jet.is_some() || top.alpha.is_some() {
+        if top.alpha.is_some() {
             return None;
         }
         let inputs = self.layers[0].w.shape[1];
@@ -91,7 +91,7 @@ impl Mlp {
             Some(alpha) if alpha.shape == [1] => AlphaSource::PerLayer,
             Some(_) => AlphaSource::PerChannel,
         };
-        let layers = Layers::new(&sizes, first.activation).ok()?.alpha(alpha).output(top.activation);
+        let layers = Layers::new(&sizes, first.activation).ok()?.alpha(alpha).output(top.activation).jet(self.jet);
         let alike = hidden.iter().all(|layer| layer.activation == first.activation);
         let lies = self.layers.iter().enumerate().all(|(l, layer)| {
             let place = layers.place(l);
@@ -103,6 +103,6 @@ impl Mlp {
 
 /// What inference records: all layers, or one.
 enum Call<'a> {
-    Whole(Forward<'a>),
-    Layer(affine::Forward<'a>),
+    Whole(&'a Forward<'a>),
+    Layer(&'a affine::Forward<'a>),
 }

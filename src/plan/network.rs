@@ -6,141 +6,13 @@ use super::{
     pieces::{self, ELEMENT},
 };
 use crate::{
-    activation::Activation,
     error::{Error, Result},
     kernel::{Elem, KernelFile, MOST_SLOTS},
     operand::Operand,
-    request::AlphaSource,
-    rules, shape,
+    request::{AlphaSource, Layers},
+    shape,
     storage::Storage,
 };
-
-/// A network of layers y = act(x·Wᵀ + b; α) whose hidden layers all have as many columns and the same activation, and where their
-/// parameters lie in one tensor: for each layer w `[N, K]`, b `[N]`, and α `[1]` or `[N]` if it is learnable (the last layer has none), every
-/// part from a multiple of [`Layers::ALIGN`] elements on. An [`Mlp`](crate::Mlp) has its parameters so.
-///
-/// ```
-/// use elbow::{Activation, network::Layers};
-/// // Position to color, two hidden layers of 64.
-/// let layers = Layers::new(&[3, 64, 64, 3], Activation::SILU)?.output(Activation::SIGMOID);
-/// assert_eq!((layers.place(1).w, layers.place(1).b), (384, 384 + 4096)); // behind w 192 and b 64, padded
-/// assert_eq!(layers.elements(), 384 + 4096 + 128 + 256 + 128);
-/// # Ok::<(), elbow::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Layers {
-    /// Columns of x.
-    pub inputs: usize,
-    /// Columns of every hidden layer.
-    pub hidden: usize,
-    /// Columns of y.
-    pub outputs: usize,
-    /// Number of layers, at least 1: one more than there are hidden ones.
-    pub count: usize,
-    /// The activation of every hidden layer.
-    pub activation: Activation,
-    /// Where its α comes from.
-    pub alpha: AlphaSource,
-    /// The activation of the last layer, with its own α; the identity unless set.
-    pub output: Activation,
-}
-
-crate::setters::setters!(const Layers { alpha: AlphaSource, output: Activation });
-
-/// The first elements of a layer's parameters among all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Place {
-    /// Of w `[N, K]`.
-    pub w: usize,
-    /// Of b `[N]`.
-    pub b: usize,
-    /// Of α, if it is learnable.
-    pub alpha: Option<usize>,
-    /// Of the next layer: one behind this layer's last.
-    pub end: usize,
-}
-
-impl Layers {
-    /// Elements from the beginning of one part of the parameters to that of the next are a multiple of this: 256 bytes in f16.
-    pub const ALIGN: usize = 128;
-
-    /// The most columns of x, of a hidden layer and of y in one dispatch.
-    pub const MOST_COLUMNS: usize = 128;
-
-    /// Layers of these sizes, features of the input first. [`Error::BadParameter`] if there are fewer than two sizes, a size is 0, or hidden layers
-    /// differ.
-    pub fn new(sizes: &[usize], activation: Activation) -> Result<Self> {
-        let bad = |expected: &str| Error::BadParameter {
-            of: "network".into(),
-            parameter: "sizes".into(),
-            expected: expected.into(),
-            got: format!("{sizes:?}"),
-        };
-        let [inputs, hidden @ .., outputs] = sizes else {
-            return Err(bad("at least two: in features and out features"));
-        };
-        let width = hidden.first().unwrap_or(outputs);
-        if sizes.contains(&0) {
-            return Err(bad("at least 1 each"));
-        }
-        if hidden.iter().any(|other| other != width) {
-            return Err(bad("hidden layers of one size"));
-        }
-        let (inputs, hidden, outputs, count) = (*inputs, *width, *outputs, sizes.len() - 1);
-        let (alpha, output) = (AlphaSource::Constant, Activation::IDENTITY);
-        Ok(Layers { inputs, hidden, outputs, count, activation, alpha, output })
-    }
-
-    /// `[N, K]` of a layer, counted from 0.
-    pub const fn shape(&self, layer: usize) -> [usize; 2] {
-        let n = if layer + 1 >= self.count { self.outputs } else { self.hidden };
-        [n, if layer == 0 { self.inputs } else { self.hidden }]
-    }
-
-    /// Where a layer's parameters lie, counted from 0.
-    pub fn place(&self, layer: usize) -> Place {
-        let w = match layer.checked_sub(1) {
-            None => 0,
-            Some(between) => self.parts(0)[2].saturating_add(self.parts(1)[2].saturating_mul(between)),
-        };
-        let [b, alpha, end] = self.parts(layer).map(|part| w.saturating_add(part));
-        Place { w, b, alpha: (alpha < end).then_some(alpha), end }
-    }
-
-    /// Where b, α and what is behind begin, from the layer's first element on.
-    fn parts(&self, layer: usize) -> [usize; 3] {
-        let after = |at: usize, elements: usize| at.saturating_add(elements.next_multiple_of(Self::ALIGN));
-        let [n, k] = self.shape(layer);
-        let alphas = match self.alpha {
-            AlphaSource::PerLayer if layer + 1 < self.count => 1,
-            AlphaSource::PerChannel if layer + 1 < self.count => n,
-            _ => 0,
-        };
-        let b = after(0, n.saturating_mul(k));
-        let alpha = after(b, n);
-        [b, alpha, after(alpha, alphas)]
-    }
-
-    /// Elements of all parameters, padding included.
-    pub fn elements(&self) -> usize {
-        self.place(self.count - 1).end
-    }
-
-    /// The most columns that go in, out or between two layers.
-    pub fn columns(&self) -> usize {
-        self.inputs.max(self.hidden).max(self.outputs)
-    }
-
-    /// Multiply-adds of a row.
-    fn work(&self) -> u64 {
-        let of = |layer| self.shape(layer).map(|size| size as u64).into_iter().product::<u64>();
-        let between = (self.count as u64).saturating_sub(2).saturating_mul(of(1));
-        let last = if self.count > 1 { of(self.count - 1) } else { 0 };
-        of(0).saturating_add(between).saturating_add(last)
-    }
-}
 
 /// y of a network in one dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -206,6 +78,9 @@ impl Block {
 /// Why a network of so many rows is better computed layer by layer on this device; None if one dispatch is likely to be faster.
 pub fn layer_by_layer_because(layers: &Layers, rows: usize, caps: &Caps) -> Option<&'static str> {
     let rows = rows as u64;
+    if layers.jet.is_some_and(|jet| jet.members() != 4) {
+        return Some("a lane has the four rows of a jet with two tangents");
+    }
     if caps.class == DeviceClass::Software {
         return Some("a CPU has the layers in its cache");
     }
@@ -227,7 +102,13 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
     storage.check()?;
     // The last layer has no α, and so has a network without another.
     let layers = if layers.count == 1 { layers.alpha(AlphaSource::Constant) } else { layers };
-    rules::check_alpha(Operand::Alpha, layers.activation, layers.alpha)?;
+    layers.check(rows)?;
+    if let Some(jet) = layers.jet.filter(|jet| jet.members() != 4) {
+        return Err(Error::Unsupported {
+            what: format!("a network of jets of {} rows in one dispatch", jet.members()),
+            why: "a lane has the four rows of a jet with two tangents".into(),
+        });
+    }
     let [k, n] = [layers.inputs, layers.outputs];
     shape::elements(Operand::X, &[rows, k])?;
     shape::elements(Operand::Y, &[rows, n])?;
@@ -251,6 +132,13 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
     kernel.on("VEC_X", vec_x).on("VEC_W", vec_w).on("VEC_Y", vec_y);
     kernel.on("PER_LAYER", layers.alpha == AlphaSource::PerLayer);
     kernel.on("PER_CHANNEL", layers.alpha == AlphaSource::PerChannel);
+    if let Some(jet) = layers.jet {
+        kernel.flag("JET", 1).on("PASSES_0", layers.activation.is_piecewise());
+        kernel.on("PASSES_1", layers.output.is_piecewise()).on("BENDS", !jet.is_first_order());
+        for (name, factor, [i, j]) in [("C11", 1.0, [0, 0]), ("C12", 2.0, [0, 1]), ("C22", 1.0, [1, 1])] {
+            kernel.flag(name, (factor * jet.coefficient(i, j)).to_bits());
+        }
+    }
     let weights = if copy { Operand::Copy } else { Operand::Parameter };
     matrix(&mut kernel, Operand::X, [rows, k], elem(vec_x), &storage);
     kernel.read("w", elem(vec_w), weights, elements);

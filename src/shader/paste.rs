@@ -287,7 +287,7 @@ impl<F: Fn(crate::activation::Kind) -> usize> Writer<'_, F> {
         for layer in self.layers {
             let PastedLayer { k, n, w, b, .. } = *layer;
             let at = |of: &str| format!("{name}_parameters[{of}]");
-            let four = |of: &dyn Fn(&str) -> String| ["n0", "n1", "n2", "n3"].map(|n| of(n)).join(", ");
+            let four = |of: &dyn Fn(&str) -> String| ["n0", "n1", "n2", "n3"].map(of).join(", ");
             let _ = writeln!(text, "    for (var n0 = 0u; n0 < {n}u; n0 += 4u) {{");
             for i in 1..4 {
                 let _ = writeln!(text, "        let n{i} = min(n0 + {i}u, {}u);", n - 1);

@@ -244,11 +244,15 @@ prop_compose! {
                 request.resolve().and_then(|request| plan::double_backward_batch(layers, &request, aligned, caps, &pin))
             }
             12 | 13 => {
-                let at_most = |size: usize| (size - 1) % plan::Layers::MOST_COLUMNS + 1;
+                let at_most = |size: usize| (size - 1) % elbow::network::Layers::MOST_COLUMNS + 1;
                 let [inputs, hidden, outputs] = [k, n, k / 2].map(|size| at_most(size.max(1)));
                 let sizes = [vec![inputs], vec![hidden; layers - 1], vec![outputs]].concat();
                 let alpha = if layers == 1 { AlphaSource::Constant } else { alpha };
-                let layers = plan::Layers::new(&sizes, activation).unwrap().alpha(alpha);
+                let layers = elbow::network::Layers::new(&sizes, activation).unwrap().alpha(alpha);
+                let (layers, m) = match jet {
+                    Some(jet) if jet.members() == 4 => (layers.jet(jet), m.next_multiple_of(4)),
+                    _ => (layers, m),
+                };
                 let dtype = if scaled { Float::F16 } else { Float::F32 };
                 let storage = Storage::default().with(Operand::Copy, dtype);
                 let rows_apart = |size: usize| (gap > 0).then_some((size + gap) as u32);

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use elbow::{
-    Activation, AlphaSource, Choices, DeviceClass, Error, Float, Gpu, Tensor, View, affine,
+    Activation, AlphaSource, Choices, DeviceClass, Error, Float, Gpu, Jet, Tensor, View, affine, cpu,
     mlp::Architecture,
     network::{Forward, Layers},
 };
@@ -76,6 +76,14 @@ impl<'a> Case<'a> {
         let [_, of_w, of_y] = self.types;
         let host = HostNetwork::random(self.sizes, self.activation, self.alpha, numbers);
         let Ran { host, x, y } = self.run(gpu, host, numbers, |v| v);
+        // The judge's own sums beside the reference's.
+        let layers = host.layers(self.alpha);
+        let reference = cpu::reference::network(&layers, self.rows, &x, &host.all(&layers)).unwrap();
+        for (m, row) in reference.chunks(layers.outputs).enumerate() {
+            let (own, bounds) = host.reference(&x[m * layers.inputs..][..layers.inputs], 0.0);
+            let near = |((a, b), bound): ((&f64, &f64), &f64)| (a - b).abs() <= 1e-6 * bound;
+            assert!(row.iter().zip(&own).zip(&bounds).all(near), "{row:?} and {own:?}");
+        }
         let rounding = of_w.rounding(1.0).max(of_y.rounding(1.0));
         let rounding = if [of_w, of_y] == [Float::F32; 2] { 0.0 } else { rounding };
         let Case { sizes, activation, alpha, rows, types, .. } = self;
@@ -245,13 +253,77 @@ fn parameters_of_an_mlp() {
     }
 }
 
+/// y of groups of four rows by the reference, and the largest magnitude of each of the four.
+fn jets_by_reference(layers: &Layers, x: &[f32], all: &[f32]) -> (Vec<f64>, [f64; 4]) {
+    let y = cpu::reference::network(layers, x.len() / layers.inputs, x, all).unwrap();
+    let mut largest = [1e-3; 4];
+    for (row, numbers) in y.chunks(layers.outputs).enumerate() {
+        largest[row % 4] = numbers.iter().fold(largest[row % 4], |a: f64, v| a.max(v.abs()));
+    }
+    (y, largest)
+}
+
+/// Every activation with its derivatives, by the texts of a CPU and of a GPU.
+#[test]
+fn jets_of_every_activation() {
+    let mut numbers = Numbers::new(40);
+    for (i, activation) in points::defaults().into_iter().enumerate() {
+        let gpu = if i % 12 == 5 { as_a_gpu() } else { gpu() };
+        let learnable = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][i % 3];
+        let alpha = if activation.has_alpha() { learnable } else { AlphaSource::Constant };
+        let jet = Jet::two([[1.0, 0.5, -2.0], [0.0, 0.0, 1.0], [0.0; 3]][i % 3]).unwrap().even_if_flat();
+        let host = HostNetwork::random(&[3, 18, 18, 2], activation, alpha, &mut numbers);
+        let layers = host.layers(alpha).jet(jet);
+        let all = host.all(&layers);
+        let x: Vec<f32> = (0..44 * 3).map(|_| numbers.normal()).collect();
+        let parameters = gpu.upload(&all, &[all.len()]).unwrap();
+        let (x_, y_) = (gpu.upload(&x, &[11, 4, 3]).unwrap(), gpu.upload(&[f32::NAN; 88], &[11, 4, 2]).unwrap());
+        gpu.submit(|encoder| Forward::new(layers, &x_, &parameters, &y_).record(gpu, encoder)).unwrap();
+        let (want, largest) = jets_by_reference(&layers, &x, &all);
+        for (at, (got, want)) in gpu.download(&y_).unwrap().iter().zip(&want).enumerate() {
+            let bound = 2e-5 * largest[at / 2 % 4];
+            let close = (f64::from(*got) - want).abs() <= bound;
+            assert!(close, "{activation} {jet}: y[{}, {}] is {got}, expected {want} ± {bound:e}", at / 2, at % 2);
+        }
+    }
+}
+
+/// Integers through ReLU²: the same bits as layer by layer with jets.
+#[test]
+fn exact_jets_are_the_same_bits() {
+    let mut numbers = Numbers::new(41);
+    let jet = Jet::two([1.0, -2.0, 3.0]).unwrap();
+    for (gpu, sizes) in [(gpu(), [2, 9, 3]), (as_a_gpu(), [4, 20, 8]), (as_a_small_gpu(), [3, 32, 1])] {
+        let activation = Activation::RELU_SQUARED;
+        let host = HostNetwork::random(&sizes, activation, AlphaSource::Constant, &mut numbers).integers(2.0);
+        let layers = host.layers(AlphaSource::Constant).jet(jet);
+        let all = host.all(&layers);
+        let rows = 4 * 70;
+        let x: Vec<f32> = (0..rows * sizes[0]).map(|_| (numbers.normal() * 1.5).round()).collect();
+        let parameters = gpu.upload(&all, &[all.len()]).unwrap();
+        let x_ = gpu.upload(&x, &[rows, sizes[0]]).unwrap();
+        let y_ = gpu.upload(&vec![f32::NAN; rows * sizes[2]], &[rows, sizes[2]]).unwrap();
+        gpu.submit(|encoder| Forward::new(layers, &x_, &parameters, &y_).record(gpu, encoder)).unwrap();
+        let y = gpu.download(&y_).unwrap();
+        let mlp = host.on_the_device(gpu, &Architecture::new(&sizes, activation, rows).jet(jet));
+        gpu.submit(|encoder| mlp.forward(gpu, encoder, x_.view())).unwrap();
+        let top = mlp.output(1).unwrap();
+        assert_eq!(gpu.download(top).unwrap(), y, "{sizes:?}");
+        let (want, _) = jets_by_reference(&layers, &x, &all);
+        assert!(y.iter().zip(want).all(|(y, want)| f64::from(*y) == want), "{sizes:?}");
+        gpu.write(top, &vec![f32::NAN; y.len()]).unwrap();
+        gpu.submit(|encoder| mlp.infer(gpu, encoder, x_.view())).unwrap();
+        assert_eq!(gpu.download(top).unwrap(), y, "infer {sizes:?}");
+    }
+}
+
 /// The last y of an [`Mlp`]: in one dispatch where the plan says so, else layer by layer; right both ways.
 #[test]
 fn inference_of_an_mlp() {
     let mut numbers = Numbers::new(39);
-    let (cpu, small) = (gpu(), as_a_small_gpu());
+    let (slow, small) = (gpu(), as_a_small_gpu());
     let cases: [(&Gpu, &[usize], usize, Float, usize); 8] = [
-        (cpu, &[3, 16, 16, 2], 33, Float::F32, 3),
+        (slow, &[3, 16, 16, 2], 33, Float::F32, 3),
         (as_a_gpu(), &[3, 16, 16, 2], 33, Float::F32, 1),
         (as_a_gpu(), &[6, 64, 64, 3], 70, Float::F16, 1),
         (as_a_gpu(), &[6, 48, 48, 3], 70, Float::Bf16, 1),
@@ -307,6 +379,23 @@ fn mistakes_are_named() {
         let error = result.unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}: expected {words:?}");
     }
+    let jets =
+        |jet: elbow::Result<Jet>| network.layers(layers.activation(Activation::TANH).jet(jet.unwrap())).plan(gpu);
+    let three = zeros(&[3, 3]);
+    let flat = network.layers(layers.jet(Jet::laplacian(2).unwrap()));
+    for (result, words) in [
+        (jets(Jet::laplacian(2)).map(drop), ["", ""]),
+        (jets(Jet::laplacian(3)).map(drop), ["x", "groups of 8"]),
+        (flat.plan(gpu).map(drop), ["relu", "second"]),
+        (flat.x(&three).y(View::absent(&[3, 2], Float::F32)).plan(gpu).map(drop), ["x", "groups of 4"]),
+    ] {
+        let error = result.err().map_or(String::new(), |error| error.to_string());
+        assert!(words.iter().all(|word| error.contains(word)), "{error}: expected {words:?}");
+    }
+    let eight = network.layers(layers.activation(Activation::TANH).jet(Jet::laplacian(3).unwrap()));
+    let (x8, y8) = (zeros(&[8, 3]), zeros(&[8, 2]));
+    let error = eight.x(&x8).y(&y8).plan(gpu).unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("8 rows"), "{error}");
     let wide = Layers::new(&[3, 129, 2], Activation::RELU).unwrap();
     let more = zeros(&[wide.elements()]);
     let error = network.layers(wide).parameters(&more).plan(gpu).unwrap_err();
