@@ -122,7 +122,7 @@ impl Layers {
 
     /// Elements of all parameters, padding included.
     pub fn elements(&self) -> usize {
-        self.place(self.count - 1).end
+        self.place(self.count.saturating_sub(1)).end
     }
 
     /// The most columns that go in, out or between two layers.
@@ -130,8 +130,16 @@ impl Layers {
         self.inputs.max(self.hidden).max(self.outputs)
     }
 
-    /// An error unless the activations have what α and jets need, and the rows are whole groups.
+    /// An error unless there are layers, the activations have what α and jets need, and the rows are whole groups.
     pub(crate) fn check(&self, rows: usize) -> Result<()> {
+        if [self.inputs, self.hidden, self.outputs, self.count].contains(&0) {
+            return Err(Error::BadParameter {
+                of: "network".into(),
+                parameter: "layers".into(),
+                expected: "at least one layer, of at least 1 column each".into(),
+                got: format!("{} layers of {}, {} and {} columns", self.count, self.inputs, self.hidden, self.outputs),
+            });
+        }
         let last = AffineRequest::new(rows, self.outputs, self.hidden, self.output).jet(self.jet);
         last.resolve()?;
         if self.count > 1 {

@@ -186,6 +186,24 @@ fn exact_numbers_are_the_same_bits() {
     }
 }
 
+/// More rows than one dispatch may have on a slow device: the same kernel over parts of x and y.
+#[test]
+fn many_rows_are_cut_into_pieces() {
+    let (gpu, mut numbers) = (gpu(), Numbers::new(42));
+    let (sizes, rows) = ([4, 16, 16, 3], 70_001);
+    let host = HostNetwork::random(&sizes, Activation::RELU, AlphaSource::Constant, &mut numbers);
+    let layers = host.layers(AlphaSource::Constant);
+    let parameters = gpu.upload(&host.all(&layers), &[layers.elements()]).unwrap();
+    let x: Vec<f32> = (0..rows * 4).map(|_| numbers.normal()).collect();
+    let x_ = gpu.upload(&x, &[rows, 4]).unwrap();
+    let y_ = gpu.upload(&vec![f32::NAN; rows * 3], &[rows, 3]).unwrap();
+    let network = Forward::new(layers, &x_, &parameters, &y_);
+    let pieces = network.plan(gpu).unwrap().dispatches.len();
+    assert_eq!(pieces > 1, gpu.caps().class == DeviceClass::Software);
+    gpu.submit(|encoder| network.record(gpu, encoder)).unwrap();
+    host.judge("pieces", &x, &gpu.download(&y_).unwrap(), 0.0);
+}
+
 /// An activation at the end, and the same bits twice.
 #[test]
 fn an_output_activation() {
