@@ -106,7 +106,7 @@ pub enum Error {
     /// A parameter of an activation, of a network, of an update or of a loss scale is out of its domain.
     #[error("{of}: {parameter}: expected {expected}, got {got}")]
     BadParameter {
-        /// The activation's name, or `jet`, `mlp`, `sgd`, `rates`, `huber`, `softmax_cross_entropy`, `loss_scale`, `random`.
+        /// The activation's name, or `jet`, `gate`, `dropout`, `mlp`, `wgsl`, `sgd`, `rates`, `huber`, `softmax_cross_entropy`, `loss_scale`, `random`.
         of: String,
         /// The parameter's name.
         parameter: String,

@@ -37,6 +37,8 @@ pub enum KernelFile {
     Flat,
     /// A copy between any strides and types.
     Copy,
+    /// Every layer of a network, for a block of rows.
+    Network,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
@@ -57,7 +59,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 18] = [
+    pub const ALL: [KernelFile; 19] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -68,6 +70,7 @@ impl KernelFile {
         KernelFile::ColumnSum,
         KernelFile::Flat,
         KernelFile::Copy,
+        KernelFile::Network,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::CountLabels,
         KernelFile::Update,
@@ -105,6 +108,7 @@ impl KernelFile {
             KernelFile::ColumnSum => row!("column_sum"),
             KernelFile::Flat => row!("flat"),
             KernelFile::Copy => row!("copy"),
+            KernelFile::Network => row!("network"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::CountLabels => row!("count_labels"),
             KernelFile::Update => row!("update"),

@@ -96,6 +96,7 @@ pub mod kernel;
 pub mod mlp;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
+pub mod network;
 mod operand;
 mod operands;
 pub mod philox;

@@ -23,15 +23,18 @@
 
 mod architecture;
 mod files;
+mod infer;
 mod learn;
 mod parameters;
 mod step;
+mod wgsl;
 
 pub use self::{
     architecture::{Architecture, Objective, Optimiser},
     learn::Batch,
     parameters::Parameters,
     step::Step,
+    wgsl::{Weights, Wgsl},
 };
 use self::{
     learn::{Learning, Part},

@@ -11,6 +11,7 @@ mod elementwise;
 mod gated;
 mod loss;
 mod matrix;
+mod network;
 mod pieces;
 mod product;
 mod programs;
@@ -34,6 +35,7 @@ pub use elementwise::{
 };
 pub use loss::{LossRequest, elementwise_loss};
 pub use matrix::MatrixUnits;
+pub use network::{NetworkForward, layer_by_layer_because, network_forward};
 pub use pieces::{Along, Cut};
 pub use random::{RandomRequest, random};
 pub(crate) use reduce::longest_loop;
@@ -281,6 +283,23 @@ impl Plan {
     pub fn scratch(&self, operand: Operand) -> u64 {
         let uses = self.dispatches.iter().flat_map(|d| &d.uses);
         uses.filter(|u| u.operand == operand).map(|u| u.origin + u.first + u.len).max().unwrap_or(0)
+    }
+
+    /// Bytes of the operands of every dispatch, each once: the least that moves between memory and the device.
+    pub fn bytes(&self) -> u64 {
+        let of = |dispatch: &Dispatch| -> u64 {
+            let parts: Vec<(Operand, u64)> = dispatch
+                .kernel
+                .slots
+                .iter()
+                .zip(&dispatch.uses)
+                .map(|(slot, part)| (part.operand, part.len * slot.bytes()))
+                .collect();
+            // An operand that a kernel binds twice moves once.
+            let first = |i: usize| parts[..i].iter().all(|other| other.0 != parts[i].0);
+            (0..parts.len()).filter(|&i| first(i)).map(|i| parts[i].1).sum()
+        };
+        self.dispatches.iter().map(of).sum()
     }
 
     /// Bytes of all scratch memory.

@@ -1,6 +1,10 @@
 //! Requests: a layer as plain facts (shapes, activation, which gradients), without buffers. Plans and the CPU implementations are made from
 //! them.
 
+mod network;
+
+pub use network::{Layers, Place};
+
 use crate::{activation::Activation, dropout::Dropout, gate::Gate, jet::Jet, setters::setters, storage::Storage};
 
 /// The order of the dimensions of w.

@@ -2,9 +2,12 @@
 
 mod accessors;
 mod lower;
+mod paste;
 mod template;
 
 use std::fmt::Write as _;
+
+pub use paste::{Numbers, PastedLayer, network};
 
 use crate::{
     activation,

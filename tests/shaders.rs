@@ -252,6 +252,7 @@ fn every_kernel() -> Vec<Kernel> {
         }
     }
     kernels.extend(on_matrix_units());
+    kernels.extend(whole_networks());
     // The narrow types, packed and native, on a tile of each kind.
     for stored in NARROW {
         for (tile, size) in [(0, 32), (0, 33), (3, 33), (5, 32), (8, 32)] {
@@ -379,6 +380,35 @@ fn every_kernel() -> Vec<Kernel> {
     kernels
 }
 
+/// Whole networks: every activation, every width, and types and rows that are whole vec4 and are not, as GPUs and as CPUs run them.
+fn whole_networks() -> HashSet<Kernel> {
+    let mut kernels = HashSet::new();
+    let mut add = |sizes: &[usize], rows: usize, activation: Activation, i: usize, class: DeviceClass| {
+        let alpha = if activation.has_alpha() { ALPHAS[i % 3] } else { AlphaSource::Constant };
+        let layers = elbow::network::Layers::new(sizes, activation).unwrap().alpha(alpha).output(Activation::SIGMOID);
+        let dtype = Float::ALL[i % 3];
+        let gap = |size: usize| (i % 2 == 1).then_some(size as u32 + 4);
+        let storage = Storage::all(dtype).with_row_stride(Operand::X, gap(sizes[0]));
+        let storage = storage.with_row_stride(Operand::Y, gap(sizes[sizes.len() - 1]));
+        let jet = [None, Some([1.0, 0.0, -0.5]), Some([0.0; 3])][i % 3];
+        let layers = layers.jet(jet.map(|jet| Jet::two(jet).unwrap().even_if_flat()));
+        let rows = rows.next_multiple_of(4);
+        let request = plan::NetworkForward { rows, layers, copy: !i.is_multiple_of(3), storage };
+        let caps = Caps::defaults(class).workgroup_bytes(32_768).f16(i.is_multiple_of(2));
+        kernels.extend(plan::network_forward(&request, true, &caps).unwrap().dispatches.into_iter().map(|d| d.kernel));
+    };
+    for (i, activation) in activations().into_iter().enumerate() {
+        add(&[4, 64, 64, 8], 100, activation, i, [DeviceClass::Software, DeviceClass::Discrete][i % 2]);
+    }
+    for (i, width) in [3, 16, 32, 33, 64, 65, 128].into_iter().enumerate() {
+        for (j, class) in [DeviceClass::Software, DeviceClass::Discrete].into_iter().enumerate() {
+            add(&[width, width, 2], 1, Activation::RELU, i + j, class);
+            add(&[width, width, width], 1 << 20, Activation::RELU, i, class);
+        }
+    }
+    kernels
+}
+
 /// The products on matrix units of every device that has an arrangement of its own: matrices of 8 and of 16, subgroups of 8 to 64 lanes.
 fn on_matrix_units() -> HashSet<Kernel> {
     let mut kernels = HashSet::new();
@@ -473,8 +503,8 @@ fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     }
 
     let bytes = workgroup_bytes(&module)?;
-    // Tiles on matrix units take what the device has, not what is promised.
-    if bytes > caps().workgroup_bytes && !coop {
+    // Tiles on matrix units, and whole networks of eight rows a lane, take what the device has, not what is promised.
+    if bytes > caps().workgroup_bytes && !coop && kernel.flag("LANE_ROWS") != 8 {
         return Err(format!("{bytes} bytes of workgroup memory, {} are promised", caps().workgroup_bytes));
     }
     if let Some(name) = shared_vector_written_by_component(&module, &info) {

@@ -30,7 +30,7 @@ const FACTS: &[&str] = &[
 ];
 const DECIDE: &[&str] = &["kernel", "plan", "program", "shader"];
 const GPU: &[&str] = &["gpu", "view"];
-const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "operands", "random", "train"];
+const OPERATIONS: &[&str] = &["affine", "elementwise", "mlp", "network", "operands", "random", "train"];
 const CPU: &[&str] = &["cpu"];
 const NATIVE: &[&str] = &["native"];
 

@@ -8,10 +8,11 @@ use elbow::{
     Want, WeightLayout, activation,
     criterion::{Criterion, Reduction},
     kernel::{Elem, Kernel, KernelFile},
+    network::Layers,
     philox::Distribution,
     plan::{
         self, AdvanceRequest, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward,
-        LossRequest, LossScaleRequest, RandomRequest, SgdRequest, SoftmaxRequest, UpdateRequest,
+        LossRequest, LossScaleRequest, NetworkForward, RandomRequest, SgdRequest, SoftmaxRequest, UpdateRequest,
     },
     program::{By, Over},
     rates::Rule,
@@ -133,6 +134,7 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     all.jets()?;
     all.gates()?;
     all.double_backward()?;
+    all.networks()?;
     all.elementwise()?;
     all.others()?;
     // Last, so that only what is another kernel there has a name of its own.
@@ -270,6 +272,25 @@ impl Collected {
             self.add(&name, plan::double_backward(&request, true, &self.caps, &Pin::default()))?;
         }
         Ok(())
+    }
+
+    /// Whole networks of every width, of as many rows as let a lane have eight and of fewer.
+    fn networks(&mut self) -> Result<(), Failure> {
+        for (width, rows) in [16, 32, 64, 128].into_iter().flat_map(|width| [1 << 20, 4096].map(|rows| (width, rows))) {
+            for activation in [Activation::RELU, Activation::SILU, Activation::GELU_ERF] {
+                let layers = Layers::new(&[width, width, width, width], activation)?;
+                let request = NetworkForward { rows, layers, copy: false, storage: Storage::default() };
+                let name = format!("network {} f32 {rows}x{width}", activation.name());
+                self.add(&name, plan::network_forward(&request, true, &self.caps))?;
+            }
+        }
+        let layers = Layers::new(&[2, 64, 64, 64, 1], Activation::TANH)?.jet(Jet::laplacian(2)?);
+        let request = NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
+        self.add("network jet tanh f32 1048576x64, 2 to 1", plan::network_forward(&request, true, &self.caps))?;
+        let layers = Layers::new(&[3, 64, 64, 64, 1], Activation::RELU)?;
+        let storage = Storage::all(Float::F16);
+        let request = NetworkForward { rows: 1 << 20, layers, copy: true, storage };
+        self.add("network relu f16 1048576x64, 3 to 1", plan::network_forward(&request, true, &self.caps))
     }
 
     /// Every activation alone, with its default parameters (0.5 where there is none), and more of GELU.

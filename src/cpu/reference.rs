@@ -9,10 +9,12 @@ pub mod elementwise;
 mod gate;
 mod jet;
 mod loss;
+mod network;
 mod update;
 
 pub use double::{DoubleBackwardOutputs, ReturningInputs, double_backward};
 pub use loss::{ElementwiseLoss, LossOutputs, elementwise_loss, smoothed_cross_entropy, softmax_cross_entropy};
+pub use network::network;
 pub use update::Updated;
 
 use self::jet::Local;

@@ -90,6 +90,14 @@ impl Kernel {
                 chunk.min(rows).div_ceil(flag("LY")) + planes * halvings(flag("LY"))
             }
             KernelFile::Flat => flag("PER_LANE"),
+            KernelFile::Network => {
+                let [layers, hidden] = [p.parts, p.channels].map(u64::from);
+                let steps = k.div_ceil(flag("BK")) + (layers - 1) * hidden.div_ceil(flag("BK"));
+                // A step, a layer, four rows of it.
+                let step = if flag("STATIC") == 1 { 1 } else { 1 + flag("BK") };
+                let four = if flag("STATIC") + flag("JET") > 0 { 1 } else { 5 };
+                flag("LANE_ROWS4") + steps * step + layers * flag("LANE_ROWS4") * four
+            }
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
                 2 * (u64::from(p.cols) / width).div_ceil(span) + (2 + flag("SMOOTH")) * halvings(span)
@@ -184,6 +192,12 @@ impl Kernel {
                 (rows + flag("LY")).max(cols + flag("LX")).max(terms)
             }
             KernelFile::Flat => tiles * flag("PER_LANE") * flag("LANES") * self.width(),
+            KernelFile::Network => {
+                let block = flag("LANES") * 4 / flag("COLUMNS") * flag("LANE_ROWS");
+                let step = flag("BK") + flag("COLUMNS") + 4;
+                // The parameters are bounded by the length of their operand (`Use`), and the size of a layer by the kernel's columns.
+                (rows + block).max(rows * k).max(rows * cols).max(k + step).max(channels + step)
+            }
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)
             }

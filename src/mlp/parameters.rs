@@ -1,6 +1,6 @@
 //! The layout of the parameters of an [`Mlp`](super::Mlp): all in one tensor, so that one dispatch updates them.
 
-use crate::{gpu::transfer::Tensor, setters::setters, view::View};
+use crate::{gpu::transfer::Tensor, request::Layers, setters::setters, view::View};
 
 /// The part of the tensor that holds one w, b or α.
 #[derive(Debug, Clone)]
@@ -51,8 +51,8 @@ setters!(Parameters<'a> {
 });
 
 /// In elements: every part begins at a multiple of 256 bytes, in f16 too. There a binding may begin on any device, and rows of vec4 are
-/// aligned.
-pub(super) const ALIGN: usize = 128;
+/// aligned. One dispatch of all layers finds them there.
+pub(super) const ALIGN: usize = Layers::ALIGN;
 
 /// Appends a part to the parameters, padded with zeros to the next multiple of [`ALIGN`].
 pub(super) fn place<const D: usize>(

@@ -264,7 +264,7 @@ impl Mlp {
     }
 
     /// The call of a layer on this batch, for forward and for making its backward.
-    fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
+    pub(super) fn call<'a>(&'a self, index: usize, x: View<'a>, shapes: &'a [Shapes]) -> Forward<'a> {
         let (layer, shape) = (&self.layers[index], &shapes[index]);
         let Parameters { b, alpha, .. } = layer.among(&self.parameters);
         let (w, y) = (layer.w.of(self.copy.as_ref().unwrap_or(&self.parameters)), layer.y.view_as(&shape.y));
@@ -316,7 +316,7 @@ impl Mlp {
         }
     }
 
-    fn shapes(&self, rows: usize) -> Vec<Shapes> {
+    pub(super) fn shapes(&self, rows: usize) -> Vec<Shapes> {
         let shapes = |n: usize| Shapes { y: [rows, n], mask: [rows, n.div_ceil(32)] };
         self.layers.iter().map(|layer| shapes(layer.b.shape[0])).collect()
     }
@@ -337,7 +337,7 @@ impl Mlp {
 }
 
 /// The shapes of a layer's memory for a number of rows.
-struct Shapes {
+pub(super) struct Shapes {
     y: [usize; 2],
     mask: [usize; 2],
 }

@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Error, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Error, Float, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
     criterion::{Criterion, Reduction},
     kernel::{KernelFile, MOST_TRIPS, Params},
     philox::Distribution,
@@ -193,7 +193,7 @@ prop_compose! {
     fn any_plan(small: bool)(
         [m, n, k] in sizes(small), device in 0..DEVICES.len(), aligned: bool, pin in pin(), layers in 1..4usize,
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
-        chain in prop::option::of((want(), want())), kind in 0..16u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
+        chain in prop::option::of((want(), want())), kind in 0..18u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
         jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], leaves in any::<bool>(),
     ) -> elbow::Result<Plan> {
@@ -253,6 +253,22 @@ prop_compose! {
                 let wants = if scaled { wants.alpha(Want::No) } else { wants };
                 let request = DoubleBackwardRequest::new(layer, returning, wants);
                 request.resolve().and_then(|request| plan::double_backward_batch(layers, &request, aligned, caps, &pin))
+            }
+            16 | 17 => {
+                let at_most = |size: usize| (size - 1) % elbow::network::Layers::MOST_COLUMNS + 1;
+                let [inputs, hidden, outputs] = [k, n, k / 2].map(|size| at_most(size.max(1)));
+                let sizes = [vec![inputs], vec![hidden; layers - 1], vec![outputs]].concat();
+                let alpha = if layers == 1 { AlphaSource::Constant } else { alpha };
+                let layers = elbow::network::Layers::new(&sizes, activation).unwrap().alpha(alpha);
+                let (layers, m) = match jet {
+                    Some(jet) if jet.members() == 4 => (layers.jet(jet), m.next_multiple_of(4)),
+                    _ => (layers, m),
+                };
+                let dtype = if scaled { Float::F16 } else { Float::F32 };
+                let storage = Storage::default().with(Operand::Copy, dtype);
+                let rows_apart = |size: usize| (gap > 0).then_some((size + gap) as u32);
+                let storage = storage.with_row_stride(Operand::X, rows_apart(inputs)).with_row_stride(Operand::Y, rows_apart(outputs));
+                plan::network_forward(&plan::NetworkForward { rows: m, layers, copy: scaled, storage }, aligned, caps)
             }
             5 => match scaled {
                 true => plan::elementwise_forward(&forward, aligned, caps),

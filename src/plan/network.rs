@@ -1,0 +1,182 @@
+//! A whole network in one dispatch: every layer of a block of rows in one workgroup, what goes between them in its memory.
+
+use super::{
+    Along, Builder, Caps, DeviceClass, Plan,
+    builder::workgroups,
+    pieces::{self, ELEMENT},
+};
+use crate::{
+    error::{Error, Result},
+    kernel::{Elem, KernelFile, MOST_SLOTS},
+    operand::Operand,
+    request::{AlphaSource, Layers},
+    shape,
+    storage::Storage,
+};
+
+/// y of a network in one dispatch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NetworkForward {
+    /// M, rows of x and y.
+    pub rows: usize,
+    /// The layers.
+    pub layers: Layers,
+    /// Whether weights are read from a copy of the parameters, of the copy's type, and only b and α from the parameters.
+    pub copy: bool,
+    /// Types and strides.
+    pub storage: Storage,
+}
+
+/// Inputs that are multiplied from one piece of the weights.
+const BK: u32 = 16;
+/// Invocations of a workgroup. A lane has four columns, and four rows or eight.
+const LANES: u32 = 128;
+
+/// Rows of a lane, and columns of a workgroup, if it has enough memory for them.
+#[derive(Clone, Copy)]
+struct Block {
+    columns: u32,
+    lane_rows: u32,
+}
+
+impl Block {
+    const fn rows(&self) -> u32 {
+        LANES / (self.columns / 4) * self.lane_rows
+    }
+
+    const fn workgroup_bytes(&self) -> u32 {
+        4 * self.columns * (self.rows() + BK)
+    }
+
+    /// The one for so many rows: eight a lane read half as much of the weights for each row, four make twice as many workgroups.
+    fn of(layers: &Layers, rows: u64, caps: &Caps) -> Result<Self> {
+        let columns = layers.columns();
+        if columns > Layers::MOST_COLUMNS {
+            return Err(Error::LimitExceeded {
+                what: "columns of a layer of a network in one dispatch".into(),
+                asked: columns as u64,
+                limit: Layers::MOST_COLUMNS as u64,
+            });
+        }
+        let columns = (columns as u32).next_power_of_two().max(BK);
+        let [eight, four] = [8, 4].map(|lane_rows| Block { columns, lane_rows });
+        let fills = rows.div_ceil(u64::from(eight.rows())) >= u64::from(caps.choices.workgroups());
+        let larger = caps.class != DeviceClass::Software && fills && eight.workgroup_bytes() <= caps.workgroup_bytes;
+        let block = if larger { eight } else { four };
+        for (what, asked, limit) in [
+            ("bytes of workgroup memory for a network", block.workgroup_bytes(), caps.workgroup_bytes),
+            ("invocations of a workgroup for a network", LANES, caps.max_invocations),
+        ] {
+            if asked > limit {
+                return Err(Error::LimitExceeded { what: what.into(), asked: asked.into(), limit: limit.into() });
+            }
+        }
+        Ok(block)
+    }
+}
+
+/// Why a network of so many rows is better computed layer by layer on this device; None if one dispatch is likely to be faster.
+pub fn layer_by_layer_because(layers: &Layers, rows: usize, caps: &Caps) -> Option<&'static str> {
+    let rows = rows as u64;
+    if layers.jet.is_some_and(|jet| jet.members() != 4) {
+        return Some("a lane has the four rows of a jet with two tangents");
+    }
+    if caps.class == DeviceClass::Software {
+        return Some("a CPU has the layers in its cache");
+    }
+    let Ok(block) = Block::of(layers, rows, caps) else {
+        return Some("a layer has too many columns, or the device too little workgroup memory");
+    };
+    // Each workgroup reads all weights. Wide layers of many rows do more with each weight where a workgroup has 128 rows of one.
+    let waves = rows.div_ceil(u64::from(block.rows())) / u64::from(caps.choices.workgroups()).max(1);
+    (block.columns > WIDE && waves > 1).then_some("wide layers of many rows are limited by arithmetic, not by memory")
+}
+
+/// Layers of more columns are wide: at 64 a layer's y of 256 bytes a row is written and read for 4,096 multiply-adds, which a GPU that computes
+/// 10 to 20 times as many as it moves bytes does in about the same time.
+const WIDE: u32 = 64;
+
+/// The plan of y of a network. `aligned` says that every operand starts at a multiple of 16 bytes.
+pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> Result<Plan> {
+    let NetworkForward { rows, layers, copy, storage } = *request;
+    storage.check()?;
+    // The last layer has no α, and so has a network without another.
+    let layers = if layers.count == 1 { layers.alpha(AlphaSource::Constant) } else { layers };
+    layers.check(rows)?;
+    if let Some(jet) = layers.jet.filter(|jet| jet.members() != 4) {
+        return Err(Error::Unsupported {
+            what: format!("a network of jets of {} rows in one dispatch", jet.members()),
+            why: "a lane has the four rows of a jet with two tangents".into(),
+        });
+    }
+    let [k, n] = [layers.inputs, layers.outputs];
+    shape::elements(Operand::X, &[rows, k])?;
+    shape::elements(Operand::Y, &[rows, n])?;
+    let elements = shape::elements(Operand::Parameter, &[layers.elements()])?;
+    let mut plan = Plan::default();
+    let block = Block::of(&layers, rows as u64, caps)?;
+    if rows == 0 {
+        return Ok(plan);
+    }
+    let mut kernel = Builder::storing(KernelFile::Network, storage, caps);
+    let four = |columns: usize, of: Operand| {
+        let stride = storage.row_stride(of).is_none_or(|stride| stride.is_multiple_of(4));
+        aligned && columns.is_multiple_of(4) && stride
+    };
+    let elem = |four: bool| if four { Elem::Four } else { Elem::Scalar };
+    let vec_w = aligned && k.is_multiple_of(4) && (layers.count == 1 || layers.hidden.is_multiple_of(4));
+    let (vec_x, vec_y) = (four(k, Operand::X), four(n, Operand::Y));
+    kernel.flag("LANES", LANES).flag("LANE_ROWS", block.lane_rows).flag("LANE_ROWS4", block.lane_rows / 4);
+    kernel.flag("ROWS_BEHIND", block.lane_rows - 4).flag("COLUMNS", block.columns).flag("BK", BK);
+    kernel.flag("ALIGN", Layers::ALIGN as u32).on("STATIC", caps.class != DeviceClass::Software);
+    kernel.on("VEC_X", vec_x).on("VEC_W", vec_w).on("VEC_Y", vec_y);
+    kernel.on("PER_LAYER", layers.alpha == AlphaSource::PerLayer);
+    kernel.on("PER_CHANNEL", layers.alpha == AlphaSource::PerChannel);
+    if let Some(jet) = layers.jet {
+        kernel.flag("JET", 1).on("PASSES_0", layers.activation.is_piecewise());
+        kernel.on("PASSES_1", layers.output.is_piecewise()).on("BENDS", !jet.is_first_order());
+        for (name, factor, [i, j]) in [("C11", 1.0, [0, 0]), ("C12", 2.0, [0, 1]), ("C22", 1.0, [1, 1])] {
+            kernel.flag(name, (factor * jet.coefficient(i, j)).to_bits());
+        }
+    }
+    let weights = if copy { Operand::Copy } else { Operand::Parameter };
+    matrix(&mut kernel, Operand::X, [rows, k], elem(vec_x), &storage);
+    kernel.read("w", elem(vec_w), weights, elements);
+    kernel.read("parameters", elem(aligned), Operand::Parameter, elements);
+    matrix(&mut kernel, Operand::Y, [rows, n], elem(vec_y), &storage);
+    kernel.kernel.stages = vec![layers.activation.kind(), layers.output.kind()];
+    let [first, second] = [layers.activation, layers.output].map(|activation| activation.params());
+    kernel.params.p = [first[0], first[1], second[0], second[1]];
+    kernel.params.rows = rows as u32;
+    (kernel.params.k, kernel.params.channels, kernel.params.cols) = (k as u32, layers.hidden as u32, n as u32);
+    kernel.params.chunk = kernel.params.k;
+    kernel.params.parts = layers.count as u32;
+    kernel.cut.rows = u64::from(block.rows());
+    kernel.cut.cols = n as u64;
+    let acts = ELEMENT.saturating_mul((layers.count * block.columns as usize) as u64);
+    kernel.cut.work = kernel.cut.rows.saturating_mul(layers.work().saturating_add(acts));
+    kernel.params.tiles = workgroups((rows as u64).div_ceil(kernel.cut.rows))?;
+    plan.dispatches.push(kernel.build());
+    pieces::cut(&mut plan, caps)?;
+    Ok(plan)
+}
+
+/// Binds x, or y, by rows that may have gaps.
+fn matrix(kernel: &mut Builder, operand: Operand, [rows, cols]: [usize; 2], elem: Elem, storage: &Storage) {
+    let (rows, cols) = (rows as u64, cols as u64);
+    let stride = storage.row_stride(operand);
+    let apart = stride.map_or(cols, u64::from);
+    let len = (rows - 1) * apart + cols;
+    match operand {
+        Operand::Y => kernel.write(operand.name(), elem, operand, len),
+        _ => kernel.read(operand.name(), elem, operand, len),
+    };
+    // With stride 0 all rows are the same memory.
+    kernel.along(if apart == 0 { Along::All } else { Along::Rows(apart) });
+    let index = kernel.kernel.slots.len() - 1;
+    if let (Some(stride), Some(slot)) = (stride, kernel.kernel.slots.last_mut()) {
+        slot.strided = true;
+        kernel.params.row_stride[index % MOST_SLOTS] = stride;
+        kernel.flag(if operand == Operand::Y { "GAPS_Y" } else { "GAPS_X" }, 1);
+    }
+}
