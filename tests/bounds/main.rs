@@ -9,7 +9,8 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Error, Float, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Error, Float, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want,
+    WeightLayout,
     criterion::{Criterion, Reduction},
     kernel::{KernelFile, MOST_TRIPS, Params},
     philox::Distribution,
