@@ -1,6 +1,7 @@
 // The next step of the rates (in the order of `rates::Place`): what the gradient is multiplied by, and if the step is taken their count and
 // what the moments of AdamW lack so far, 1 - beta^steps. With CLIP partials[0] is the sum of the squares of all gradients; with SCALED they
 // are those of a scaled loss.
+#use tile
 #use log
 #use expm1
 

@@ -6,7 +6,7 @@ use elbow::{
     Activation, Error, Float, Gpu,
     mlp::{Architecture, Mlp},
     native::tune::{Product, Tuning},
-    plan::{Choices, Form, Size, TILES},
+    plan::{Choices, Form, Size, Stage, TILES},
 };
 use elbow_verify::{Data, Numbers, Spec};
 
@@ -161,7 +161,8 @@ fn tuning_stops_at_the_bound() {
     assert_eq!(timings.len(), 1, "{timings:?}");
     assert!(tuned.decisions[0].spared > 3 && tuned.to_string().contains("not tried"), "{tuned}");
     assert_eq!(gpu.choices(), usual);
-    for tile in [TILES.len() - 1, TILES.len()] {
+    let on_matrix_units = TILES.iter().position(|tile| tile.stage == Stage::Coop).unwrap();
+    for tile in [on_matrix_units, TILES.len()] {
         let error = gpu.tune(&Tuning::default().tiles(&[tile][..]), &mut |_| ()).unwrap_err();
         assert!(error.to_string().contains("expected a plain tile"), "{error}");
     }

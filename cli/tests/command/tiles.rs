@@ -46,7 +46,8 @@ fn a_time_that_is_over_begins_nothing() {
 #[test]
 fn mistakes_are_one_line() {
     let folder = Folder::new("tiles-mistakes");
-    let on_matrix_units = (elbow::plan::TILES.len() - 1).to_string();
+    let of_matrices = |tile: &elbow::plan::Tile| tile.stage == elbow::plan::Stage::Coop;
+    let on_matrix_units = elbow::plan::TILES.iter().position(of_matrices).unwrap().to_string();
     for (args, says) in [
         (&["tiles", "--tiles", "99"][..], "0 to"),
         (&["tiles", "--forms", "TT"], "NT, NN or TN"),
