@@ -38,7 +38,7 @@ fn exact(gpu: &Gpu, tile: usize, asked: usize) {
 
 #[test]
 fn integers_of_residual_blocks() {
-    let tiles: &[usize] = if full() { &[0, 1, 2, 3, 4, 8, 9, 12] } else { &[0, 3, 8] };
+    let tiles: &[usize] = if full() { &[0, 1, 2, 3, 4, 8, 9, 12] } else { &[0, 8] };
     for (i, &tile) in tiles.iter().enumerate() {
         (0..ASKED.len()).filter(|j| full() || (i + j) % 3 == 0).for_each(|asked| exact(gpu(), tile, asked));
     }

@@ -54,6 +54,12 @@ pub fn judge() -> Judge {
     Judge::of(gpu()).expect("a measurement")
 }
 
+/// Each with its number: all of them, or with checked modules every sixth. wgpu's checks change every text in the same way.
+pub fn each<T>(all: Vec<T>) -> impl Iterator<Item = (usize, T)> {
+    let step = if checks() == Checks::Checked && !full() { 6 } else { 1 };
+    all.into_iter().enumerate().step_by(step)
+}
+
 /// Every case is right; else the first failures.
 pub fn passes(gpu: &Gpu, specs: &[Spec]) {
     let outcome = elbow_verify::run(gpu, specs);

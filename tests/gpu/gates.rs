@@ -39,7 +39,7 @@ fn exact(gpu: &Gpu, tile: usize, asked: usize, more: &str) {
 
 #[test]
 fn integers_in_a_product_and_a_pass() {
-    let tiles: &[usize] = if full() { &[0, 1, 2, 3, 4, 8, 9, 12] } else { &[0, 8, 3] };
+    let tiles: &[usize] = if full() { &[0, 1, 2, 3, 4, 8, 9, 12] } else { &[0, 8] };
     for (i, &tile) in tiles.iter().enumerate() {
         for asked in (0..ASKED.len()).filter(|j| full() || (i + j) % 3 == 0) {
             exact(gpu(), tile, asked, ["", "splits=3"][asked % 2]);

@@ -11,7 +11,7 @@ use elbow::{
 use elbow_verify::points;
 
 use crate::{
-    common::{Numbers, as_a_gpu, gpu, options},
+    common::{Numbers, as_a_gpu, each, gpu, options},
     whole::HostNetwork,
 };
 
@@ -101,7 +101,7 @@ struct Ran {
 #[test]
 fn every_activation() {
     let mut numbers = Numbers::new(31);
-    for (i, activation) in points::defaults().into_iter().enumerate() {
+    for (i, activation) in each(points::defaults()) {
         let learnable = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][i % 3];
         let alpha = if activation.has_alpha() { learnable } else { AlphaSource::Constant };
         let sizes: &[usize] = if i % 2 == 0 { &[5, 18, 18, 3] } else { &[8, 20, 20, 20, 4] };
@@ -286,7 +286,7 @@ fn jets_by_reference(layers: &Layers, x: &[f32], all: &[f32]) -> (Vec<f64>, [f64
 #[test]
 fn jets_of_every_activation() {
     let mut numbers = Numbers::new(40);
-    for (i, activation) in points::defaults().into_iter().enumerate() {
+    for (i, activation) in each(points::defaults()) {
         let gpu = if i % 12 == 5 { as_a_gpu() } else { gpu() };
         let learnable = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][i % 3];
         let alpha = if activation.has_alpha() { learnable } else { AlphaSource::Constant };

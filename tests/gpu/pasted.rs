@@ -8,7 +8,7 @@ use elbow::{
 use elbow_verify::points;
 
 use crate::{
-    common::{Numbers, gpu},
+    common::{Numbers, each, gpu},
     whole::HostNetwork,
 };
 
@@ -101,7 +101,7 @@ fn check(sizes: &[usize], activation: Activation, alpha: AlphaSource, rows: usiz
 #[test]
 fn every_activation_in_a_foreign_shader() {
     let mut numbers = Numbers::new(21);
-    for (i, activation) in points::defaults().into_iter().enumerate() {
+    for (i, activation) in each(points::defaults()) {
         let learnable = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][i % 3];
         let alpha = if activation.has_alpha() { learnable } else { AlphaSource::Constant };
         check(&[3, 6, 2], activation, alpha, 40, &mut numbers);
