@@ -96,10 +96,12 @@ fn collect(
                     if bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::None) {
                         add_jets(&request, activation, &caps(), &pin, &mut add);
                     }
-                    if !residual && matches!(saved, Saved::Z | Saved::None) {
+                    // What they add to a text is the same with splits, and with one α for a layer.
+                    let once = splits == 1 && alpha != AlphaSource::PerLayer;
+                    if once && !residual && matches!(saved, Saved::Z | Saved::None) {
                         add_gates(&request.row_weight(more), gap, &caps(), &pin, &mut add);
                     }
-                    if bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::Mask) {
+                    if once && bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::Mask) {
                         add_dropout(&request.row_weight(more), &caps(), &pin, &mut add);
                     }
                     if bias && matches!(saved, Saved::Z | Saved::Mask) {

@@ -12,15 +12,15 @@ use elbow_verify::{Data, Numbers, Spec, any_exact, suite::tiles};
 
 use crate::common::{as_a_gpu, checks, full, gpu, part, passes};
 
-/// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each: every tile with and
-/// without splits, or once with checked modules; `ELBOW_TEST_FULL` has more of everything.
+/// Each bundle is about ten pipelines, and a driver that compiles for a CPU takes its time over each: every tile, and half of them with splits too;
+/// with checked modules half of the tiles. `ELBOW_TEST_FULL` has more of everything.
 fn bundles() -> Vec<Spec> {
     let mut numbers = Numbers::new(7);
     let tiles = tiles(gpu());
     let count = match (full(), checks()) {
         (true, _) => 88,
-        (false, Checks::Trusted) => 2 * tiles.len(),
-        (false, Checks::Checked) => tiles.len(),
+        (false, Checks::Trusted) => tiles.len() * 3 / 2,
+        (false, Checks::Checked) => tiles.len() / 2,
     };
     let all: Vec<Spec> = (0..count).map(|i| any_exact(&mut numbers, i, &tiles)).collect();
     part().of_list(&all).to_vec()
