@@ -78,7 +78,7 @@ pub enum Reduction {
 
 impl Reduction {
     /// The factors of an element's loss in its row, and of its derivative.
-    pub(crate) fn factors(self, rows: usize, columns: usize) -> [f64; 2] {
+    pub fn factors(self, rows: usize, columns: usize) -> [f64; 2] {
         match self {
             Reduction::Mean => [1.0 / columns as f64, 1.0 / (rows as f64 * columns as f64)],
             Reduction::Sum => [1.0, 1.0],

@@ -32,11 +32,11 @@ use crate::error::{Error, Result};
 /// ```
 /// use elbow::Gate;
 /// let usual = Gate::stacked(); // rows 0..N of w `[2N, K]` are the gate's, N..2N those of up
-/// assert_eq!((usual.gate(3, 10), usual.up(3, 10)), (3, 13));
+/// assert_eq!((usual.gate_at(3, 10), usual.up_at(3, 10)), (3, 13));
 /// let halves = Gate::stacked().up_first(); // as torch.nn.functional.glu has them
-/// assert_eq!((halves.gate(3, 10), halves.up(3, 10)), (13, 3));
+/// assert_eq!((halves.gate_at(3, 10), halves.up_at(3, 10)), (13, 3));
 /// let limited = Gate::interleaved().limited(7.0)?;
-/// assert_eq!((limited.gate(3, 10), limited.up(3, 10)), (6, 7));
+/// assert_eq!((limited.gate_at(3, 10), limited.up_at(3, 10)), (6, 7));
 /// assert_eq!("interleaved,limit=7".parse(), Ok(limited));
 /// # Ok::<(), elbow::Error>(())
 /// ```
@@ -86,12 +86,12 @@ impl Gate {
     }
 
     /// The place of a unit's gate among the 2N numbers of so many units.
-    pub const fn gate(&self, unit: usize, units: usize) -> usize {
+    pub const fn gate_at(&self, unit: usize, units: usize) -> usize {
         self.place(self.side_of_gate(), unit, units)
     }
 
     /// The place of what the gate of a unit lets through.
-    pub const fn up(&self, unit: usize, units: usize) -> usize {
+    pub const fn up_at(&self, unit: usize, units: usize) -> usize {
         self.place(1 - self.side_of_gate(), unit, units)
     }
 
@@ -162,7 +162,7 @@ mod tests {
                 for gate in [gate, gate.limited(0.1).unwrap()] {
                     assert_eq!(gate.to_string().parse(), Ok(gate));
                     let mut places: Vec<usize> =
-                        (0..5).flat_map(|unit| [gate.gate(unit, 5), gate.up(unit, 5)]).collect();
+                        (0..5).flat_map(|unit| [gate.gate_at(unit, 5), gate.up_at(unit, 5)]).collect();
                     places.sort_unstable();
                     assert_eq!(places, (0..10).collect::<Vec<_>>(), "{gate}");
                 }

@@ -1,4 +1,4 @@
-//! A multi-layer perceptron on the device: y₀ = x, y_l = act(y_{l−1}·W_lᵀ + b_l; α_l), the last layer linear.
+//! A multi-layer perceptron on the device: y₀ = x, y_l = act(y_{l−1}·W_lᵀ + b_l; α_l), the last layer linear unless it is given an activation.
 //!
 //! A convenience over [`affine`](crate::affine) and [`train`](crate::train) that owns the memory of parameters and batch. Everything is
 //! recorded into the caller's encoder or pass, so that a whole training step can be one pass and one submission. Backward is a chain:

@@ -52,8 +52,8 @@ impl Units {
     /// Of a row of z with so many units.
     fn load(&mut self, gate: &Gate, z: &[f32], units: usize, first: usize, count: usize) {
         for i in 0..count {
-            self.gate[i] = z[gate.gate(first + i, units)];
-            self.up[i] = z[gate.up(first + i, units)];
+            self.gate[i] = z[gate.gate_at(first + i, units)];
+            self.up[i] = z[gate.up_at(first + i, units)];
         }
         let Some(limit) = gate.limit() else { return };
         let within = |v: f32, inside: bool| if v.is_nan() { v } else { f32::from(u8::from(inside)) };
@@ -268,8 +268,8 @@ impl Pass<'_> {
             pass_both(stops, derivative, upstream, up);
             self.through(&units, 0, derivative);
             for i in 0..count {
-                dz[gate.gate(first + i, n)] = derivative[i];
-                dz[gate.up(first + i, n)] = passed[i];
+                dz[gate.gate_at(first + i, n)] = derivative[i];
+                dz[gate.up_at(first + i, n)] = passed[i];
             }
             if self.dalpha {
                 channels.evaluate_from(Quantity::AlphaSlope, first, of_gate, derivative);

@@ -54,10 +54,7 @@ pub fn elementwise_loss(
     if columns == 0 || rows == 0 {
         return Ok(());
     }
-    let [of_loss, of_gradient] = match reduction {
-        Reduction::Mean => [1.0 / columns as f64, 1.0 / (rows as f64 * columns as f64)],
-        Reduction::Sum => [1.0, 1.0],
-    };
+    let [of_loss, of_gradient] = reduction.factors(rows, columns);
     let one = |m: usize, loss: &mut f32, dy: &mut [f32]| {
         let at = m * columns;
         let mut sum = 0.0;

@@ -229,7 +229,7 @@ fn left(dropout: Option<Dropout>, state: Option<[u32; 4]>, index: usize, v: f64)
 
 /// Gate and up of a unit in z.
 fn unit(request: &AffineRequest, gate: &Gate, z: &[f64], m: usize, n: usize) -> [f64; 2] {
-    [gate.gate(n, request.n), gate.up(n, request.n)].map(|place| z[m * request.outputs() + place])
+    [gate.gate_at(n, request.n), gate.up_at(n, request.n)].map(|place| z[m * request.outputs() + place])
 }
 
 /// The place of a row in its group; 0 without jets.
@@ -329,7 +329,9 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             if let Some(gate) = &affine.gate {
                 let unit = unit(affine, gate, &z, m, n);
                 let gradients = gate::gradients(gate, &activation, unit, upstream(member));
-                for (place, dz) in [(gate.gate(n, channels), gradients.gate), (gate.up(n, channels), gradients.up)] {
+                for (place, dz) in
+                    [(gate.gate_at(n, channels), gradients.gate), (gate.up_at(n, channels), gradients.up)]
+                {
                     out.dz.add_with(m * outputs + place, dz.0, dz.1);
                     out.db.add_with(place, dz.0, dz.1);
                 }

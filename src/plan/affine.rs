@@ -89,24 +89,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     };
     let in_place = request.in_place.then_some((Operand::Dresidual, Operand::Dy));
     let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place, fold: Fold::Sum };
-    match &affine.gate {
-        None => reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?,
-        Some(gate) => {
-            let Gradient { db, dalpha, dresidual, drow_weight, .. } = gradient;
-            let wanted = programs::gated::Wanted {
-                dz: write_dz,
-                db,
-                dalpha,
-                dresidual,
-                in_place: request.in_place,
-                drow_weight,
-            };
-            if !wanted.is_nothing() {
-                let partial = gated::gradient_pass(&mut plan, affine, gate, local.from, &wanted, aligned, caps)?;
-                sums.finish(&mut plan, &partial)?;
-            }
-        }
-    }
+    reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
     // The products are those of all outputs.
     let n = affine.outputs() as u64;
 
@@ -119,7 +102,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let mut below_sums = PartialSums::empty(m, k);
     if wants.x.wanted() && m > 0 && k > 0 {
         let (program, stage) = match &request.below {
-            Some(below) => (chain(below).program(Some(programs::Product { around })), below.activation),
+            Some(below) => (chain(below).program(programs::Upstream::Sums(around)), below.activation),
             None => (programs::sum_around(Operand::Dx, wants.x, around), affine.activation),
         };
         let dx = Product {
@@ -207,6 +190,7 @@ fn chain(below: &Below) -> Gradient {
         row_weight: below.row_weight.then_some(Operand::RowWeightBelow),
         dropout: dropout.map(|dropout| (Operand::DropoutStateBelow, dropout)),
         jet,
+        gate: None,
     };
     let dz = Some((Operand::Dx, Want::Overwrite));
     Gradient { db: db.wanted(), dalpha: dalpha.wanted(), drow_weight: drow_weight.wanted(), ..Gradient::of(local, dz) }

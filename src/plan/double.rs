@@ -53,7 +53,7 @@ pub(super) fn double_backward(
     // With products, or both of the others, the pass behind it would read more operands than a device binds.
     let tangent_in_memory = request.needs_tangent() && (of_products || (returning.b && returning.residual));
     if tangent_in_memory && m > 0 && n > 0 {
-        let finish = |half| programs::tangent(&returning, half);
+        let finish = |around| programs::tangent(&returning, around);
         match of_products {
             true => products.add(&mut plan, [m, n, k], [true, out_in], moved, &finish)?,
             false => drop(run(&mut plan, &of_z, &programs::tangent_of_sums(&returning))?),
@@ -90,7 +90,7 @@ pub(super) fn double_backward(
 
     let dz = if affine.is_linear() { Operand::Dy } else { Operand::Dz };
     let result = |plan: &mut Plan, sizes: [u64; 3], along, pairs: [Option<[Operand; 2]>; 2], (operand, want)| {
-        let finish = |half| programs::sum_of_products(operand, want, half);
+        let finish = |around| programs::sum_around(operand, want, around);
         match pairs {
             [None, None] if want == Want::Overwrite => {
                 run(plan, &pass(sizes[0], sizes[1]), &programs::zero(operand)).map(drop)
@@ -131,7 +131,7 @@ impl Products<'_> {
         [rows, cols, k]: [u64; 3],
         along: [bool; 2],
         pairs: [Option<[Operand; 2]>; 2],
-        finish: &dyn Fn(bool) -> Program,
+        finish: &dyn Fn(Option<Operand>) -> Program,
     ) -> Result<()> {
         let of = |k: u64, [a, b]: [Program; 2], program: Program| {
             let [a, b] = [(a, along[0]), (b, along[1])].map(|(program, along)| Matrix { along, program });
@@ -142,16 +142,16 @@ impl Products<'_> {
         let plain = |pair: [Operand; 2], program| of(k, pair.map(programs::plain), program);
         let [first, second] = match pairs {
             [Some(first), Some(second)] => [first, second],
-            [Some(only), None] | [None, Some(only)] => return add(plain(only, finish(false))),
+            [Some(only), None] | [None, Some(only)] => return add(plain(only, finish(None))),
             [None, None] => return Ok(()),
         };
         let sides = [0, 1].map(|side| [first[side], second[side]]);
-        let joined = of(2 * k, sides.map(|[first, second]| programs::joined(first, second)), finish(false));
+        let joined = of(2 * k, sides.map(|[first, second]| programs::joined(first, second)), finish(None));
         if self.binds(sides, [rows, cols], k, along) && fetches_once(&joined, self.caps, self.pin)? {
             return add(joined);
         }
         add(plain(first, programs::sum(Operand::Half, Want::Overwrite)))?;
-        add(plain(second, finish(true)))
+        add(plain(second, finish(Some(Operand::Half))))
     }
 
     /// Whether operands that lie across the reduction, of which any tile may use any part, fit into one binding each.

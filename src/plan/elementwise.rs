@@ -136,6 +136,7 @@ impl ElementwiseForward {
             row_weight: None,
             dropout: None,
             jet: None,
+            gate: None,
         }
     }
 
@@ -242,7 +243,7 @@ pub fn elementwise_backward(request: &ElementwiseBackward, aligned: bool, caps: 
     let gradient = Gradient { dalpha, ..Gradient::of(forward.local(), dx) };
     let in_place = Some((Operand::Dx, Operand::Dy));
     if !dalpha && request.dx.wanted() {
-        return each(forward, &gradient.program(None), in_place, aligned, caps);
+        return each(forward, &gradient.program(programs::Upstream::Operand), in_place, aligned, caps);
     }
     let mut plan = Plan::default();
     let in_place = in_place.filter(|_| forward.in_place);

@@ -1,9 +1,8 @@
 //! Gated layers. Forward is one product whose lanes hold gate and up of the same units, where a tile serves it; else a product that leaves z, and a
-//! pass over it. Backward has dgate and dup side by side in memory, so that dx, dW and db of both are those of one linear layer.
+//! pass over it. (Backward is that of every layer: dgate and dup lie in one matrix, so that dx, dW and db of both are those of one linear layer.)
 
 use super::{
     Caps, Pin, Plan,
-    builder::PartialSums,
     product::{Pair, Product, forward_product},
     programs::gated,
     reduce::{self, ColumnPass, Fold},
@@ -45,26 +44,7 @@ pub(super) fn forward(
     let linear = forward_product(request, gated::linear(request, z), None);
     split::product(plan, &linear, aligned, caps, pin)?;
     let program = gated::layer(request, gate, Some(z));
-    reduce::pass(plan, &units(request, in_place), &program, &request.activation, aligned, caps).map(drop)
-}
-
-/// dz of both sides, and the terms of the gradients that are sums; z is in this operand.
-pub(super) fn gradient_pass(
-    plan: &mut Plan,
-    request: &AffineRequest,
-    gate: &Gate,
-    z: Operand,
-    wanted: &gated::Wanted,
-    aligned: bool,
-    caps: &Caps,
-) -> Result<PartialSums> {
-    let program = gated::gradient(request, gate, z, wanted);
-    let in_place = wanted.in_place.then_some((Operand::Dresidual, Operand::Dy));
-    reduce::pass(plan, &units(request, in_place), &program, &request.activation, aligned, caps)
-}
-
-/// A pass with an element for each unit.
-fn units(request: &AffineRequest, in_place: Option<(Operand, Operand)>) -> ColumnPass {
     let (m, n, storage) = (request.m as u64, request.n as u64, request.storage);
-    ColumnPass { m, n, row_numbers: m, storage, in_place, fold: Fold::Sum }
+    let units = ColumnPass { m, n, row_numbers: m, storage, in_place, fold: Fold::Sum };
+    reduce::pass(plan, &units, &program, &request.activation, aligned, caps).map(drop)
 }

@@ -4,11 +4,12 @@ pub(super) mod gated;
 mod jet;
 mod second;
 
-pub(super) use second::{Second, dresidual2, joined, sum_of_products, tangent, tangent_of_sums, zero};
+pub(super) use second::{Second, dresidual2, joined, tangent, tangent_of_sums, zero};
 
 use crate::{
     activation::{Activation, Quantity},
     dropout::Dropout,
+    gate::Gate,
     jet::Jet,
     operand::Operand,
     program::{By, Function, Over, Program, Value, Write},
@@ -61,6 +62,22 @@ fn dropped(p: &mut Program, dropout: Option<(Operand, Dropout)>, v: Value) -> Va
     p.pass(v, factor)
 }
 
+/// y = dropout(row_weight[m] · value) (+ residual), stored.
+fn output(p: &mut Program, request: &AffineRequest, value: Value) -> Value {
+    let mut y = value;
+    if request.row_weight {
+        let weight = p.load(Operand::RowWeight, By::Row);
+        y = p.multiply(weight, y);
+    }
+    y = dropped(p, request.dropout.map(|dropout| (Operand::DropoutState, dropout)), y);
+    if request.residual == Some(ResidualAt::AfterActivation) {
+        let residual = p.load(Operand::Residual, By::Element);
+        y = p.add(y, residual);
+    }
+    store(p, Operand::Y, Want::Overwrite, y);
+    y
+}
+
 /// z = sum + b (+ residual), kept as the request says; y = dropout(row_weight[m] · act(z; α)) (+ residual); the terms of the statistics.
 pub(super) fn forward(request: &AffineRequest) -> Program {
     if let Some(jet) = &request.jet {
@@ -77,17 +94,8 @@ pub(super) fn forward(request: &AffineRequest) -> Program {
         let bit = p.act(ONLY, Function::Bit, z, alpha);
         p.store_bit(Operand::Saved, bit);
     }
-    let mut y = p.act(ONLY, Function::Of(Quantity::Value), z, alpha);
-    if request.row_weight {
-        let weight = p.load(Operand::RowWeight, By::Row);
-        y = p.multiply(weight, y);
-    }
-    y = dropped(&mut p, request.dropout.map(|dropout| (Operand::DropoutState, dropout)), y);
-    if request.residual == Some(ResidualAt::AfterActivation) {
-        let residual = p.load(Operand::Residual, By::Element);
-        y = p.add(y, residual);
-    }
-    store(&mut p, Operand::Y, Want::Overwrite, y);
+    let y = p.act(ONLY, Function::Of(Quantity::Value), z, alpha);
+    let y = output(&mut p, request, y);
     let Statistics { channels, rows, around } = request.statistics;
     if channels {
         let around = around.then_some(Operand::Around);
@@ -157,7 +165,7 @@ pub(super) fn forward_z(request: &AffineRequest) -> Program {
     p
 }
 
-/// Stores the finished sum, added to an element of another operand.
+/// Stores the finished sum, and what is added to it.
 pub(super) fn sum_around(operand: Operand, want: Want, around: Option<Operand>) -> Program {
     let mut p = Program::default();
     let sum = finished(&mut p, around);
@@ -165,7 +173,7 @@ pub(super) fn sum_around(operand: Operand, want: Want, around: Option<Operand>) 
     p
 }
 
-/// The finished sum of a product, and what is added to it.
+/// The finished sum of a product, and an element of an operand that is added to it.
 fn finished(p: &mut Program, around: Option<Operand>) -> Value {
     let sum = p.sum_of(0);
     match around {
@@ -177,11 +185,13 @@ fn finished(p: &mut Program, around: Option<Operand>) -> Value {
     }
 }
 
-/// The product whose finished sums are dy, as dx is in a chain.
+/// What dy is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Product {
-    /// An operand that is added to the sums.
-    pub(super) around: Option<Operand>,
+pub(super) enum Upstream {
+    /// An operand.
+    Operand,
+    /// The finished sums of a product, as dx is in a chain, and an operand that is added to them.
+    Sums(Option<Operand>),
 }
 
 /// Loads an element of an operand.
@@ -218,6 +228,8 @@ pub(super) struct Local {
     pub(super) dropout: Option<(Operand, Dropout)>,
     /// What the rows of its groups are, if it has jets.
     pub(super) jet: Option<Jet>,
+    /// Where gate and up lie in what was kept, if it is gated.
+    pub(super) gate: Option<Gate>,
 }
 
 /// A layer's α, what it kept and its row weight, loaded once.
@@ -231,14 +243,14 @@ struct Loaded {
 impl Local {
     /// Of the layer itself, with what was kept in this operand.
     pub(super) const fn of(request: &AffineRequest, saved: Saved, from: Operand) -> Self {
-        let AffineRequest { activation, alpha, jet, .. } = *request;
+        let AffineRequest { activation, alpha, jet, gate, .. } = *request;
         let row_weight = if request.row_weight { Some(Operand::RowWeight) } else { None };
         let dropout = match request.dropout {
             Some(dropout) => Some((Operand::DropoutState, dropout)),
             None => None,
         };
         let (alpha_operand, channel) = (Operand::Alpha, By::Column);
-        Local { activation, alpha, alpha_operand, channel, saved, from, row_weight, dropout, jet }
+        Local { activation, alpha, alpha_operand, channel, saved, from, row_weight, dropout, jet, gate }
     }
 
     /// Whether the slope is 1 everywhere.
@@ -346,15 +358,18 @@ impl Gradient {
 
     /// With dy for what the dropout has left of it: dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
     /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (in a chain it is dx), or an operand.
-    pub(super) fn program(&self, product: Option<Product>) -> Program {
+    pub(super) fn program(&self, upstream: Upstream) -> Program {
         if let Some(jet) = &self.local.jet {
-            return jet::gradient(self, jet, product.is_some());
+            return jet::gradient(self, jet, matches!(upstream, Upstream::Sums(_)));
+        }
+        if let Some(gate) = &self.local.gate {
+            return gated::gradient(self, gate);
         }
         let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight } = *self;
         let mut p = Program::default();
-        let dy = match product {
-            Some(Product { around }) => finished(&mut p, around),
-            None => p.load(Operand::Dy, By::Element),
+        let dy = match upstream {
+            Upstream::Sums(around) => finished(&mut p, around),
+            Upstream::Operand => p.load(Operand::Dy, By::Element),
         };
         let dz_needed = dz.is_some() || db || (dresidual.wanted() && residual_before);
         if !(dz_needed || dalpha || drow_weight) {

@@ -161,7 +161,8 @@ pub(super) fn gradient_pass(
     if gradient.is_nothing() {
         return Ok(());
     }
-    let partial = pass(plan, columns, &gradient.program(None), &gradient.local.activation, aligned, caps)?;
+    let partial =
+        pass(plan, columns, &gradient.program(programs::Upstream::Operand), &gradient.local.activation, aligned, caps)?;
     sums.finish(plan, &partial)
 }
 

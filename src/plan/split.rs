@@ -144,9 +144,10 @@ pub(super) fn paired(plan: &mut Plan, product: &Product, aligned: bool, device: 
     let chunk = k.next_multiple_of(4).max(4);
     let method = Method { tile, splits: 1, chunk, partial: false, vec, wide, plain_because: None };
     let (dispatch, _) = tiled(product, &method, &caps)?;
-    let weight =
-        product.finish.storage.row_stride(Operand::W).map_or(if product.b.along { k } else { of_b }, u64::from);
-    let weight = weight * if product.b.along { of_b } else { k } * product.finish.storage.of(Operand::W).bytes();
+    // Any tile may use any row of w.
+    let storage = &product.finish.storage;
+    let [rows_of_w, in_row] = if product.b.along { [of_b, k] } else { [k, of_b] };
+    let weight = rows_of_w * storage.row_stride(Operand::W).map_or(in_row, u64::from) * storage.of(Operand::W).bytes();
     let whole = splits <= 1 && longest_chunk(&dispatch) >= k && weight <= caps.max_binding;
     let serves = whole && dispatch.kernel.bindings() <= caps.max_bindings.min(MOST_SLOTS as u32);
     if serves {

@@ -53,6 +53,17 @@ pub(crate) struct Forward {
     pub(crate) z: Expected,
 }
 
+impl Forward {
+    /// Without any error, if all sums are exact.
+    fn exact_if(mut self, exact: bool) -> Self {
+        if exact {
+            self.y.bound.fill(0.0);
+            self.z.bound.fill(0.0);
+        }
+        self
+    }
+}
+
 /// The activation with the α of its channel.
 pub(crate) fn at_channel(activation: Activation, source: AlphaSource, alpha: &[f32], channel: usize) -> Activation {
     match source {
@@ -95,10 +106,10 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<
         for (i, (&value, &terms)) in judge.z.iter().zip(&judge.z_terms).enumerate() {
             z.push(value, if terms > f64::from(f32::MAX) { f64::INFINITY } else { ez(i, terms) });
         }
-        y = gate::outputs(spec, operands, gate, &judge.y, &z);
+        let y = gate::outputs(spec, operands, gate, &judge.y, &z);
+        return Ok(Forward { y, z }.exact_if(spec.data == Data::Integers));
     }
-    let of_one = if request.gate.is_some() { 0 } else { judge.y.len() };
-    for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate().take(of_one) {
+    for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate() {
         let activation = at_channel(request.activation, request.alpha, &operands.alpha, i % request.n);
         let ez = sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units);
         let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
@@ -122,11 +133,7 @@ pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<
         y.push(value, if overflows { f64::INFINITY } else { error });
         z.push(judge.z[i], if overflows { f64::INFINITY } else { ez });
     }
-    if spec.data == Data::Integers {
-        y.bound.fill(0.0);
-        z.bound.fill(0.0);
-    }
-    Ok(Forward { y, z })
+    Ok(Forward { y, z }.exact_if(spec.data == Data::Integers))
 }
 
 /// The statistics of channels and of rows, with bounds from those of forward; empty if they are not wanted.

@@ -13,7 +13,7 @@ use crate::{
 /// The places in z of gate and up of output i.
 pub(crate) fn places(gate: &Gate, layer: &AffineRequest, i: usize) -> [usize; 2] {
     let (row, unit) = (i / layer.n, i % layer.n);
-    [gate.gate(unit, layer.n), gate.up(unit, layer.n)].map(|place| row * layer.outputs() + place)
+    [gate.gate_at(unit, layer.n), gate.up_at(unit, layer.n)].map(|place| row * layer.outputs() + place)
 }
 
 /// y with its bounds, from z with its own.

@@ -1,11 +1,11 @@
 //! The programs of gated units, act(gate) ⊙ up.
 
-use super::{Local, ONLY, Program, Quantity, alpha, dropped, pre_activation, store, store_at};
+use super::{Gradient, Local, ONLY, Program, Quantity, alpha, dropped, output, pre_activation, store, store_at};
 use crate::{
     gate::Gate,
     operand::Operand,
     program::{By, Function, Over, Value, Write},
-    request::{AffineRequest, ResidualAt, Saved, Want},
+    request::{AffineRequest, Saved, Want},
 };
 
 /// act's argument and the factor of a unit, and their slopes where they are limited.
@@ -123,17 +123,8 @@ pub(in super::super) fn layer(request: &AffineRequest, gate: &Gate, z: Option<Op
     let unit = Unit::new(&mut p, gate.limit(), pair, false);
     let alpha = alpha(&mut p, request.alpha, Operand::Alpha, By::Column);
     let value = p.act(ONLY, Function::Of(Quantity::Value), unit.gate, alpha);
-    let mut y = p.multiply(value, unit.up);
-    if request.row_weight {
-        let weight = p.load(Operand::RowWeight, By::Row);
-        y = p.multiply(weight, y);
-    }
-    y = dropped(&mut p, request.dropout.map(|dropout| (Operand::DropoutState, dropout)), y);
-    if request.residual == Some(ResidualAt::AfterActivation) {
-        let residual = p.load(Operand::Residual, By::Element);
-        y = p.add(y, residual);
-    }
-    store(&mut p, Operand::Y, Want::Overwrite, y);
+    let value = p.multiply(value, unit.up);
+    output(&mut p, request, value);
     p
 }
 
@@ -147,79 +138,51 @@ pub(in super::super) fn sums(gate: &Gate, operand: Operand, want: Want) -> Progr
     p
 }
 
-/// What the pass of a gated layer's backward makes.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Wanted {
-    /// dz, into scratch memory.
-    pub(in super::super) dz: bool,
-    /// The terms of db: those of the first side, then those of the second.
-    pub(in super::super) db: bool,
-    pub(in super::super) dalpha: bool,
-    pub(in super::super) dresidual: Want,
-    /// Whether d(residual) is the memory of dy.
-    pub(in super::super) in_place: bool,
-    pub(in super::super) drow_weight: bool,
-}
-
-impl Wanted {
-    /// Whether there is nothing to compute.
-    pub(in super::super) const fn is_nothing(&self) -> bool {
-        !(self.dz || self.db || self.dalpha || self.dresidual.wanted() || self.drow_weight)
-    }
-}
-
-/// With dy for what the dropout has left of it, dgate = s · dy · up · act'(gate), dup = s · dy · act(gate) with the row weight s, and the terms of the sums; `z` holds gate and up.
-pub(in super::super) fn gradient(request: &AffineRequest, gate: &Gate, z: Operand, wanted: &Wanted) -> Program {
+/// The gradients of a gated layer: with s for the row weight, and dy for what the dropout has left of it, dgate = s · dy · up · act'(gate) and
+/// dup = s · dy · act(gate), stored where z has gate and up; d(residual) = dy; and the terms of the sums, of db those of the first side first.
+pub(super) fn gradient(gradient: &Gradient, gate: &Gate) -> Program {
+    let Gradient { local, dz, dresidual, db, dalpha, drow_weight, .. } = *gradient;
     let mut p = Program::default();
     let dy = p.load(Operand::Dy, By::Element);
-    let dz_needed = wanted.dz || wanted.db;
-    if dz_needed || wanted.dalpha || wanted.drow_weight {
-        let pair = sides(gate).map(|side| p.load(z, place(gate, side)));
+    let dz_needed = dz.is_some() || db;
+    if dz_needed || dalpha || drow_weight {
+        let pair = sides(gate).map(|side| p.load(local.from, place(gate, side)));
         let unit = Unit::new(&mut p, gate.limit(), pair, true);
-        let local = Local::of(request, Saved::Z, z);
-        let dy = dropped(&mut p, local.dropout, dy);
+        let left = dropped(&mut p, local.dropout, dy);
         let alpha = alpha(&mut p, local.alpha, local.alpha_operand, local.channel);
-        let weighted = (dz_needed || wanted.dalpha) && request.row_weight;
-        let upstream = match weighted {
-            true => {
-                let weight = p.load(Operand::RowWeight, By::Row);
-                p.multiply(weight, dy)
-            }
-            false => dy,
-        };
+        let weight = local.row_weight.filter(|_| dz_needed || dalpha).map(|weight| p.load(weight, By::Row));
+        let upstream = weight.map_or(left, |weight| p.multiply(weight, left));
         let of = |p: &mut Program, quantity| p.act(ONLY, Function::Of(quantity), unit.gate, alpha);
-        let value = (dz_needed || wanted.drow_weight).then(|| of(&mut p, Quantity::Value));
+        let value = (dz_needed || drow_weight).then(|| of(&mut p, Quantity::Value));
         if dz_needed && let Some(value) = value {
             let slope = of(&mut p, Quantity::Slope);
             let of_gate = local.times_both(&mut p, [upstream, unit.up], slope);
             let of_up = p.multiply(upstream, value);
-            let mut dz = [unit.through(&mut p, 0, of_gate), unit.through(&mut p, 1, of_up)];
+            let mut of_sides = [unit.through(&mut p, 0, of_gate), unit.through(&mut p, 1, of_up)];
             // In the order of the sides.
             if gate.side_of_gate() == 1 {
-                dz.reverse();
+                of_sides.reverse();
             }
-            for (side, value) in (0..).zip(dz) {
-                if wanted.dz {
-                    p.store(Operand::Dz, place(gate, side), Write::Overwrite, value);
+            for (side, value) in (0..).zip(of_sides) {
+                if let Some((operand, want)) = dz {
+                    store_at(&mut p, operand, place(gate, side), want, value);
                 }
-                if wanted.db {
+                if db {
                     p.reduce(Over::Rows, value);
                 }
             }
         }
-        if wanted.dalpha {
+        if dalpha {
             let slope = of(&mut p, Quantity::AlphaSlope);
             let term = local.times_both(&mut p, [upstream, unit.up], slope);
-            p.reduce(Over::Rows, term);
+            p.reduce(local.over(), term);
         }
-        if wanted.drow_weight
-            && let Some(value) = value
-        {
+        if drow_weight && let Some(value) = value {
             let value = p.multiply(value, unit.up);
-            let term = p.multiply(dy, value);
+            let term = p.multiply(left, value);
             p.reduce(Over::Columns, term);
         }
     }
-    store(&mut p, Operand::Dresidual, wanted.dresidual, dy);
+    store(&mut p, Operand::Dresidual, dresidual, dy);
     p
 }

@@ -1,6 +1,6 @@
 //! The program of a double backward: what it computes for an element of z.
 
-use super::{Local, Program, Quantity, alpha, store};
+use super::{Local, Program, Quantity, alpha, finished, store};
 use crate::{
     operand::Operand,
     program::{By, Over, Value, Write},
@@ -14,28 +14,10 @@ fn added(p: &mut Program, products: Option<Value>, returning: &Returning) -> Opt
     [products, b, residual].into_iter().flatten().reduce(|sum, term| p.add(sum, term))
 }
 
-/// The sum of a product, and of another that is in memory where `half` says so.
-fn product_sum(p: &mut Program, half: bool) -> Value {
-    let sum = p.sum_of(0);
-    if !half {
-        return sum;
-    }
-    let first = p.load(Operand::Half, By::Element);
-    p.add(first, sum)
-}
-
-/// Stores the sum of one product, or of two.
-pub(in super::super) fn sum_of_products(operand: Operand, want: Want, half: bool) -> Program {
-    let mut p = Program::default();
-    let sum = product_sum(&mut p, half);
-    store(&mut p, operand, want, sum);
-    p
-}
-
 /// The change of z: ddx·Wᵀ + x·ddWᵀ (+ ddb) (+ ddresidual).
-pub(in super::super) fn tangent(returning: &Returning, half: bool) -> Program {
+pub(in super::super) fn tangent(returning: &Returning, around: Option<Operand>) -> Program {
     let mut p = Program::default();
-    let products = product_sum(&mut p, half);
+    let products = finished(&mut p, around);
     let tangent = added(&mut p, Some(products), returning).unwrap_or(products);
     store(&mut p, Operand::Dz2, Want::Overwrite, tangent);
     p
