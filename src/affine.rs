@@ -24,9 +24,10 @@
 mod backward;
 mod batch;
 mod double;
+mod front;
 
 use self::batch::Batch;
-pub use self::{backward::Backward, double::DoubleBackward};
+pub use self::{backward::Backward, double::DoubleBackward, front::Front};
 pub use crate::operands::Gradient;
 use crate::{
     activation::Activation,
@@ -125,6 +126,8 @@ pub struct Forward<'a> {
     pub residual: Option<View<'a>>,
     /// Whether the residual is added to act(z) (the default) or is a part of z.
     pub residual_at: ResidualAt,
+    /// What x goes through before it is multiplied: a norm, a scale and a shift, an activation.
+    pub front: Option<Front<'a>>,
     /// A factor for each row of act(z), M elements, shaped as the leading dimensions of y: `[..]`.
     pub row_weight: Option<View<'a>>,
     /// Whether the rows are groups that carry derivatives along ([`Jet`]); x, y, z and the residual are then `[.., 4, ·]` or `[.., 8, ·]`,
@@ -158,6 +161,7 @@ setters!(Forward<'a> {
     alpha: impl Into<Option<View<'a>>>,
     residual: impl Into<Option<View<'a>>>,
     residual_at: ResidualAt,
+    front: impl Into<Option<Front<'a>>>,
     row_weight: impl Into<Option<View<'a>>>,
     jet: impl Into<Option<Jet>>,
     gate: impl Into<Option<Gate>>,
@@ -190,6 +194,7 @@ impl<'a> Forward<'a> {
             alpha: None,
             residual: None,
             residual_at: ResidualAt::AfterActivation,
+            front: None,
             row_weight: None,
             jet: None,
             gate: None,
@@ -323,6 +328,7 @@ impl<'a> Forward<'a> {
             n,
             k,
             layout: self.layout,
+            front: self.front.map(|front| front.facts(m, k)).transpose()?,
             activation: self.activation,
             alpha: alpha_source(Operand::Alpha, self.alpha, n)?,
             bias: self.b.is_some(),
@@ -363,6 +369,11 @@ impl<'a> Forward<'a> {
         let Statistics { channels, rows, around } = self.statistics;
         operands.add(Operand::ChannelStatistics, channels).add(Operand::RowStatistics, rows);
         operands.add(Operand::Around, around);
+        if let Some(front) = &self.front {
+            front.operands(&mut operands);
+            let around = front.norm.is_some_and(|norm| norm.is_batch());
+            operands.add(Operand::FirstRow, around.then(|| self.x.first_row(batch::is(self.w))));
+        }
         operands.in_place(Operand::Y, Operand::Residual);
         operands
     }

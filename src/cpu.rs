@@ -8,7 +8,7 @@ use crate::{
     activation::Activation,
     error::Result,
     operand::Operand,
-    request::{AffineRequest, AlphaSource},
+    request::{AffineRequest, AlphaSource, Front},
     setters::setters,
 };
 
@@ -35,12 +35,63 @@ pub struct ForwardInputs<'a> {
     pub row_weight: Option<&'a [f32]>,
     /// [`Dropout::state`](crate::Dropout::state), if and only if the request has a dropout.
     pub dropout_state: Option<[u32; 4]>,
+    /// The operands of what is in front of the product.
+    pub front: FrontInputs<'a>,
+}
+
+/// The operands of a [`Front`](crate::request::Front), each there if and only if the front says so.
+///
+/// ```
+/// use elbow::cpu::FrontInputs;
+/// let inputs = FrontInputs::default().scale(Some(&[1.0, 2.0])).shift(Some(&[0.0, 0.5]));
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct FrontInputs<'a> {
+    /// What multiplies each column of x, `[K]`.
+    pub scale: Option<&'a [f32]>,
+    /// What is added to it, `[K]`.
+    pub shift: Option<&'a [f32]>,
+    /// α of the activation in front of the product, `[1]` or `[K]`.
+    pub alpha: Option<&'a [f32]>,
+    /// Mean and variance of each column over earlier batches, `[2, K]`.
+    pub running_moments: Option<&'a [f32]>,
+}
+
+setters!(FrontInputs<'a> {
+    scale: Option<&'a [f32]>,
+    shift: Option<&'a [f32]>,
+    alpha: Option<&'a [f32]>,
+    running_moments: Option<&'a [f32]>,
+});
+
+impl<'a> FrontInputs<'a> {
+    /// The same operands, each cut to its length for K columns; those of a layer without a front are none. An error names the operand that is too short,
+    /// missing, or given although the front has none.
+    ///
+    /// ```
+    /// use elbow::{Activation, cpu::FrontInputs, request::Front};
+    /// let front = Front::new(Activation::RELU).scale(true);
+    /// assert!(FrontInputs::default().checked(Some(&front), 2).is_err());
+    /// assert!(FrontInputs::default().scale(Some(&[1.0, 2.0])).checked(Some(&front), 2).is_ok());
+    /// ```
+    pub fn checked(&self, front: Option<&Front>, k: usize) -> Result<FrontInputs<'a>> {
+        let none = Front::new(Activation::IDENTITY);
+        let front = front.unwrap_or(&none);
+        Ok(FrontInputs {
+            scale: operands::optional(Operand::Scale, self.scale, front.scale, &[k])?,
+            shift: operands::optional(Operand::Shift, self.shift, front.shift, &[k])?,
+            alpha: operands::alpha(Operand::FrontAlpha, self.alpha, front.alpha, k)?,
+            running_moments: operands::optional(Operand::RunningMoments, self.running_moments, front.running, &[2, k])?,
+        })
+    }
 }
 
 impl<'a> ForwardInputs<'a> {
     /// The operands of a layer without a bias, with a constant α.
     pub const fn new(x: &'a [f32], w: &'a [f32]) -> Self {
-        ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None, dropout_state: None }
+        let front = FrontInputs { scale: None, shift: None, alpha: None, running_moments: None };
+        ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None, dropout_state: None, front }
     }
 }
 
@@ -52,6 +103,7 @@ setters!(ForwardInputs<'a> {
     residual: Option<&'a [f32]>,
     row_weight: Option<&'a [f32]>,
     dropout_state: Option<[u32; 4]>,
+    front: FrontInputs<'a>,
 });
 
 impl<'a> ForwardInputs<'a> {
@@ -75,6 +127,7 @@ impl<'a> ForwardInputs<'a> {
             residual: operands::optional(Operand::Residual, self.residual, request.residual.is_some(), &[m, n])?,
             row_weight: operands::optional(Operand::RowWeight, self.row_weight, request.row_weight, &[m])?,
             dropout_state: operands::dropout_state(Operand::DropoutState, self.dropout_state, request.dropout)?,
+            front: self.front.checked(request.front.as_ref(), k)?,
         })
     }
 }

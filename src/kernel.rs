@@ -39,6 +39,8 @@ pub enum KernelFile {
     Copy,
     /// Every layer of a network, for a block of rows.
     Network,
+    /// Mean and variance of each row.
+    RowMoments,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
@@ -59,7 +61,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 19] = [
+    pub const ALL: [KernelFile; 20] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -71,6 +73,7 @@ impl KernelFile {
         KernelFile::Flat,
         KernelFile::Copy,
         KernelFile::Network,
+        KernelFile::RowMoments,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::CountLabels,
         KernelFile::Update,
@@ -109,6 +112,7 @@ impl KernelFile {
             KernelFile::Flat => row!("flat"),
             KernelFile::Copy => row!("copy"),
             KernelFile::Network => row!("network"),
+            KernelFile::RowMoments => row!("row_moments"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::CountLabels => row!("count_labels"),
             KernelFile::Update => row!("update"),

@@ -97,6 +97,7 @@ pub mod mlp;
 #[cfg(not(target_family = "wasm"))]
 pub mod native;
 pub mod network;
+pub mod norm;
 mod operand;
 mod operands;
 pub mod philox;
@@ -133,6 +134,7 @@ pub use gpu::{
 pub use half;
 pub use jet::Jet;
 pub use mlp::Mlp;
+pub use norm::Norm;
 pub use operand::Operand;
 pub use operands::Gradient;
 pub use plan::{Caps, Choices, DeviceClass, MatrixUnits, Pin, Plan};

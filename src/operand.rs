@@ -47,6 +47,20 @@ operands! {
     RowWeight = "row_weight",
     /// Seed, step and layer of a dropout, u32 `[4]`.
     DropoutState = "dropout_state",
+    /// What multiplies each column of x in front of the product, `[K]`.
+    Scale = "scale",
+    /// What is added to it, `[K]`.
+    Shift = "shift",
+    /// α of the activation in front of the product, `[1]` or `[K]`.
+    FrontAlpha = "front_alpha",
+    /// Mean and 1 / √(variance + ε) of each column of x, `[2, K]`, or of each row, `[2, M]`.
+    Moments = "moments",
+    /// Mean and variance of each column over earlier batches, `[2, K]`.
+    RunningMoments = "running_moments",
+    /// The first row of x, around which the variances of its columns are summed.
+    FirstRow = "first_row",
+    /// What the front makes of x, in elbow's scratch memory.
+    Fronted = "fronted",
     /// Output `[.., N]`.
     Y = "y",
     /// What forward kept for backward: z, y or the mask.
@@ -75,6 +89,16 @@ operands! {
     Dresidual = "dresidual",
     /// Gradient of the row weight.
     DrowWeight = "drow_weight",
+    /// Gradient of the scale in front of the product.
+    Dscale = "dscale",
+    /// Gradient of the shift.
+    Dshift = "dshift",
+    /// Gradient of alpha of the activation in front of the product.
+    DfrontAlpha = "dfront_alpha",
+    /// The gradient of what the front makes of x, on its way back through it, in elbow's scratch memory.
+    Dfronted = "dfronted",
+    /// The means of that over rows or columns by which a norm moves, in elbow's scratch memory.
+    DfrontedMeans = "dfronted_means",
     /// What the layer below kept for backward.
     SavedBelow = "saved_below",
     /// Alpha of the layer below.

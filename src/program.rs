@@ -45,6 +45,8 @@ pub enum By {
     Whole,
     /// One for each column in one of several planes, `[planes, cols]`: for results of sums over rows.
     Plane(u8),
+    /// One for each row in one of several planes, `[planes, rows]`.
+    RowPlane(u8),
     /// One of the two numbers of each element, of an operand `[rows, 2, cols]`: all first ones of a row, then all second ones.
     Stacked(u8),
     /// One of the two numbers of each element, of an operand `[rows, cols, 2]`: side by side.
@@ -130,6 +132,8 @@ pub enum Step {
     Capped(Value, Value),
     /// The slope of that: 1 where v ≤ w, else 0; NaN where v is NaN.
     Within(Value, Value),
+    /// 1 / √v
+    InverseSqrt(Value),
     /// What the element is multiplied by in a dropout with this state: 1 / (1 − p) or 0.
     Dropout(Operand, Dropout),
     /// A function of the activation with this number in the kernel's list, of a number or a bit; with a value as α, or else its own.
@@ -153,9 +157,11 @@ impl Step {
             | Step::LoadJoined(..)
             | Step::LoadBit(_)
             | Step::Dropout(..) => [None; 3],
-            Step::NotPositive(v) | Step::Store(_, _, _, v) | Step::StoreBit(_, v) | Step::Reduce(_, v) => {
-                [Some(v), None, None]
-            }
+            Step::NotPositive(v)
+            | Step::InverseSqrt(v)
+            | Step::Store(_, _, _, v)
+            | Step::StoreBit(_, v)
+            | Step::Reduce(_, v) => [Some(v), None, None],
             Step::Add(v, w)
             | Step::Subtract(v, w)
             | Step::Multiply(v, w)
@@ -289,6 +295,11 @@ impl Program {
         self.step(Step::Within(v, limit))
     }
 
+    /// [`Step::InverseSqrt`]
+    pub fn inverse_sqrt(&mut self, v: Value) -> Value {
+        self.step(Step::InverseSqrt(v))
+    }
+
     /// [`Step::Dropout`]
     pub fn dropout(&mut self, state: Operand, dropout: Dropout) -> Value {
         self.step(Step::Dropout(state, dropout))
@@ -369,8 +380,10 @@ impl Program {
                 Some(access) => {
                     access.written |= written;
                     // The last plane gives their number.
-                    if let (Some(By::Plane(last)), Some(By::Plane(plane))) = (&mut access.by, by) {
-                        *last = plane.max(*last);
+                    match (&mut access.by, by) {
+                        (Some(By::Plane(last)), Some(By::Plane(plane)))
+                        | (Some(By::RowPlane(last)), Some(By::RowPlane(plane))) => *last = plane.max(*last),
+                        _ => {}
                     }
                 }
                 None => all.push(Access { operand, by, written }),

@@ -1,8 +1,10 @@
 //! Requests: a layer as plain facts (shapes, activation, which gradients), without buffers. Plans and the CPU implementations are made from
 //! them.
 
+mod front;
 mod network;
 
+pub use front::Front;
 pub use network::{Layers, Place};
 
 use crate::{activation::Activation, dropout::Dropout, gate::Gate, jet::Jet, setters::setters, storage::Storage};
@@ -154,6 +156,8 @@ pub enum Strategy {
 /// z = x·Wᵀ + b (+ residual)        y = row_weight ⊙ act(z; α) (+ residual)
 /// ```
 ///
+/// With a [`Front`], what it makes of x takes the place of x in the product.
+///
 /// ```
 /// use elbow::{Activation, ResidualAt, Saved, request::AffineRequest};
 /// let layer = AffineRequest::new(32, 10, 64, Activation::SILU).residual(ResidualAt::AfterActivation);
@@ -171,6 +175,8 @@ pub struct AffineRequest {
     pub k: usize,
     /// Whether w is `[N, K]` or `[K, N]`.
     pub layout: WeightLayout,
+    /// What x goes through in front of the product.
+    pub front: Option<Front>,
     /// The activation.
     pub activation: Activation,
     /// Where its α comes from.
@@ -200,6 +206,7 @@ setters!(AffineRequest {
     n: usize,
     k: usize,
     layout: WeightLayout,
+    front: impl Into<Option<Front>>,
     activation: Activation,
     alpha: AlphaSource,
     bias: bool,
@@ -214,13 +221,14 @@ setters!(AffineRequest {
 });
 
 impl AffineRequest {
-    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no residual, row weight, jet, gate, dropout or statistics.
+    /// A layer with a bias, constant α, w `[N, K]`, `Saved::Auto`, everything in f32; no front, residual, row weight, jet, gate, dropout or statistics.
     pub fn new(m: usize, n: usize, k: usize, activation: Activation) -> Self {
         AffineRequest {
             m,
             n,
             k,
             layout: WeightLayout::OutIn,
+            front: None,
             activation,
             alpha: AlphaSource::Constant,
             bias: true,
@@ -273,14 +281,35 @@ pub struct Gradients {
     pub residual: Want,
     /// d(row_weight) = Σ_columns dy ⊙ act(z).
     pub row_weight: Want,
+    /// That of the scale in front of the product, Σ_rows dv ⊙ u ([`Front`]).
+    pub scale: Want,
+    /// That of the shift, Σ_rows dv.
+    pub shift: Want,
+    /// That of the α in front of the product.
+    pub front_alpha: Want,
 }
 
-setters!(const Gradients { x: Want, w: Want, b: Want, alpha: Want, residual: Want, row_weight: Want });
+setters!(const Gradients {
+    x: Want,
+    w: Want,
+    b: Want,
+    alpha: Want,
+    residual: Want,
+    row_weight: Want,
+    scale: Want,
+    shift: Want,
+    front_alpha: Want,
+});
 
 impl Gradients {
     /// Whether z itself is needed: for dα and d(row_weight).
     pub const fn need_z(&self) -> bool {
         self.alpha.wanted() || self.row_weight.wanted()
+    }
+
+    /// Whether the product that makes dx is needed: for dx, and for the gradients in front of it.
+    pub const fn need_dx(&self) -> bool {
+        self.x.wanted() || self.scale.wanted() || self.shift.wanted() || self.front_alpha.wanted()
     }
 }
 

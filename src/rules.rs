@@ -9,7 +9,7 @@ use crate::{
     activation::Activation,
     error::{Error, Result},
     operand::Operand,
-    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Gradients, ResidualAt, Saved, Want},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Below, Front, Gradients, ResidualAt, Saved, Want},
     shape,
     storage::Storage,
 };
@@ -104,7 +104,30 @@ impl AffineRequest {
         }
         self.check_jet()?;
         self.check_gate()?;
+        self.check_front()?;
         check_alpha(Operand::Alpha, self.activation, self.alpha)
+    }
+
+    /// Checks that a front has what its norm needs, and is before rows that stand for themselves.
+    fn check_front(&self) -> Result<()> {
+        let Some(front) = &self.front else { return Ok(()) };
+        if self.jet.is_some() {
+            return Err(Error::Unsupported {
+                what: "a front before a layer with jets".into(),
+                why: "the rows of a group are derivatives of its first row: state the activation as that of the layer before".into(),
+            });
+        }
+        let needed = front.norm.is_some_and(|norm| norm.is_running());
+        let usable = needed || front.norm.is_some_and(|norm| norm.is_batch());
+        let expected = match front.running {
+            false if needed => {
+                "[2, K], mean and variance of earlier batches, for the norm is that of running statistics"
+            }
+            true if !usable => "none, for the layer has no norm of columns in front of it",
+            _ => return check_alpha(Operand::FrontAlpha, front.activation, front.alpha),
+        };
+        let got = if front.running { "an operand" } else { "none" };
+        Err(Error::Operand { operand: Operand::RunningMoments, expected: expected.into(), got: got.into() })
     }
 
     /// Checks that a gated layer has nothing that is made of one z.
@@ -200,6 +223,17 @@ impl BackwardRequest {
         affine.check_sizes()?;
         check_want(Operand::Dalpha, wants.alpha, Operand::Alpha, affine.alpha != AlphaSource::Constant)?;
         check_want(Operand::DrowWeight, wants.row_weight, Operand::RowWeight, affine.row_weight)?;
+        let front = affine.front.unwrap_or(Front::new(Activation::IDENTITY));
+        let learnable = front.alpha != AlphaSource::Constant;
+        check_want(Operand::Dscale, wants.scale, Operand::Scale, front.scale)?;
+        check_want(Operand::Dshift, wants.shift, Operand::Shift, front.shift)?;
+        check_want(Operand::DfrontAlpha, wants.front_alpha, Operand::FrontAlpha, learnable)?;
+        if affine.front.is_some() && self.below.is_some() {
+            return Err(Error::Unsupported {
+                what: "a chain over a layer with a front".into(),
+                why: "dx has to come back through the front first: take dx, and the layer below's own backward".into(),
+            });
+        }
         if upstream_is_dz && affine.gate.is_some() {
             return Err(Error::Unsupported {
                 what: "a backward of a gated layer that starts from dz".into(),
@@ -262,8 +296,8 @@ impl BackwardRequest {
 
     /// Checks that nothing reads dy where d(residual) has replaced it.
     fn check_in_place(&self) -> Result<()> {
-        let Gradients { x, w, .. } = self.gradients;
-        match self.in_place && (x.wanted() || w.wanted() || self.gradients.residual != Want::Overwrite) {
+        let Gradients { w, .. } = self.gradients;
+        match self.in_place && (self.gradients.need_dx() || w.wanted() || self.gradients.residual != Want::Overwrite) {
             false => Ok(()),
             true => Err(Error::Unsupported {
                 what: "dresidual in the memory of dy beside dx or dw, or added to".into(),
@@ -322,8 +356,8 @@ impl Resolved<BackwardRequest> {
         let slope = !affine.is_linear() && self.needs_dz();
         let again = self.reads_kept() && affine.saved == Saved::None;
         match operand {
-            Operand::X => again || wants.w.wanted(),
-            Operand::W => again || wants.x.wanted(),
+            Operand::X => again || wants.w.wanted() || self.reads_way(),
+            Operand::W => again || wants.need_dx(),
             Operand::B => again && affine.bias,
             Operand::Residual => again && affine.residual == Some(ResidualAt::BeforeActivation),
             Operand::Alpha => self.reads_kept() && affine.alpha != AlphaSource::Constant,
@@ -335,8 +369,35 @@ impl Resolved<BackwardRequest> {
             Operand::AlphaBelow => self.below.is_some_and(|below| below.alpha != AlphaSource::Constant),
             Operand::RowWeightBelow => self.below.is_some_and(|below| below.row_weight),
             Operand::Dy => true,
+            _ => affine.front.is_some_and(|front| self.reads_of_front(&front, operand, again)),
+        }
+    }
+
+    /// Whether they read an operand of the front: what makes the product's x again, and what brings its gradient back.
+    fn reads_of_front(&self, front: &Front, operand: Operand, again: bool) -> bool {
+        let wants = &self.gradients;
+        let forward = again || wants.w.wanted();
+        let bends = !front.activation.needs_nothing() || wants.front_alpha.wanted();
+        let back = wants.need_dx() && bends;
+        match operand {
+            Operand::Scale => front.scale && (forward || back || wants.x.wanted()),
+            Operand::Shift => front.shift && (forward || back),
+            Operand::FrontAlpha => front.alpha != AlphaSource::Constant && (forward || back),
+            Operand::Moments => front.norm.is_some() && (forward || self.reads_way() || wants.x.wanted()),
             _ => false,
         }
+    }
+
+    /// Whether the way back through the front needs x.
+    fn reads_way(&self) -> bool {
+        let wants = &self.gradients;
+        self.affine.front.is_some_and(|front| {
+            let bends = !front.activation.needs_nothing() && wants.need_dx();
+            bends
+                || wants.scale.wanted()
+                || wants.front_alpha.wanted()
+                || (front.moving().is_some() && wants.x.wanted())
+        })
     }
 
     /// Whether these gradients need z or what was kept in its place.
@@ -347,8 +408,8 @@ impl Resolved<BackwardRequest> {
 
     /// Whether one of these gradients is made from dz.
     fn needs_dz(&self) -> bool {
-        let Gradients { x, w, b, alpha, residual, .. } = self.gradients;
+        let Gradients { w, b, alpha, residual, .. } = self.gradients;
         let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);
-        residual || [x, w, b, alpha].iter().any(|want| want.wanted())
+        residual || self.gradients.need_dx() || [w, b, alpha].iter().any(|want| want.wanted())
     }
 }

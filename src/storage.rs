@@ -129,6 +129,9 @@ const fn may_be_narrow(operand: Operand) -> bool {
     matches!(
         operand,
         Operand::B
+            | Operand::Scale
+            | Operand::Shift
+            | Operand::FirstRow
             | Operand::RowWeight
             | Operand::RowWeightBelow
             | Operand::Ddb

@@ -278,6 +278,18 @@ impl<'a> View<'a> {
         View { shape: Shape::new(self.shape.get(1..).unwrap_or_default()), ..*self }.strided(strides)
     }
 
+    /// The first row, `[K]` of `[.., K]`, or of each layer of a batch, `[E, K]`.
+    pub(crate) fn first_row(&self, batched: bool) -> Self {
+        let (strides, last) = (self.all_strides(), self.shape.len().saturating_sub(1));
+        let kept: &[usize] = if batched { &[0, last] } else { &[last] };
+        let mut of_kept = strides;
+        for (to, &from) in kept.iter().enumerate() {
+            of_kept[to] = strides[from];
+        }
+        let shape: Vec<usize> = kept.iter().map(|&dimension| self.shape[dimension]).collect();
+        View { shape: Shape::new(&shape), ..*self }.strided(of_kept)
+    }
+
     /// The distance from row to row, seen as `[.., columns]`, and in a batch from layer to layer. An error with this operand's name for any
     /// other strides.
     pub(crate) fn rows_apart(&self, operand: Operand, batched: bool) -> Result<Strides> {

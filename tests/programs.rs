@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Gate, Jet, Norm, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     cpu::{
-        ForwardInputs,
+        ForwardInputs, FrontInputs,
         reference::{self, BackwardInputs, Gradient, ReturningInputs},
     },
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan},
     program::{By, Memory, Over},
     request::{
-        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Front, Gradients, Returning, SecondGradients,
+        Statistics,
     },
 };
 use proptest::prelude::*;
@@ -43,6 +44,7 @@ impl Numbers {
 struct Seen<'a> {
     numbers: &'a mut Numbers,
     dispatch: &'a Dispatch,
+    rows: usize,
     cols: usize,
     /// Of a flat pass: the length of the last dimension.
     channels: Option<usize>,
@@ -62,6 +64,7 @@ impl Seen<'_> {
                 By::Column => n_channel,
                 By::Whole => 0,
                 By::Plane(plane) => usize::from(plane) * self.cols + n,
+                By::RowPlane(plane) => usize::from(plane) * self.rows + m,
                 By::Stacked(side) => (2 * m + usize::from(side)) * self.cols + n,
                 By::Interleaved(side) => 2 * (m * self.cols + n) + usize::from(side),
                 By::State => 0,
@@ -110,9 +113,31 @@ impl Memory for Seen<'_> {
     }
 }
 
-/// One dispatch: each element once, its sum in f64, its partial sums all in the first part.
+/// Mean and 1 / √(variance + ε) of each row of x.
+fn row_moments(dispatch: &Dispatch, numbers: &mut Numbers) {
+    let (kernel, p) = (&dispatch.kernel, &dispatch.params);
+    let [rows, cols] = [p.rows, p.cols].map(|size| size as usize);
+    for m in 0..rows {
+        let row: Vec<f64> = (0..cols).map(|n| numbers.get(Operand::X, m * cols + n)).collect();
+        let average = |of: &dyn Fn(f64) -> f64| row.iter().map(|&x| of(x)).sum::<f64>() / cols as f64;
+        let mean = if kernel.flag("CENTRED") == 1 { average(&|x| x) } else { 0.0 };
+        let variance = average(&|x| (x - mean).powi(2));
+        let moments = numbers.0.entry(Operand::Moments).or_default();
+        moments.insert(m, mean);
+        moments.insert(rows + m, (variance + f64::from(p.p[0])).sqrt().recip());
+    }
+}
+
+/// One dispatch: each element once, its sum in f64, its partial sums all in the first part. Its activations are among the given ones, no two of one kind.
 fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
     let (kernel, p) = (&dispatch.kernel, &dispatch.params);
+    if kernel.file == KernelFile::RowMoments {
+        return row_moments(dispatch, numbers);
+    }
+    let stages = kernel.stages.iter();
+    let activations: Vec<Activation> =
+        stages.map(|&kind| *activations.iter().find(|activation| activation.kind() == kind).unwrap()).collect();
+    let activations = &activations[..];
     let [rows, cols, reduced] = [p.rows, p.cols, p.k].map(|size| size as usize);
     let parameters = p.p.map(f64::from);
     let origin = |role: &str| {
@@ -130,7 +155,14 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
         } else {
             ([r, across], if program == &kernel.a { rows } else { cols * (1 + kernel.flag("PAIRED") as usize) })
         };
-        let mut seen = Seen { numbers, dispatch, cols: inner, channels: None, sums: HashMap::new() };
+        let outer = if !along {
+            reduced
+        } else if program == &kernel.a {
+            rows
+        } else {
+            cols
+        };
+        let mut seen = Seen { numbers, dispatch, rows: outer, cols: inner, channels: None, sums: HashMap::new() };
         program.run(place, &[], &parameters, activations, &mut seen)
     };
     let mut all = HashMap::new();
@@ -161,7 +193,7 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
                 };
                 sums.extend((0..kernel.finish.finished_sums() as usize).map(sum).collect::<Vec<f64>>());
             }
-            let mut seen = Seen { numbers, dispatch, cols, channels, sums: std::mem::take(&mut all) };
+            let mut seen = Seen { numbers, dispatch, rows, cols, channels, sums: std::mem::take(&mut all) };
             kernel.finish.run([m, n], &sums, &parameters, activations, &mut seen);
             all = seen.sums;
         }
@@ -207,11 +239,29 @@ fn want() -> impl prop::strategy::Strategy<Value = Want> {
     prop_oneof![Just(Want::No), Just(Want::Overwrite)]
 }
 
+/// A front, and which of its gradients are wanted; its activations are none of the layer's.
+fn any_front(
+    (which, alpha, norm, [scale, shift, running], wants): (usize, usize, usize, [bool; 3], [Want; 3]),
+) -> (Front, [Want; 3]) {
+    let activation: Activation = ["relu6", "gelu", "celu(0.75)", "prelu"][which].parse().unwrap();
+    let alpha = match activation.has_alpha() {
+        true => [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][alpha],
+        false => AlphaSource::Constant,
+    };
+    let momentum = Norm::batch().epsilon(0.25).unwrap().momentum(0.5).unwrap();
+    let norm = [None, Some(momentum), Some(Norm::running()), Some(Norm::layer()), Some(Norm::rms())][norm];
+    let running = norm.is_some_and(|norm| norm.is_running() || (norm.is_batch() && running));
+    let front = Front::new(activation).alpha(alpha).norm(norm).scale(scale).shift(shift).running(running);
+    let there = [scale, shift, alpha != AlphaSource::Constant];
+    (front, [0, 1, 2].map(|i| if there[i] { wants[i] } else { Want::No }))
+}
+
 prop_compose! {
     fn any_request()(
         sizes in [1..6usize, 1..6, 0..6], which in 0..4usize, saved in 0..4usize, alpha in 0..3usize, residual in 0..3usize,
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
+        front in prop::option::of((0..4usize, 0..3usize, 0..5usize, any::<[bool; 3]>(), [want(), want(), want()])),
         below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize, leaves in prop::option::of(0..4usize), skip: bool,
     ) -> (BackwardRequest, Strategy, usize) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
@@ -237,7 +287,11 @@ prop_compose! {
         let leaves = leaves.filter(|_| jet.is_none()).map(|p| Dropout::new([0.0, 0.25, 0.5, 1.0][p]).unwrap());
         let affine = affine.dropout(leaves);
         let only = |there: bool, want| if there { want } else { Want::No };
-        let gradients = Gradients::default().x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
+        let (front, wants_of_front) = front.filter(|_| jet.is_none()).map(any_front).unzip();
+        let affine = affine.front(front);
+        let below = below.filter(|_| front.is_none());
+        let [dscale, dshift, dfront_alpha] = wants_of_front.unwrap_or([Want::No; 3]);
+        let gradients = Gradients::default().scale(dscale).shift(dshift).front_alpha(dfront_alpha).x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
         let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).dropout(leaves.filter(|_| row_weight)).db(db).drow_weight(only(row_weight, db)));
         // The residual is x itself.
         let skip = skip && affine.residual.is_some() && (below.is_none() || jet.is_none());
@@ -251,8 +305,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn programs_compute_what_the_reference_computes((request, strategy, tile) in any_request(), seed: u32) {
-        let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(12);
+    fn programs_compute_what_the_reference_computes((request, strategy, tile) in any_request(), bindings: bool, seed: u32) {
+        let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(if bindings { 12 } else { 9 });
         // Two sums for each element in one product, or in a product and a pass.
         let tile = if request.affine.gate.is_some() { [0, 13][tile] } else { 0 };
         let pin = Pin::default().tile(tile).splits(1).strategy(strategy);
@@ -274,6 +328,29 @@ proptest! {
         ] {
             numbers.put(operand, values);
         }
+        // The front in front of it, if there is one.
+        let [scale, shift, mut running] = [k, k, 2 * k].map(|length| values(&mut seed, length));
+        running[k..].iter_mut().for_each(|variance| *variance = variance.abs());
+        let front_alpha: Vec<f32> = values(&mut seed, k.max(1)).iter().map(|v| v.abs() / 4.0 + 0.25).collect();
+        for (operand, values) in [
+            (Operand::Scale, &scale), (Operand::Shift, &shift), (Operand::FrontAlpha, &front_alpha),
+            (Operand::RunningMoments, &running), (Operand::FirstRow, &x[..k].to_vec()),
+        ] {
+            numbers.put(operand, values);
+        }
+        let facts = affine.front;
+        let alpha_of_front = match facts.map_or(AlphaSource::Constant, |front| front.alpha) {
+            AlphaSource::Constant => None,
+            AlphaSource::PerLayer => front_alpha.get(..1),
+            AlphaSource::PerChannel => Some(&front_alpha[..]),
+        };
+        let there = |there: fn(&Front) -> bool| facts.as_ref().is_some_and(there);
+        let front = FrontInputs::default()
+            .scale(there(|front| front.scale).then_some(&scale))
+            .shift(there(|front| front.shift).then_some(&shift))
+            .running_moments(there(|front| front.running).then_some(&running))
+            .alpha(alpha_of_front);
+        let activations: Vec<Activation> = [Some(affine.activation), facts.map(|front| front.activation), request.below.map(|below| below.activation)].into_iter().flatten().collect();
         let state = Dropout::state(u64::from(seed), 1, 2);
         for operand in [Operand::DropoutState, Operand::DropoutStateBelow] {
             numbers.0.insert(operand, state.iter().enumerate().map(|(i, &word)| (i, f64::from(word))).collect());
@@ -284,10 +361,14 @@ proptest! {
             AlphaSource::PerChannel => Some(&alpha[..]),
         };
         let weight = affine.row_weight.then_some(&weight[..]);
-        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight).dropout_state(affine.dropout.map(|_| state));
+        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight).dropout_state(affine.dropout.map(|_| state)).front(front);
         let judge = reference::forward(&affine, inputs).unwrap();
-        run_all(&forward, &[affine.activation], &mut numbers);
+        run_all(&forward, &activations, &mut numbers);
         close("y", &numbers.all(Operand::Y, m * n), &judge.y, &judge.z_terms)?;
+        for (operand, judge) in [(Operand::Moments, &judge.moments), (Operand::RunningMoments, &judge.running_moments)] {
+            // Of rows without elements there are none.
+            close(operand.name(), &numbers.all(operand, if k > 0 { judge.len() } else { 0 }), judge, &[])?;
+        }
         if affine.statistics.any() {
             let of = |operand, rows, length| {
                 close("statistics", &numbers.all(operand, 5 * length), &reference::statistics(&affine, &judge, rows), &[1e3; 30])
@@ -305,20 +386,19 @@ proptest! {
             .residual(affine.residual.map(|_| &residual[..]))
             .row_weight(weight)
             .dropout_state(affine.dropout.map(|_| state))
+            .front(front)
             .dropout_state_below(request.below.and_then(|below| below.dropout).map(|_| state))
             .z_below(request.below.map(|_| &z_below[..]))
             .row_weight_below(request.below.filter(|below| below.row_weight).map(|_| &weight_below[..]));
         let judge = reference::backward(&request, inputs).unwrap();
-        // The activation of a chain's product is that of the layer below, and its only one.
-        for dispatch in &backward.dispatches {
-            let chained = dispatch.kernel.finish.uses(Operand::SavedBelow);
-            let activation = request.below.filter(|_| chained).map_or(affine.activation, |below| below.activation);
-            run(dispatch, &[activation], &mut numbers);
-        }
+        run_all(&backward, &activations, &mut numbers);
         let below = request.below;
         let (db, dweight) = below.map_or((Want::No, Want::No), |below| (below.db, below.drow_weight));
         let wants = request.gradients;
-        let list: [(Operand, Want, &Gradient); 8] = [
+        let list: [(Operand, Want, &Gradient); 11] = [
+            (Operand::Dscale, wants.scale, &judge.dscale),
+            (Operand::Dshift, wants.shift, &judge.dshift),
+            (Operand::DfrontAlpha, wants.front_alpha, &judge.dfront_alpha),
             (Operand::Dx, wants.x, if below.is_some() { &judge.dz_below } else { &judge.dx }),
             (Operand::Dw, wants.w, &judge.dw),
             (Operand::Db, wants.b, &judge.db),

@@ -17,6 +17,7 @@ const FACTS: &[&str] = &[
     "gate",
     "initialisation",
     "jet",
+    "norm",
     "operand",
     "philox",
     "rates",

@@ -91,6 +91,7 @@ pub struct BackwardOutputs<'a> {
 /// [`Error::Unsupported`] here. The crate's first page has an example.
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
     let inputs = inputs.checked(request)?;
+    without_front(request)?;
     if request.statistics.any() {
         return Err(Error::Unsupported {
             what: "statistics in elbow-cpu".into(),
@@ -186,6 +187,7 @@ pub fn backward(
 ) -> Result<()> {
     let affine = &request.affine;
     affine.check_sizes()?;
+    without_front(affine)?;
     jet::check_chain(request)?;
     if request.skip || request.in_place {
         request.resolve()?;
@@ -427,4 +429,14 @@ fn learnable(operand: Operand, source: AlphaSource) -> Result<()> {
         return Err(outputs::constant_alpha(operand));
     }
     Ok(())
+}
+
+fn without_front(request: &AffineRequest) -> Result<()> {
+    match request.front {
+        None => Ok(()),
+        Some(_) => Err(Error::Unsupported {
+            what: "a front in elbow-cpu".into(),
+            why: "only the GPU and elbow::cpu::reference compute it".into(),
+        }),
+    }
 }

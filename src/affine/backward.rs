@@ -57,6 +57,9 @@ pub struct Backward<'a> {
     pub(super) dalpha: Option<Gradient<'a>>,
     pub(super) dresidual: Option<Gradient<'a>>,
     pub(super) drow_weight: Option<Gradient<'a>>,
+    pub(super) dscale: Option<Gradient<'a>>,
+    pub(super) dshift: Option<Gradient<'a>>,
+    pub(super) dfront_alpha: Option<Gradient<'a>>,
     pub(super) skip: bool,
     pub(super) below: Option<Forward<'a>>,
     pub(super) db_below: Option<Gradient<'a>>,
@@ -92,6 +95,9 @@ impl<'a> Forward<'a> {
             dalpha: None,
             dresidual: None,
             drow_weight: None,
+            dscale: None,
+            dshift: None,
+            dfront_alpha: None,
             skip: false,
             below: None,
             db_below: None,
@@ -146,6 +152,21 @@ impl<'a> Backward<'a> {
     /// d(row_weight) `[..]`: the sum of dy ⊙ act(z) over each row.
     pub fn drow_weight(self, drow_weight: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { drow_weight: drow_weight.into(), ..self }
+    }
+
+    /// The gradient of the scale of the layer's [`Front`], `[K]`.
+    pub fn dscale(self, dscale: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dscale: dscale.into(), ..self }
+    }
+
+    /// The gradient of its shift, `[K]`.
+    pub fn dshift(self, dshift: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dshift: dshift.into(), ..self }
+    }
+
+    /// The gradient of its α, shaped as that.
+    pub fn dfront_alpha(self, dfront_alpha: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dfront_alpha: dfront_alpha.into(), ..self }
     }
 
     /// The layer's residual is x itself, as in a residual block: dx = dz·W + dy, or dz·W + dz where the residual joins before the activation. What goes
@@ -275,6 +296,10 @@ impl<'a> Backward<'a> {
             expect_rows(Operand::Dresidual, dresidual, m, n)?;
         }
         expect_row_numbers(Operand::DrowWeight, view(&self.drow_weight), m)?;
+        expect_vector(Operand::Dscale, view(&self.dscale), k)?;
+        expect_vector(Operand::Dshift, view(&self.dshift), k)?;
+        let alpha_in_front = self.layer.front.and_then(|front| front.alpha);
+        expect_like(Operand::DfrontAlpha, view(&self.dfront_alpha), alpha_in_front)?;
         let gradients = Gradients {
             x: want(&self.dx),
             w: want(&self.dw),
@@ -282,6 +307,9 @@ impl<'a> Backward<'a> {
             alpha: want(&self.dalpha),
             residual: want(&self.dresidual),
             row_weight: want(&self.drow_weight),
+            scale: want(&self.dscale),
+            shift: want(&self.dshift),
+            front_alpha: want(&self.dfront_alpha),
         };
         if let (true, Some(residual)) = (self.skip, self.layer.residual) {
             let x = self.layer.x;
@@ -349,7 +377,7 @@ impl<'a> Backward<'a> {
     }
 
     /// Every gradient that this call can write.
-    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 9] {
+    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 12] {
         [
             (Operand::Dx, &self.dx),
             (Operand::Dw, &self.dw),
@@ -357,6 +385,9 @@ impl<'a> Backward<'a> {
             (Operand::Dalpha, &self.dalpha),
             (Operand::Dresidual, &self.dresidual),
             (Operand::DrowWeight, &self.drow_weight),
+            (Operand::Dscale, &self.dscale),
+            (Operand::Dshift, &self.dshift),
+            (Operand::DfrontAlpha, &self.dfront_alpha),
             (Operand::DbBelow, &self.db_below),
             (Operand::DalphaBelow, &self.dalpha_below),
             (Operand::DrowWeightBelow, &self.drow_weight_below),
@@ -380,6 +411,9 @@ impl<'a> Backward<'a> {
         operands.add(Operand::Alpha, layer.alpha).add(Operand::Residual, layer.residual);
         operands.add(Operand::DropoutState, layer.dropout_state);
         operands.add(Operand::RowWeight, layer.row_weight).add(Operand::Saved, layer.kept(request.affine.saved));
+        if let Some(front) = &layer.front {
+            front.operands(&mut operands);
+        }
         if let (Some(layer), Some(below)) = (&self.below, &request.below) {
             operands.add(Operand::SavedBelow, layer.kept(below.saved)).add(Operand::AlphaBelow, layer.alpha);
             operands.add(Operand::RowWeightBelow, layer.row_weight);
@@ -409,6 +443,9 @@ impl<'a> Backward<'a> {
             dalpha: batch.dalpha(Operand::Dalpha, self.dalpha)?,
             dresidual: batch.gradient(Operand::Dresidual, self.dresidual)?,
             drow_weight: batch.gradient(Operand::DrowWeight, self.drow_weight)?,
+            dscale: batch.gradient(Operand::Dscale, self.dscale)?,
+            dshift: batch.gradient(Operand::Dshift, self.dshift)?,
+            dfront_alpha: batch.dalpha(Operand::DfrontAlpha, self.dfront_alpha)?,
             below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
             db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
             dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,

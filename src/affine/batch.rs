@@ -51,6 +51,11 @@ impl Batch {
     }
 }
 
+/// Whether this weight is that of a batch.
+pub(super) fn is(w: View<'_>) -> bool {
+    Batch::of(w).is_some()
+}
+
 /// The number of layers: 1 without a batch.
 pub(super) fn count(batch: Option<Batch>) -> usize {
     batch.map_or(1, |batch| batch.0)
@@ -79,6 +84,7 @@ impl<'a> Forward<'a> {
         Ok(Forward {
             x: batch.one(Operand::X, self.x)?,
             w: batch.one(Operand::W, self.w)?,
+            front: self.front.map(|front| front.one_of(batch)).transpose()?,
             b: batch.optional(Operand::B, self.b)?,
             alpha: batch.alpha(Operand::Alpha, self.alpha)?,
             residual: batch.optional(Operand::Residual, self.residual)?,

@@ -6,6 +6,7 @@
 
 mod double;
 pub mod elementwise;
+mod front;
 mod gate;
 mod jet;
 mod loss;
@@ -18,7 +19,7 @@ pub use network::network;
 pub use update::Updated;
 
 use self::jet::Local;
-use super::{ForwardInputs, operands};
+use super::{ForwardInputs, FrontInputs, operands};
 use crate::{
     activation::Activation,
     dropout::Dropout,
@@ -39,6 +40,12 @@ pub struct ForwardOutputs {
     pub y: Vec<f64>,
     /// The sum of the absolute values of the terms of z: Σ |x||w| + |b| (+ |residual|), as z.
     pub z_terms: Vec<f64>,
+    /// What is multiplied, `[M, K]`: x, or what the front makes of it.
+    pub fronted: Vec<f64>,
+    /// Mean and 1 / √(variance + ε) of each column `[2, K]` or row `[2, M]`, if there is a norm in front.
+    pub moments: Vec<f64>,
+    /// The running mean and variance of each column `[2, K]` after this batch, if there are any.
+    pub running_moments: Vec<f64>,
 }
 
 /// A gradient, and for each element the sum of the absolute values of its terms.
@@ -91,6 +98,8 @@ pub struct BackwardInputs<'a> {
     pub row_weight: Option<&'a [f32]>,
     /// Row weight of the layer below `[M]`, if and only if it has one.
     pub row_weight_below: Option<&'a [f32]>,
+    /// The operands of what is in front of the product.
+    pub front: FrontInputs<'a>,
     /// The state of the dropout, if and only if the request has one, and does not start from dz.
     pub dropout_state: Option<[u32; 4]>,
     /// That of the layer below.
@@ -122,6 +131,7 @@ setters!(BackwardInputs<'a> {
     residual: Option<&'a [f32]>,
     row_weight: Option<&'a [f32]>,
     row_weight_below: Option<&'a [f32]>,
+    front: FrontInputs<'a>,
     dropout_state: Option<[u32; 4]>,
     dropout_state_below: Option<[u32; 4]>,
 });
@@ -144,6 +154,14 @@ pub struct BackwardOutputs {
     pub dresidual: Gradient,
     /// Σ_columns dy ⊙ act(z), `[M]`; 0 if the request starts from dz.
     pub drow_weight: Gradient,
+    /// dz·W, the gradient of what the front makes of x, `[M, K]`; empty without a front, like the following ones.
+    pub dfronted: Gradient,
+    /// That of the front's scale, `[K]`.
+    pub dscale: Gradient,
+    /// That of its shift, `[K]`.
+    pub dshift: Gradient,
+    /// That of its α, `[K]` for α per channel, else `[1]`.
+    pub dfront_alpha: Gradient,
     /// dz of the layer below, dx ⊙ act_below'(z_below), `[M, K]`; empty without a layer below, like the following ones.
     pub dz_below: Gradient,
     /// Σ_rows dz_below, `[K]`.
@@ -183,8 +201,9 @@ fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
 /// # Ok::<(), elbow::Error>(())
 /// ```
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<ForwardOutputs> {
-    let ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state } = inputs.checked(request)?;
-    let mut outputs = ForwardOutputs::default();
+    let ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front } = inputs.checked(request)?;
+    let front::Fronted { value: x, moments, running_moments, .. } = front::forward(request, x, &front);
+    let mut outputs = ForwardOutputs { moments, running_moments, ..ForwardOutputs::default() };
     let residual = |at: usize| residual.map_or(0.0, |r| f64::from(r[at]));
     let joins = request.residual == Some(ResidualAt::BeforeActivation);
     for m in 0..request.m {
@@ -194,7 +213,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
             let before = if joins { residual(m * request.n + n) } else { 0.0 };
             let (mut z, mut terms) = (0.0, 0.0);
             for k in 0..request.k {
-                let term = f64::from(x[m * request.k + k]) * f64::from(w[weight(request, n, k)]);
+                let term = x[m * request.k + k] * f64::from(w[weight(request, n, k)]);
                 z += term;
                 terms += term.abs();
             }
@@ -219,6 +238,7 @@ pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<For
             outputs.y.push(left(request.dropout, dropout_state, m * request.n + n, y) + after);
         }
     }
+    outputs.fronted = x;
     Ok(outputs)
 }
 
@@ -287,11 +307,13 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
     // The residual is needed only where it is a part of z and z is computed here.
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
     let residual = inputs.residual.filter(|_| counts);
-    let BackwardInputs { x, w, b, alpha, row_weight, dropout_state, .. } = inputs;
+    let BackwardInputs { x, w, b, alpha, row_weight, dropout_state, front, .. } = inputs;
     let dropout = affine.dropout.filter(|_| !request.upstream_is_dz);
-    let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state };
+    let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front };
     let layer = AffineRequest { residual: affine.residual.filter(|_| counts), dropout, ..*affine };
-    let ForwardInputs { x, w, alpha, row_weight, .. } = forward_inputs.checked(&layer)?;
+    let ForwardInputs { x, w, alpha, row_weight, front, .. } = forward_inputs.checked(&layer)?;
+    let fronted = front::forward(&layer, x, &front);
+    let x = &fronted.value;
     let upstream = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;
     let z: Vec<f64> = match inputs.z {
         Some(z) => operands::slice(Operand::Saved, z, &[rows, outputs])?.iter().map(|&z| f64::from(z)).collect(),
@@ -366,9 +388,14 @@ pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result
             for k in 0..features {
                 let at_w = weight(affine, n, k);
                 out.dx.add(m * features + k, dz * f64::from(w[at_w]));
-                out.dw.add(at_w, dz * f64::from(x[m * features + k]));
+                out.dw.add(at_w, dz * x[m * features + k]);
             }
         }
+    }
+    if let Some(of) = &affine.front {
+        let back = front::backward(of, [rows, features], &fronted, &front, &out.dx);
+        (out.dfronted, out.dx) = (out.dx, back.dx);
+        (out.dscale, out.dshift, out.dfront_alpha) = (back.dscale, back.dshift, back.dalpha);
     }
     if request.skip {
         for i in 0..out.dx.value.len() {

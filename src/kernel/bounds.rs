@@ -98,6 +98,11 @@ impl Kernel {
                 let four = if flag("STATIC") + flag("JET") > 0 { 1 } else { 5 };
                 flag("LANE_ROWS4") + steps * step + layers * flag("LANE_ROWS4") * four
             }
+            KernelFile::RowMoments => {
+                let (span, width) = (flag("SPAN"), self.width());
+                let sweeps = 1 + flag("CENTRED");
+                sweeps * (u64::from(p.cols) / width).div_ceil(span) + (2 * sweeps - 1) * halvings(span)
+            }
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
                 2 * (u64::from(p.cols) / width).div_ceil(span) + (2 + flag("SMOOTH")) * halvings(span)
@@ -197,6 +202,10 @@ impl Kernel {
                 let step = flag("BK") + flag("COLUMNS") + 4;
                 // The parameters are bounded by the length of their operand (`Use`), and the size of a layer by the kernel's columns.
                 (rows + block).max(rows * k).max(rows * cols).max(k + step).max(channels + step)
+            }
+            KernelFile::RowMoments => {
+                let edge = (rows + flag("LANES")).max(cols + flag("SPAN") * self.width());
+                edge.max(rows * cols).max(2 * rows)
             }
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)

@@ -3,8 +3,9 @@
 use super::{
     Caps, DeviceClass, Pin, Plan,
     builder::PartialSums,
+    front::Fronted,
     gated,
-    product::{Finish, Matrix, Product, forward_product},
+    product::{Finish, Matrix, Product, forward_product, stages},
     programs::{self, Gradient, Local},
     reduce::{self, ColumnPass, Fold, Sums},
     split::product,
@@ -27,22 +28,30 @@ pub(super) fn forward(
 ) -> Result<Plan> {
     let mut plan = Plan { saved: request.saved, ..Plan::default() };
     let in_place = residual_in_place.then_some((Operand::Y, Operand::Residual));
+    let fronted = Fronted { affine: request, aligned, caps, pin };
+    if let Some(front) = &request.front {
+        fronted.moments(&mut plan, front)?;
+    }
     if let Some(gate) = &request.gate {
         gated::forward(&mut plan, request, gate, in_place, aligned, caps, pin)?;
         return Ok(plan);
     }
-    let layer = forward_product(request, programs::forward(request), in_place);
-    let PartialSums { columns, rows: of_rows } = match layer.rows == 0 || layer.cols == 0 {
-        true => PartialSums::empty(layer.rows, layer.cols),
-        false => product(&mut plan, &layer, aligned, caps, pin)?,
+    let (m, n) = (request.m as u64, request.n as u64);
+    let PartialSums { columns, rows: of_rows } = match m == 0 || n == 0 {
+        true => PartialSums::empty(m, n),
+        false => {
+            let program = programs::forward(request);
+            let x = fronted.entering(&mut plan, &program, &programs::plain(Operand::W))?;
+            product(&mut plan, &forward_product(request, x, program, in_place), aligned, caps, pin)?
+        }
     };
     let Statistics { channels, rows, around } = request.statistics;
     if channels {
         let around = around.then_some(Operand::Around);
-        reduce::statistics(&mut plan, columns, layer.rows, Operand::ChannelStatistics, around)?;
+        reduce::statistics(&mut plan, columns, m, Operand::ChannelStatistics, around)?;
     }
     if rows {
-        reduce::statistics(&mut plan, of_rows, layer.cols, Operand::RowStatistics, None)?;
+        reduce::statistics(&mut plan, of_rows, n, Operand::RowStatistics, None)?;
     }
     Ok(plan)
 }
@@ -58,12 +67,14 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let local = kept(&mut plan, affine, request.reads_kept(), aligned, caps, pin)?;
 
     let before = affine.residual == Some(ResidualAt::BeforeActivation);
-    let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
+    let products = u32::from(wants.need_dx()) + u32::from(wants.w.wanted());
     plan.strategy = match (pin.strategy, request.below) {
         // A chain's epilogue and a prologue together would need more bindings than some devices have; and a row of jets takes its dz from
         // all rows of its group.
         (_, Some(_)) => Strategy::TwoPass,
         _ if affine.jet.is_some() || affine.gate.is_some() => Strategy::TwoPass,
+        // What the front needs and what dz needs would be too much for one load.
+        _ if affine.front.is_some() => Strategy::TwoPass,
         // What goes around the layer is dz, from memory.
         _ if request.skip && before => Strategy::TwoPass,
         (Strategy::Auto, None) => choose_strategy(caps, affine, products),
@@ -100,21 +111,29 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     };
     let around = request.skip.then_some(if before && write_dz { Operand::Dz } else { Operand::Dy });
     let mut below_sums = PartialSums::empty(m, k);
-    if wants.x.wanted() && m > 0 && k > 0 {
-        let (program, stage) = match &request.below {
-            Some(below) => (chain(below).program(programs::Upstream::Sums(around)), below.activation),
-            None => (programs::sum_around(Operand::Dx, wants.x, around), affine.activation),
+    let fronted = Fronted { affine, aligned, caps, pin };
+    let w = programs::plain(Operand::W);
+    let back = fronted.back(request, around, [&dz, &w]).filter(|_| wants.need_dx());
+    if wants.need_dx() && m > 0 && k > 0 {
+        let finish = |program, stage| Finish { program, stages: vec![stage], storage: affine.storage, in_place: None };
+        let finish = match (&request.below, &back) {
+            (Some(below), _) => finish(chain(below).program(programs::Upstream::Sums(around)), below.activation),
+            (None, Some(back)) => finish(back.finish(), back.activation()),
+            (None, None) => finish(programs::sum_around(Operand::Dx, wants.x, around), affine.activation),
         };
         let dx = Product {
             rows: m,
             cols: k,
             k: n,
             a: Matrix { along: true, program: dz.clone() },
-            b: Matrix { along: affine.layout == WeightLayout::InOut, program: programs::plain(Operand::W) },
-            finish: Finish { program, stages: vec![stage], storage: affine.storage, in_place: None },
+            b: Matrix { along: affine.layout == WeightLayout::InOut, program: w },
+            finish,
             pair: None,
         };
         below_sums = product(&mut plan, &dx, aligned, caps, pin)?;
+    }
+    if let Some(back) = back {
+        back.behind(&mut plan, below_sums)?;
     }
     if let Some(below) = &request.below {
         let sums = Sums {
@@ -128,18 +147,15 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         sums.finish(&mut plan, &below_sums)?;
     }
     if wants.w.wanted() && n > 0 && k > 0 {
-        let x = Matrix { along: false, program: programs::plain(Operand::X) };
+        let program = programs::sum(Operand::Dw, wants.w);
+        let x = Matrix { along: false, program: fronted.entering(&mut plan, &program, &dz)? };
         let dz = Matrix { along: false, program: dz };
         let (rows, cols, a, b) = match affine.layout {
             WeightLayout::OutIn => (n, k, dz, x),
             WeightLayout::InOut => (k, n, x, dz),
         };
-        let finish = Finish {
-            program: programs::sum(Operand::Dw, wants.w),
-            stages: vec![affine.activation],
-            storage: affine.storage,
-            in_place: None,
-        };
+        let stages = stages(affine);
+        let finish = Finish { program, stages, storage: affine.storage, in_place: None };
         product(&mut plan, &Product { rows, cols, k: m, a, b, finish, pair: None }, aligned, caps, pin)?;
     }
     Ok(plan)
@@ -158,8 +174,10 @@ pub(super) fn kept(
         _ if !read => (Operand::Saved, Saved::None),
         Saved::None => {
             if affine.m > 0 && affine.n > 0 {
-                let again = forward_product(affine, programs::forward_z(affine), None);
-                product(plan, &again, aligned, caps, pin)?;
+                let program = programs::forward_z(affine);
+                let fronted = Fronted { affine, aligned, caps, pin };
+                let x = fronted.entering(plan, &program, &programs::plain(Operand::W))?;
+                product(plan, &forward_product(affine, x, program, None), aligned, caps, pin)?;
             }
             (Operand::Z, Saved::Z)
         }

@@ -70,6 +70,7 @@ impl Grid {
             }
             Some(By::Row) if row_numbers != rows => (Elem::Scalar, row_numbers, Along::All),
             Some(By::Row) => (Elem::Scalar, rows, (self.by_row)(1)),
+            Some(By::RowPlane(last)) => (Elem::Scalar, (u64::from(last) + 1) * row_numbers, Along::All),
             Some(By::Column) => (self.elem(), channels, (self.by_column)(1)),
             Some(By::InterleavedColumn(_)) => (elem, 2 * channels, Along::All),
             Some(By::State) => (Elem::Word, 4, Along::All),
@@ -93,6 +94,13 @@ pub(super) struct Stack {
 pub(super) struct PartialSums {
     pub(super) columns: Stack,
     pub(super) rows: Stack,
+}
+
+impl Stack {
+    /// The planes behind those that a program finishes.
+    pub(super) fn behind(self, program: &Program) -> Self {
+        Stack { first: self.first + u64::from(program.finished_sums()) * self.rows * self.cols, ..self }
+    }
 }
 
 impl PartialSums {
@@ -199,16 +207,29 @@ impl Builder {
                 true => self.write(role, elem, operand, len),
                 false => self.read_within(role, elem, operand, len, within),
             };
-            self.along(along);
-            if let (Some(stride), Some(slot)) = (row_stride, self.kernel.slots.last_mut()) {
-                slot.strided = true;
-                self.params.row_stride[(self.uses.len() - 1) % MOST_SLOTS] = stride;
-            }
+            self.along(along).gaps(row_stride);
         }
     }
 
     pub(super) fn read(&mut self, role: &'static str, elem: Elem, operand: Operand, len: u64) -> &mut Self {
         self.read_within(role, elem, operand, len, None)
+    }
+
+    /// Binds an input of `[rows, cols]`, of which each tile reads its rows, with the gaps that it has: flag STRIDED.
+    pub(super) fn read_rows(&mut self, role: &'static str, elem: Elem, operand: Operand, [rows, cols]: [u64; 2]) {
+        let stride = self.storage.row_stride(operand);
+        let grid = Grid { wide: elem == Elem::Four, ..Grid::output(rows, cols, false) };
+        let (_, len, along) = grid.binding(Some(By::Element), stride);
+        self.read(role, elem, operand, len).along(along).gaps(stride);
+        self.on("STRIDED", stride.is_some());
+    }
+
+    /// Sets the row stride of the last operand, if it has one.
+    fn gaps(&mut self, stride: Option<u32>) {
+        if let (Some(stride), Some(slot)) = (stride, self.kernel.slots.last_mut()) {
+            slot.strided = true;
+            self.params.row_stride[(self.uses.len() - 1) % MOST_SLOTS] = stride;
+        }
     }
 
     /// Binds an input; with `within` it is read through the binding of that output, whose memory it is.

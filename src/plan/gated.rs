@@ -3,8 +3,9 @@
 
 use super::{
     Caps, Pin, Plan,
+    front::Fronted,
     product::{Pair, Product, forward_product},
-    programs::gated,
+    programs::{self, gated},
     reduce::{self, ColumnPass, Fold},
     split,
 };
@@ -30,9 +31,11 @@ pub(super) fn forward(
     if request.m == 0 || request.n == 0 {
         return Ok(());
     }
+    let together = gated::layer(request, gate, None);
+    let x = Fronted { affine: request, aligned, caps, pin }.entering(plan, &together, &programs::plain(Operand::W))?;
     // Four neighbours of a weight in rows of both sides by turns would be those of two units.
     if !(gate.is_interleaved() && request.layout == WeightLayout::InOut) {
-        let together = forward_product(request, gated::layer(request, gate, None), in_place);
+        let together = forward_product(request, x.clone(), together, in_place);
         let pair = Some(Pair { interleaved: gate.is_interleaved() });
         if split::paired(plan, &Product { cols: request.n as u64, pair, ..together }, aligned, caps, pin)? {
             return Ok(());
@@ -41,7 +44,7 @@ pub(super) fn forward(
     // y is made of z as it was summed: not of one that was rounded to be kept.
     let kept_whole = request.saved == Saved::Z && request.storage.of(Operand::Saved) == Float::F32;
     let z = if kept_whole { Operand::Saved } else { Operand::Z };
-    let linear = forward_product(request, gated::linear(request, z), None);
+    let linear = forward_product(request, x, gated::linear(request, z), None);
     split::product(plan, &linear, aligned, caps, pin)?;
     let program = gated::layer(request, gate, Some(z));
     let (m, n, storage) = (request.m as u64, request.n as u64, request.storage);

@@ -58,7 +58,7 @@ pub fn elementwise_loss(request: &LossRequest, aligned: bool, caps: &Caps) -> Re
     for dispatch in &mut plan.dispatches {
         dispatch.params.p[2..].copy_from_slice(&factors);
     }
-    reduce::added_up(&mut plan, 1, sums.rows, &programs::sum(Operand::Loss, Want::Overwrite))?;
+    reduce::added_up(&mut plan, sums.rows, &programs::sum(Operand::Loss, Want::Overwrite))?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }

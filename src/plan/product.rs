@@ -36,23 +36,29 @@ pub(super) struct Pair {
     pub(super) interleaved: bool,
 }
 
-/// x·Wᵀ, finished by this program.
+/// x·Wᵀ, with x loaded and the sums finished by these programs.
 pub(super) fn forward_product(
     request: &AffineRequest,
+    x: Program,
     program: Program,
     in_place: Option<(Operand, Operand)>,
 ) -> Product {
     let (m, n, k) = (request.m as u64, request.outputs() as u64, request.k as u64);
-    let AffineRequest { activation, storage, layout, .. } = *request;
+    let AffineRequest { storage, layout, .. } = *request;
     Product {
         rows: m,
         cols: n,
         k,
-        a: Matrix { along: true, program: programs::plain(Operand::X) },
+        a: Matrix { along: true, program: x },
         b: Matrix { along: layout == WeightLayout::OutIn, program: programs::plain(Operand::W) },
-        finish: Finish { program, stages: vec![activation], storage, in_place },
+        finish: Finish { program, stages: stages(request), storage, in_place },
         pair: None,
     }
+}
+
+/// The activations of a layer by number: its own, and that of its front.
+pub(super) fn stages(request: &AffineRequest) -> Vec<Activation> {
+    [request.activation].into_iter().chain(request.front.map(|front| front.activation)).collect()
 }
 
 impl Product {

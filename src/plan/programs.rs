@@ -1,5 +1,6 @@
 //! The programs of the operators: what each of them computes for an element.
 
+pub(super) mod front;
 pub(super) mod gated;
 mod jet;
 mod second;
@@ -134,24 +135,26 @@ pub(super) fn statistics(operand: Operand, around: Option<Operand>) -> Program {
     let share = p.multiply(sum, each);
     put(&mut p, 0, share);
     for plane in [0, 1] {
-        let [sum, squares] = [1, 2].map(|i| p.sum_of(2 * plane + i));
-        let moved = p.multiply(sum, each);
-        let mean = match around {
-            None => moved,
-            Some(around) => {
-                let c = p.load(around, By::Plane(plane));
-                p.add(c, moved)
-            }
-        };
+        let c = around.map(|around| p.load(around, By::Plane(plane)));
+        let sums = [1, 2].map(|i| 2 * plane + i);
+        let [mean, variance] = mean_and_variance(&mut p, sums, [each, one], c);
         put(&mut p, 2 * plane + 1, mean);
-        let [squares, square] = [p.multiply(squares, each), p.multiply(moved, moved)];
-        let variance = p.subtract(squares, square);
-        let negative = p.not_positive(variance);
-        let kept = p.subtract(one, negative);
-        let variance = p.multiply(variance, kept);
         put(&mut p, 2 * plane + 2, variance);
     }
     p
+}
+
+/// Mean and variance from the finished sums of v − c and of its square, with these numbers, and 1 / count and 1. A variance that rounding brings below 0
+/// becomes 0.
+fn mean_and_variance(p: &mut Program, sums: [u8; 2], [each, one]: [Value; 2], c: Option<Value>) -> [Value; 2] {
+    let [sum, squares] = sums.map(|plane| p.sum_of(plane));
+    let moved = p.multiply(sum, each);
+    let mean = c.map_or(moved, |c| p.add(c, moved));
+    let [squares, square] = [p.multiply(squares, each), p.multiply(moved, moved)];
+    let variance = p.subtract(squares, square);
+    let negative = p.not_positive(variance);
+    let kept = p.subtract(one, negative);
+    [mean, p.multiply(variance, kept)]
 }
 
 /// z = sum + b (+ residual), into scratch memory, for a backward that computes z again.

@@ -176,9 +176,8 @@ impl Sums {
                 None => programs::sum(db, want),
                 Some(gate) => programs::gated::sums(gate, db, want),
             };
-            let planes = program.finished_sums().into();
-            added_up(plan, planes, columns, &program)?;
-            columns.first += planes * columns.rows * columns.cols;
+            added_up(plan, columns, &program)?;
+            columns = columns.behind(&program);
         }
         let (dalpha, want) = self.dalpha;
         if want.wanted() {
@@ -193,23 +192,41 @@ impl Sums {
                 }
                 _ => one,
             };
-            added_up(plan, 1, stack, &programs::sum(dalpha, want))?;
+            added_up(plan, stack, &programs::sum(dalpha, want))?;
         }
         let (drow_weight, want) = self.drow_weight;
         if want.wanted() {
-            added_up(plan, 1, partial.rows, &programs::sum(drow_weight, want))?;
+            added_up(plan, partial.rows, &programs::sum(drow_weight, want))?;
         }
         Ok(())
     }
 }
 
 /// Adds the stages for the sums of each column, one in each plane, which the program stores.
-pub(super) fn added_up(plan: &mut Plan, planes: u64, stack: Stack, program: &Program) -> Result<()> {
+pub(super) fn added_up(plan: &mut Plan, stack: Stack, program: &Program) -> Result<()> {
+    finished(plan, stack, program, [0.0; 4], last_stage())
+}
+
+/// The kernel of a last stage whose operands are f32.
+fn last_stage() -> Builder {
+    Builder::new(KernelFile::ColumnSum)
+}
+
+/// Adds the stages for the sums of each column, of which the program in this kernel makes something with these numbers.
+pub(super) fn finished(
+    plan: &mut Plan,
+    stack: Stack,
+    program: &Program,
+    numbers: [f32; 4],
+    kernel: Builder,
+) -> Result<()> {
     if stack.cols == 0 {
         return Ok(());
     }
+    let planes = program.finished_sums().into();
     let stack = folded(plan, planes, stack, longest(stack.cols), Fold::Sum)?;
-    let stage = column_stage(planes, stack, stack.rows, program, 0)?;
+    let mut stage = column_stage(kernel, planes, stack, stack.rows, program, 0)?;
+    stage.params.p = numbers;
     plan.dispatches.push(stage.build());
     Ok(())
 }
@@ -217,7 +234,7 @@ pub(super) fn added_up(plan: &mut Plan, planes: u64, stack: Stack, program: &Pro
 /// Adds the stages for the largest magnitude of each column, into the operand from element `to` on.
 pub(super) fn largest(plan: &mut Plan, stack: Stack, operand: Operand, to: u64) -> Result<()> {
     let stack = folded(plan, 1, stack, longest(stack.cols), Fold::Largest)?;
-    let mut stage = column_stage(1, stack, stack.rows, &programs::sum(operand, Want::Overwrite), to)?;
+    let mut stage = column_stage(last_stage(), 1, stack, stack.rows, &programs::sum(operand, Want::Overwrite), to)?;
     stage.on("MAGNITUDE", true);
     plan.dispatches.push(stage.build());
     Ok(())
@@ -231,16 +248,8 @@ pub(super) fn statistics(
     operand: Operand,
     around: Option<Operand>,
 ) -> Result<()> {
-    if stack.cols == 0 {
-        return Ok(());
-    }
     let program = programs::statistics(operand, around);
-    let planes = program.finished_sums().into();
-    let stack = folded(plan, planes, stack, longest(stack.cols), Fold::Sum)?;
-    let mut stage = column_stage(planes, stack, stack.rows, &program, 0)?;
-    stage.params.p = [1.0 / count as f32, 1.0, 0.0, 0.0];
-    plan.dispatches.push(stage.build());
-    Ok(())
+    finished(plan, stack, &program, [1.0 / count as f32, 1.0, 0.0, 0.0], last_stage())
 }
 
 /// Adds stages that fold the rows of each plane of partials until at most `most` are left.
@@ -252,7 +261,8 @@ pub(super) fn folded(plan: &mut Plan, planes: u64, stack: Stack, most: u64, fold
         for plane in 0..planes {
             let from = Stack { first: stack.first + plane * stack.rows * stack.cols, ..stack };
             let to = next.first + plane * next.rows * next.cols;
-            let mut stage = column_stage(1, from, chunk, &programs::sum(Operand::Partials, Want::Overwrite), to)?;
+            let mut stage =
+                column_stage(last_stage(), 1, from, chunk, &programs::sum(Operand::Partials, Want::Overwrite), to)?;
             stage.on("MAGNITUDE", fold == Fold::Largest);
             plan.dispatches.push(stage.build());
         }
@@ -278,7 +288,7 @@ const fn column_lanes(cols: u64) -> (u32, u32) {
 /// One invocation that adds [`MOST_TRIPS`] numbers (operand x) into one (operand y): the longest loop that a plan may have, for the
 /// self-test.
 pub(crate) fn longest_loop() -> Plan {
-    let mut k = Builder::new(KernelFile::ColumnSum);
+    let mut k = last_stage();
     k.flag("LX", 1).flag("LY", 1);
     k.read("terms", Elem::Scalar, Operand::X, MOST_TRIPS);
     k.finish(&programs::sum(Operand::Y, Want::Overwrite), &Grid::output(1, 1, false), None);
@@ -290,11 +300,10 @@ pub(crate) fn longest_loop() -> Plan {
 }
 
 /// A stage that adds up blocks of `chunk` rows in the columns of the planes, and finishes the sums: `[blocks, cols]`, from element `to` on.
-fn column_stage(planes: u64, stack: Stack, chunk: u64, program: &Program, to: u64) -> Result<Builder> {
+fn column_stage(mut k: Builder, planes: u64, stack: Stack, chunk: u64, program: &Program, to: u64) -> Result<Builder> {
     let Stack { first, rows, cols } = stack;
     let (lx, ly) = column_lanes(cols);
     let (parts, tiles_cols) = (rows.div_ceil(chunk.max(1)).max(1), cols.div_ceil(u64::from(lx)));
-    let mut k = Builder::new(KernelFile::ColumnSum);
     k.flag("LX", lx).flag("LY", ly);
     k.read("terms", Elem::Scalar, Operand::Partials, planes * rows * cols).from(first);
     let grid = Grid { by_row: |_| Along::All, by_column: |_| Along::All, ..Grid::output(parts, cols, false) };

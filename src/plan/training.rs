@@ -88,7 +88,7 @@ pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Cap
 
 /// Lanes of a workgroup, and how many of them share a row of so many loads. On a GPU a lane has about four loads. On a software adapter,
 /// where barriers are expensive and neighbouring loads cost no less, as few lanes as keep the machine busy.
-fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
+pub(super) fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
     let (lanes, each) = match caps.class {
         DeviceClass::Software if loads <= 1024 && rows >= 1024 => (64, 1024),
         DeviceClass::Software if loads <= 65_536 => (8, 1024),

@@ -84,16 +84,20 @@ impl Program {
                 Some(By::Stacked(side) | By::Interleaved(side) | By::InterleavedColumn(side)) if side > 1 => {
                     return fail("of two numbers".into());
                 }
-                Some(By::Element | By::Row | By::Stacked(_) | By::Interleaved(_)) if members > 1 => {
+                Some(By::Element | By::Row | By::RowPlane(_) | By::Stacked(_) | By::Interleaved(_)) if members > 1 => {
                     return fail(format!("one number for {members} rows"));
                 }
                 _ => {}
             }
-            if write && matches!(by, Some(By::Row | By::Column | By::Whole | By::InterleavedColumn(_))) {
+            if write
+                && matches!(by, Some(By::Row | By::RowPlane(_) | By::Column | By::Whole | By::InterleavedColumn(_)))
+            {
                 return fail(format!("many elements would write one {operand}: use a sum"));
             }
             let same_kind = |one: Option<By>| match (one, by) {
-                (Some(By::Plane(_)), Some(By::Plane(_))) | (Some(By::Member(_)), Some(By::Member(_))) => true,
+                (Some(By::Plane(_)), Some(By::Plane(_)))
+                | (Some(By::RowPlane(_)), Some(By::RowPlane(_)))
+                | (Some(By::Member(_)), Some(By::Member(_))) => true,
                 (Some(By::Stacked(_)), Some(By::Stacked(_))) | (Some(By::Interleaved(_)), Some(By::Interleaved(_))) => {
                     true
                 }

@@ -58,6 +58,7 @@ impl Program {
                 Step::Pass(a, by) => passed(&[v(a)], v(by)),
                 Step::PassBoth(a, b, by) => passed(&[v(a), v(b)], v(by)),
                 Step::NotPositive(a) => f64::from(v(a) <= 0.0),
+                Step::InverseSqrt(a) => v(a).sqrt().recip(),
                 Step::Capped(a, limit) if v(a) > v(limit) => v(limit),
                 Step::Capped(a, _) => v(a),
                 Step::Within(a, _) if v(a).is_nan() => v(a),

@@ -19,6 +19,7 @@ impl fmt::Display for By {
             By::Column => f.write_str("[n]"),
             By::Whole => f.write_str("[0]"),
             By::Plane(plane) => write!(f, "[{plane},n]"),
+            By::RowPlane(plane) => write!(f, "[{plane},m]"),
             By::Stacked(side) => write!(f, "[m,{side},n]"),
             By::Interleaved(side) => write!(f, "[m,n,{side}]"),
             By::State => f.write_str("[0..4]"),
@@ -43,6 +44,7 @@ impl fmt::Display for Step {
             Step::PassBoth(v, u, w) => write!(f, "{v} * {u} through {w}"),
             Step::NotPositive(v) => write!(f, "{v} <= 0"),
             Step::Dropout(state, dropout) => write!(f, "dropout {} of {state}", dropout.p()),
+            Step::InverseSqrt(v) => write!(f, "1 / sqrt({v})"),
             Step::Capped(v, w) => write!(f, "min({v}, {w})"),
             Step::Within(v, w) => write!(f, "{v} <= {w}"),
             Step::Act(stage, function, v, alpha) => {

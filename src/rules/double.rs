@@ -37,6 +37,7 @@ impl DoubleBackwardRequest {
         for (there, what, why) in [
             (affine.jet.is_some(), "jets", "its rows are derivatives already"),
             (affine.dropout.is_some(), "dropout", "multiply dy and ddy by its factors instead"),
+            (affine.front.is_some(), "a front", "take the double backward of the layer without it"),
             (affine.gate.is_some(), "a gate", "its activation is a product of two functions"),
             (affine.row_weight, "row weight", "multiply dy and ddy by it instead"),
         ] {

@@ -25,14 +25,25 @@ struct Lowered<'a> {
     wide: bool,
     row: &'static str,
     col: &'static str,
-    /// Length of a row.
+    /// Number of rows, and length of a row.
+    rows: &'static str,
     cols: &'static str,
+}
+
+/// The number of rows in memory of an operand of a product: along the output, or along the reduction.
+fn outer(name: &str, inner: &str) -> &'static str {
+    match (inner, name) {
+        (ALONG, "a") => "P.rows",
+        (ALONG, _) => "P.cols",
+        _ => ALONG,
+    }
 }
 
 /// Writes the functions that load an operand of a product; `inner` is the length of its rows in memory.
 pub(super) fn load(program: &Program, slots: &[Slot], name: &str, inner: &'static str, text: &mut String) {
     for wide in [false, true] {
-        let lowered = Lowered { program, slots, wide, row: "outer", col: "inner", cols: inner };
+        let lowered =
+            Lowered { program, slots, wide, row: "outer", col: "inner", rows: outer(name, inner), cols: inner };
         let (what, real) = if wide { ("vec", "vec4<f32>") } else { ("one", "f32") };
         let _ = writeln!(text, "fn {name}_{what}(outer: u32, inner: u32) -> {real} {{");
         let _ = writeln!(text, "    let i = outer * {inner} + inner;");
@@ -60,7 +71,8 @@ pub(super) fn ahead(operands: [(&str, &Program, &'static str); 2], slots: &[Slot
     let members: Vec<String> = (0..most.max(1)).map(|n| format!("v{n}: vec4<f32>")).collect();
     let _ = writeln!(text, "struct Raw {{ {} }}", members.join(", "));
     for (name, program, inner) in operands {
-        let lowered = Lowered { program, slots, wide: true, row: "outer", col: "inner", cols: inner };
+        let rows = outer(name, inner);
+        let lowered = Lowered { program, slots, wide: true, row: "outer", col: "inner", rows, cols: inner };
         if !vec {
             let _ = writeln!(text, "fn {name}_value(raw: Raw) -> vec4<f32> {{ return raw.v0; }}");
             continue;
@@ -95,7 +107,7 @@ const ROW: u8 = 2;
 
 /// Writes the functions that finish an element.
 pub(super) fn finish(program: &Program, slots: &[Slot], wide: bool, text: &mut String) {
-    let lowered = Lowered { program, slots, wide, row: "row", col: "col", cols: "P.cols" };
+    let lowered = Lowered { program, slots, wide, row: "row", col: "col", rows: "P.rows", cols: "P.cols" };
     let real = lowered.real();
     let steps = program.steps();
     let varies = lowered.varies();
@@ -169,7 +181,7 @@ impl Lowered<'_> {
             let own = match step {
                 Step::Constant(_) | Step::Parameter(_) | Step::Load(_, By::Whole) => 0,
                 Step::Load(_, By::Column | By::Plane(_) | By::InterleavedColumn(_)) => COLUMN,
-                Step::Load(_, By::Row) => ROW,
+                Step::Load(_, By::Row | By::RowPlane(_)) => ROW,
                 Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) => COLUMN | ROW,
                 Step::Load(_, By::Stacked(_) | By::Interleaved(_)) => COLUMN | ROW,
                 Step::LoadJoined(..) | Step::LoadBit(_) | Step::Dropout(..) => COLUMN | ROW,
@@ -210,6 +222,7 @@ impl Lowered<'_> {
             By::Column => self.col.into(),
             By::Whole => "0u".into(),
             By::Plane(plane) => format!("{plane}u * {} + {}", self.cols, self.col),
+            By::RowPlane(plane) => format!("{plane}u * {} + {}", self.rows, self.row),
             By::Stacked(side) => self.of_two(operand, &format!("{side}u * {} + {}", self.cols, self.col), strided()),
             By::State => "0u".into(),
             By::InterleavedColumn(side) => format!("2u * {} + {side}u", self.col),
@@ -238,7 +251,7 @@ impl Lowered<'_> {
             Step::Sum(plane) => format!("sum{plane}"),
             Step::Constant(bits) => format!("{real}({:?})", f32::from_bits(bits)),
             Step::Parameter(place) => format!("{real}(P.p.{})", LANES[usize::from(place) % 4]),
-            Step::Load(operand, by @ (By::Row | By::Whole)) => {
+            Step::Load(operand, by @ (By::Row | By::RowPlane(_) | By::Whole)) => {
                 format!("{real}({operand}_at({}))", self.index(operand, by))
             }
             Step::Load(operand, by @ (By::Interleaved(_) | By::InterleavedColumn(_))) if self.wide => {
@@ -273,6 +286,7 @@ impl Lowered<'_> {
                     format!("dropout{}(vec4<u32>({words}), i, {least}u, {scale:?})", if self.wide { "4" } else { "" })
                 }
             },
+            Step::InverseSqrt(v) => format!("inverseSqrt({v})"),
             Step::Capped(v, w) => format!("capped{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::Within(v, w) => format!("within{}({v}, {w})", if self.wide { "4" } else { "" }),
             Step::NotPositive(v) => format!("select({real}(), {real}(1.0), {v} <= {real}())"),
