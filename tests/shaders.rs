@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Float, Gate, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want,
+    Activation, AlphaSource, Dropout, Float, Gate, Jet, MatrixUnits, Norm, Operand, ResidualAt, Saved, Strategy, Want,
     WeightLayout,
     activation::{Quantity, rows},
     criterion::{Criterion, Reduction},
@@ -16,7 +16,8 @@ use elbow::{
     program::{self, Step},
     rates::Rule,
     request::{
-        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Front, Gradients, Returning, SecondGradients,
+        Statistics,
     },
     shader::{Binding, assemble},
     shape::Shape,
@@ -104,6 +105,9 @@ fn collect(
                     if once && bias && !residual && gap == 0 && matches!(saved, Saved::Z | Saved::Mask) {
                         add_dropout(&request.row_weight(more), &caps(), &pin, &mut add);
                     }
+                    if once && bias && !more && matches!(saved, Saved::Z | Saved::None) {
+                        add_fronts(&request, &caps(), &pin, &mut add);
+                    }
                     if bias && matches!(saved, Saved::Z | Saved::Mask) {
                         add_double(&request.row_weight(false), &caps(), &pin, &mut add);
                     }
@@ -186,6 +190,30 @@ fn add_dropout(layer: &AffineRequest, caps: &Caps, pin: &Pin, add: &mut impl FnM
     for (below, strategy) in [(None, Strategy::Prologue), (None, Strategy::TwoPass), (Some(below), Strategy::TwoPass)] {
         let request = BackwardRequest::new(request, gradients).below(below);
         add(plan::backward(&request, true, caps, &pin.strategy(strategy)));
+    }
+}
+
+/// The same layer with a front, computed at each load and by a pass.
+fn add_fronts(layer: &AffineRequest, caps: &Caps, pin: &Pin, add: &mut impl FnMut(elbow::Result<Plan>)) {
+    let want = Want::Overwrite;
+    let activation = layer.activation;
+    let alone = Front::new(activation).alpha(layer.alpha).scale(true).shift(true);
+    // The activation's part of the text is the same behind a norm.
+    let norms = [Norm::batch(), Norm::running(), Norm::layer(), Norm::rms()];
+    let behind = (activation == Activation::GELU_ERF).then_some(norms).into_iter().flatten();
+    let fronts = behind.map(|norm| alone.norm(norm).running(!norm.of_rows())).chain([alone]);
+    for front in fronts {
+        let request = layer.row_weight(false).statistics(Statistics::default()).front(front);
+        let dalpha = if front.alpha == AlphaSource::Constant { Want::No } else { want };
+        let gradients = Gradients::default().x(want).w(want).b(want).scale(want).shift(want).front_alpha(dalpha);
+        for strategy in [Strategy::Prologue, Strategy::TwoPass] {
+            let pin = pin.strategy(strategy);
+            add(plan::forward(&request, true, false, caps, &pin));
+            // All of it behind the product, or in a pass.
+            for caps in [*caps, caps.max_bindings(8)] {
+                add(plan::backward(&BackwardRequest::new(request, gradients), true, &caps, &pin));
+            }
+        }
     }
 }
 

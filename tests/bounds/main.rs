@@ -9,7 +9,7 @@ mod interpret;
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Error, Float, Gate, Jet, MatrixUnits, Operand, Saved, Strategy, Want,
+    Activation, AlphaSource, Dropout, Error, Float, Gate, Jet, MatrixUnits, Norm, Operand, Saved, Strategy, Want,
     WeightLayout,
     criterion::{Criterion, Reduction},
     kernel::{KernelFile, MOST_TRIPS, Params},
@@ -17,7 +17,8 @@ use elbow::{
     plan::{self, Caps, DeviceClass, Dispatch, Pin, Plan, TILES},
     rates::Rule,
     request::{
-        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients, Statistics,
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Front, Gradients, Returning, SecondGradients,
+        Statistics,
     },
     shader::{Binding, assemble},
     shape::Shape,
@@ -196,7 +197,7 @@ prop_compose! {
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
         chain in prop::option::of((want(), want())), kind in 0..18u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
-        jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], leaves in any::<bool>(),
+        fronts in prop_oneof![3 => Just(None), 1 => (0..5usize, any::<bool>()).prop_map(Some)], jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], leaves in any::<bool>(),
     ) -> elbow::Result<Plan> {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
@@ -215,7 +216,17 @@ prop_compose! {
         if jet.is_none() && leaves {
             affine = affine.dropout(Dropout::new(0.5).unwrap());
         }
+        let (front, chain) = match fronts.filter(|_| jet.is_none()) {
+            None => (None, chain),
+            Some((norm, all)) => {
+                let norm = [Norm::batch(), Norm::running(), Norm::layer(), Norm::rms()].get(norm).copied();
+                let front = Front::new(activation).alpha(alpha).norm(norm).scale(all).shift(all);
+                (Some(front.running(norm.is_some_and(|norm| !norm.of_rows()))), None)
+            }
+        };
+        let affine = affine.front(front);
         let scaled_rows = affine.row_weight;
+        let mut affine = affine;
         affine.storage = elbow_verify::with_gaps(&affine, gap);
         if shared {
             affine.storage = affine.storage.with_batch_stride(Operand::X, Some(0)).with_batch_stride(Operand::B, Some(0));
@@ -238,7 +249,9 @@ prop_compose! {
                 });
                 let dalpha = if alpha == AlphaSource::Constant { Want::No } else { dalpha };
                 let x = if below.is_some() { Want::Overwrite } else { x };
-                let gradients = Gradients::default().x(x).w(w).b(b).alpha(dalpha).row_weight(if scaled_rows { w } else { Want::No });
+                let (of_columns, of_alpha) = if front.is_some_and(|front| front.scale) { (b, dalpha) } else { (Want::No, Want::No) };
+                let gradients = Gradients::default().scale(of_columns).shift(of_columns).front_alpha(of_alpha);
+                let gradients = gradients.x(x).w(w).b(b).alpha(dalpha).row_weight(if scaled_rows { w } else { Want::No });
                 let pin = pin.strategy(if prologue { Strategy::Prologue } else { Strategy::Auto });
                 let request = BackwardRequest::new(affine, gradients).below(below);
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))
@@ -248,7 +261,7 @@ prop_compose! {
                 let [of_x, of_w, of_b, of_alpha] = returning;
                 let returning = Returning::default().x(of_x).w(of_w).b(of_b).alpha(of_alpha && alpha != AlphaSource::Constant);
                 let wants = SecondGradients::default().dy(x).x(w).w(b).b(x).alpha(dalpha);
-                let layer = affine.jet(None).gate(None).dropout(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
+                let layer = affine.jet(None).front(None).gate(None).dropout(None).row_weight(false).activation(if scaled { Activation::RELU_SQUARED } else { activation });
                 let layer = layer.alpha(if scaled { AlphaSource::Constant } else { alpha });
                 let returning = if scaled { returning.alpha(false) } else { returning };
                 let wants = if scaled { wants.alpha(Want::No) } else { wants };
