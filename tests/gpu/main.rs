@@ -17,6 +17,7 @@ mod dropout;
 mod elementwise;
 mod exact;
 mod faults;
+mod fronts;
 mod fuzz;
 mod gated;
 mod gates;

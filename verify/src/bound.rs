@@ -13,13 +13,13 @@ use elbow::{
 use crate::{
     case::Operands,
     factors::{Factors, Units, weight_at},
-    gate, jet,
+    front, gate, jet,
     near::Near,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
 
-const U: f64 = 1.0 / (1 << 24) as f64;
+pub(crate) const U: f64 = 1.0 / (1 << 24) as f64;
 /// The error of a sum of so many terms in f32, as a share of the sum of their absolute values. For terms of similar size it is at most 8u,
 /// for any number of terms. If one term is far larger than the others, everything that is added after it is rounded at its magnitude, and
 /// the error grows with the square root of the number of terms.
@@ -42,6 +42,13 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
+    /// Of numbers with their bounds; `exact` leaves those out.
+    pub(crate) fn of(near: &[Near], exact: bool) -> Self {
+        let mut expected = Expected::default();
+        near.iter().for_each(|near| expected.push(near.value, if exact { 0.0 } else { near.off }));
+        expected
+    }
+
     fn push(&mut self, value: f64, bound: f64) {
         self.value.push(value);
         self.bound.push(bound);
@@ -97,21 +104,23 @@ fn group(jet: &Jet, i: usize, columns: usize) -> impl Iterator<Item = usize> + C
 pub(crate) fn forward(spec: &Spec, operands: &Operands, units: Units) -> Result<Forward> {
     let request = &spec.forward;
     let judge = reference::forward(request, operands.forward(request))?;
-    let factors = Factors::of_z(request, operands);
+    let fronted = front::forward(spec, operands);
+    let moved = front::moves_z(spec, operands, fronted.as_ref());
+    let factors = Factors::of_z(request, operands, &judge.fronted);
+    let error_of_z = |i: usize, terms: f64| {
+        sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units) + moved[i]
+    };
     let (mut y, mut z) = (Expected::default(), Expected::default());
     if let Some(gate) = &request.gate {
-        let ez = |i: usize, terms: f64| {
-            sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units)
-        };
         for (i, (&value, &terms)) in judge.z.iter().zip(&judge.z_terms).enumerate() {
-            z.push(value, if terms > f64::from(f32::MAX) { f64::INFINITY } else { ez(i, terms) });
+            z.push(value, if terms > f64::from(f32::MAX) { f64::INFINITY } else { error_of_z(i, terms) });
         }
         let y = gate::outputs(spec, operands, gate, &judge.y, &z);
         return Ok(Forward { y, z }.exact_if(spec.data == Data::Integers));
     }
     for (i, (&value, &terms)) in judge.y.iter().zip(&judge.z_terms).enumerate() {
         let activation = at_channel(request.activation, request.alpha, &operands.alpha, i % request.n);
-        let ez = sum_error(spec.data, request.k) * terms + FLUSHED + factors.error(operands, i, terms, units);
+        let ez = error_of_z(i, terms);
         let weight = if request.row_weight { f64::from(operands.row_weight[i / request.n]) } else { 1.0 };
         let left = operands.left(spec, false, i);
         let act = left * weight * activation.value(judge.z[i]);
@@ -203,18 +212,23 @@ fn statistics_of(
 
 /// The results of backward, in the order of `case::OUTPUTS`; in a chain dx is dz of the layer below. `z` is the device's own z, because
 /// near a kink the slope at the exact z may be another one.
-pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, units: Units) -> Result<[Expected; 9]> {
+pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, units: Units) -> Result<[Expected; 12]> {
     let layer = spec.forward;
     let request = BackwardRequest::new(layer, spec.gradients).below(spec.below).skip(spec.skip);
     let judge = reference::backward(&request, operands.backward(spec, z))?;
-    let dz_off = errors_of_dz(spec, operands, z, units)?;
+    let fronted = front::forward(spec, operands);
+    let dz_off = errors_of_dz(spec, operands, z, units, fronted.as_ref())?;
+    let exact = reference::forward(&layer, operands.forward(&layer))?.fronted;
+    // What goes into the products, and how far it is off.
+    let entering = |i: usize| fronted.as_ref().map_or(Near::exact(exact[i]), |fronted| fronted.value[i]);
     // The same products with absolute values turn errors of dz into those of dx, dw and db.
     let carry = |errors: &[f64]| -> Result<BackwardOutputs> {
         let errors: Vec<f32> = errors.iter().map(|&e| (e * 1.000001) as f32).collect();
-        let absolute = |v: &[f32]| v.iter().map(|v| v.abs()).collect::<Vec<f32>>();
-        let (x, w) = (absolute(&operands.x), absolute(&operands.w));
+        let w: Vec<f32> = operands.w.iter().map(|v| v.abs()).collect();
+        let size = |v: Near| ((v.value.abs() + v.off) * 1.000001) as f32;
+        let x: Vec<f32> = (0..exact.len()).map(|i| size(entering(i))).collect();
         let affine = layer.alpha(AlphaSource::Constant).bias(false).residual(None).row_weight(false).dropout(None);
-        let affine = affine.n(layer.outputs()).gate(None);
+        let affine = affine.n(layer.outputs()).gate(None).front(None);
         let request = request.affine(affine).upstream_is_dz(true).below(None).skip(false);
         reference::backward(&request, BackwardInputs::new(&x, &w, &errors))
     };
@@ -235,20 +249,30 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
     };
     let (AffineRequest { m, k, .. }, n) = (layer, layer.outputs());
     let dz = |m: usize, j: usize| judge.dz.value[m * n + j];
-    let x = |m: usize, j: usize| f64::from(operands.x[m * k + j]);
+    let x = |m: usize, j: usize| exact[m * k + j];
     let of_dx = Factors::new([m, k, n], dz, |j, r| f64::from(operands.w[weight_at(&layer, r, j)]));
     let of_dw = match layer.layout {
         WeightLayout::OutIn => Factors::new([n, k, m], |i, r| dz(r, i), |j, r| x(r, j)),
         WeightLayout::InOut => Factors::new([k, n, m], |i, r| x(r, i), |j, r| dz(r, j)),
     };
-    let mut dx = product(&judge.dx, &carried.dx.value, &of_dx);
+    let of_product = if fronted.is_some() { &judge.dfronted } else { &judge.dx };
+    let mut dx = product(of_product, &carried.dx.value, &of_dx);
+    let [mut dscale, mut dshift, mut dfront_alpha] = [const { Expected { value: Vec::new(), bound: Vec::new() } }; 3];
+    if let (Some(fronted), Some(front)) = (&fronted, &layer.front) {
+        [dx, dscale, dshift, dfront_alpha] = front::backward(spec, operands, fronted, front, &judge, &dx);
+    }
     if spec.skip {
         let before = layer.residual == Some(ResidualAt::BeforeActivation);
         for (i, (bound, value)) in dx.bound.iter_mut().zip(&dx.value).enumerate() {
             *bound += ulp_of(*value) + if before { dz_off.slope[i] } else { 0.0 };
         }
     }
-    let dw = product(&judge.dw, &carried.dw.value, &of_dw);
+    let mut dw = product(&judge.dw, &carried.dw.value, &of_dw);
+    if fronted.is_some() {
+        for (row, column, r) in (0..n).flat_map(|row| (0..k).flat_map(move |c| (0..m).map(move |r| (row, c, r)))) {
+            dw.bound[weight_at(&layer, row, column)] += 1.01 * dz(r, row).abs() * entering(r * k + column).off;
+        }
+    }
     let db = sum(&judge.db, &carried.db.value, layer.m);
     let mut dalpha_off = vec![0.0; judge.dalpha.value.len()];
     for (i, error) in dz_off.alpha_slope.iter().enumerate() {
@@ -309,7 +333,20 @@ pub(crate) fn backward(spec: &Spec, operands: &Operands, z: Option<&[f32]>, unit
         dalpha_below = sum(&judge.dalpha_below, &off_dalpha, layer.m);
         drow_weight_below = sum(&judge.drow_weight_below, &off_rows, layer.k);
     }
-    let mut all = [dx, dw, db, dalpha, dresidual, drow_weight, db_below, dalpha_below, drow_weight_below];
+    let mut all = [
+        dx,
+        dw,
+        db,
+        dalpha,
+        dresidual,
+        drow_weight,
+        db_below,
+        dalpha_below,
+        drow_weight_below,
+        dscale,
+        dshift,
+        dfront_alpha,
+    ];
     for expected in &mut all {
         if spec.data == Data::Integers {
             expected.bound.fill(0.0);
@@ -333,17 +370,24 @@ struct LocalErrors {
     value: Vec<f64>,
 }
 
-fn errors_of_dz(spec: &Spec, operands: &Operands, saved_z: Option<&[f32]>, units: Units) -> Result<LocalErrors> {
+fn errors_of_dz(
+    spec: &Spec,
+    operands: &Operands,
+    saved_z: Option<&[f32]>,
+    units: Units,
+    fronted: Option<&front::Fronted>,
+) -> Result<LocalErrors> {
     let layer = spec.forward;
     let exact = reference::forward(&layer, operands.forward(&layer))?;
-    let factors = Factors::of_z(&layer, operands);
+    let factors = Factors::of_z(&layer, operands, &exact.fronted);
+    let moved = front::moves_z(spec, operands, fronted);
     let mut errors = LocalErrors { slope: Vec::new(), alpha_slope: Vec::new(), value: Vec::new() };
     let z_near = |i: usize| match saved_z {
         Some(z) => Near::exact(f64::from(z[i])),
         None => {
             let terms = exact.z_terms[i];
             let lost = factors.error(operands, i, terms, units);
-            Near { value: exact.z[i], off: sum_error(spec.data, layer.k) * terms + FLUSHED + lost }
+            Near { value: exact.z[i], off: sum_error(spec.data, layer.k) * terms + FLUSHED + lost + moved[i] }
         }
     };
     errors.slope = vec![0.0; if layer.gate.is_some() { layer.m * layer.outputs() } else { 0 }];

@@ -3,7 +3,7 @@
 use elbow::{
     AlphaSource, Dropout, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
     affine::{self, Forward, Gradient},
-    cpu::{ForwardInputs, reference::BackwardInputs},
+    cpu::{ForwardInputs, FrontInputs, reference::BackwardInputs},
     request::{AffineRequest, Below, Statistics},
     wgpu,
 };
@@ -13,7 +13,7 @@ use crate::{
     batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
     factors::Units,
-    second,
+    front, second,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
@@ -33,7 +33,17 @@ pub(crate) struct Operands {
     pub(crate) z_below: Vec<f32>,
     pub(crate) alpha_below: Vec<f32>,
     pub(crate) row_weight_below: Vec<f32>,
-    before: [Vec<f32>; 9],
+    pub(crate) front: FrontNumbers,
+    before: [Vec<f32>; 12],
+}
+
+/// Those of the front: empty where it has no such operand.
+#[derive(Default)]
+pub(crate) struct FrontNumbers {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) alpha: Vec<f32>,
+    pub(crate) running_moments: Vec<f32>,
 }
 
 /// A case with its operands and their places in the arenas.
@@ -60,10 +70,15 @@ struct Spans {
     y: Span,
     saved: Span,
     statistics: [Span; 2],
-    gradients: [Span; 9],
+    scale: Span,
+    shift: Span,
+    front_alpha: Span,
+    moments: Span,
+    running_moments: Span,
+    gradients: [Span; 12],
 }
 
-const OUTPUTS: [Operand; 9] = [
+const OUTPUTS: [Operand; 12] = [
     Operand::Dx,
     Operand::Dw,
     Operand::Db,
@@ -73,6 +88,9 @@ const OUTPUTS: [Operand; 9] = [
     Operand::DbBelow,
     Operand::DalphaBelow,
     Operand::DrowWeightBelow,
+    Operand::Dscale,
+    Operand::Dshift,
+    Operand::DfrontAlpha,
 ];
 const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatistics];
 
@@ -85,6 +103,12 @@ fn alphas(source: AlphaSource, n: usize) -> usize {
         AlphaSource::PerLayer => 1,
         AlphaSource::PerChannel => n,
     }
+}
+
+/// Numbers of the moments of x.
+fn moments(layer: &AffineRequest) -> usize {
+    let norm = layer.front.and_then(|front| front.norm);
+    norm.map_or(0, |norm| 2 * if norm.of_rows() { layer.m } else { layer.k })
 }
 
 impl Operands {
@@ -113,19 +137,30 @@ impl Operands {
             row_weight_below: fill(if spec.below.is_some_and(|b| b.row_weight) { m } else { 0 }, 2),
             around: fill(if spec.forward.statistics.around { 2 * n } else { 0 }, 2),
             states: [0, 1].map(|layer| Dropout::state(spec.seed, 5, layer)),
+            front: spec.forward.front.map_or_else(FrontNumbers::default, |front| FrontNumbers {
+                scale: fill(if front.scale { k } else { 0 }, 2),
+                shift: fill(if front.shift { k } else { 0 }, 4),
+                alpha: fill(alphas(front.alpha, k), 2),
+                running_moments: fill(if front.running { 2 * k } else { 0 }, 4),
+            }),
             before: Default::default(),
         };
         let stored = [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
         let weights = [&mut operands.row_weight, &mut operands.row_weight_below, &mut operands.z_below];
-        for v in stored.into_iter().chain(weights).flatten() {
+        let of_front = [&mut operands.front.scale, &mut operands.front.shift];
+        for v in stored.into_iter().chain(weights).chain(of_front).flatten() {
             *v = spec.dtype.round(*v);
         }
         // For exact data powers of two of either sign, and 0; otherwise numbers in the domain of every activation.
         let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
         operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
         operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
+        operands.front.alpha.iter_mut().for_each(|a| *a = slope(*a));
+        // A variance is not negative.
+        operands.front.running_moments.iter_mut().skip(k).for_each(|v| *v = v.abs());
         let lengths = [m * k, outputs * k, outputs, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
-        for (i, len) in lengths.into_iter().enumerate() {
+        let lengths = lengths.into_iter().chain([k, k, operands.front.alpha.len()]);
+        for (i, len) in lengths.enumerate() {
             operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
             operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));
         }
@@ -171,6 +206,16 @@ impl Operands {
             .residual(layer.residual.map(|_| &self.residual[..]))
             .row_weight(layer.row_weight.then_some(&self.row_weight[..]))
             .dropout_state(layer.dropout.map(|_| self.states[0]))
+            .front(self.front(layer))
+    }
+
+    fn front(&self, layer: &AffineRequest) -> FrontInputs<'_> {
+        let Some(front) = &layer.front else { return FrontInputs::default() };
+        FrontInputs::default()
+            .scale(front.scale.then_some(&self.front.scale))
+            .shift(front.shift.then_some(&self.front.shift))
+            .alpha((front.alpha != AlphaSource::Constant).then_some(&self.front.alpha))
+            .running_moments(front.running.then_some(&self.front.running_moments))
     }
 
     pub(crate) fn backward<'a>(&'a self, spec: &Spec, z: Option<&'a [f32]>) -> BackwardInputs<'a> {
@@ -187,6 +232,7 @@ impl Operands {
             .row_weight_below(below.filter(|b| b.row_weight).map(|_| &self.row_weight_below[..]))
             .dropout_state(spec.forward.dropout.map(|_| self.states[0]))
             .dropout_state_below(below.and_then(|below| below.dropout).map(|_| self.states[1]))
+            .front(self.front(&spec.forward))
     }
 }
 
@@ -199,7 +245,8 @@ impl Case {
         let rows = |length| Rows { length, gap: spec.gap };
         let (of_x, of_y, of_w) = (rows(k), rows(n), rows(weight_shape(&spec.forward)[1]));
         let none = Rows::ONE;
-        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none];
+        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none, none, none, none];
+        let moments = moments(&spec.forward);
         let saved_below = match spec.below {
             None => batch.input(&[], s, dtype, none),
             Some(below) => saved_of(&operands, of_x, &below, s, dtype, batch),
@@ -232,6 +279,11 @@ impl Case {
                 let lengths = [if channels { 5 * n } else { 0 }, if rows { 5 * m } else { 0 }];
                 lengths.map(|length| batch.output(Arena::Out, length, s, Float::F32, none))
             },
+            scale: batch.input(&operands.front.scale, s, dtype, none),
+            shift: batch.input(&operands.front.shift, s, dtype, none),
+            front_alpha: batch.input(&operands.front.alpha, s, Float::F32, none),
+            moments: batch.output(Arena::Mid, moments, s, Float::F32, none),
+            running_moments: batch.accumulated(&operands.front.running_moments, s, Float::F32, none),
             gradients: std::array::from_fn(|i| match spec.wants()[i] {
                 Want::No => batch.output(Arena::Out, 0, s, Float::F32, none),
                 Want::Overwrite => {
@@ -258,6 +310,17 @@ impl Case {
         let saved = self.spec.saved();
         let view = |span, shape| buffers.view(span, shape);
         let alpha = (forward.alpha != AlphaSource::Constant).then(|| view(s.alpha, &alphas));
+        let (fronts, of_moments) = ([self.operands.front.alpha.len()], [2, moments(&forward) / 2]);
+        let of_running = [2, k];
+        let front = forward.front.map(|front| {
+            affine::Front::new(front.activation)
+                .norm(front.norm)
+                .moments(front.norm.map(|_| view(s.moments, &of_moments)))
+                .running_moments(front.running.then(|| view(s.running_moments, &of_running)))
+                .scale(front.scale.then(|| view(s.scale, &ks)))
+                .shift(front.shift.then(|| view(s.shift, &ks)))
+                .alpha((front.alpha != AlphaSource::Constant).then(|| view(s.front_alpha, &fronts)))
+        });
         let saved_z_or_mask = match saved {
             Saved::Z => Some(view(s.saved, &zs)),
             Saved::Mask => Some(view(s.saved, &masks)),
@@ -271,6 +334,7 @@ impl Case {
             .residual(forward.residual.map(|_| view(if self.spec.skip { s.x } else { s.residual }, &ys)))
             .residual_at(forward.residual.unwrap_or_default())
             .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
+            .front(front)
             .jet(forward.jet)
             .gate(forward.gate)
             .dropout(forward.dropout)
@@ -297,7 +361,10 @@ impl Case {
             .db(gradient(2, &ns))
             .dalpha(gradient(3, &alphas))
             .dresidual(gradient(4, &ys))
-            .drow_weight(gradient(5, &ms));
+            .drow_weight(gradient(5, &ms))
+            .dscale(gradient(9, &ks))
+            .dshift(gradient(10, &ks))
+            .dfront_alpha(gradient(11, &fronts));
         if self.spec.skip {
             backward = backward.skip();
         }
@@ -348,6 +415,19 @@ impl Case {
         for (i, expected) in bound::statistics(spec, &self.operands, &forward).iter().enumerate() {
             let (name, span) = (STATISTICS[i].name(), self.spans.statistics[i]);
             worst = larger(worst, self.compare(name, results, span, expected, None)?);
+        }
+        if let Some(fronted) = front::forward(spec, &self.operands) {
+            let s = &self.spans;
+            for (operand, span, near) in [
+                (Operand::Moments, s.moments, &fronted.moments),
+                (Operand::RunningMoments, s.running_moments, &fronted.running_moments),
+            ] {
+                // Running statistics that are only read stay what they were, and of nothing there are none.
+                if !near.is_empty() && !self.operands.x.is_empty() {
+                    let expected = Expected::of(near, spec.data == Data::Integers);
+                    worst = larger(worst, self.compare(operand.name(), results, span, &expected, None)?);
+                }
+            }
         }
         let gradients = bound::backward(spec, &self.operands, z.as_deref(), units).map_err(|e| e.to_string())?;
         for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {

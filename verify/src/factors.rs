@@ -41,10 +41,10 @@ impl Factors {
         Factors { rows, cols, count }
     }
 
-    /// Those of z = x·Wᵀ.
-    pub(crate) fn of_z(layer: &AffineRequest, operands: &Operands) -> Self {
+    /// Those of z = x·Wᵀ, with what is multiplied for x.
+    pub(crate) fn of_z(layer: &AffineRequest, operands: &Operands, entering: &[f64]) -> Self {
         let AffineRequest { m, k, .. } = *layer;
-        let x = |i: usize, r: usize| f64::from(operands.x[i * k + r]);
+        let x = |i: usize, r: usize| entering[i * k + r];
         Factors::new([m, layer.outputs(), k], x, |j, r| f64::from(operands.w[weight_at(layer, j, r)]))
     }
 

@@ -21,6 +21,7 @@ mod batch;
 mod bound;
 mod case;
 mod factors;
+mod front;
 mod gate;
 mod jet;
 mod judge;

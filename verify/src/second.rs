@@ -166,7 +166,7 @@ impl Call {
         let number = |i: usize, at: usize| self.returning[i].get(at).map_or(0.0, |&v| f64::from(v));
         let (x, w) = (|i: usize| f64::from(operands.x[i]), |i: usize| f64::from(operands.w[i]));
         let at_w = |n: usize, k: usize| weight_at(&layer, n, k);
-        let of_z = Factors::of_z(&layer, operands);
+        let of_z = Factors::of_z(&layer, operands, &exact.fronted);
         // Both products of a sum are one of twice the length.
         let of_tangent = Factors::new(
             [m, n, 2 * k],

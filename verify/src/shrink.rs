@@ -78,6 +78,13 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| (s.forward.jet, s.below) = (None, None));
     add(&|s| s.forward.dropout = None);
     add(&|s| s.forward.gate = None);
+    add(&|s| {
+        (s.forward.front, s.gradients) = (None, s.gradients.scale(Want::No).shift(Want::No).front_alpha(Want::No));
+    });
+    add(&|s| s.forward.front = s.forward.front.map(|front| front.norm(None).running(false)));
+    add(&|s| s.gradients.scale = Want::No);
+    add(&|s| s.gradients.shift = Want::No);
+    add(&|s| s.gradients.front_alpha = Want::No);
     add(&|s| (s.skip, s.forward.residual) = (false, None));
     add(&|s| s.forward.statistics = Statistics::default());
     add(&|s| (s.gradients.row_weight, s.forward.row_weight) = (Want::No, false));

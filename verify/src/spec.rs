@@ -1,10 +1,10 @@
 //! One case as plain data: a fused layer, forward and backward, with all of its choices.
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Float, Gate, Jet, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Float, Gate, Jet, Norm, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
     activation::rows,
     plan::Pin,
-    request::{AffineRequest, Below, Gradients, Statistics},
+    request::{AffineRequest, Below, Front, Gradients, Statistics},
     storage::Storage,
 };
 
@@ -99,10 +99,11 @@ impl Spec {
     }
 
     /// Which gradients are wanted, in the order of `case::OUTPUTS`.
-    pub(crate) fn wants(&self) -> [Want; 9] {
+    pub(crate) fn wants(&self) -> [Want; 12] {
         let g = self.gradients;
         let [db, dalpha, drow_weight] = self.below.map_or([Want::No; 3], |b| [b.db, b.dalpha, b.drow_weight]);
-        [g.x, g.w, g.b, g.alpha, g.residual, g.row_weight, db, dalpha, drow_weight]
+        let Gradients { x, w, b, alpha, residual, row_weight, .. } = g;
+        [x, w, b, alpha, residual, row_weight, db, dalpha, drow_weight, g.scale, g.shift, g.front_alpha]
     }
 
     /// The type of an operand.
@@ -232,6 +233,7 @@ fn any(
     loop {
         let jet = any_jet(numbers);
         let gate = any_gate(numbers).filter(|_| jet.is_none());
+        let front = any_front(numbers, data).filter(|_| jet.is_none());
         let activation = match jet {
             // Among them one whose second derivative is not 0.
             Some(_) if data == Data::Integers => parsed(numbers.pick(&EXACT_WITH_JETS)),
@@ -248,6 +250,7 @@ fn any(
             .row_weight(jet.is_none() && numbers.below(4) == 0)
             .jet(jet)
             .gate(gate)
+            .front(front)
             .dropout(any_dropout(numbers, data).filter(|_| jet.is_none()))
             .statistics(if jet.is_none() && gate.is_none() { numbers.pick(&STATISTICS) } else { Statistics::NONE })
             .layout(numbers.pick(&[WeightLayout::OutIn, WeightLayout::InOut]))
@@ -259,12 +262,14 @@ fn any(
             .alpha(if learnable { numbers.pick(&WANTS) } else { Want::No })
             .residual(numbers.pick(&WANTS))
             .row_weight(if forward.row_weight { numbers.pick(&WANTS) } else { Want::No });
-        let below = (numbers.below(3) == 0).then(|| match jet {
+        let gradients = front.map_or(gradients, |front| of_front(numbers, gradients, &front));
+        let below = (front.is_none() && numbers.below(3) == 0).then(|| match jet {
             None => any_below(numbers),
             Some(_) => Below::new(Activation::RELU_SQUARED, Saved::Z).db(numbers.pick(&WANTS)).jet(jet),
         });
         let skip = forward.residual.is_some() && (jet.is_none() || below.is_none()) && numbers.below(3) == 0;
-        let plain = !skip && jet.is_none() && gate.is_none() && forward.dropout.is_none() && below.is_none();
+        let plain =
+            !skip && front.is_none() && jet.is_none() && gate.is_none() && forward.dropout.is_none() && below.is_none();
         let second = (plain && numbers.below(6) == 0).then(|| Second::any(numbers, &forward));
         let spec = Spec {
             forward,
@@ -299,6 +304,30 @@ fn any_jet(numbers: &mut Numbers) -> Option<Jet> {
         _ => return None,
     };
     jet.ok().map(|jet| jet.even_if_flat())
+}
+
+/// None most of the time; of integers without a norm.
+fn any_front(numbers: &mut Numbers, data: Data) -> Option<Front> {
+    if numbers.below(6) != 0 {
+        return None;
+    }
+    let activation = match data {
+        Data::Integers => parsed(numbers.pick(&EXACT)),
+        _ => default_of(numbers.below(rows().len())),
+    };
+    let alpha = if activation.has_alpha() { numbers.pick(&ALPHA) } else { AlphaSource::Constant };
+    let norms = [Norm::batch(), Norm::running(), Norm::layer(), Norm::rms()];
+    let norm = (data != Data::Integers && numbers.below(5) != 0).then(|| numbers.pick(&norms));
+    let running = norm.is_some_and(|norm| norm.is_running() || (norm.is_batch() && numbers.below(2) == 0));
+    let [scale, shift] = [0, 1].map(|_| numbers.below(2) == 0);
+    Some(Front::new(activation).alpha(alpha).norm(norm).scale(scale).shift(shift).running(running))
+}
+
+/// With those of the front.
+fn of_front(numbers: &mut Numbers, gradients: Gradients, front: &Front) -> Gradients {
+    let mut want = |there: bool| if there { numbers.pick(&WANTS) } else { Want::No };
+    let gradients = gradients.scale(want(front.scale)).shift(want(front.shift));
+    gradients.front_alpha(want(front.alpha != AlphaSource::Constant))
 }
 
 /// None most of the time; of integers half of the elements, which doubles the others.

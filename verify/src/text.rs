@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use elbow::{
     Dropout, Error, Gate, Jet, Operand, ResidualAt, Result, Want,
-    request::{Below, Returning, SecondGradients, Statistics},
+    request::{Below, Front, Returning, SecondGradients, Statistics},
 };
 
 use crate::{
@@ -65,6 +65,7 @@ impl fmt::Display for Spec {
         say("row_weight", l.row_weight.word(), "no")?;
         say("jet", &jet_word(l.jet), "no")?;
         say("gate", &l.gate.map_or("no".into(), |gate: Gate| gate.to_string()), "no")?;
+        say("front", &l.front.map_or("no".into(), front_word), "no")?;
         say("dropout", &dropout_word(l.dropout), "no")?;
         say("statistics", l.statistics.word(), "no")?;
         say("dx", g.x.name(), u.x.name())?;
@@ -73,6 +74,9 @@ impl fmt::Display for Spec {
         say("dalpha", g.alpha.name(), "no")?;
         say("dresidual", g.residual.name(), "no")?;
         say("drow_weight", g.row_weight.name(), "no")?;
+        say("dscale", g.scale.name(), "no")?;
+        say("dshift", g.shift.name(), "no")?;
+        say("dfront_alpha", g.front_alpha.name(), "no")?;
         say("skip", self.skip.word(), "no")?;
         if let Some(b) = &self.below {
             let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
@@ -120,6 +124,7 @@ impl FromStr for Spec {
                 "row_weight" => l.row_weight = bool::read(value)?,
                 "jet" => l.jet = jet(value)?,
                 "gate" => l.gate = if value == "no" { None } else { Some(value.parse()?) },
+                "front" => l.front = if value == "no" { None } else { Some(front(value)?) },
                 "dropout" => l.dropout = dropout(value)?,
                 "statistics" => l.statistics = Statistics::read(value)?,
                 "dx" => g.x = value.parse()?,
@@ -128,6 +133,9 @@ impl FromStr for Spec {
                 "dalpha" => g.alpha = value.parse()?,
                 "dresidual" => g.residual = value.parse()?,
                 "drow_weight" => g.row_weight = value.parse()?,
+                "dscale" => g.scale = value.parse()?,
+                "dshift" => g.shift = value.parse()?,
+                "dfront_alpha" => g.front_alpha = value.parse()?,
                 "skip" => spec.skip = bool::read(value)?,
                 "below" => spec.below = Some(below(value)?),
                 "second" => spec.second = Some(second(value)?),
@@ -178,6 +186,21 @@ fn second(text: &str) -> Result<Second> {
 }
 
 const SECOND: &str = "second=ddx/ddw/ddb/ddalpha/ddresidual/ddy/dx2/dw2/db2/dalpha2/dresidual2";
+
+fn front_word(front: Front) -> String {
+    let norm = front.norm.map_or("no".into(), |norm| norm.to_string());
+    let words = [front.alpha.name(), front.scale.word(), front.shift.word(), front.running.word()];
+    format!("{}/{}/{norm}", front.activation, words.join("/"))
+}
+
+fn front(text: &str) -> Result<Front> {
+    let expected = "front=activation/alpha/scale/shift/running/norm";
+    let parts: Vec<&str> = text.split('/').collect();
+    let [activation, alpha, scale, shift, running, norm] = parts[..] else { return Err(bad(expected, text)) };
+    let norm = if norm == "no" { None } else { Some(norm.parse()?) };
+    let front = Front::new(activation.parse()?).alpha(alpha.parse()?).norm(norm).running(bool::read(running)?);
+    Ok(front.scale(bool::read(scale)?).shift(bool::read(shift)?))
+}
 
 fn dropout_word(dropout: Option<Dropout>) -> String {
     dropout.map_or("no".into(), |dropout| dropout.p().to_string())
