@@ -51,14 +51,14 @@ use crate::{
     view::View,
 };
 
-/// Statistics of z and y that forward writes without another pass over memory: the five of [`Statistic`], for each channel (over the
+/// Statistics of z and y that forward writes without another pass over memory: those of [`Statistic`], for each channel (over the
 /// rows) or for each row (over the channels).
 ///
 /// ```no_run
 /// use elbow::{Activation, Gpu, Statistic, affine::{Forward, Statistics}};
 /// let gpu = Gpu::new()?;
 /// let (x, w, y) = (gpu.zeros(&[64, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[64, 4])?);
-/// let channels = gpu.zeros(&[5, 4])?;
+/// let channels = gpu.zeros(&[6, 4])?;
 /// let statistics = Statistics::default().channels(&channels);
 /// let layer = Forward::new(Activation::RELU, &x, &w, &y).statistics(statistics);
 /// gpu.submit(|encoder| layer.record(&gpu, encoder))?;
@@ -72,19 +72,23 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Statistics<'a> {
-    /// Receives those of each channel, `[5, N]`.
+    /// Receives those of each channel, `[6, N]`.
     pub channels: Option<View<'a>>,
-    /// Receives those of each row, `[5, M]`.
+    /// Receives those of each row, `[6, M]`.
     pub rows: Option<View<'a>>,
     /// c: numbers near the means of z and of y in each channel, `[2, N]`, for instance those of the previous step. They matter where a
     /// mean is far larger than the standard deviation, as in a saturated unit.
     pub around: Option<View<'a>>,
+    /// In how many rows each channel fires, z > 0 (or is NaN): this call's number is added, `[N]`. A unit with 0 over a window of batches is dead. f32: counts are
+    /// exact up to 2²⁴ rows. Zeros begin a window.
+    pub firing: Option<View<'a>>,
 }
 
 setters!(Statistics<'a> {
     channels: impl Into<Option<View<'a>>>,
     rows: impl Into<Option<View<'a>>>,
     around: impl Into<Option<View<'a>>>,
+    firing: impl Into<Option<View<'a>>>,
 });
 
 /// One layer: its operands and its choices.
@@ -310,15 +314,16 @@ impl<'a> Forward<'a> {
         }
         expect_row_numbers(Operand::RowWeight, self.row_weight, m)?;
         expect_dropout_state(self.dropout, self.dropout_state)?;
-        let Statistics { channels, rows, around } = self.statistics;
-        let five = Statistic::ALL.len();
+        let Statistics { channels, rows, around, firing } = self.statistics;
+        let count = Statistic::ALL.len();
         for (operand, view, shape) in [
-            (Operand::ChannelStatistics, channels, [five, n]),
-            (Operand::RowStatistics, rows, [five, m]),
+            (Operand::ChannelStatistics, channels, [count, n]),
+            (Operand::RowStatistics, rows, [count, m]),
             (Operand::Around, around, [2, n]),
         ] {
             expect_shape(operand, view, &shape)?;
         }
+        expect_vector(Operand::Firing, firing, n)?;
         if let (Some(_), None) = (around, channels) {
             let expected = "statistics of channels, whose variances are summed around these numbers".into();
             return Err(Error::Operand { operand: Operand::Around, expected, got: "none".into() });
@@ -341,6 +346,7 @@ impl<'a> Forward<'a> {
                 channels: channels.is_some(),
                 rows: rows.is_some(),
                 around: around.is_some(),
+                firing: firing.is_some(),
             },
             saved: self.saved,
             storage,
@@ -366,9 +372,9 @@ impl<'a> Forward<'a> {
         operands.add(Operand::Alpha, self.alpha).add(Operand::Residual, self.residual);
         operands.add(Operand::RowWeight, self.row_weight).add(Operand::DropoutState, self.dropout_state);
         operands.add(Operand::Y, self.y).add(Operand::Saved, self.save_to);
-        let Statistics { channels, rows, around } = self.statistics;
+        let Statistics { channels, rows, around, firing } = self.statistics;
         operands.add(Operand::ChannelStatistics, channels).add(Operand::RowStatistics, rows);
-        operands.add(Operand::Around, around);
+        operands.add(Operand::Around, around).add(Operand::Firing, firing);
         if let Some(front) = &self.front {
             front.operands(&mut operands);
             let around = front.norm.is_some_and(|norm| norm.is_batch());

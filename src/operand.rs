@@ -65,10 +65,12 @@ operands! {
     Y = "y",
     /// What forward kept for backward: z, y or the mask.
     Saved = "saved",
-    /// Statistics of each channel of z and y, `[5, N]`.
+    /// Statistics of each channel of z and y, `[6, N]`.
     ChannelStatistics = "channel_statistics",
-    /// Statistics of each row of z and y, `[5, M]`.
+    /// Statistics of each row of z and y, `[6, M]`.
     RowStatistics = "row_statistics",
+    /// In how many rows each channel has fired, z > 0, over all calls so far, `[N]`.
+    Firing = "firing",
     /// The numbers around which the variances of channels are summed: near the means of z and y, `[2, N]`.
     Around = "around",
     /// Upstream gradient ∂L/∂y `[.., N]`.

@@ -56,12 +56,20 @@ pub enum Statistic {
     MeanY,
     /// The variance of y.
     VarianceY,
+    /// The mean of max(−z, 0): what the negative side of a PReLU or a leaky ReLU has to carry.
+    NegativeMass,
 }
 
 impl Statistic {
     /// All statistics, in their order in memory.
-    pub const ALL: [Statistic; 5] =
-        [Statistic::NotPositive, Statistic::MeanZ, Statistic::VarianceZ, Statistic::MeanY, Statistic::VarianceY];
+    pub const ALL: [Statistic; 6] = [
+        Statistic::NotPositive,
+        Statistic::MeanZ,
+        Statistic::VarianceZ,
+        Statistic::MeanY,
+        Statistic::VarianceY,
+        Statistic::NegativeMass,
+    ];
 
     /// Its name in tables.
     pub const fn name(self) -> &'static str {
@@ -71,6 +79,7 @@ impl Statistic {
             Statistic::VarianceZ => "variance of z",
             Statistic::MeanY => "mean of y",
             Statistic::VarianceY => "variance of y",
+            Statistic::NegativeMass => "mean of max(-z, 0)",
         }
     }
 }
@@ -85,17 +94,19 @@ pub struct Statistics {
     pub rows: bool,
     /// Whether the variances of channels are summed around numbers that the caller gives, near the means.
     pub around: bool,
+    /// Whether the rows in which each channel fires, z > 0, are counted over many calls.
+    pub firing: bool,
 }
 
-setters!(const Statistics { channels: bool, rows: bool, around: bool });
+setters!(const Statistics { channels: bool, rows: bool, around: bool, firing: bool });
 
 impl Statistics {
     /// No statistics.
-    pub const NONE: Statistics = Statistics { channels: false, rows: false, around: false };
+    pub const NONE: Statistics = Statistics { channels: false, rows: false, around: false, firing: false };
 
     /// Whether any statistics are written.
     pub const fn any(&self) -> bool {
-        self.channels || self.rows
+        self.channels || self.rows || self.firing
     }
 }
 

@@ -270,7 +270,7 @@ prop_compose! {
         } else {
             AlphaSource::Constant
         };
-        let affine = AffineRequest::new(sizes[0], sizes[1], sizes[2], activation).layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn }).alpha(alpha).bias(bias).residual([None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual]).row_weight(weight).statistics(Statistics::default().channels(statistics).rows(statistics)).saved([Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved]);
+        let affine = AffineRequest::new(sizes[0], sizes[1], sizes[2], activation).layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn }).alpha(alpha).bias(bias).residual([None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual]).row_weight(weight).statistics(Statistics::default().channels(statistics).rows(statistics).firing(statistics != bias)).saved([Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved]);
         let jet = [None, None, Some(Jet::two([1.0, -0.5, 2.0])), Some(Jet::laplacian(3))][jets].clone().map(|jet| jet.unwrap().even_if_flat());
         let (affine, weight, below) = match jet {
             None => (affine, weight, below),
@@ -351,6 +351,7 @@ proptest! {
             .running_moments(there(|front| front.running).then_some(&running))
             .alpha(alpha_of_front);
         let activations: Vec<Activation> = [Some(affine.activation), facts.map(|front| front.activation), request.below.map(|below| below.activation)].into_iter().flatten().collect();
+        numbers.put(Operand::Firing, &vec![0.0; n]);
         let state = Dropout::state(u64::from(seed), 1, 2);
         for operand in [Operand::DropoutState, Operand::DropoutStateBelow] {
             numbers.0.insert(operand, state.iter().enumerate().map(|(i, &word)| (i, f64::from(word))).collect());
@@ -370,11 +371,17 @@ proptest! {
             close(operand.name(), &numbers.all(operand, if k > 0 { judge.len() } else { 0 }), judge, &[])?;
         }
         if affine.statistics.any() {
+            let fires: Vec<f64> = (0..n).map(|n| (0..m).filter(|m| judge.z[m * affine.outputs() + n] > 0.0).count() as f64).collect();
+            if affine.statistics.firing {
+                close("firing", &numbers.all(Operand::Firing, n), &fires, &[])?;
+            }
             let of = |operand, rows, length| {
-                close("statistics", &numbers.all(operand, 5 * length), &reference::statistics(&affine, &judge, rows), &[1e3; 30])
+                close("statistics", &numbers.all(operand, 6 * length), &reference::statistics(&affine, &judge, rows), &[1e3; 36])
             };
-            of(Operand::ChannelStatistics, false, n)?;
-            of(Operand::RowStatistics, true, m)?;
+            if affine.statistics.channels {
+                of(Operand::ChannelStatistics, false, n)?;
+                of(Operand::RowStatistics, true, m)?;
+            }
         }
         if affine.saved == Saved::Y {
             let y = numbers.0.get(&Operand::Y).cloned().unwrap_or_default();

@@ -88,7 +88,13 @@ fn collect(
                             ResidualAt::AfterActivation
                         }))
                         .row_weight(more)
-                        .statistics(Statistics::default().channels(more).rows(more).around(more && !residual))
+                        .statistics(
+                            Statistics::default()
+                                .channels(more)
+                                .rows(more)
+                                .around(more && !residual)
+                                .firing(more != residual),
+                        )
                         .saved(saved)
                         .storage(storage);
                     let request = request.storage(elbow_verify::with_gaps(&request, gap));

@@ -94,6 +94,7 @@ impl<'a> Forward<'a> {
                 channels: batch.optional(Operand::ChannelStatistics, self.statistics.channels)?,
                 rows: batch.optional(Operand::RowStatistics, self.statistics.rows)?,
                 around: batch.optional(Operand::Around, self.statistics.around)?,
+                firing: batch.optional(Operand::Firing, self.statistics.firing)?,
             },
             y: batch.one(Operand::Y, self.y)?,
             save_to: batch.optional(Operand::Saved, self.save_to)?,

@@ -45,13 +45,14 @@ pub(super) fn forward(
             product(&mut plan, &forward_product(request, x, program, in_place), aligned, caps, pin)?
         }
     };
-    let Statistics { channels, rows, around } = request.statistics;
-    if channels {
-        let around = around.then_some(Operand::Around);
-        reduce::statistics(&mut plan, columns, m, Operand::ChannelStatistics, around)?;
+    let Statistics { channels, rows, around, firing } = request.statistics;
+    if channels || firing {
+        let (of_channels, around) = (channels.then_some(Operand::ChannelStatistics), around.then_some(Operand::Around));
+        reduce::statistics(&mut plan, columns, m, &programs::statistics(of_channels, around, firing))?;
     }
     if rows {
-        reduce::statistics(&mut plan, of_rows, n, Operand::RowStatistics, None)?;
+        let program = programs::statistics(Some(Operand::RowStatistics), None, false);
+        reduce::statistics(&mut plan, of_rows, n, &program)?;
     }
     Ok(plan)
 }

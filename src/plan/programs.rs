@@ -4,8 +4,10 @@ pub(super) mod front;
 pub(super) mod gated;
 mod jet;
 mod second;
+mod statistics;
 
 pub(super) use second::{Second, dresidual2, joined, tangent, tangent_of_sums, zero};
+pub(super) use statistics::statistics;
 
 use crate::{
     activation::{Activation, Quantity},
@@ -14,7 +16,7 @@ use crate::{
     jet::Jet,
     operand::Operand,
     program::{By, Function, Over, Program, Value, Write},
-    request::{AffineRequest, AlphaSource, ResidualAt, Saved, Statistics, Want},
+    request::{AffineRequest, AlphaSource, ResidualAt, Saved, Want},
 };
 
 /// The number of the only activation in a kernel.
@@ -97,64 +99,8 @@ pub(super) fn forward(request: &AffineRequest) -> Program {
     }
     let y = p.act(ONLY, Function::Of(Quantity::Value), z, alpha);
     let y = output(&mut p, request, y);
-    let Statistics { channels, rows, around } = request.statistics;
-    if channels {
-        let around = around.then_some(Operand::Around);
-        statistics_terms(&mut p, Over::Rows, z, y, around);
-    }
-    if rows {
-        statistics_terms(&mut p, Over::Columns, z, y, None);
-    }
+    statistics::terms(&mut p, &request.statistics, z, y);
     p
-}
-
-/// The terms of the five statistics: z ≤ 0, z − c, (z − c)², y − c and (y − c)², with a c for z and one for y in each column.
-fn statistics_terms(p: &mut Program, over: Over, z: Value, y: Value, around: Option<Operand>) {
-    let not_positive = p.not_positive(z);
-    p.reduce(over, not_positive);
-    for (plane, value) in [z, y].into_iter().enumerate() {
-        let moved = match around {
-            None => value,
-            Some(around) => {
-                let c = p.load(around, By::Plane(plane as u8));
-                p.subtract(value, c)
-            }
-        };
-        let square = p.multiply(moved, moved);
-        p.reduce(over, moved);
-        p.reduce(over, square);
-    }
-}
-
-/// The five statistics from their sums; p[0] is 1 / count, p[1] is 1. A variance that rounding brings below 0 becomes 0.
-pub(super) fn statistics(operand: Operand, around: Option<Operand>) -> Program {
-    let mut p = Program::default();
-    let [each, one] = [0, 1].map(|place| p.parameter(place));
-    let put = |p: &mut Program, plane, value| p.store(operand, By::Plane(plane), Write::Overwrite, value);
-    let sum = p.sum_of(0);
-    let share = p.multiply(sum, each);
-    put(&mut p, 0, share);
-    for plane in [0, 1] {
-        let c = around.map(|around| p.load(around, By::Plane(plane)));
-        let sums = [1, 2].map(|i| 2 * plane + i);
-        let [mean, variance] = mean_and_variance(&mut p, sums, [each, one], c);
-        put(&mut p, 2 * plane + 1, mean);
-        put(&mut p, 2 * plane + 2, variance);
-    }
-    p
-}
-
-/// Mean and variance from the finished sums of v − c and of its square, with these numbers, and 1 / count and 1. A variance that rounding brings below 0
-/// becomes 0.
-fn mean_and_variance(p: &mut Program, sums: [u8; 2], [each, one]: [Value; 2], c: Option<Value>) -> [Value; 2] {
-    let [sum, squares] = sums.map(|plane| p.sum_of(plane));
-    let moved = p.multiply(sum, each);
-    let mean = c.map_or(moved, |c| p.add(c, moved));
-    let [squares, square] = [p.multiply(squares, each), p.multiply(moved, moved)];
-    let variance = p.subtract(squares, square);
-    let negative = p.not_positive(variance);
-    let kept = p.subtract(one, negative);
-    [mean, p.multiply(variance, kept)]
 }
 
 /// z = sum + b (+ residual), into scratch memory, for a backward that computes z again.

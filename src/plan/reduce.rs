@@ -241,15 +241,9 @@ pub(super) fn largest(plan: &mut Plan, stack: Stack, operand: Operand, to: u64) 
 }
 
 /// Adds the stages that make statistics, of `count` numbers each, from the planes of their sums.
-pub(super) fn statistics(
-    plan: &mut Plan,
-    stack: Stack,
-    count: u64,
-    operand: Operand,
-    around: Option<Operand>,
-) -> Result<()> {
-    let program = programs::statistics(operand, around);
-    finished(plan, stack, &program, [1.0 / count as f32, 1.0, 0.0, 0.0], last_stage())
+pub(super) fn statistics(plan: &mut Plan, stack: Stack, count: u64, program: &Program) -> Result<()> {
+    let count = count as f32;
+    finished(plan, stack, program, [1.0 / count, 1.0, count, 0.0], last_stage())
 }
 
 /// Adds stages that fold the rows of each plane of partials until at most `most` are left.

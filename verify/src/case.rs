@@ -1,50 +1,22 @@
-//! One case on the device: its operands, forward and backward, and the comparison with the reference.
+//! One case on the device: forward and backward, and the comparison with the reference.
 
 use elbow::{
-    AlphaSource, Dropout, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
+    AlphaSource, Dtype, Error, Float, Gpu, Operand, Saved, View, Want,
     affine::{self, Forward, Gradient},
-    cpu::{ForwardInputs, FrontInputs, reference::BackwardInputs},
     request::{AffineRequest, Below, Statistics},
     wgpu,
 };
 
 use crate::{
-    Numbers,
     batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
     factors::Units,
-    front, second,
+    front,
+    operands::{Operands, moments},
+    second,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
-
-/// The numbers of the case's operands.
-pub(crate) struct Operands {
-    pub(crate) x: Vec<f32>,
-    pub(crate) w: Vec<f32>,
-    pub(crate) b: Vec<f32>,
-    pub(crate) alpha: Vec<f32>,
-    pub(crate) residual: Vec<f32>,
-    pub(crate) row_weight: Vec<f32>,
-    pub(crate) around: Vec<f32>,
-    /// What makes the masks of the layer and of the one below.
-    states: [[u32; 4]; 2],
-    pub(crate) dy: Vec<f32>,
-    pub(crate) z_below: Vec<f32>,
-    pub(crate) alpha_below: Vec<f32>,
-    pub(crate) row_weight_below: Vec<f32>,
-    pub(crate) front: FrontNumbers,
-    before: [Vec<f32>; 12],
-}
-
-/// Those of the front: empty where it has no such operand.
-#[derive(Default)]
-pub(crate) struct FrontNumbers {
-    pub(crate) scale: Vec<f32>,
-    pub(crate) shift: Vec<f32>,
-    pub(crate) alpha: Vec<f32>,
-    pub(crate) running_moments: Vec<f32>,
-}
 
 /// A case with its operands and their places in the arenas.
 pub(crate) struct Case {
@@ -70,6 +42,7 @@ struct Spans {
     y: Span,
     saved: Span,
     statistics: [Span; 2],
+    firing: Span,
     scale: Span,
     shift: Span,
     front_alpha: Span,
@@ -78,7 +51,7 @@ struct Spans {
     gradients: [Span; 12],
 }
 
-const OUTPUTS: [Operand; 12] = [
+pub(crate) const OUTPUTS: [Operand; 12] = [
     Operand::Dx,
     Operand::Dw,
     Operand::Db,
@@ -96,145 +69,6 @@ const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatis
 
 /// The largest error of a case as a fraction of its bound, and the element that has it.
 pub(crate) type Fraction = (f64, String);
-
-fn alphas(source: AlphaSource, n: usize) -> usize {
-    match source {
-        AlphaSource::Constant => 0,
-        AlphaSource::PerLayer => 1,
-        AlphaSource::PerChannel => n,
-    }
-}
-
-/// Numbers of the moments of x.
-fn moments(layer: &AffineRequest) -> usize {
-    let norm = layer.front.and_then(|front| front.norm);
-    norm.map_or(0, |norm| 2 * if norm.of_rows() { layer.m } else { layer.k })
-}
-
-impl Operands {
-    fn new(spec: &Spec) -> Self {
-        let (AffineRequest { m, n, k, .. }, outputs) = (spec.forward, spec.forward.outputs());
-        let mut numbers = Numbers::new(spec.seed);
-        let integers = spec.data == Data::Integers;
-        let mut fill = |len: usize, reach: i32| -> Vec<f32> {
-            let normal = |numbers: &mut Numbers| match spec.data {
-                Data::Integers => numbers.integer(reach),
-                Data::Lognormal => (3.0 * numbers.normal()).exp() * if numbers.below(2) == 0 { 1.0 } else { -1.0 },
-                _ => numbers.normal(),
-            };
-            (0..len).map(|_| normal(&mut numbers)).collect()
-        };
-        let mut operands = Operands {
-            x: fill(m * k, 4),
-            w: fill(outputs * k, 4),
-            b: fill(outputs, 8),
-            alpha: fill(alphas(spec.forward.alpha, n), 2),
-            residual: fill(m * n, 8),
-            dy: fill(m * n, 4),
-            z_below: fill(m * k, 4),
-            alpha_below: fill(spec.below.map_or(0, |b| alphas(b.alpha, k)), 2),
-            row_weight: fill(if spec.forward.row_weight { m } else { 0 }, 2),
-            row_weight_below: fill(if spec.below.is_some_and(|b| b.row_weight) { m } else { 0 }, 2),
-            around: fill(if spec.forward.statistics.around { 2 * n } else { 0 }, 2),
-            states: [0, 1].map(|layer| Dropout::state(spec.seed, 5, layer)),
-            front: spec.forward.front.map_or_else(FrontNumbers::default, |front| FrontNumbers {
-                scale: fill(if front.scale { k } else { 0 }, 2),
-                shift: fill(if front.shift { k } else { 0 }, 4),
-                alpha: fill(alphas(front.alpha, k), 2),
-                running_moments: fill(if front.running { 2 * k } else { 0 }, 4),
-            }),
-            before: Default::default(),
-        };
-        let stored = [&mut operands.x, &mut operands.w, &mut operands.b, &mut operands.residual, &mut operands.dy];
-        let weights = [&mut operands.row_weight, &mut operands.row_weight_below, &mut operands.z_below];
-        let of_front = [&mut operands.front.scale, &mut operands.front.shift];
-        for v in stored.into_iter().chain(weights).chain(of_front).flatten() {
-            *v = spec.dtype.round(*v);
-        }
-        // For exact data powers of two of either sign, and 0; otherwise numbers in the domain of every activation.
-        let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
-        operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
-        operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
-        operands.front.alpha.iter_mut().for_each(|a| *a = slope(*a));
-        // A variance is not negative.
-        operands.front.running_moments.iter_mut().skip(k).for_each(|v| *v = v.abs());
-        let lengths = [m * k, outputs * k, outputs, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
-        let lengths = lengths.into_iter().chain([k, k, operands.front.alpha.len()]);
-        for (i, len) in lengths.enumerate() {
-            operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
-            operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));
-        }
-        match spec.data {
-            Data::Huge if m * k > 0 => {
-                let at = m * k / 2;
-                operands.x[at] = 1e30;
-            }
-            // x[2i + 1] is nearly −x[2i], with the same weight.
-            Data::Alternating => {
-                for pair in operands.x.chunks_mut(k.max(1)).flat_map(|row| row.chunks_exact_mut(2)) {
-                    pair[1] = -pair[0] * (1.0 + 1e-6);
-                }
-                operands.w.iter_mut().for_each(|w| *w = w.signum());
-            }
-            _ => {}
-        }
-        // In a chain x is the output of the layer below.
-        if let Some(below) = spec.below.filter(|below| below.saved == Saved::Y) {
-            operands.x = operands.y_below(k, &below).map(|y| spec.dtype.round(y)).collect();
-        }
-        if spec.skip {
-            operands.residual.clone_from(&operands.x);
-        }
-        operands
-    }
-
-    fn y_below(&self, k: usize, below: &Below) -> impl Iterator<Item = f32> {
-        let at = move |i: usize| at_channel(below.activation, below.alpha, &self.alpha_below, i % k);
-        self.z_below.iter().enumerate().map(move |(i, &z)| at(i).value(f64::from(z)) as f32)
-    }
-
-    /// What a dropout of the layer, or of the one below, leaves of an element.
-    pub(crate) fn left(&self, spec: &Spec, below: bool, index: usize) -> f64 {
-        let dropout = if below { spec.below.and_then(|below| below.dropout) } else { spec.forward.dropout };
-        dropout.map_or(1.0, |dropout| dropout.factor(self.states[usize::from(below)], index as u32).into())
-    }
-
-    pub(crate) fn forward(&self, layer: &AffineRequest) -> ForwardInputs<'_> {
-        ForwardInputs::new(&self.x, &self.w)
-            .b(layer.bias.then_some(&self.b[..]))
-            .alpha((layer.alpha != AlphaSource::Constant).then_some(&self.alpha[..]))
-            .residual(layer.residual.map(|_| &self.residual[..]))
-            .row_weight(layer.row_weight.then_some(&self.row_weight[..]))
-            .dropout_state(layer.dropout.map(|_| self.states[0]))
-            .front(self.front(layer))
-    }
-
-    fn front(&self, layer: &AffineRequest) -> FrontInputs<'_> {
-        let Some(front) = &layer.front else { return FrontInputs::default() };
-        FrontInputs::default()
-            .scale(front.scale.then_some(&self.front.scale))
-            .shift(front.shift.then_some(&self.front.shift))
-            .alpha((front.alpha != AlphaSource::Constant).then_some(&self.front.alpha))
-            .running_moments(front.running.then_some(&self.front.running_moments))
-    }
-
-    pub(crate) fn backward<'a>(&'a self, spec: &Spec, z: Option<&'a [f32]>) -> BackwardInputs<'a> {
-        let ForwardInputs { x, w, b, alpha, residual, row_weight, .. } = self.forward(&spec.forward);
-        let below = spec.below;
-        BackwardInputs::new(x, w, &self.dy)
-            .b(b)
-            .alpha(alpha)
-            .z(z)
-            .z_below(below.map(|_| &self.z_below[..]))
-            .alpha_below(below.filter(|b| b.alpha != AlphaSource::Constant).map(|_| &self.alpha_below[..]))
-            .residual(residual)
-            .row_weight(row_weight)
-            .row_weight_below(below.filter(|b| b.row_weight).map(|_| &self.row_weight_below[..]))
-            .dropout_state(spec.forward.dropout.map(|_| self.states[0]))
-            .dropout_state_below(below.and_then(|below| below.dropout).map(|_| self.states[1]))
-            .front(self.front(&spec.forward))
-    }
-}
 
 impl Case {
     pub(crate) fn new(spec: Spec, batch: &mut Batch) -> Self {
@@ -276,9 +110,10 @@ impl Case {
             },
             statistics: {
                 let Statistics { channels, rows, .. } = spec.forward.statistics;
-                let lengths = [if channels { 5 * n } else { 0 }, if rows { 5 * m } else { 0 }];
+                let lengths = [if channels { 6 * n } else { 0 }, if rows { 6 * m } else { 0 }];
                 lengths.map(|length| batch.output(Arena::Out, length, s, Float::F32, none))
             },
+            firing: batch.accumulated(&operands.firing, s, Float::F32, none),
             scale: batch.input(&operands.front.scale, s, dtype, none),
             shift: batch.input(&operands.front.shift, s, dtype, none),
             front_alpha: batch.input(&operands.front.alpha, s, Float::F32, none),
@@ -304,7 +139,8 @@ impl Case {
         let (xs, ys, zs, ns, ks, ws) = ([m, k], [m, n], [m, outputs], [outputs], [k], weight_shape(&forward));
         let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
         let ms = [m];
-        let (of_channels, of_rows, around) = ([5, n], [5, m], [2, n]);
+        let of_firing = [n];
+        let (of_channels, of_rows, around) = ([6, n], [6, m], [2, n]);
         let (masks, masks_below) = ([m, n.div_ceil(32)], [m, k.div_ceil(32)]);
         let s = &self.spans;
         let saved = self.spec.saved();
@@ -343,7 +179,8 @@ impl Case {
                 affine::Statistics::default()
                     .channels(forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)))
                     .rows(forward.statistics.rows.then(|| view(s.statistics[1], &of_rows)))
-                    .around(forward.statistics.around.then(|| view(s.around, &around))),
+                    .around(forward.statistics.around.then(|| view(s.around, &around)))
+                    .firing(forward.statistics.firing.then(|| view(s.firing, &of_firing))),
             )
             .save_to(saved_z_or_mask)
             .pin(pin);
@@ -415,6 +252,11 @@ impl Case {
         for (i, expected) in bound::statistics(spec, &self.operands, &forward).iter().enumerate() {
             let (name, span) = (STATISTICS[i].name(), self.spans.statistics[i]);
             worst = larger(worst, self.compare(name, results, span, expected, None)?);
+        }
+        if spec.forward.statistics.firing {
+            let (expected, before) = (bound::firing(spec, &forward), &self.operands.firing[..]);
+            let name = Operand::Firing.name();
+            worst = larger(worst, self.compare(name, results, self.spans.firing, &expected, Some(before))?);
         }
         if let Some(fronted) = front::forward(spec, &self.operands) {
             let s = &self.spans;

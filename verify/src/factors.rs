@@ -2,7 +2,7 @@
 
 use elbow::{Caps, MatrixUnits, WeightLayout, request::AffineRequest};
 
-use crate::case::Operands;
+use crate::operands::Operands;
 
 /// The products of a case on matrix units: what its device makes of their factors.
 #[derive(Clone, Copy)]

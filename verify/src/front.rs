@@ -9,9 +9,9 @@ use elbow::{
 
 use crate::{
     bound::{Expected, FLUSHED, U, at_channel, sum_error},
-    case::Operands,
     factors::weight_at,
     near::{self, Near},
+    operands::Operands,
     spec::Spec,
     ulp::ulp_of,
 };

@@ -4,8 +4,8 @@ use elbow::{Activation, Gate, activation::Quantity, request::AffineRequest};
 
 use crate::{
     bound::{Expected, at_channel},
-    case::Operands,
     near::{Near, at},
+    operands::Operands,
     spec::Spec,
     ulp::ulp_of,
 };

@@ -27,6 +27,7 @@ mod jet;
 mod judge;
 mod near;
 mod numbers;
+mod operands;
 mod part;
 pub mod points;
 mod run;

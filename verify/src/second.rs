@@ -13,9 +13,9 @@ use crate::{
     Numbers,
     batch::{Arena, Batch, Buffers, Rows, Span},
     bound::{self, Expected, FLUSHED, at_channel, sum_error, weight_shape},
-    case,
     factors::{Factors, Units, weight_at},
     near::{Near, at},
+    operands::Operands,
     spec::{Data, Spec, WANTS},
 };
 
@@ -151,7 +151,7 @@ impl Call {
     pub(crate) fn expected(
         &self,
         spec: &Spec,
-        operands: &case::Operands,
+        operands: &Operands,
         z: Option<&[f32]>,
         units: Units,
     ) -> Result<[Expected; 6]> {

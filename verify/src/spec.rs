@@ -130,7 +130,7 @@ impl Spec {
             residual.is_some(),
             row_weight,
             matches!(self.saved(), Saved::Z | Saved::Mask),
-            statistics.channels,
+            statistics.channels || statistics.firing,
             statistics.rows,
             statistics.around,
         ];
@@ -190,9 +190,18 @@ const EXACT_WITH_JETS: [&str; 5] = ["relu_squared", "relu_squared", "relu_square
 
 const RESIDUAL: [Option<ResidualAt>; 4] =
     [None, None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)];
-const STATISTICS: [Statistics; 5] = {
+const STATISTICS: [Statistics; 7] = {
     const NONE: Statistics = Statistics::NONE;
-    [NONE, NONE, NONE, NONE.channels(true).rows(true), NONE.channels(true).around(true)]
+    let channels = NONE.channels(true);
+    [
+        NONE,
+        NONE,
+        NONE,
+        NONE.firing(true),
+        channels.rows(true),
+        channels.around(true),
+        channels.around(true).firing(true),
+    ]
 };
 pub(crate) const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];
 const SAVED: [Saved; 5] = [Saved::Auto, Saved::Z, Saved::Y, Saved::Mask, Saved::None];

@@ -40,7 +40,13 @@ words!(Statistics: "no" = Statistics::NONE,
     "around" = Statistics::NONE.channels(true).around(true),
     "rows" = Statistics::NONE.rows(true),
     "both" = Statistics::NONE.channels(true).rows(true),
-    "all" = Statistics::NONE.channels(true).rows(true).around(true));
+    "all" = Statistics::NONE.channels(true).rows(true).around(true),
+    "firing" = Statistics::NONE.firing(true),
+    "channels+firing" = Statistics::NONE.channels(true).firing(true),
+    "around+firing" = Statistics::NONE.channels(true).around(true).firing(true),
+    "rows+firing" = Statistics::NONE.rows(true).firing(true),
+    "both+firing" = Statistics::NONE.channels(true).rows(true).firing(true),
+    "all+firing" = Statistics::NONE.channels(true).rows(true).around(true).firing(true));
 words!(Data: "integers" = Data::Integers, "normal" = Data::Normal, "lognormal" = Data::Lognormal, "huge" = Data::Huge,
     "alternating" = Data::Alternating);
 

@@ -1,6 +1,6 @@
 //! The programs of a front: what x goes through before it is multiplied, act(scale ⊙ norm(x) + shift; α), and back.
 
-use super::{Loaded, Local, ONLY, Upstream, alpha, mean_and_variance, store, store_at};
+use super::{Loaded, Local, ONLY, Upstream, alpha, statistics::mean_and_variance, store, store_at};
 use crate::{
     activation::Quantity,
     norm::Norm,
