@@ -9,6 +9,7 @@ mod copy;
 mod double;
 mod elementwise;
 mod gated;
+mod joined;
 mod loss;
 mod matrix;
 mod network;
@@ -279,7 +280,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Elements that the plan needs of a scratch operand (z, dz, dz2, half, partials or scales).
+    /// Elements that the plan needs of a scratch operand (z, dz, dz_up, dz2, half, partials or scales).
     pub fn scratch(&self, operand: Operand) -> u64 {
         let uses = self.dispatches.iter().flat_map(|d| &d.uses);
         uses.filter(|u| u.operand == operand).map(|u| u.origin + u.first + u.len).max().unwrap_or(0)
@@ -309,8 +310,8 @@ impl Plan {
 }
 
 /// The operands in scratch memory, which elbow owns.
-pub const SCRATCH: [Operand; 6] =
-    [Operand::Z, Operand::Dz, Operand::Dz2, Operand::Half, Operand::Partials, Operand::Scales];
+pub const SCRATCH: [Operand; 7] =
+    [Operand::Z, Operand::Dz, Operand::DzUp, Operand::Dz2, Operand::Half, Operand::Partials, Operand::Scales];
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

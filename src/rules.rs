@@ -200,6 +200,8 @@ impl BackwardRequest {
         affine.check_sizes()?;
         check_want(Operand::Dalpha, wants.alpha, Operand::Alpha, affine.alpha != AlphaSource::Constant)?;
         check_want(Operand::DrowWeight, wants.row_weight, Operand::RowWeight, affine.row_weight)?;
+        check_want(Operand::DwUp, wants.w_up, Operand::WUp, affine.is_apart())?;
+        check_want(Operand::DbUp, wants.b_up, Operand::WUp, affine.is_apart())?;
         if upstream_is_dz && affine.gate.is_some() {
             return Err(Error::Unsupported {
                 what: "a backward of a gated layer that starts from dz".into(),
@@ -262,8 +264,9 @@ impl BackwardRequest {
 
     /// Checks that nothing reads dy where d(residual) has replaced it.
     fn check_in_place(&self) -> Result<()> {
-        let Gradients { x, w, .. } = self.gradients;
-        match self.in_place && (x.wanted() || w.wanted() || self.gradients.residual != Want::Overwrite) {
+        let Gradients { x, w, w_up, .. } = self.gradients;
+        match self.in_place && (x.wanted() || w.wanted() || w_up.wanted() || self.gradients.residual != Want::Overwrite)
+        {
             false => Ok(()),
             true => Err(Error::Unsupported {
                 what: "dresidual in the memory of dy beside dx or dw, or added to".into(),
@@ -322,9 +325,11 @@ impl Resolved<BackwardRequest> {
         let slope = !affine.is_linear() && self.needs_dz();
         let again = self.reads_kept() && affine.saved == Saved::None;
         match operand {
-            Operand::X => again || wants.w.wanted(),
+            Operand::X => again || wants.w.wanted() || wants.w_up.wanted(),
             Operand::W => again || wants.x.wanted(),
+            Operand::WUp => affine.is_apart() && (again || wants.x.wanted()),
             Operand::B => again && affine.bias,
+            Operand::BUp => again && affine.bias && affine.is_apart(),
             Operand::Residual => again && affine.residual == Some(ResidualAt::BeforeActivation),
             Operand::Alpha => self.reads_kept() && affine.alpha != AlphaSource::Constant,
             Operand::RowWeight => slope && affine.row_weight,
@@ -347,8 +352,8 @@ impl Resolved<BackwardRequest> {
 
     /// Whether one of these gradients is made from dz.
     fn needs_dz(&self) -> bool {
-        let Gradients { x, w, b, alpha, residual, .. } = self.gradients;
+        let Gradients { x, w, b, alpha, residual, w_up, b_up, .. } = self.gradients;
         let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);
-        residual || [x, w, b, alpha].iter().any(|want| want.wanted())
+        residual || [x, w, b, alpha, w_up, b_up].iter().any(|want| want.wanted())
     }
 }

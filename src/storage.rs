@@ -129,6 +129,7 @@ const fn may_be_narrow(operand: Operand) -> bool {
     matches!(
         operand,
         Operand::B
+            | Operand::BUp
             | Operand::RowWeight
             | Operand::RowWeightBelow
             | Operand::Ddb
@@ -137,7 +138,7 @@ const fn may_be_narrow(operand: Operand) -> bool {
             | Operand::Dlogits
             | Operand::From
             | Operand::To
-    ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw | Operand::Dw2))
+    ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw | Operand::DwUp | Operand::Dw2))
 }
 
 /// Matrices may have gaps: their kernels address an element by row and column.
@@ -146,12 +147,14 @@ const fn may_have_gaps(operand: Operand) -> bool {
         operand,
         Operand::X
             | Operand::W
+            | Operand::WUp
             | Operand::Residual
             | Operand::Y
             | Operand::Saved
             | Operand::Dy
             | Operand::Dx
             | Operand::Dw
+            | Operand::DwUp
             | Operand::Dresidual
             | Operand::SavedBelow
             | Operand::Ddx

@@ -57,6 +57,8 @@ pub struct Backward<'a> {
     pub(super) dalpha: Option<Gradient<'a>>,
     pub(super) dresidual: Option<Gradient<'a>>,
     pub(super) drow_weight: Option<Gradient<'a>>,
+    pub(super) dw_up: Option<Gradient<'a>>,
+    pub(super) db_up: Option<Gradient<'a>>,
     pub(super) skip: bool,
     pub(super) below: Option<Forward<'a>>,
     pub(super) db_below: Option<Gradient<'a>>,
@@ -92,6 +94,8 @@ impl<'a> Forward<'a> {
             dalpha: None,
             dresidual: None,
             drow_weight: None,
+            dw_up: None,
+            db_up: None,
             skip: false,
             below: None,
             db_below: None,
@@ -146,6 +150,16 @@ impl<'a> Backward<'a> {
     /// d(row_weight) `[..]`: the sum of dy ⊙ act(z) over each row.
     pub fn drow_weight(self, drow_weight: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { drow_weight: drow_weight.into(), ..self }
+    }
+
+    /// dW of up, shaped as its weight, of a layer whose gate is apart ([`Forward::w_up`]); dw is then the gate's alone.
+    pub fn dw_up(self, dw_up: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dw_up: dw_up.into(), ..self }
+    }
+
+    /// db `[N]` of up, of a layer whose gate is apart; db is then the gate's alone.
+    pub fn db_up(self, db_up: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { db_up: db_up.into(), ..self }
     }
 
     /// The layer's residual is x itself, as in a residual block: dx = dz·W + dy, or dz·W + dz where the residual joins before the activation. What goes
@@ -258,18 +272,21 @@ impl<'a> Backward<'a> {
     fn facts_of_one(&self, storage: Storage) -> Result<BackwardRequest> {
         let affine = self.layer.facts_behind(storage)?;
         let AffineRequest { m, n, k, layout, .. } = affine;
-        let outputs = affine.outputs();
+        let outputs = affine.outputs_of_w();
         expect_rows(Operand::Dy, self.dy, m, n)?;
         if let Some(dx) = view(&self.dx) {
             expect_rows(Operand::Dx, dx, m, k)?;
         }
-        match view(&self.dw) {
-            Some(dw) if dw.shape != weight_shape(layout, outputs, k) => {
-                return Err(wrong_shape(Operand::Dw, format!("{:?}, the shape of w", self.layer.w.shape), dw));
+        for (operand, of, dw) in [(Operand::Dw, Operand::W, &self.dw), (Operand::DwUp, Operand::WUp, &self.dw_up)] {
+            match view(dw) {
+                Some(dw) if dw.shape != weight_shape(layout, outputs, k) => {
+                    return Err(wrong_shape(operand, format!("{:?}, the shape of {of}", self.layer.w.shape), dw));
+                }
+                _ => {}
             }
-            _ => {}
         }
         expect_vector(Operand::Db, view(&self.db), outputs)?;
+        expect_vector(Operand::DbUp, view(&self.db_up), outputs)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.layer.alpha)?;
         if let Some(dresidual) = view(&self.dresidual) {
             expect_rows(Operand::Dresidual, dresidual, m, n)?;
@@ -282,6 +299,8 @@ impl<'a> Backward<'a> {
             alpha: want(&self.dalpha),
             residual: want(&self.dresidual),
             row_weight: want(&self.drow_weight),
+            w_up: want(&self.dw_up),
+            b_up: want(&self.db_up),
         };
         if let (true, Some(residual)) = (self.skip, self.layer.residual) {
             let x = self.layer.x;
@@ -349,7 +368,7 @@ impl<'a> Backward<'a> {
     }
 
     /// Every gradient that this call can write.
-    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 9] {
+    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 11] {
         [
             (Operand::Dx, &self.dx),
             (Operand::Dw, &self.dw),
@@ -357,6 +376,8 @@ impl<'a> Backward<'a> {
             (Operand::Dalpha, &self.dalpha),
             (Operand::Dresidual, &self.dresidual),
             (Operand::DrowWeight, &self.drow_weight),
+            (Operand::DwUp, &self.dw_up),
+            (Operand::DbUp, &self.db_up),
             (Operand::DbBelow, &self.db_below),
             (Operand::DalphaBelow, &self.dalpha_below),
             (Operand::DrowWeightBelow, &self.drow_weight_below),
@@ -377,6 +398,7 @@ impl<'a> Backward<'a> {
         let layer = &self.layer;
         let mut operands = Operands::default();
         operands.add(Operand::X, layer.x).add(Operand::W, layer.w).add(Operand::B, layer.b);
+        operands.add(Operand::WUp, layer.w_up).add(Operand::BUp, layer.b_up);
         operands.add(Operand::Alpha, layer.alpha).add(Operand::Residual, layer.residual);
         operands.add(Operand::DropoutState, layer.dropout_state);
         operands.add(Operand::RowWeight, layer.row_weight).add(Operand::Saved, layer.kept(request.affine.saved));
@@ -409,6 +431,8 @@ impl<'a> Backward<'a> {
             dalpha: batch.dalpha(Operand::Dalpha, self.dalpha)?,
             dresidual: batch.gradient(Operand::Dresidual, self.dresidual)?,
             drow_weight: batch.gradient(Operand::DrowWeight, self.drow_weight)?,
+            dw_up: batch.gradient(Operand::DwUp, self.dw_up)?,
+            db_up: batch.gradient(Operand::DbUp, self.db_up)?,
             below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
             db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
             dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,

@@ -80,6 +80,8 @@ impl<'a> Forward<'a> {
             x: batch.one(Operand::X, self.x)?,
             w: batch.one(Operand::W, self.w)?,
             b: batch.optional(Operand::B, self.b)?,
+            w_up: batch.optional(Operand::WUp, self.w_up)?,
+            b_up: batch.optional(Operand::BUp, self.b_up)?,
             alpha: batch.alpha(Operand::Alpha, self.alpha)?,
             residual: batch.optional(Operand::Residual, self.residual)?,
             row_weight: batch.optional(Operand::RowWeight, self.row_weight)?,

@@ -4,6 +4,7 @@ use super::{
     Caps, DeviceClass, Pin, Plan,
     builder::PartialSums,
     gated,
+    joined::Products,
     product::{Finish, Matrix, Product, forward_product},
     programs::{self, Gradient, Local},
     reduce::{self, ColumnPass, Fold, Sums},
@@ -58,7 +59,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let local = kept(&mut plan, affine, request.reads_kept(), aligned, caps, pin)?;
 
     let before = affine.residual == Some(ResidualAt::BeforeActivation);
-    let products = u32::from(wants.x.wanted()) + u32::from(wants.w.wanted());
+    let products = [wants.x, wants.w, wants.w_up].iter().filter(|want| want.wanted()).count() as u32;
     plan.strategy = match (pin.strategy, request.below) {
         // A chain's epilogue and a prologue together would need more bindings than some devices have; and a row of jets takes its dz from
         // all rows of its group.
@@ -75,13 +76,14 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         dresidual: wants.residual,
         residual_before: before,
         db: wants.b.wanted(),
+        db_up: if affine.is_apart() { wants.b_up } else { wants.b }.wanted(),
         dalpha: wants.alpha.wanted(),
         drow_weight: wants.row_weight.wanted(),
         ..Gradient::of(local, write_dz.then_some((Operand::Dz, Want::Overwrite)))
     };
     let sums = Sums {
         db: (Operand::Db, wants.b),
-        gate: affine.gate,
+        of_gate: affine.gate.map(|gate| (gate, wants.b_up)),
         dalpha: (Operand::Dalpha, wants.alpha),
         alpha: affine.alpha,
         row_channels: None,
@@ -90,36 +92,47 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let in_place = request.in_place.then_some((Operand::Dresidual, Operand::Dy));
     let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place, fold: Fold::Sum };
     reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
-    // The products are those of all outputs.
-    let n = affine.outputs() as u64;
+    // The products are those of all outputs, or two of each kind.
+    let n = affine.outputs_of_w() as u64;
+    let apart = |pair| affine.is_apart().then_some(pair);
 
     let dz = match (linear, write_dz) {
         (true, _) => programs::plain(Operand::Dy),
         (false, true) => programs::plain(Operand::Dz),
         (false, false) => programs::dz(local),
     };
-    let around = request.skip.then_some(if before && write_dz { Operand::Dz } else { Operand::Dy });
+    let around: &[Operand] = match (request.skip, before && write_dz) {
+        (false, _) => &[],
+        (true, true) => &[Operand::Dz],
+        (true, false) => &[Operand::Dy],
+    };
     let mut below_sums = PartialSums::empty(m, k);
     if wants.x.wanted() && m > 0 && k > 0 {
-        let (program, stage) = match &request.below {
-            Some(below) => (chain(below).program(programs::Upstream::Sums(around)), below.activation),
-            None => (programs::sum_around(Operand::Dx, wants.x, around), affine.activation),
+        let activation = request.below.map_or(affine.activation, |below| below.activation);
+        let finish = |half: Option<Operand>| {
+            let around = [half.as_slice(), around].concat();
+            match &request.below {
+                Some(below) => chain(below).program(programs::Upstream::Sums(&around)),
+                None => programs::sum_around(Operand::Dx, wants.x, &around),
+            }
         };
-        let dx = Product {
-            rows: m,
-            cols: k,
-            k: n,
-            a: Matrix { along: true, program: dz.clone() },
-            b: Matrix { along: affine.layout == WeightLayout::InOut, program: programs::plain(Operand::W) },
-            finish: Finish { program, stages: vec![stage], storage: affine.storage, in_place: None },
-            pair: None,
+        let along = [true, affine.layout == WeightLayout::InOut];
+        below_sums = if let Some(of_up) = apart([Operand::DzUp, Operand::WUp]) {
+            let products = Products { storage: affine.storage, activation, aligned, caps, pin };
+            let pairs = [Some([Operand::Dz, Operand::W]), Some(of_up)];
+            products.add(&mut plan, [m, k, n], along, pairs, &finish)?
+        } else {
+            let [a, b] = [dz.clone(), programs::plain(Operand::W)];
+            let [a, b] = [(a, along[0]), (b, along[1])].map(|(program, along)| Matrix { along, program });
+            let stages = vec![activation];
+            let finish = Finish { program: finish(None), stages, storage: affine.storage, in_place: None };
+            product(&mut plan, &Product { rows: m, cols: k, k: n, a, b, finish, pair: None }, aligned, caps, pin)?
         };
-        below_sums = product(&mut plan, &dx, aligned, caps, pin)?;
     }
     if let Some(below) = &request.below {
         let sums = Sums {
             db: (Operand::DbBelow, below.db),
-            gate: None,
+            of_gate: None,
             dalpha: (Operand::DalphaBelow, below.dalpha),
             alpha: below.alpha,
             row_channels: None,
@@ -127,7 +140,8 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         };
         sums.finish(&mut plan, &below_sums)?;
     }
-    if wants.w.wanted() && n > 0 && k > 0 {
+    let of_w = [(dz, Operand::Dw, wants.w), (programs::plain(Operand::DzUp), Operand::DwUp, wants.w_up)];
+    for (dz, operand, want) in of_w.into_iter().filter(|(.., want)| want.wanted() && n > 0 && k > 0) {
         let x = Matrix { along: false, program: programs::plain(Operand::X) };
         let dz = Matrix { along: false, program: dz };
         let (rows, cols, a, b) = match affine.layout {
@@ -135,7 +149,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
             WeightLayout::InOut => (k, n, x, dz),
         };
         let finish = Finish {
-            program: programs::sum(Operand::Dw, wants.w),
+            program: programs::sum(operand, want),
             stages: vec![affine.activation],
             storage: affine.storage,
             in_place: None,
@@ -157,7 +171,9 @@ pub(super) fn kept(
     let (from, slope) = match affine.saved {
         _ if !read => (Operand::Saved, Saved::None),
         Saved::None => {
-            if affine.m > 0 && affine.n > 0 {
+            if let (Some(gate), true) = (affine.gate.filter(|_| affine.is_apart()), affine.m > 0 && affine.n > 0) {
+                gated::again(plan, affine, &gate, aligned, caps, pin)?;
+            } else if affine.m > 0 && affine.n > 0 {
                 let again = forward_product(affine, programs::forward_z(affine), None);
                 product(plan, &again, aligned, caps, pin)?;
             }

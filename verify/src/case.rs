@@ -13,7 +13,7 @@ use crate::{
     batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
     factors::Units,
-    second,
+    gate, second,
     spec::{Data, Spec},
     ulp::ulp_of,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Operands {
     pub(crate) z_below: Vec<f32>,
     pub(crate) alpha_below: Vec<f32>,
     pub(crate) row_weight_below: Vec<f32>,
-    before: [Vec<f32>; 9],
+    before: [Vec<f32>; 11],
 }
 
 /// A case with its operands and their places in the arenas.
@@ -60,10 +60,12 @@ struct Spans {
     y: Span,
     saved: Span,
     statistics: [Span; 2],
-    gradients: [Span; 9],
+    gradients: [Span; 11],
+    /// w_up and b_up.
+    of_up: [Span; 2],
 }
 
-const OUTPUTS: [Operand; 9] = [
+const OUTPUTS: [Operand; 11] = [
     Operand::Dx,
     Operand::Dw,
     Operand::Db,
@@ -73,6 +75,8 @@ const OUTPUTS: [Operand; 9] = [
     Operand::DbBelow,
     Operand::DalphaBelow,
     Operand::DrowWeightBelow,
+    Operand::DwUp,
+    Operand::DbUp,
 ];
 const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatistics];
 
@@ -124,7 +128,8 @@ impl Operands {
         let slope = |v: f32| if integers { v / 4.0 } else { (v.abs() * 0.5 + 0.25).min(4.0) };
         operands.alpha.iter_mut().for_each(|a| *a = slope(*a));
         operands.alpha_below.iter_mut().for_each(|a| *a = slope(*a));
-        let lengths = [m * k, outputs * k, outputs, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
+        let (of_w, alphas_below) = (spec.forward.outputs_of_w(), operands.alpha_below.len());
+        let lengths = [m * k, of_w * k, of_w, operands.alpha.len(), m * n, m, k, alphas_below, m, of_w * k, of_w];
         for (i, len) in lengths.into_iter().enumerate() {
             operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
             operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));
@@ -199,7 +204,14 @@ impl Case {
         let rows = |length| Rows { length, gap: spec.gap };
         let (of_x, of_y, of_w) = (rows(k), rows(n), rows(weight_shape(&spec.forward)[1]));
         let none = Rows::ONE;
-        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none];
+        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none, of_w, none];
+        let apart = spec.forward.gate.filter(|gate| gate.is_apart());
+        let [[w, w_up], [b, b_up]] = match apart {
+            None => [&operands.w, &operands.b].map(|all| [all.clone(), Vec::new()]),
+            Some(gate) => {
+                [(&operands.w, false), (&operands.b, true)].map(|(all, b)| gate::parts(gate, &spec.forward, all, b))
+            }
+        };
         let saved_below = match spec.below {
             None => batch.input(&[], s, dtype, none),
             Some(below) => saved_of(&operands, of_x, &below, s, dtype, batch),
@@ -211,8 +223,8 @@ impl Case {
         };
         let spans = Spans {
             x: batch.input(&operands.x, s, dtype, of_x),
-            w: batch.input(&operands.w, s, dtype, of_w),
-            b: batch.input(&operands.b, s, dtype, none),
+            w: batch.input(&w, s, dtype, of_w),
+            b: batch.input(&b, s, dtype, none),
             alpha: batch.input(&operands.alpha, s, Float::F32, none),
             residual: batch.input(&operands.residual, s, dtype, of_y),
             row_weight: batch.input(&operands.row_weight, s, dtype, none),
@@ -239,6 +251,7 @@ impl Case {
                 }
                 Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i]), of_output[i]),
             }),
+            of_up: [batch.input(&w_up, s, dtype, of_w), batch.input(&b_up, s, dtype, none)],
         };
         let second = spec.second.map(|second| second::Call::new(&spec, second, batch));
         Case { spec, operands, spans, second }
@@ -249,7 +262,8 @@ impl Case {
         let Spec { forward, below, pin, .. } = self.spec;
         let AffineRequest { m, n, k, .. } = forward;
         let outputs = forward.outputs();
-        let (xs, ys, zs, ns, ks, ws) = ([m, k], [m, n], [m, outputs], [outputs], [k], weight_shape(&forward));
+        let (xs, ys, zs, ns, ks) = ([m, k], [m, n], [m, outputs], [forward.outputs_of_w()], [k]);
+        let (ws, apart) = (weight_shape(&forward), forward.is_apart());
         let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
         let ms = [m];
         let (of_channels, of_rows, around) = ([5, n], [5, m], [2, n]);
@@ -273,6 +287,8 @@ impl Case {
             .row_weight(forward.row_weight.then(|| view(s.row_weight, &ms)))
             .jet(forward.jet)
             .gate(forward.gate)
+            .w_up(apart.then(|| view(s.of_up[0], &ws)))
+            .b_up((apart && forward.bias).then(|| view(s.of_up[1], &ns)))
             .dropout(forward.dropout)
             .dropout_state(forward.dropout.map(|_| view(s.states[0], &[4])))
             .statistics(
@@ -297,7 +313,9 @@ impl Case {
             .db(gradient(2, &ns))
             .dalpha(gradient(3, &alphas))
             .dresidual(gradient(4, &ys))
-            .drow_weight(gradient(5, &ms));
+            .drow_weight(gradient(5, &ms))
+            .dw_up(gradient(9, &ws))
+            .db_up(gradient(10, &ns));
         if self.spec.skip {
             backward = backward.skip();
         }
@@ -331,7 +349,7 @@ impl Case {
     /// Compares every output with the reference: the largest error as a fraction of its bound, or an error with the first beyond it.
     /// `units` is what becomes of the factors of its products.
     pub(crate) fn check(&self, results: &Results, units: Units) -> Result<Fraction, String> {
-        let spec = &self.spec;
+        let spec = &self.spec.judged();
         let forward = bound::forward(spec, &self.operands, units).map_err(|e| e.to_string())?;
         let mut worst = self.compare("y", results, self.spans.y, &forward.y, None)?;
         let mut z = None;
@@ -350,7 +368,7 @@ impl Case {
             worst = larger(worst, self.compare(name, results, span, expected, None)?);
         }
         let gradients = bound::backward(spec, &self.operands, z.as_deref(), units).map_err(|e| e.to_string())?;
-        for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
+        for (i, expected) in self.of_sides(gradients).iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
             let (name, span) = (OUTPUTS[i].name(), self.spans.gradients[i]);
             worst = larger(worst, self.compare(name, results, span, expected, Some(&self.operands.before[i]))?);
         }
@@ -363,6 +381,21 @@ impl Case {
             }
         }
         Ok(worst)
+    }
+
+    /// Of weights apart dw and db of both as those of each side.
+    fn of_sides(&self, all: [Expected; 9]) -> [Expected; 11] {
+        let [dx, dw, db, dalpha, dresidual, drow_weight, db_below, dalpha_below, drow_weight_below] = all;
+        let layer = &self.spec.forward;
+        let [[dw, dw_up], [db, db_up]] = [(dw, false), (db, true)].map(|(both, bias)| match layer.gate {
+            Some(gate) if gate.is_apart() => {
+                let [value, bound] = [both.value, both.bound].map(|all| gate::parts(gate, layer, &all, bias));
+                let [[value, value_of_up], [bound, bound_of_up]] = [value, bound];
+                [Expected { value, bound }, Expected { value: value_of_up, bound: bound_of_up }]
+            }
+            _ => [both, Expected::default()],
+        });
+        [dx, dw, db, dalpha, dresidual, drow_weight, db_below, dalpha_below, drow_weight_below, dw_up, db_up]
     }
 
     fn check_mask(&self, got: &[u32], z: &Expected) -> Result<(), String> {

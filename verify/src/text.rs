@@ -73,6 +73,8 @@ impl fmt::Display for Spec {
         say("dalpha", g.alpha.name(), "no")?;
         say("dresidual", g.residual.name(), "no")?;
         say("drow_weight", g.row_weight.name(), "no")?;
+        say("dw_up", g.w_up.name(), "no")?;
+        say("db_up", g.b_up.name(), "no")?;
         say("skip", self.skip.word(), "no")?;
         if let Some(b) = &self.below {
             let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
@@ -128,6 +130,8 @@ impl FromStr for Spec {
                 "dalpha" => g.alpha = value.parse()?,
                 "dresidual" => g.residual = value.parse()?,
                 "drow_weight" => g.row_weight = value.parse()?,
+                "dw_up" => g.w_up = value.parse()?,
+                "db_up" => g.b_up = value.parse()?,
                 "skip" => spec.skip = bool::read(value)?,
                 "below" => spec.below = Some(below(value)?),
                 "second" => spec.second = Some(second(value)?),
