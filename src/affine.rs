@@ -140,6 +140,10 @@ pub struct Forward<'a> {
     /// Makes a gated layer of it, y = act(gate; α) ⊙ up (+ residual): w is then `[2N, K]` (or `[K, 2N]`), b `[2N]` and z `[.., 2N]`, with the gate and
     /// what it lets through of each unit where the [`Gate`] says.
     pub gate: Option<Gate>,
+    /// With [`Gate::apart`] the weight of up, shaped as w, which is the gate's alone.
+    pub w_up: Option<View<'a>>,
+    /// The bias of up, `[N]`: there if and only if `b` is, which is the gate's alone.
+    pub b_up: Option<View<'a>>,
     /// Leaves elements of row_weight ⊙ act(z) out, before a residual is added to it; needs `dropout_state`.
     pub dropout: Option<Dropout>,
     /// [`Dropout::state`], u32 `[4]`, read when the call runs: a call that is prepared once can have another mask in every step.
@@ -169,6 +173,8 @@ setters!(Forward<'a> {
     row_weight: impl Into<Option<View<'a>>>,
     jet: impl Into<Option<Jet>>,
     gate: impl Into<Option<Gate>>,
+    w_up: impl Into<Option<View<'a>>>,
+    b_up: impl Into<Option<View<'a>>>,
     dropout: impl Into<Option<Dropout>>,
     dropout_state: impl Into<Option<View<'a>>>,
     y: impl Into<View<'a>>,
@@ -202,6 +208,8 @@ impl<'a> Forward<'a> {
             row_weight: None,
             jet: None,
             gate: None,
+            w_up: None,
+            b_up: None,
             dropout: None,
             dropout_state: None,
             y: y.into(),
@@ -297,6 +305,7 @@ impl<'a> Forward<'a> {
         let (m, k) = shape::rows_and_columns(Operand::X, &self.x.shape)?;
         let outputs = weight_n(self.w, self.layout, k)?;
         let n = match self.gate {
+            Some(gate) if gate.is_apart() => outputs,
             Some(_) if outputs % 2 == 1 => {
                 return Err(wrong_shape(
                     Operand::W,
@@ -309,6 +318,7 @@ impl<'a> Forward<'a> {
         };
         expect_rows(Operand::Y, self.y, m, n)?;
         expect_vector(Operand::B, self.b, outputs)?;
+        self.expect_up(outputs)?;
         if let Some(residual) = self.residual {
             expect_rows(Operand::Residual, residual, m, n)?;
         }
@@ -353,6 +363,31 @@ impl<'a> Forward<'a> {
         })
     }
 
+    /// Checks that weight and bias of what a gate lets through are there if and only if they should be, and shaped as the gate's.
+    fn expect_up(&self, n: usize) -> Result<()> {
+        let apart = self.gate.is_some_and(|gate| gate.is_apart());
+        let refused = |operand, expected: &str, there: bool| {
+            let got = if there { format!("{operand}") } else { "none".into() };
+            Err(Error::Operand { operand, expected: expected.into(), got })
+        };
+        match (self.w_up, apart) {
+            (None, true) => {
+                return refused(Operand::WUp, "the weight of up, shaped as w, for the gate is apart", false);
+            }
+            (Some(_), false) => return refused(Operand::WUp, "none, for no gate is apart (Gate::apart)", true),
+            (Some(w_up), true) if w_up.shape != self.w.shape => {
+                return Err(wrong_shape(Operand::WUp, format!("{:?}, the shape of w", self.w.shape), w_up));
+            }
+            _ => {}
+        }
+        match (self.b.filter(|_| apart), self.b_up) {
+            (Some(_), None) => refused(Operand::BUp, "the bias of up, for the gate has one (b)", false),
+            (None, Some(_)) if apart => refused(Operand::BUp, "none, for the gate has no bias (b)", true),
+            (None, Some(_)) => refused(Operand::BUp, "none, for no gate is apart (Gate::apart)", true),
+            (_, b_up) => expect_vector(Operand::BUp, b_up, n),
+        }
+    }
+
     /// The request of one layer whose forward has run: what it kept is there and can no longer be `Auto`.
     fn facts_behind(&self, storage: Storage) -> Result<AffineRequest> {
         let mut request = self.facts(storage)?;
@@ -369,6 +404,7 @@ impl<'a> Forward<'a> {
     fn operands(&self) -> Operands<'a> {
         let mut operands = Operands::default();
         operands.add(Operand::X, self.x).add(Operand::W, self.w).add(Operand::B, self.b);
+        operands.add(Operand::WUp, self.w_up).add(Operand::BUp, self.b_up);
         operands.add(Operand::Alpha, self.alpha).add(Operand::Residual, self.residual);
         operands.add(Operand::RowWeight, self.row_weight).add(Operand::DropoutState, self.dropout_state);
         operands.add(Operand::Y, self.y).add(Operand::Saved, self.save_to);

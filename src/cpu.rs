@@ -23,7 +23,7 @@ use crate::{
 pub struct ForwardInputs<'a> {
     /// Input `[M, K]`.
     pub x: &'a [f32],
-    /// Weight `[N, K]` or `[K, N]`, as the request says; of a gated layer 2N for N, here and in b.
+    /// Weight `[N, K]` or `[K, N]`, as the request says; of a gated layer 2N for N, here and in b, unless its weights are apart.
     pub w: &'a [f32],
     /// Bias `[N]`, if and only if the request has one.
     pub b: Option<&'a [f32]>,
@@ -37,6 +37,10 @@ pub struct ForwardInputs<'a> {
     pub dropout_state: Option<[u32; 4]>,
     /// The operands of what is in front of the product.
     pub front: FrontInputs<'a>,
+    /// Weight of up, as w, if and only if the request has a gate whose weights are apart.
+    pub w_up: Option<&'a [f32]>,
+    /// Its bias `[N]`, if and only if that request has biases.
+    pub b_up: Option<&'a [f32]>,
 }
 
 /// The operands of a [`Front`](crate::request::Front), each there if and only if the front says so.
@@ -90,8 +94,9 @@ impl<'a> FrontInputs<'a> {
 impl<'a> ForwardInputs<'a> {
     /// The operands of a layer without a bias, with a constant α.
     pub const fn new(x: &'a [f32], w: &'a [f32]) -> Self {
+        let (b, alpha, residual, row_weight, dropout_state) = (None, None, None, None, None);
         let front = FrontInputs { scale: None, shift: None, alpha: None, running_moments: None };
-        ForwardInputs { x, w, b: None, alpha: None, residual: None, row_weight: None, dropout_state: None, front }
+        ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front, w_up: None, b_up: None }
     }
 }
 
@@ -104,6 +109,8 @@ setters!(ForwardInputs<'a> {
     row_weight: Option<&'a [f32]>,
     dropout_state: Option<[u32; 4]>,
     front: FrontInputs<'a>,
+    w_up: Option<&'a [f32]>,
+    b_up: Option<&'a [f32]>,
 });
 
 impl<'a> ForwardInputs<'a> {
@@ -118,7 +125,8 @@ impl<'a> ForwardInputs<'a> {
     /// ```
     pub fn checked(&self, request: &AffineRequest) -> Result<ForwardInputs<'a>> {
         request.check_sizes()?;
-        let (m, n, k, outputs) = (request.m, request.n, request.k, request.outputs());
+        let (m, n, k, outputs) = (request.m, request.n, request.k, request.outputs_of_w());
+        let apart = request.is_apart();
         Ok(ForwardInputs {
             x: operands::slice(Operand::X, self.x, &[m, k])?,
             w: operands::slice(Operand::W, self.w, &[outputs, k])?,
@@ -128,6 +136,8 @@ impl<'a> ForwardInputs<'a> {
             row_weight: operands::optional(Operand::RowWeight, self.row_weight, request.row_weight, &[m])?,
             dropout_state: operands::dropout_state(Operand::DropoutState, self.dropout_state, request.dropout)?,
             front: self.front.checked(request.front.as_ref(), k)?,
+            w_up: operands::optional(Operand::WUp, self.w_up, apart, &[n, k])?,
+            b_up: operands::optional(Operand::BUp, self.b_up, apart && request.bias, &[n])?,
         })
     }
 }

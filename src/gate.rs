@@ -20,8 +20,23 @@
 //! # Ok::<(), elbow::Error>(())
 //! ```
 //!
-//! Gate and up that are there already, or come from two weights apart, are [`elementwise::Gated`](crate::elementwise::Gated)'s. Source: Shazeer
-//! 2020, GLU Variants Improve Transformer.
+//! Two weights apart, as most checkpoints have them, are [`Gate::apart`]'s:
+//!
+//! ```no_run
+//! use elbow::{Activation, Gate, Gpu, affine::Forward};
+//! let gpu = Gpu::new()?;
+//! let (x, gate_proj, up_proj) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[256, 64])?, gpu.zeros(&[256, 64])?);
+//! let (y, dy, dgate, dup) = (gpu.zeros(&[32, 256])?, gpu.zeros(&[32, 256])?, gpu.zeros(&[256, 64])?, gpu.zeros(&[256, 64])?);
+//! let layer = Forward::new(Activation::SILU, &x, &gate_proj, &y).gate(Gate::apart()).w_up(&up_proj);
+//! gpu.submit_pass(|pass| {
+//!     layer.record(&gpu, &mut *pass)?;
+//!     layer.backward(&dy).dw(&dgate).dw_up(&dup).record(&gpu, pass)
+//! })?;
+//! # Ok::<(), elbow::Error>(())
+//! ```
+//!
+//! Gate and up that are there already are [`elementwise::Gated`](crate::elementwise::Gated)'s. Source: Shazeer 2020, GLU Variants Improve
+//! Transformer.
 
 use std::{fmt, str::FromStr};
 
@@ -42,21 +57,36 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Gate {
-    interleaved: bool,
+    order: Order,
     up_first: bool,
     /// The bits of the limit, so that gates compare and hash.
     limit: Option<u32>,
 }
 
+/// How the two numbers of each unit lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Order {
+    Stacked,
+    Interleaved,
+    Apart,
+}
+
 impl Gate {
     /// All gates first, then all of up: `[gate; up]`.
     pub const fn stacked() -> Self {
-        Gate { interleaved: false, up_first: false, limit: None }
+        Gate { order: Order::Stacked, up_first: false, limit: None }
     }
 
     /// Gate and up of a unit side by side: gate, up, gate, up, ..
     pub const fn interleaved() -> Self {
-        Gate { interleaved: true, ..Self::stacked() }
+        Gate { order: Order::Interleaved, ..Self::stacked() }
+    }
+
+    /// Weight and bias of each side are tensors of their own, as checkpoints with `gate_proj` and `up_proj` have them: w `[N, K]` and b `[N]` are
+    /// the gate's, [`Forward::w_up`](crate::affine::Forward::w_up) and [`Forward::b_up`](crate::affine::Forward::b_up) those of up. z, where it
+    /// is kept, is stacked.
+    pub const fn apart() -> Self {
+        Gate { order: Order::Apart, ..Self::stacked() }
     }
 
     /// The other way round: up before gate.
@@ -80,6 +110,11 @@ impl Gate {
         }
     }
 
+    /// Another order with the limit of this gate.
+    pub(crate) const fn limited_as(&self, order: Self) -> Self {
+        Gate { limit: self.limit, ..order }
+    }
+
     /// The limit, if there is one.
     pub fn limit(&self) -> Option<f32> {
         self.limit.map(f32::from_bits)
@@ -96,12 +131,17 @@ impl Gate {
     }
 
     const fn place(&self, side: u8, unit: usize, units: usize) -> usize {
-        if self.interleaved { 2 * unit + side as usize } else { side as usize * units + unit }
+        if self.is_interleaved() { 2 * unit + side as usize } else { side as usize * units + unit }
     }
 
     /// Whether gate and up lie side by side.
     pub const fn is_interleaved(&self) -> bool {
-        self.interleaved
+        matches!(self.order, Order::Interleaved)
+    }
+
+    /// Whether each side has a weight of its own.
+    pub const fn is_apart(&self) -> bool {
+        matches!(self.order, Order::Apart)
     }
 
     /// 0 if the gate comes first, else 1.
@@ -121,7 +161,11 @@ impl Gate {
 
 impl fmt::Display for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.interleaved { "interleaved" } else { "stacked" })?;
+        f.write_str(match self.order {
+            Order::Stacked => "stacked",
+            Order::Interleaved => "interleaved",
+            Order::Apart => "apart",
+        })?;
         f.write_str(if self.up_first { ",up_first" } else { "" })?;
         self.limit().map_or(Ok(()), |limit| write!(f, ",limit={limit}"))
     }
@@ -134,11 +178,12 @@ impl FromStr for Gate {
         let mut words = text.split(',').map(str::trim);
         let refused = || Error::Unsupported {
             what: format!("gate {text:?}"),
-            why: "it is stacked or interleaved, then, if so, up_first and limit=NUMBER".into(),
+            why: "it is stacked, interleaved or apart, then, if so, up_first and limit=NUMBER".into(),
         };
         let order = match words.next() {
             Some("stacked") => Gate::stacked(),
             Some("interleaved") => Gate::interleaved(),
+            Some("apart") => Gate::apart(),
             _ => return Err(refused()),
         };
         words.try_fold(order, |gate, word| match (word, word.strip_prefix("limit=")) {
@@ -157,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_gate_prints_and_reads_back() {
-        for order in [Gate::stacked(), Gate::interleaved()] {
+        for order in [Gate::stacked(), Gate::interleaved(), Gate::apart()] {
             for gate in [order, order.up_first()] {
                 for gate in [gate, gate.limited(0.1).unwrap()] {
                     assert_eq!(gate.to_string().parse(), Ok(gate));

@@ -139,12 +139,22 @@ operands! {
     Dresidual2 = "dresidual2",
     /// The change of z along the gradients that come back, then the gradient for z (double backward), in elbow's scratch memory.
     Dz2 = "dz2",
-    /// The first product of a sum of two (double backward), in elbow's scratch memory.
+    /// The first product of a sum of two, in elbow's scratch memory.
     Half = "half",
     /// What goes through the activation of a gated unit.
     Gate = "gate",
     /// What the gate of a gated unit lets through.
     Up = "up",
+    /// Weight of what a gate lets through, as w, where both sides have weights apart.
+    WUp = "w_up",
+    /// Its bias `[N]`.
+    BUp = "b_up",
+    /// Gradient of that weight.
+    DwUp = "dw_up",
+    /// Gradient of that bias.
+    DbUp = "db_up",
+    /// dz of what a gate lets through, where both sides have weights apart, in elbow's scratch memory.
+    DzUp = "dz_up",
     /// Gradient of the gate.
     Dgate = "dgate",
     /// Gradient of what the gate lets through.

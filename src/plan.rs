@@ -10,6 +10,7 @@ mod double;
 mod elementwise;
 mod front;
 mod gated;
+mod joined;
 mod loss;
 mod matrix;
 mod network;
@@ -310,9 +311,10 @@ impl Plan {
 }
 
 /// The operands in scratch memory, which elbow owns.
-pub const SCRATCH: [Operand; 9] = [
+pub const SCRATCH: [Operand; 10] = [
     Operand::Z,
     Operand::Dz,
+    Operand::DzUp,
     Operand::Dz2,
     Operand::Half,
     Operand::Fronted,

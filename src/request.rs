@@ -202,7 +202,8 @@ pub struct AffineRequest {
     pub row_weight: bool,
     /// Whether the rows are groups that carry derivatives along, and what they are.
     pub jet: Option<Jet>,
-    /// Whether the layer is gated, y = act(gate; α) ⊙ up: w, b and z then have 2N rows, numbers and columns, as the gate says.
+    /// Whether the layer is gated, y = act(gate; α) ⊙ up: w, b and z then have 2N rows, numbers and columns, as the gate says; with weights
+    /// apart w, b, w_up and b_up have N each, and `bias` says whether there are both biases.
     pub gate: Option<Gate>,
     /// Whether elements of row_weight ⊙ act(z) are left out, before a residual is added to it, and how many.
     pub dropout: Option<Dropout>,
@@ -261,9 +262,19 @@ impl AffineRequest {
         self.row_weight || self.dropout.is_some() || self.residual == Some(ResidualAt::AfterActivation)
     }
 
-    /// Columns of z, rows of W and numbers of b: N, or 2N of a gated layer.
+    /// Columns of z, rows of all weights and numbers of all biases: N, or 2N of a gated layer.
     pub const fn outputs(&self) -> usize {
         if self.gate.is_some() { self.n.saturating_mul(2) } else { self.n }
+    }
+
+    /// Whether a gated layer has a weight for each side.
+    pub fn is_apart(&self) -> bool {
+        self.gate.is_some_and(|gate| gate.is_apart())
+    }
+
+    /// Rows of w and numbers of b: as [`AffineRequest::outputs`], or N where another weight has the others.
+    pub fn outputs_of_w(&self) -> usize {
+        if self.is_apart() { self.n } else { self.outputs() }
     }
 
     /// Whether dz = dy: the activation is the identity, and there is no row weight, gate or dropout.
@@ -300,6 +311,10 @@ pub struct Gradients {
     pub shift: Want,
     /// That of the α in front of the product.
     pub front_alpha: Want,
+    /// dW of what a gate lets through, where it has a weight of its own.
+    pub w_up: Want,
+    /// db of it.
+    pub b_up: Want,
 }
 
 setters!(const Gradients {
@@ -312,6 +327,8 @@ setters!(const Gradients {
     scale: Want,
     shift: Want,
     front_alpha: Want,
+    w_up: Want,
+    b_up: Want,
 });
 
 impl Gradients {

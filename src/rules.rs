@@ -234,6 +234,8 @@ impl BackwardRequest {
                 why: "dx has to come back through the front first: take dx, and the layer below's own backward".into(),
             });
         }
+        check_want(Operand::DwUp, wants.w_up, Operand::WUp, affine.is_apart())?;
+        check_want(Operand::DbUp, wants.b_up, Operand::WUp, affine.is_apart())?;
         if upstream_is_dz && affine.gate.is_some() {
             return Err(Error::Unsupported {
                 what: "a backward of a gated layer that starts from dz".into(),
@@ -296,8 +298,9 @@ impl BackwardRequest {
 
     /// Checks that nothing reads dy where d(residual) has replaced it.
     fn check_in_place(&self) -> Result<()> {
-        let Gradients { w, .. } = self.gradients;
-        match self.in_place && (self.gradients.need_dx() || w.wanted() || self.gradients.residual != Want::Overwrite) {
+        let Gradients { w, w_up, .. } = self.gradients;
+        let read = self.gradients.need_dx() || w.wanted() || w_up.wanted();
+        match self.in_place && (read || self.gradients.residual != Want::Overwrite) {
             false => Ok(()),
             true => Err(Error::Unsupported {
                 what: "dresidual in the memory of dy beside dx or dw, or added to".into(),
@@ -356,9 +359,11 @@ impl Resolved<BackwardRequest> {
         let slope = !affine.is_linear() && self.needs_dz();
         let again = self.reads_kept() && affine.saved == Saved::None;
         match operand {
-            Operand::X => again || wants.w.wanted() || self.reads_way(),
+            Operand::X => again || wants.w.wanted() || wants.w_up.wanted() || self.reads_way(),
             Operand::W => again || wants.need_dx(),
+            Operand::WUp => affine.is_apart() && (again || wants.need_dx()),
             Operand::B => again && affine.bias,
+            Operand::BUp => again && affine.bias && affine.is_apart(),
             Operand::Residual => again && affine.residual == Some(ResidualAt::BeforeActivation),
             Operand::Alpha => self.reads_kept() && affine.alpha != AlphaSource::Constant,
             Operand::RowWeight => slope && affine.row_weight,
@@ -376,7 +381,7 @@ impl Resolved<BackwardRequest> {
     /// Whether they read an operand of the front: what makes the product's x again, and what brings its gradient back.
     fn reads_of_front(&self, front: &Front, operand: Operand, again: bool) -> bool {
         let wants = &self.gradients;
-        let forward = again || wants.w.wanted();
+        let forward = again || wants.w.wanted() || wants.w_up.wanted();
         let bends = !front.activation.needs_nothing() || wants.front_alpha.wanted();
         let back = wants.need_dx() && bends;
         match operand {
@@ -408,8 +413,8 @@ impl Resolved<BackwardRequest> {
 
     /// Whether one of these gradients is made from dz.
     fn needs_dz(&self) -> bool {
-        let Gradients { w, b, alpha, residual, .. } = self.gradients;
+        let Gradients { w, b, alpha, residual, w_up, b_up, .. } = self.gradients;
         let residual = residual.wanted() && self.affine.residual == Some(ResidualAt::BeforeActivation);
-        residual || self.gradients.need_dx() || [w, b, alpha].iter().any(|want| want.wanted())
+        residual || self.gradients.need_dx() || [w, b, alpha, w_up, b_up].iter().any(|want| want.wanted())
     }
 }

@@ -132,6 +132,7 @@ const fn may_be_narrow(operand: Operand) -> bool {
             | Operand::Scale
             | Operand::Shift
             | Operand::FirstRow
+            | Operand::BUp
             | Operand::RowWeight
             | Operand::RowWeightBelow
             | Operand::Ddb
@@ -140,7 +141,7 @@ const fn may_be_narrow(operand: Operand) -> bool {
             | Operand::Dlogits
             | Operand::From
             | Operand::To
-    ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw | Operand::Dw2))
+    ) || (may_have_gaps(operand) && !matches!(operand, Operand::Dw | Operand::DwUp | Operand::Dw2))
 }
 
 /// Matrices may have gaps: their kernels address an element by row and column.
@@ -149,12 +150,14 @@ const fn may_have_gaps(operand: Operand) -> bool {
         operand,
         Operand::X
             | Operand::W
+            | Operand::WUp
             | Operand::Residual
             | Operand::Y
             | Operand::Saved
             | Operand::Dy
             | Operand::Dx
             | Operand::Dw
+            | Operand::DwUp
             | Operand::Dresidual
             | Operand::SavedBelow
             | Operand::Ddx

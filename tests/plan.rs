@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Error, Float, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Error, Float, Gate, Jet, MatrixUnits, Operand, ResidualAt, Saved, Strategy, Want,
+    WeightLayout,
     kernel::KernelFile,
     plan::{self, Caps, DeviceClass, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Below, Gradients, Statistics},
@@ -479,4 +480,48 @@ fn what_cannot_be_split_is_plain_and_says_why() {
     says(&request.m(16), &caps, "16 rows or columns, or fewer");
     says(&request.jet(Jet::laplacian(2).unwrap()), &caps, "what it finishes are groups of rows");
     says(&request, &caps.matrix_size(0), "the device has none that can be used");
+}
+
+/// Weights apart: what is read is what is bound, of every choice of gradients, kept or not; and dx is one product where a tile joins both weights, two
+/// where none does, and a stage more where the second has no binding left for what the first has left.
+#[test]
+fn weights_apart_are_bound_where_they_are_read() {
+    let operands = [Operand::X, Operand::W, Operand::WUp, Operand::B, Operand::BUp, Operand::Saved];
+    for saved in [Saved::Z, Saved::None] {
+        for bits in 1..64u32 {
+            let want = |bit: u32| if bits >> bit & 1 != 0 { Want::Overwrite } else { Want::No };
+            let affine = AffineRequest::new(40, 7, 36, Activation::SILU).gate(Gate::apart()).saved(saved);
+            let gradients = Gradients::default().x(want(0)).w(want(1)).b(want(2)).w_up(want(3)).b_up(want(4));
+            let request = BackwardRequest::new(affine.bias(bits & 32 != 0), gradients);
+            let plan = plan::backward(&request, true, &LAPTOP, &Pin::default()).unwrap();
+            let bound = |operand| plan.dispatches.iter().flat_map(|d| &d.uses).any(|u| u.operand == operand);
+            for operand in operands {
+                assert_eq!(
+                    bound(operand),
+                    request.resolve().unwrap().reads(operand),
+                    "{operand} of {request:?}\n{plan}"
+                );
+            }
+            for (operand, want) in [(Operand::DwUp, want(3)), (Operand::DbUp, want(4)), (Operand::Db, want(2))] {
+                assert_eq!(bound(operand), want.wanted(), "{operand} of {request:?}\n{plan}");
+            }
+        }
+    }
+    let layer = AffineRequest::new(64, 64, 64, Activation::SILU).gate(Gate::apart()).saved(Saved::Z);
+    let dx = BackwardRequest::new(layer, Gradients::default().x(Want::Overwrite));
+    let below = Below::new(Activation::RELU, Saved::Z).row_weight(true).db(Want::Overwrite);
+    let crowded = dx.below(below.drow_weight(Want::Overwrite));
+    let crowded = crowded.affine(layer.residual(ResidualAt::AfterActivation)).skip(true);
+    let joined = |plan: &Plan| plan.dispatches.iter().filter(|d| d.kernel.b.joins()).count();
+    let dispatches = |request: &BackwardRequest, tile: usize| {
+        let pin = Pin::default().tile(tile).splits(1);
+        let plan = plan::backward(request, true, &Caps::defaults(DeviceClass::Discrete), &pin).unwrap();
+        (plan.dispatches.len(), joined(&plan))
+    };
+    assert_eq!([dispatches(&dx, 5), dispatches(&dx, 0)], [(2, 1), (3, 0)]);
+    // The pass, two products, what finishes them, and the later stages of two sums.
+    assert_eq!(dispatches(&crowded, 5), (6, 0));
+    let few = Caps::defaults(DeviceClass::Discrete).max_bindings(4);
+    let forward = |caps: &Caps| plan::forward(&layer, true, false, caps, &Pin::default()).unwrap().dispatches.len();
+    assert_eq!([forward(&Caps::defaults(DeviceClass::Discrete)), forward(&few)], [2, 3]);
 }

@@ -184,6 +184,10 @@ fn run(dispatch: &Dispatch, activations: &[Activation], numbers: &mut Numbers) {
                     };
                     sums.push((0..reduced).map(term).sum());
                 }
+            } else if kernel.file == KernelFile::SplitSum {
+                let products = dispatch.uses[0].operand;
+                let at = |split| (split * rows + m) * cols + n;
+                sums.push((0..p.splits as usize).map(|split| numbers.get(products, at(split))).sum());
             } else if kernel.file == KernelFile::ColumnSum {
                 let terms = p.rows as usize;
                 let sum = |k| {
@@ -262,8 +266,8 @@ prop_compose! {
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
         front in prop::option::of((0..4usize, 0..3usize, 0..5usize, any::<[bool; 3]>(), [want(), want(), want()])),
-        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..6usize, tile in 0..2usize, leaves in prop::option::of(0..4usize), skip: bool,
-    ) -> (BackwardRequest, Strategy, usize) {
+        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..8usize, tile in 0..2usize, [w_up, b_up] in [want(), want()], leaves in prop::option::of(0..4usize), skip: bool, bindings in 0..3usize,
+    ) -> (BackwardRequest, Strategy, usize, u32) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
             [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel][alpha]
@@ -279,7 +283,7 @@ prop_compose! {
                 (affine.m(sizes[0].div_ceil(2) * jet.members()), false, below.map(|(which, want, _)| (which, want, false)))
             }
         };
-        let gate = [Gate::stacked(), Gate::interleaved(), Gate::stacked().up_first(), Gate::interleaved().limited(1.5).unwrap()].get(gates).copied().filter(|_| jet.is_none());
+        let gate = [Gate::stacked(), Gate::interleaved(), Gate::stacked().up_first(), Gate::interleaved().limited(1.5).unwrap(), Gate::apart(), Gate::apart().up_first().limited(1.5).unwrap()].get(gates).copied().filter(|_| jet.is_none());
         let affine = match gate {
             None => affine,
             gate => affine.gate(gate).residual(affine.residual.map(|_| ResidualAt::AfterActivation)).statistics(Statistics::default()),
@@ -292,12 +296,13 @@ prop_compose! {
         let below = below.filter(|_| front.is_none());
         let [dscale, dshift, dfront_alpha] = wants_of_front.unwrap_or([Want::No; 3]);
         let gradients = Gradients::default().scale(dscale).shift(dshift).front_alpha(dfront_alpha).x(if below.is_some() { Want::Overwrite } else { x }).w(w).b(b).alpha(only(alpha != AlphaSource::Constant, dalpha)).residual(only(affine.residual.is_some(), dresidual)).row_weight(only(weight, dweight));
+        let gradients = if affine.is_apart() { gradients.w_up(w_up).b_up(b_up) } else { gradients };
         let below = below.map(|(which, db, row_weight)| Below::new(["relu", "silu"][which].parse().unwrap(), Saved::Z).row_weight(row_weight).jet(jet).dropout(leaves.filter(|_| row_weight)).db(db).drow_weight(only(row_weight, db)));
         // The residual is x itself.
         let skip = skip && affine.residual.is_some() && (below.is_none() || jet.is_none());
         let affine = if skip { affine.n(affine.k.max(1)).k(affine.k.max(1)) } else { affine };
         let gradients = if skip { gradients.x(Want::Overwrite) } else { gradients };
-        (BackwardRequest::new(affine, gradients).below(below).skip(skip), if prologue { Strategy::Prologue } else { Strategy::TwoPass }, tile)
+        (BackwardRequest::new(affine, gradients).below(below).skip(skip), if prologue { Strategy::Prologue } else { Strategy::TwoPass }, tile, [12, 8, 7][bindings])
     }
 }
 
@@ -305,9 +310,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn programs_compute_what_the_reference_computes((request, strategy, tile) in any_request(), bindings: bool, seed: u32) {
-        let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(if bindings { 12 } else { 9 });
-        // Two sums for each element in one product, or in a product and a pass.
+    fn programs_compute_what_the_reference_computes((request, strategy, tile, bindings) in any_request(), seed: u32) {
+        let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(if request.affine.is_apart() { bindings } else { bindings.max(9) });
+        // Two sums for each element in one product, or in a product and a pass; operands of two weights joined, or one after the other.
         let tile = if request.affine.gate.is_some() { [0, 13][tile] } else { 0 };
         let pin = Pin::default().tile(tile).splits(1).strategy(strategy);
         let affine = request.affine;
@@ -317,14 +322,16 @@ proptest! {
         let Ok(forward) = plan::forward(&affine, true, false, &caps, &pin) else { return Ok(()) };
         let mut seed = seed;
         let mut numbers = Numbers::default();
-        let outputs = affine.outputs();
+        let outputs = affine.outputs_of_w();
         let [x, w, b, residual, weight, dy] =
             [m * k, outputs * k, outputs, m * n, m, m * n].map(|length| values(&mut seed, length));
         let [z_below, weight_below] = [m * k, m].map(|length| values(&mut seed, length));
+        let [w_up, b_up] = [n * k, n].map(|length| values(&mut seed, length));
         let alpha: Vec<f32> = values(&mut seed, n).iter().map(|v| v.abs() / 4.0 + 0.25).collect();
         for (operand, values) in [
             (Operand::X, &x), (Operand::W, &w), (Operand::B, &b), (Operand::Residual, &residual), (Operand::RowWeight, &weight),
             (Operand::Dy, &dy), (Operand::Alpha, &alpha), (Operand::SavedBelow, &z_below), (Operand::RowWeightBelow, &weight_below),
+            (Operand::WUp, &w_up), (Operand::BUp, &b_up),
         ] {
             numbers.put(operand, values);
         }
@@ -352,6 +359,7 @@ proptest! {
             .alpha(alpha_of_front);
         let activations: Vec<Activation> = [Some(affine.activation), facts.map(|front| front.activation), request.below.map(|below| below.activation)].into_iter().flatten().collect();
         numbers.put(Operand::Firing, &vec![0.0; n]);
+        let [w_up, b_up] = [(&w_up, true), (&b_up, affine.bias)].map(|(v, there)| (affine.is_apart() && there).then_some(&v[..]));
         let state = Dropout::state(u64::from(seed), 1, 2);
         for operand in [Operand::DropoutState, Operand::DropoutStateBelow] {
             numbers.0.insert(operand, state.iter().enumerate().map(|(i, &word)| (i, f64::from(word))).collect());
@@ -362,7 +370,7 @@ proptest! {
             AlphaSource::PerChannel => Some(&alpha[..]),
         };
         let weight = affine.row_weight.then_some(&weight[..]);
-        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight).dropout_state(affine.dropout.map(|_| state)).front(front);
+        let inputs = ForwardInputs::new(&x, &w).b(affine.bias.then_some(&b)).alpha(alpha).residual(affine.residual.map(|_| &residual[..])).row_weight(weight).dropout_state(affine.dropout.map(|_| state)).w_up(w_up).b_up(b_up).front(front);
         let judge = reference::forward(&affine, inputs).unwrap();
         run_all(&forward, &activations, &mut numbers);
         close("y", &numbers.all(Operand::Y, m * n), &judge.y, &judge.z_terms)?;
@@ -392,6 +400,8 @@ proptest! {
             .alpha(alpha)
             .residual(affine.residual.map(|_| &residual[..]))
             .row_weight(weight)
+            .w_up(w_up)
+            .b_up(b_up)
             .dropout_state(affine.dropout.map(|_| state))
             .front(front)
             .dropout_state_below(request.below.and_then(|below| below.dropout).map(|_| state))
@@ -402,7 +412,7 @@ proptest! {
         let below = request.below;
         let (db, dweight) = below.map_or((Want::No, Want::No), |below| (below.db, below.drow_weight));
         let wants = request.gradients;
-        let list: [(Operand, Want, &Gradient); 11] = [
+        let list: [(Operand, Want, &Gradient); 13] = [
             (Operand::Dscale, wants.scale, &judge.dscale),
             (Operand::Dshift, wants.shift, &judge.dshift),
             (Operand::DfrontAlpha, wants.front_alpha, &judge.dfront_alpha),
@@ -412,6 +422,8 @@ proptest! {
             (Operand::Dalpha, wants.alpha, &judge.dalpha),
             (Operand::Dresidual, wants.residual, &judge.dresidual),
             (Operand::DrowWeight, wants.row_weight, &judge.drow_weight),
+            (Operand::DwUp, wants.w_up, &judge.dw_up),
+            (Operand::DbUp, wants.b_up, &judge.db_up),
             (Operand::DbBelow, db, &judge.db_below),
             (Operand::DrowWeightBelow, dweight, &judge.drow_weight_below),
         ];

@@ -177,7 +177,8 @@ fn add_gates(layer: &AffineRequest, gap: usize, caps: &Caps, pin: &Pin, add: &mu
     let dalpha = if layer.alpha == AlphaSource::Constant { Want::No } else { want };
     let gradients = Gradients::default().x(want).w(want).b(want).alpha(dalpha);
     let gradients = gradients.row_weight(if layer.row_weight { want } else { Want::No });
-    for gate in [Gate::stacked(), Gate::interleaved().limited(2.0).unwrap()] {
+    for gate in [Gate::stacked(), Gate::interleaved().limited(2.0).unwrap(), Gate::apart()] {
+        let gradients = if gate.is_apart() { gradients.w_up(want).b_up(want) } else { gradients };
         let request = layer.statistics(Statistics::default()).gate(gate);
         let request = request.storage(elbow_verify::with_gaps(&request, gap));
         add(plan::forward(&request, true, false, caps, pin));

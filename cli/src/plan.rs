@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// The rows are jets with this operator: its coefficients c11,c12,c22 (groups of 4 rows), or 21 of them (groups of 8).
     #[arg(long, value_name = "C11,C12,C22", allow_hyphen_values = true)]
     jet: Option<String>,
-    /// A gated layer of N units: where gate and up lie, stacked or interleaved, then, if so, up_first and limit=NUMBER.
+    /// A gated layer of N units: where gate and up lie, stacked, interleaved or (two weights) apart, then, if so, up_first and limit=NUMBER.
     #[arg(long)]
     gate: Option<Gate>,
     /// With statistics of channels and of rows.
@@ -111,7 +111,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             .b(want(request.bias))
             .alpha(want(learnable))
             .residual(want(request.residual.is_some()))
-            .row_weight(want(request.row_weight));
+            .row_weight(want(request.row_weight))
+            .w_up(want(request.is_apart()))
+            .b_up(want(request.is_apart() && request.bias));
         let affine = request.saved(forward.saved);
         let request = BackwardRequest::new(affine, gradients);
         let backward = plan::backward(&request, true, &caps, &Pin::default().strategy(options.strategy))?;

@@ -60,6 +60,10 @@ pub struct BackwardInputs<'a> {
     pub dropout_state: Option<[u32; 4]>,
     /// That of the layer below.
     pub dropout_state_below: Option<[u32; 4]>,
+    /// Weight of up, as w, if the request has a gate whose weights are apart: for dx, and if nothing was saved.
+    pub w_up: Option<&'a [f32]>,
+    /// Its bias `[N]`; if nothing was saved.
+    pub b_up: Option<&'a [f32]>,
 }
 
 /// The results of [`backward()`]: every gradient that the request wants must be given.
@@ -83,6 +87,10 @@ pub struct BackwardOutputs<'a> {
     pub drow_weight: Option<&'a mut [f32]>,
     /// d(row_weight) of the layer below, `[M]`.
     pub drow_weight_below: Option<&'a mut [f32]>,
+    /// dW of up, of a gate whose weights are apart, as its weight; dw is then the gate's.
+    pub dw_up: Option<&'a mut [f32]>,
+    /// db of up, `[N]`.
+    pub db_up: Option<&'a mut [f32]>,
 }
 
 /// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).

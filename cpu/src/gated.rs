@@ -6,7 +6,7 @@ use elbow::{
     activation::Quantity,
     cpu::{ForwardInputs, operands},
     error::{Error, Result},
-    request::{AffineRequest, AlphaSource, BackwardRequest, Saved, Want},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Gradients, Saved, Want},
 };
 
 use crate::{
@@ -22,10 +22,28 @@ use crate::{
 /// Units of a piece.
 const PIECE: usize = 256;
 
-/// The linear layer of all outputs.
+/// The linear layer of all outputs, or of one of two weights apart.
 fn linear(request: &AffineRequest) -> AffineRequest {
-    let all = AffineRequest::new(request.m, request.outputs(), request.k, Activation::IDENTITY);
+    let all = AffineRequest::new(request.m, request.outputs_of_w(), request.k, Activation::IDENTITY);
     all.layout(request.layout).bias(request.bias).saved(Saved::None)
+}
+
+/// z of all outputs: of weights apart each side by itself, laid beside the other.
+fn sums(request: &AffineRequest, gate: &Gate, inputs: &ForwardInputs<'_>, z: &mut [f32]) -> Result<()> {
+    let one = |w, b, y: &mut [f32]| {
+        let outputs = ForwardOutputs { y, saved: SavedOut::None };
+        affine::forward(&linear(request), ForwardInputs::new(inputs.x, w).b(b), outputs)
+    };
+    let Some(w_up) = inputs.w_up else { return one(inputs.w, inputs.b, z) };
+    let n = request.n;
+    let mut side = vec![0.0; request.m * n];
+    for (w, b, at) in [(inputs.w, inputs.b, gate.gate_at(0, n)), (w_up, inputs.b_up, gate.up_at(0, n))] {
+        one(w, b, &mut side)?;
+        for (z, of_side) in z.chunks_mut((2 * n).max(1)).zip(side.chunks(n.max(1))) {
+            z[at..at + n].copy_from_slice(of_side);
+        }
+    }
+    Ok(())
 }
 
 /// An error unless z is kept, or nothing.
@@ -91,8 +109,7 @@ pub(crate) fn forward(
             return Err(Error::Operand { operand: Operand::Saved, expected, got: "another".into() });
         }
     };
-    let of_all = ForwardInputs::new(inputs.x, inputs.w).b(inputs.b);
-    affine::forward(&linear(request), of_all, ForwardOutputs { y: z, saved: SavedOut::None })?;
+    sums(request, gate, inputs, z)?;
     if y.is_empty() {
         return Ok(());
     }
@@ -156,19 +173,26 @@ pub(crate) fn backward(
     }
     let dresidual = gradient(Operand::Dresidual, outputs.dresidual, wants.residual, &[m, n])?;
     let drow_weight = gradient(Operand::DrowWeight, outputs.drow_weight, wants.row_weight, &[m])?;
-    let mut dx = outputs.dx;
-    let products =
-        BackwardOutputs { dx: dx.as_deref_mut(), dw: outputs.dw, db: outputs.db, ..BackwardOutputs::default() };
-    let needed = wants.x.wanted() || wants.w.wanted() || wants.b.wanted() || wants.need_z();
+    let BackwardOutputs { mut dx, dw, db, dw_up, db_up, .. } = outputs;
+    let of_w = affine.outputs_of_w();
+    let of_parameters = [wants.w, wants.b, wants.w_up, wants.b_up].iter().any(|want| want.wanted());
+    let needed = wants.x.wanted() || of_parameters || wants.need_z();
     let saved = if needed { inputs.saved.checked(Operand::Saved, m, width)? } else { SavedIn::None };
     let again = needed && matches!(saved, SavedIn::None);
     // What the products read is checked before anything is written.
-    let x = if again || wants.w.wanted() { operands::slice(Operand::X, inputs.x, &[m, k])? } else { &[] };
-    let w = if again || wants.x.wanted() { operands::slice(Operand::W, inputs.w, &[width, k])? } else { &[] };
+    let x_needed = again || wants.w.wanted() || wants.w_up.wanted();
+    let x = if x_needed { operands::slice(Operand::X, inputs.x, &[m, k])? } else { &[] };
+    let w_needed = again || wants.x.wanted();
+    let w = if w_needed { operands::slice(Operand::W, inputs.w, &[of_w, k])? } else { &[] };
+    let apart = affine.is_apart();
+    let w_up = inputs.w_up.filter(|_| w_needed || !apart);
+    let w_up = operands::optional(Operand::WUp, w_up, apart && w_needed, &[of_w, k])?;
     for (operand, given, want, shape) in [
-        (Operand::Dx, &products.dx, wants.x, [m, k]),
-        (Operand::Dw, &products.dw, wants.w, [width, k]),
-        (Operand::Db, &products.db, wants.b, [1, width]),
+        (Operand::Dx, &dx, wants.x, [m, k]),
+        (Operand::Dw, &dw, wants.w, [of_w, k]),
+        (Operand::Db, &db, wants.b, [1, of_w]),
+        (Operand::DwUp, &dw_up, wants.w_up, [of_w, k]),
+        (Operand::DbUp, &db_up, wants.b_up, [1, of_w]),
     ] {
         if want.wanted() {
             operands::slice(operand, given.as_deref().unwrap_or_default(), &shape)?;
@@ -187,9 +211,9 @@ pub(crate) fn backward(
     let z = match saved {
         SavedIn::Z(z) => Some(z),
         _ => {
-            let b = operands::optional(Operand::B, inputs.b, affine.bias, &[width])?;
-            let inputs = ForwardInputs::new(x, w).b(b);
-            affine::forward(&linear(affine), inputs, ForwardOutputs { y: dz, saved: SavedOut::None })?;
+            let b = operands::optional(Operand::B, inputs.b, affine.bias, &[of_w])?;
+            let b_up = operands::optional(Operand::BUp, inputs.b_up, affine.bias && apart, &[of_w])?;
+            sums(affine, gate, &ForwardInputs::new(x, w).b(b).w_up(w_up).b_up(b_up), dz)?;
             None
         }
     };
@@ -217,9 +241,25 @@ pub(crate) fn backward(
     );
     put(dalpha, sums);
     put(drow_weight, &row_sums);
-    let of_all = BackwardRequest::new(linear(affine), wants.alpha(Want::No).residual(Want::No).row_weight(Want::No));
-    let inputs = BackwardInputs { x, w, dy: dz, ..BackwardInputs::default() };
-    let result = affine::backward(&of_all.upstream_is_dz(true), inputs, products, workspace);
+    let mut product = |dz: &[f32], w, want_x, [want_w, want_b]: [Want; 2], [dw, db]: [Option<&mut [f32]>; 2]| {
+        let wants = Gradients::default().x(want_x).w(want_w).b(want_b);
+        let request = BackwardRequest::new(linear(affine), wants).upstream_is_dz(true);
+        let inputs = BackwardInputs { x, w, dy: dz, ..BackwardInputs::default() };
+        let outputs = BackwardOutputs { dx: dx.as_deref_mut(), dw, db, ..BackwardOutputs::default() };
+        affine::backward(&request, inputs, outputs, workspace)
+    };
+    let result = match apart {
+        false => product(dz, w, wants.x, [wants.w, wants.b], [dw, db]),
+        true => {
+            let side =
+                |at: usize| dz.chunks(width.max(1)).flat_map(|row| &row[at..at + n]).copied().collect::<Vec<_>>();
+            let [of_gate, of_up] = [gate.gate_at(0, n), gate.up_at(0, n)].map(side);
+            let added = if wants.x.wanted() { Want::Accumulate } else { Want::No };
+            product(&of_gate, w, wants.x, [wants.w, wants.b], [dw, db]).and_then(|()| {
+                product(&of_up, w_up.unwrap_or_default(), added, [wants.w_up, wants.b_up], [dw_up, db_up])
+            })
+        }
+    };
     workspace.dz = dz_memory;
     if let (true, Some(dx)) = (request.skip && result.is_ok(), dx) {
         add(&mut dx[..m * k], dy);

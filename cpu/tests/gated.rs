@@ -26,10 +26,13 @@ impl Numbers {
 
 fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
     let AffineRequest { m, n, k, .. } = *request;
-    let width = request.outputs();
+    let (width, of_w) = (request.outputs(), request.outputs_of_w());
     let mut numbers = Numbers(seed);
     let [x, w, b, residual, weight, dy] =
-        [m * k, width * k, width, m * n, m, m * n].map(|length| numbers.vec(length, integers));
+        [m * k, of_w * k, of_w, m * n, m, m * n].map(|length| numbers.vec(length, integers));
+    let [w_up, b_up] = [n * k, n].map(|length| numbers.vec(length, integers));
+    let apart = request.is_apart();
+    let of_up = [apart.then_some(&w_up[..]), (apart && request.bias).then_some(&b_up[..])];
     let alphas = if request.alpha == AlphaSource::PerChannel { n } else { 1 };
     let alpha: Vec<f32> = numbers.vec(alphas, integers).iter().map(|a| a.abs() / 4.0 + 0.25).collect();
     let learns = request.alpha != AlphaSource::Constant;
@@ -37,7 +40,9 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
         .b(request.bias.then_some(&b))
         .alpha(learns.then_some(&alpha))
         .residual(request.residual.map(|_| &residual[..]))
-        .row_weight(request.row_weight.then_some(&weight));
+        .row_weight(request.row_weight.then_some(&weight))
+        .w_up(of_up[0])
+        .b_up(of_up[1]);
     let judge = reference::forward(request, inputs).unwrap();
     let (mut y, mut z) = (vec![f32::NAN; m * n], vec![f32::NAN; m * width]);
     let saved = if request.saved == Saved::Z { SavedOut::Z(&mut z) } else { SavedOut::None };
@@ -61,17 +66,21 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
     let there = |there: bool| if there { want } else { Want::No };
     let gradients =
         Gradients::default().x(want).w(want).b(want).alpha(there(learns)).residual(there(request.residual.is_some()));
+    let gradients = gradients.w_up(there(apart)).b_up(there(apart));
     let backward_request = BackwardRequest::new(*request, gradients.row_weight(there(request.row_weight)));
     let kept = (request.saved == Saved::Z).then_some(&z[..]);
     let given = reference::BackwardInputs::new(&x, &w, &dy)
         .b(request.bias.then_some(&b))
         .alpha(learns.then_some(&alpha))
         .row_weight(request.row_weight.then_some(&weight))
+        .w_up(of_up[0])
+        .b_up(of_up[1])
         .z(kept);
     let back = reference::backward(&backward_request, given).unwrap();
     let start = if want == Want::Accumulate { 3.0 } else { f32::NAN };
     let [mut dx, mut dw, mut db, mut dalpha, mut dresidual, mut dweight] =
-        [m * k, width * k, width, alphas, m * n, m].map(|length| vec![start; length]);
+        [m * k, of_w * k, of_w, alphas, m * n, m].map(|length| vec![start; length]);
+    let [mut dw_up, mut db_up] = [n * k, n].map(|length| vec![start; length]);
     let inputs = BackwardInputs {
         x: &x,
         w: &w,
@@ -80,6 +89,8 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
         dy: &dy,
         row_weight: request.row_weight.then_some(&weight[..]),
         saved: kept.map_or(SavedIn::None, SavedIn::Z),
+        w_up: of_up[0],
+        b_up: of_up[1],
         ..BackwardInputs::default()
     };
     let outputs = BackwardOutputs {
@@ -89,6 +100,8 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
         dalpha: learns.then_some(&mut dalpha[..]),
         dresidual: request.residual.is_some().then_some(&mut dresidual[..]),
         drow_weight: request.row_weight.then_some(&mut dweight[..]),
+        dw_up: apart.then_some(&mut dw_up[..]),
+        db_up: apart.then_some(&mut db_up[..]),
         ..BackwardOutputs::default()
     };
     backward(&backward_request, inputs, outputs, &mut Workspace::new()).unwrap();
@@ -99,6 +112,10 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
     of("dx", &dx, &back.dx);
     of("dw", &dw, &back.dw);
     of("db", &db, &back.db);
+    if apart {
+        of("dw_up", &dw_up, &back.dw_up);
+        of("db_up", &db_up, &back.db_up);
+    }
     if learns {
         of("dalpha", &dalpha, &back.dalpha);
     }
@@ -111,8 +128,8 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
 }
 
 fn gates() -> Vec<Gate> {
-    let orders = [Gate::stacked(), Gate::interleaved(), Gate::stacked().up_first(), Gate::interleaved().up_first()];
-    orders.into_iter().flat_map(|gate| [gate, gate.limited(2.0).unwrap()]).collect()
+    let orders = [Gate::stacked(), Gate::interleaved(), Gate::apart()].into_iter().flat_map(|g| [g, g.up_first()]);
+    orders.flat_map(|gate| [gate, gate.limited(2.0).unwrap()]).collect()
 }
 
 /// A request by number: its choices in turn.
@@ -209,4 +226,29 @@ fn mistakes_are_told_and_nothing_is_written() {
     assert!(said(&request, SavedIn::Y(&[1.0]), false).contains("gated layer"));
     let below = Below::new(Activation::RELU, Saved::Z);
     assert!(said(&request.below(below), SavedIn::Z(&[1.0, 2.0]), false).contains("chain from a gated layer"));
+    // The gate's weight is 1, that of up is missing, given too short, or given for a gate that has one weight.
+    let apart = layer.gate(Gate::apart());
+    let one = ForwardInputs::new(&[1.0], &[1.0]);
+    let mut said = |layer: AffineRequest, inputs| {
+        let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::None };
+        forward(&layer.saved(Saved::None), inputs, outputs).unwrap_err().to_string()
+    };
+    assert!(said(apart, one).starts_with("w_up: expected an operand"));
+    assert!(said(apart, one.w_up(Some(&[]))).starts_with("w_up: expected 1 elements"));
+    assert!(said(apart, one.w_up(Some(&[1.0])).b_up(Some(&[1.0]))).starts_with("b_up: expected none"));
+    assert!(said(layer, inputs.w_up(Some(&[1.0]))).starts_with("w_up: expected none"));
+    let wants = Gradients::default().x(Want::Overwrite).w_up(Want::Overwrite);
+    let saved = SavedIn::Z(&[1.0, 2.0]);
+    let inputs = BackwardInputs { x: &[1.0], w: &[1.0], dy: &[1.0], saved, ..BackwardInputs::default() };
+    let mut dw_up = [0.0];
+    let mut said = |wants, inputs, dw_up: Option<&mut [f32; 1]>| {
+        let dw_up = dw_up.map(|dw_up| &mut dw_up[..]);
+        let outputs = BackwardOutputs { dx: Some(&mut dx), dw_up, ..BackwardOutputs::default() };
+        let request = BackwardRequest::new(apart.saved(Saved::Z), wants);
+        backward(&request, inputs, outputs, &mut Workspace::new()).unwrap_err().to_string()
+    };
+    let with_w_up = BackwardInputs { w_up: Some(&[1.0]), ..inputs };
+    assert!(said(wants, inputs, Some(&mut dw_up)).starts_with("w_up: expected an operand"));
+    assert!(said(wants, with_w_up, None).starts_with("dw_up: expected 1 elements"));
+    assert_eq!((y, dx), ([5.0], [5.0]));
 }

@@ -249,7 +249,9 @@ impl Collected {
     fn gates(&mut self) -> Result<(), Failure> {
         let [m, k, n] = LARGE;
         let limited = Gate::interleaved().limited(7.0)?;
-        for (activation, gate) in [(Activation::SILU, Gate::stacked()), (Activation::QUICK_GELU, limited)] {
+        let gates =
+            [(Activation::SILU, Gate::stacked()), (Activation::QUICK_GELU, limited), (Activation::SILU, Gate::apart())];
+        for (activation, gate) in gates {
             let request = AffineRequest::new(m, n / 2, k, activation).saved(Saved::Z).gate(gate);
             let name = format!("{} {gate} f32 {m}x{k}x{n}", activation.name());
             self.forward(&format!("gated forward {name}"), &request)?;

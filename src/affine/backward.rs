@@ -60,6 +60,8 @@ pub struct Backward<'a> {
     pub(super) dscale: Option<Gradient<'a>>,
     pub(super) dshift: Option<Gradient<'a>>,
     pub(super) dfront_alpha: Option<Gradient<'a>>,
+    pub(super) dw_up: Option<Gradient<'a>>,
+    pub(super) db_up: Option<Gradient<'a>>,
     pub(super) skip: bool,
     pub(super) below: Option<Forward<'a>>,
     pub(super) db_below: Option<Gradient<'a>>,
@@ -98,6 +100,8 @@ impl<'a> Forward<'a> {
             dscale: None,
             dshift: None,
             dfront_alpha: None,
+            dw_up: None,
+            db_up: None,
             skip: false,
             below: None,
             db_below: None,
@@ -167,6 +171,16 @@ impl<'a> Backward<'a> {
     /// The gradient of its α, shaped as that.
     pub fn dfront_alpha(self, dfront_alpha: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dfront_alpha: dfront_alpha.into(), ..self }
+    }
+
+    /// dW of up, shaped as its weight, of a layer whose gate is apart ([`Forward::w_up`]); dw is then the gate's alone.
+    pub fn dw_up(self, dw_up: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { dw_up: dw_up.into(), ..self }
+    }
+
+    /// db `[N]` of up, of a layer whose gate is apart; db is then the gate's alone.
+    pub fn db_up(self, db_up: impl Into<Option<Gradient<'a>>>) -> Self {
+        Backward { db_up: db_up.into(), ..self }
     }
 
     /// The layer's residual is x itself, as in a residual block: dx = dz·W + dy, or dz·W + dz where the residual joins before the activation. What goes
@@ -279,18 +293,21 @@ impl<'a> Backward<'a> {
     fn facts_of_one(&self, storage: Storage) -> Result<BackwardRequest> {
         let affine = self.layer.facts_behind(storage)?;
         let AffineRequest { m, n, k, layout, .. } = affine;
-        let outputs = affine.outputs();
+        let outputs = affine.outputs_of_w();
         expect_rows(Operand::Dy, self.dy, m, n)?;
         if let Some(dx) = view(&self.dx) {
             expect_rows(Operand::Dx, dx, m, k)?;
         }
-        match view(&self.dw) {
-            Some(dw) if dw.shape != weight_shape(layout, outputs, k) => {
-                return Err(wrong_shape(Operand::Dw, format!("{:?}, the shape of w", self.layer.w.shape), dw));
+        for (operand, of, dw) in [(Operand::Dw, Operand::W, &self.dw), (Operand::DwUp, Operand::WUp, &self.dw_up)] {
+            match view(dw) {
+                Some(dw) if dw.shape != weight_shape(layout, outputs, k) => {
+                    return Err(wrong_shape(operand, format!("{:?}, the shape of {of}", self.layer.w.shape), dw));
+                }
+                _ => {}
             }
-            _ => {}
         }
         expect_vector(Operand::Db, view(&self.db), outputs)?;
+        expect_vector(Operand::DbUp, view(&self.db_up), outputs)?;
         expect_like(Operand::Dalpha, view(&self.dalpha), self.layer.alpha)?;
         if let Some(dresidual) = view(&self.dresidual) {
             expect_rows(Operand::Dresidual, dresidual, m, n)?;
@@ -310,6 +327,8 @@ impl<'a> Backward<'a> {
             scale: want(&self.dscale),
             shift: want(&self.dshift),
             front_alpha: want(&self.dfront_alpha),
+            w_up: want(&self.dw_up),
+            b_up: want(&self.db_up),
         };
         if let (true, Some(residual)) = (self.skip, self.layer.residual) {
             let x = self.layer.x;
@@ -377,7 +396,7 @@ impl<'a> Backward<'a> {
     }
 
     /// Every gradient that this call can write.
-    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 12] {
+    fn outputs(&self) -> [(Operand, &Option<Gradient<'a>>); 14] {
         [
             (Operand::Dx, &self.dx),
             (Operand::Dw, &self.dw),
@@ -388,6 +407,8 @@ impl<'a> Backward<'a> {
             (Operand::Dscale, &self.dscale),
             (Operand::Dshift, &self.dshift),
             (Operand::DfrontAlpha, &self.dfront_alpha),
+            (Operand::DwUp, &self.dw_up),
+            (Operand::DbUp, &self.db_up),
             (Operand::DbBelow, &self.db_below),
             (Operand::DalphaBelow, &self.dalpha_below),
             (Operand::DrowWeightBelow, &self.drow_weight_below),
@@ -408,6 +429,7 @@ impl<'a> Backward<'a> {
         let layer = &self.layer;
         let mut operands = Operands::default();
         operands.add(Operand::X, layer.x).add(Operand::W, layer.w).add(Operand::B, layer.b);
+        operands.add(Operand::WUp, layer.w_up).add(Operand::BUp, layer.b_up);
         operands.add(Operand::Alpha, layer.alpha).add(Operand::Residual, layer.residual);
         operands.add(Operand::DropoutState, layer.dropout_state);
         operands.add(Operand::RowWeight, layer.row_weight).add(Operand::Saved, layer.kept(request.affine.saved));
@@ -446,6 +468,8 @@ impl<'a> Backward<'a> {
             dscale: batch.gradient(Operand::Dscale, self.dscale)?,
             dshift: batch.gradient(Operand::Dshift, self.dshift)?,
             dfront_alpha: batch.dalpha(Operand::DfrontAlpha, self.dfront_alpha)?,
+            dw_up: batch.gradient(Operand::DwUp, self.dw_up)?,
+            db_up: batch.gradient(Operand::DbUp, self.db_up)?,
             below: self.below.map(|below| below.one_of(batch)).transpose().map_err(said_of_below)?,
             db_below: batch.gradient(Operand::DbBelow, self.db_below)?,
             dalpha_below: batch.dalpha(Operand::DalphaBelow, self.dalpha_below)?,

@@ -86,6 +86,8 @@ impl<'a> Forward<'a> {
             w: batch.one(Operand::W, self.w)?,
             front: self.front.map(|front| front.one_of(batch)).transpose()?,
             b: batch.optional(Operand::B, self.b)?,
+            w_up: batch.optional(Operand::WUp, self.w_up)?,
+            b_up: batch.optional(Operand::BUp, self.b_up)?,
             alpha: batch.alpha(Operand::Alpha, self.alpha)?,
             residual: batch.optional(Operand::Residual, self.residual)?,
             row_weight: batch.optional(Operand::RowWeight, self.row_weight)?,

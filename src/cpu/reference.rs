@@ -104,6 +104,10 @@ pub struct BackwardInputs<'a> {
     pub dropout_state: Option<[u32; 4]>,
     /// That of the layer below.
     pub dropout_state_below: Option<[u32; 4]>,
+    /// Weight of up, as w, if and only if the request has a gate whose weights are apart.
+    pub w_up: Option<&'a [f32]>,
+    /// Its bias `[N]`, if and only if that request has biases.
+    pub b_up: Option<&'a [f32]>,
 }
 
 impl<'a> BackwardInputs<'a> {
@@ -116,6 +120,12 @@ impl<'a> BackwardInputs<'a> {
     /// ```
     pub fn new(x: &'a [f32], w: &'a [f32], dy: &'a [f32]) -> Self {
         BackwardInputs { x, w, dy, ..Default::default() }
+    }
+
+    /// Those of them that forward has.
+    fn of_forward(&self) -> ForwardInputs<'a> {
+        let BackwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front, w_up, b_up, .. } = *self;
+        ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front, w_up, b_up }
     }
 }
 
@@ -134,6 +144,8 @@ setters!(BackwardInputs<'a> {
     front: FrontInputs<'a>,
     dropout_state: Option<[u32; 4]>,
     dropout_state_below: Option<[u32; 4]>,
+    w_up: Option<&'a [f32]>,
+    b_up: Option<&'a [f32]>,
 });
 
 /// All gradients, whether the request wants them or not.
@@ -170,6 +182,10 @@ pub struct BackwardOutputs {
     pub dalpha_below: Gradient,
     /// Σ_columns dx ⊙ act_below(z_below), `[M]`.
     pub drow_weight_below: Gradient,
+    /// dW of up, of a gate whose weights are apart, as its weight; dw is then the gate's. Else empty, like db_up.
+    pub dw_up: Gradient,
+    /// db of up, `[N]`.
+    pub db_up: Gradient,
 }
 
 /// The activation with the α of one channel.
@@ -201,7 +217,11 @@ fn weight(request: &AffineRequest, n: usize, k: usize) -> usize {
 /// # Ok::<(), elbow::Error>(())
 /// ```
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>) -> Result<ForwardOutputs> {
-    let ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front } = inputs.checked(request)?;
+    let inputs = inputs.checked(request)?;
+    if let Some(whole) = gate::Whole::of(request, inputs.w, inputs.w_up, inputs.b, inputs.b_up) {
+        return forward(&whole.request, whole.forward_inputs(inputs));
+    }
+    let ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front, .. } = inputs;
     let front::Fronted { value: x, moments, running_moments, .. } = front::forward(request, x, &front);
     let mut outputs = ForwardOutputs { moments, running_moments, ..ForwardOutputs::default() };
     let residual = |at: usize| residual.map_or(0.0, |r| f64::from(r[at]));
@@ -304,15 +324,24 @@ pub fn statistics(request: &AffineRequest, outputs: &ForwardOutputs, of_rows: bo
 /// ```
 pub fn backward(request: &BackwardRequest, inputs: BackwardInputs<'_>) -> Result<BackwardOutputs> {
     let affine = &request.affine;
+    if affine.is_apart() {
+        // Also where z is given: the products need the weights.
+        let ForwardInputs { w, b, w_up, b_up, .. } =
+            ForwardInputs { residual: None, ..inputs.of_forward() }.checked(&affine.residual(None))?;
+        if let Some(whole) = gate::Whole::of(affine, w, w_up, b, b_up) {
+            let one = BackwardRequest { affine: whole.request, ..*request };
+            let inputs = BackwardInputs { w: &whole.w, b: whole.b.as_deref(), w_up: None, b_up: None, ..inputs };
+            return Ok(whole.gradients(backward(&one, inputs)?));
+        }
+    }
     let (rows, channels, features, outputs) = (affine.m, affine.n, affine.k, affine.outputs());
     // The residual is needed only where it is a part of z and z is computed here.
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
     let residual = inputs.residual.filter(|_| counts);
-    let BackwardInputs { x, w, b, alpha, row_weight, dropout_state, front, .. } = inputs;
     let dropout = affine.dropout.filter(|_| !request.upstream_is_dz);
-    let forward_inputs = ForwardInputs { x, w, b, alpha, residual, row_weight, dropout_state, front };
+    let forward_inputs = ForwardInputs { residual, ..inputs.of_forward() };
     let layer = AffineRequest { residual: affine.residual.filter(|_| counts), dropout, ..*affine };
-    let ForwardInputs { x, w, alpha, row_weight, front, .. } = forward_inputs.checked(&layer)?;
+    let ForwardInputs { x, w, alpha, row_weight, dropout_state, front, .. } = forward_inputs.checked(&layer)?;
     let fronted = front::forward(&layer, x, &front);
     let x = &fronted.value;
     let upstream = operands::slice(Operand::Dy, inputs.dy, &[rows, channels])?;

@@ -5,6 +5,7 @@ use super::{
     builder::PartialSums,
     front::Fronted,
     gated,
+    joined::Products,
     product::{Finish, Matrix, Product, forward_product, stages},
     programs::{self, Gradient, Local},
     reduce::{self, ColumnPass, Fold, Sums},
@@ -68,7 +69,8 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let local = kept(&mut plan, affine, request.reads_kept(), aligned, caps, pin)?;
 
     let before = affine.residual == Some(ResidualAt::BeforeActivation);
-    let products = u32::from(wants.need_dx()) + u32::from(wants.w.wanted());
+    let products =
+        [wants.w, wants.w_up].iter().filter(|want| want.wanted()).count() as u32 + u32::from(wants.need_dx());
     plan.strategy = match (pin.strategy, request.below) {
         // A chain's epilogue and a prologue together would need more bindings than some devices have; and a row of jets takes its dz from
         // all rows of its group.
@@ -87,13 +89,14 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         dresidual: wants.residual,
         residual_before: before,
         db: wants.b.wanted(),
+        db_up: if affine.is_apart() { wants.b_up } else { wants.b }.wanted(),
         dalpha: wants.alpha.wanted(),
         drow_weight: wants.row_weight.wanted(),
         ..Gradient::of(local, write_dz.then_some((Operand::Dz, Want::Overwrite)))
     };
     let sums = Sums {
         db: (Operand::Db, wants.b),
-        gate: affine.gate,
+        of_gate: affine.gate.map(|gate| (gate, wants.b_up)),
         dalpha: (Operand::Dalpha, wants.alpha),
         alpha: affine.alpha,
         row_channels: None,
@@ -102,36 +105,50 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     let in_place = request.in_place.then_some((Operand::Dresidual, Operand::Dy));
     let pass = ColumnPass { m, n, row_numbers: m, storage: affine.storage, in_place, fold: Fold::Sum };
     reduce::gradient_pass(&mut plan, &pass, &gradient, &sums, aligned, caps)?;
-    // The products are those of all outputs.
-    let n = affine.outputs() as u64;
+    // The products are those of all outputs, or two of each kind.
+    let n = affine.outputs_of_w() as u64;
+    let apart = |pair| affine.is_apart().then_some(pair);
 
     let dz = match (linear, write_dz) {
         (true, _) => programs::plain(Operand::Dy),
         (false, true) => programs::plain(Operand::Dz),
         (false, false) => programs::dz(local),
     };
-    let around = request.skip.then_some(if before && write_dz { Operand::Dz } else { Operand::Dy });
+    let around: &[Operand] = match (request.skip, before && write_dz) {
+        (false, _) => &[],
+        (true, true) => &[Operand::Dz],
+        (true, false) => &[Operand::Dy],
+    };
     let mut below_sums = PartialSums::empty(m, k);
     let fronted = Fronted { affine, aligned, caps, pin };
     let w = programs::plain(Operand::W);
-    let back = fronted.back(request, around, [&dz, &w]).filter(|_| wants.need_dx());
+    let back = fronted.back(request, around, [&dz, &w]);
     if wants.need_dx() && m > 0 && k > 0 {
-        let finish = |program, stage| Finish { program, stages: vec![stage], storage: affine.storage, in_place: None };
-        let finish = match (&request.below, &back) {
-            (Some(below), _) => finish(chain(below).program(programs::Upstream::Sums(around)), below.activation),
-            (None, Some(back)) => finish(back.finish(), back.activation()),
-            (None, None) => finish(programs::sum_around(Operand::Dx, wants.x, around), affine.activation),
+        let activation = match (&request.below, &back) {
+            (Some(below), _) => below.activation,
+            (None, Some(back)) => back.activation(),
+            (None, None) => affine.activation,
         };
-        let dx = Product {
-            rows: m,
-            cols: k,
-            k: n,
-            a: Matrix { along: true, program: dz.clone() },
-            b: Matrix { along: affine.layout == WeightLayout::InOut, program: w },
-            finish,
-            pair: None,
+        let finish = |half: Option<Operand>| {
+            let around = [half.as_slice(), around].concat();
+            match (&request.below, &back) {
+                (Some(below), _) => chain(below).program(programs::Upstream::Sums(&around)),
+                (None, Some(back)) => back.finish(half.as_slice()),
+                (None, None) => programs::sum_around(Operand::Dx, wants.x, &around),
+            }
         };
-        below_sums = product(&mut plan, &dx, aligned, caps, pin)?;
+        let along = [true, affine.layout == WeightLayout::InOut];
+        below_sums = if let Some(of_up) = apart([Operand::DzUp, Operand::WUp]) {
+            let products = Products { storage: affine.storage, activation, aligned, caps, pin };
+            let pairs = [Some([Operand::Dz, Operand::W]), Some(of_up)];
+            products.add(&mut plan, [m, k, n], along, pairs, &finish)?
+        } else {
+            let [a, b] = [dz.clone(), w];
+            let [a, b] = [(a, along[0]), (b, along[1])].map(|(program, along)| Matrix { along, program });
+            let stages = vec![activation];
+            let finish = Finish { program: finish(None), stages, storage: affine.storage, in_place: None };
+            product(&mut plan, &Product { rows: m, cols: k, k: n, a, b, finish, pair: None }, aligned, caps, pin)?
+        };
     }
     if let Some(back) = back {
         back.behind(&mut plan, below_sums)?;
@@ -139,7 +156,7 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
     if let Some(below) = &request.below {
         let sums = Sums {
             db: (Operand::DbBelow, below.db),
-            gate: None,
+            of_gate: None,
             dalpha: (Operand::DalphaBelow, below.dalpha),
             alpha: below.alpha,
             row_channels: None,
@@ -147,16 +164,19 @@ pub(super) fn backward(request: &Resolved<BackwardRequest>, aligned: bool, caps:
         };
         sums.finish(&mut plan, &below_sums)?;
     }
-    if wants.w.wanted() && n > 0 && k > 0 {
-        let program = programs::sum(Operand::Dw, wants.w);
-        let x = Matrix { along: false, program: fronted.entering(&mut plan, &program, &dz)? };
+    let any = (wants.w.wanted() || wants.w_up.wanted()) && n > 0 && k > 0;
+    let x = any.then(|| fronted.entering(&mut plan, &programs::sum(Operand::Dw, Want::Overwrite), &dz)).transpose()?;
+    let of_w = [(dz, Operand::Dw, wants.w), (programs::plain(Operand::DzUp), Operand::DwUp, wants.w_up)];
+    for (dz, operand, want) in of_w.into_iter().filter(|(.., want)| want.wanted()) {
+        let Some(x) = x.clone() else { continue };
+        let x = Matrix { along: false, program: x };
         let dz = Matrix { along: false, program: dz };
         let (rows, cols, a, b) = match affine.layout {
             WeightLayout::OutIn => (n, k, dz, x),
             WeightLayout::InOut => (k, n, x, dz),
         };
-        let stages = stages(affine);
-        let finish = Finish { program, stages, storage: affine.storage, in_place: None };
+        let program = programs::sum(operand, want);
+        let finish = Finish { program, stages: stages(affine), storage: affine.storage, in_place: None };
         product(&mut plan, &Product { rows, cols, k: m, a, b, finish, pair: None }, aligned, caps, pin)?;
     }
     Ok(plan)
@@ -174,9 +194,11 @@ pub(super) fn kept(
     let (from, slope) = match affine.saved {
         _ if !read => (Operand::Saved, Saved::None),
         Saved::None => {
-            if affine.m > 0 && affine.n > 0 {
+            let fronted = Fronted { affine, aligned, caps, pin };
+            if let (Some(gate), true) = (affine.gate.filter(|_| affine.is_apart()), affine.m > 0 && affine.n > 0) {
+                gated::again(plan, &fronted, &gate)?;
+            } else if affine.m > 0 && affine.n > 0 {
                 let program = programs::forward_z(affine);
-                let fronted = Fronted { affine, aligned, caps, pin };
                 let x = fronted.entering(plan, &program, &programs::plain(Operand::W))?;
                 product(plan, &forward_product(affine, x, program, None), aligned, caps, pin)?;
             }

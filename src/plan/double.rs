@@ -6,19 +6,16 @@
 
 use super::{
     Caps, Pin, Plan, affine,
-    product::{Finish, Matrix, Product},
+    joined::Products,
     programs::{self, Second},
     reduce::{self, ColumnPass, Fold, Sums},
-    split::{fetches_once, product},
 };
 use crate::{
-    activation::Activation,
     error::Result,
     operand::Operand,
     program::Program,
     request::{DoubleBackwardRequest, Want, WeightLayout},
     rules::Resolved,
-    storage::Storage,
 };
 
 /// [`super::double_backward`], before long dispatches are cut into pieces.
@@ -55,7 +52,7 @@ pub(super) fn double_backward(
     if tangent_in_memory && m > 0 && n > 0 {
         let finish = |around| programs::tangent(&returning, around);
         match of_products {
-            true => products.add(&mut plan, [m, n, k], [true, out_in], moved, &finish)?,
+            true => drop(products.add(&mut plan, [m, n, k], [true, out_in], moved, &finish)?),
             false => drop(run(&mut plan, &of_z, &programs::tangent_of_sums(&returning))?),
         }
     }
@@ -76,7 +73,7 @@ pub(super) fn double_backward(
         let partial = run(&mut plan, &of_z, &program)?;
         let sums = Sums {
             db: (Operand::Db2, wants.b),
-            gate: None,
+            of_gate: None,
             dalpha: (Operand::Dalpha2, wants.alpha),
             alpha: affine.alpha,
             row_channels: None,
@@ -90,12 +87,12 @@ pub(super) fn double_backward(
 
     let dz = if affine.is_linear() { Operand::Dy } else { Operand::Dz };
     let result = |plan: &mut Plan, sizes: [u64; 3], along, pairs: [Option<[Operand; 2]>; 2], (operand, want)| {
-        let finish = |around| programs::sum_around(operand, want, around);
+        let finish = |around: Option<Operand>| programs::sum_around(operand, want, around.as_slice());
         match pairs {
             [None, None] if want == Want::Overwrite => {
                 run(plan, &pass(sizes[0], sizes[1]), &programs::zero(operand)).map(drop)
             }
-            pairs => products.add(plan, sizes, along, pairs, &finish),
+            pairs => products.add(plan, sizes, along, pairs, &finish).map(drop),
         }
     };
     if wants.x.wanted() && m > 0 && k > 0 {
@@ -110,57 +107,4 @@ pub(super) fn double_backward(
         result(&mut plan, [rows, cols, m], [false; 2], pairs, (Operand::Dw2, wants.w))?;
     }
     Ok(plan)
-}
-
-/// What all products of a call have in common.
-struct Products<'a> {
-    storage: Storage,
-    activation: Activation,
-    aligned: bool,
-    caps: &'a Caps,
-    pin: &'a Pin,
-}
-
-impl Products<'_> {
-    /// Adds C[rows, cols] = A₁·B₁ + A₂·B₂, or one of the products, each over `k` steps; `along`: whether A and B lie along the reduction. `finish`
-    /// stores the sum, and adds what is in `Operand::Half` if it is told so: where joined operands would be too long for a binding, or asked
-    /// about at too many places of the text, the first product waits there for the second.
-    fn add(
-        &self,
-        plan: &mut Plan,
-        [rows, cols, k]: [u64; 3],
-        along: [bool; 2],
-        pairs: [Option<[Operand; 2]>; 2],
-        finish: &dyn Fn(Option<Operand>) -> Program,
-    ) -> Result<()> {
-        let of = |k: u64, [a, b]: [Program; 2], program: Program| {
-            let [a, b] = [(a, along[0]), (b, along[1])].map(|(program, along)| Matrix { along, program });
-            let finish = Finish { program, stages: vec![self.activation], storage: self.storage, in_place: None };
-            Product { rows, cols, k, a, b, finish, pair: None }
-        };
-        let mut add = |one: Product| product(plan, &one, self.aligned, self.caps, self.pin).map(drop);
-        let plain = |pair: [Operand; 2], program| of(k, pair.map(programs::plain), program);
-        let [first, second] = match pairs {
-            [Some(first), Some(second)] => [first, second],
-            [Some(only), None] | [None, Some(only)] => return add(plain(only, finish(None))),
-            [None, None] => return Ok(()),
-        };
-        let sides = [0, 1].map(|side| [first[side], second[side]]);
-        let joined = of(2 * k, sides.map(|[first, second]| programs::joined(first, second)), finish(None));
-        if self.binds(sides, [rows, cols], k, along) && fetches_once(&joined, self.caps, self.pin)? {
-            return add(joined);
-        }
-        add(plain(first, programs::sum(Operand::Half, Want::Overwrite)))?;
-        add(plain(second, finish(Some(Operand::Half))))
-    }
-
-    /// Whether operands that lie across the reduction, of which any tile may use any part, fit into one binding each.
-    fn binds(&self, operands: [[Operand; 2]; 2], across: [u64; 2], k: u64, along: [bool; 2]) -> bool {
-        let fits = |operand: Operand, across: u64| {
-            let stride = self.storage.row_stride(operand).map_or(across, u64::from).max(across);
-            stride * k * self.storage.of(operand).bytes() <= self.caps.max_binding
-        };
-        let mut sides = operands.into_iter().zip(across).zip(along);
-        sides.all(|((pair, across), along)| along || pair.into_iter().all(|operand| fits(operand, across)))
-    }
 }

@@ -151,7 +151,7 @@ impl ElementwiseForward {
         let Flattened { row_channels, .. } = self.view()?;
         let no = |operand| (operand, Want::No);
         let (db, drow_weight) = (no(Operand::Db), no(Operand::DrowWeight));
-        Ok(Sums { db, gate: None, dalpha: (operand, want), alpha: self.alpha, row_channels, drow_weight })
+        Ok(Sums { db, of_gate: None, dalpha: (operand, want), alpha: self.alpha, row_channels, drow_weight })
     }
 }
 

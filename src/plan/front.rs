@@ -118,7 +118,7 @@ impl Fronted<'_> {
     }
 
     /// Whether a kernel of these programs has no more bindings than the device.
-    fn binds(&self, programs: [&Program; 3]) -> bool {
+    pub(super) fn binds(&self, programs: [&Program; 3]) -> bool {
         let mut operands: Vec<Operand> =
             programs.iter().flat_map(|program| program.accesses()).map(|access| access.operand).collect();
         operands.sort_unstable();
@@ -140,34 +140,37 @@ pub(super) struct Back<'a> {
 }
 
 impl Fronted<'_> {
-    /// The way back; None if the layer has no front. `around` is added to dx; `dz` and `w` load the operands of the product.
+    /// The way back; None if there is none. `around` is added to dx; `dz` and `w` load the operands of the product.
     pub(super) fn back(
         &self,
         request: &BackwardRequest,
-        around: Option<Operand>,
+        around: &[Operand],
         [dz, w]: [&Program; 2],
     ) -> Option<Back<'_>> {
         let (front, wants) = (self.affine.front.as_ref()?, &request.gradients);
+        if !wants.need_dx() {
+            return None;
+        }
         let wanted = Wanted {
             dx: wants.x,
             dscale: wants.scale,
             dshift: wants.shift,
             dalpha: wants.front_alpha.wanted(),
-            around,
+            around: around.first().copied(),
         };
-        let together = front::gradient(front, &wanted, Upstream::Sums(None));
-        // Matrix units leave no registers for it.
-        let apart = !self.binds([&together, dz, w]) || self.caps.matrix_size > 0;
+        let together = front::gradient(front, &wanted, Upstream::Sums(&[]));
+        // Matrix units leave no registers for it, and two products no sum of one.
+        let apart = !self.binds([&together, dz, w]) || self.caps.matrix_size > 0 || self.affine.is_apart();
         Some(Back { of: self, front, wanted, dalpha: wants.front_alpha, apart })
     }
 }
 
 impl Back<'_> {
-    /// What finishes each element of the product.
-    pub(super) fn finish(&self) -> Program {
+    /// What finishes each element of the product, with what is added to it.
+    pub(super) fn finish(&self, around: &[Operand]) -> Program {
         match self.apart {
-            true => programs::sum(Operand::Dfronted, Want::Overwrite),
-            false => front::gradient(self.front, &self.wanted, Upstream::Sums(None)),
+            true => programs::sum_around(Operand::Dfronted, Want::Overwrite, around),
+            false => front::gradient(self.front, &self.wanted, Upstream::Sums(around)),
         }
     }
 
@@ -190,7 +193,7 @@ impl Back<'_> {
         }
         let sums = Sums {
             db: (Operand::Db, Want::No),
-            gate: None,
+            of_gate: None,
             dalpha: (Operand::DfrontAlpha, self.dalpha),
             alpha: front.alpha,
             row_channels: None,

@@ -115,32 +115,29 @@ pub(super) fn forward_z(request: &AffineRequest) -> Program {
 }
 
 /// Stores the finished sum, and what is added to it.
-pub(super) fn sum_around(operand: Operand, want: Want, around: Option<Operand>) -> Program {
+pub(super) fn sum_around(operand: Operand, want: Want, around: &[Operand]) -> Program {
     let mut p = Program::default();
     let sum = finished(&mut p, around);
     store(&mut p, operand, want, sum);
     p
 }
 
-/// The finished sum of a product, and an element of an operand that is added to it.
-fn finished(p: &mut Program, around: Option<Operand>) -> Value {
+/// The finished sum of a product, and an element of each operand that is added to it.
+fn finished(p: &mut Program, around: &[Operand]) -> Value {
     let sum = p.sum_of(0);
-    match around {
-        Some(operand) => {
-            let other = p.load(operand, By::Element);
-            p.add(sum, other)
-        }
-        None => sum,
-    }
+    around.iter().fold(sum, |sum, &operand| {
+        let other = p.load(operand, By::Element);
+        p.add(sum, other)
+    })
 }
 
 /// What dy is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Upstream {
+pub(super) enum Upstream<'a> {
     /// An operand.
     Operand,
-    /// The finished sums of a product, as dx is in a chain, and an operand that is added to them.
-    Sums(Option<Operand>),
+    /// The finished sums of a product, as dx is in a chain, and operands that are added to them.
+    Sums(&'a [Operand]),
 }
 
 /// Loads an element of an operand.
@@ -287,8 +284,9 @@ pub(super) struct Gradient {
     /// d(residual), which is dy, or dz if the residual joins before the activation.
     pub(super) dresidual: Want,
     pub(super) residual_before: bool,
-    /// Whether the terms of db, of dα and of d(row_weight) are summed.
+    /// Whether the terms of db, of dα and of d(row_weight) are summed; `db_up` for the other side of a gate.
     pub(super) db: bool,
+    pub(super) db_up: bool,
     pub(super) dalpha: bool,
     pub(super) drow_weight: bool,
 }
@@ -297,24 +295,25 @@ impl Gradient {
     /// Only dz.
     pub(super) const fn of(local: Local, dz: Option<(Operand, Want)>) -> Self {
         let (dresidual, residual_before) = (Want::No, false);
-        Gradient { local, dz, dresidual, residual_before, db: false, dalpha: false, drow_weight: false }
+        Gradient { local, dz, dresidual, residual_before, db: false, db_up: false, dalpha: false, drow_weight: false }
     }
 
     /// Whether there is nothing to compute.
     pub(super) const fn is_nothing(&self) -> bool {
-        !(self.dz.is_some() || self.dresidual.wanted() || self.db || self.dalpha || self.drow_weight)
+        let sums = self.db || self.db_up || self.dalpha || self.drow_weight;
+        !(self.dz.is_some() || self.dresidual.wanted() || sums)
     }
 
     /// With dy for what the dropout has left of it: dz = row_weight[m] · dy ⊙ act'(z), stored; d(residual); the terms of db = Σ dz, dα = Σ row_weight[m] · dy ⊙ ∂act/∂α and
     /// d(row_weight) = Σ dy ⊙ act(z). dy is the finished sum of a product (in a chain it is dx), or an operand.
-    pub(super) fn program(&self, upstream: Upstream) -> Program {
+    pub(super) fn program(&self, upstream: Upstream<'_>) -> Program {
         if let Some(jet) = &self.local.jet {
             return jet::gradient(self, jet, matches!(upstream, Upstream::Sums(_)));
         }
         if let Some(gate) = &self.local.gate {
             return gated::gradient(self, gate);
         }
-        let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight } = *self;
+        let Gradient { local, dz, dresidual, residual_before, db, dalpha, drow_weight, .. } = *self;
         let mut p = Program::default();
         let dy = match upstream {
             Upstream::Sums(around) => finished(&mut p, around),

@@ -42,8 +42,8 @@ pub(super) struct ColumnPass {
 /// The gradients that are sums, in the order of their terms, each with its operand.
 pub(super) struct Sums {
     pub(super) db: (Operand, Want),
-    /// Of a gated layer: db has two sums for each unit.
-    pub(super) gate: Option<Gate>,
+    /// Of a gated layer, whose db has two sums for each unit: its gate, and whether that of up is wanted, where it is an operand of its own.
+    pub(super) of_gate: Option<(Gate, Want)>,
     pub(super) dalpha: (Operand, Want),
     pub(super) alpha: AlphaSource,
     /// Number of channels of α, if channels are rows: row r is channel r mod this.
@@ -171,10 +171,11 @@ impl Sums {
     pub(super) fn finish(&self, plan: &mut Plan, partial: &PartialSums) -> Result<()> {
         let mut columns = partial.columns;
         let (db, want) = self.db;
-        if want.wanted() {
-            let program = match &self.gate {
+        let of_up = self.of_gate.is_some_and(|(_, of_up)| of_up.wanted());
+        if want.wanted() || of_up {
+            let program = match &self.of_gate {
                 None => programs::sum(db, want),
-                Some(gate) => programs::gated::sums(gate, db, want),
+                Some((gate, of_up)) => programs::gated::sums(gate, want, *of_up),
             };
             added_up(plan, columns, &program)?;
             columns = columns.behind(&program);

@@ -156,6 +156,17 @@ pub(super) fn paired(plan: &mut Plan, product: &Product, aligned: bool, device: 
     Ok(serves)
 }
 
+/// Adds the stage that finishes the sums of a product, which are in scratch memory.
+pub(super) fn finished(
+    plan: &mut Plan,
+    product: &Product,
+    sums: Operand,
+    aligned: bool,
+    caps: &Caps,
+) -> Result<PartialSums> {
+    split_sum(plan, product, &Products { operand: sums, within: None, first: 0, splits: 1 }, aligned, caps)
+}
+
 /// The most partial products that one stage adds for each element.
 const MOST_ADDED: u64 = 1024;
 

@@ -197,7 +197,7 @@ prop_compose! {
         alpha in alpha(), saved in saved(), in_out: bool, gradients in [want(), want(), want(), want()],
         chain in prop::option::of((want(), want())), kind in 0..18u8, returning: [bool; 4], scaled: bool, prologue: bool, label in any::<u32>(),
         gap in prop_oneof![2 => Just(0usize), 1 => 1..9usize], shared: bool,
-        fronts in prop_oneof![3 => Just(None), 1 => (0..5usize, any::<bool>()).prop_map(Some)], jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], leaves in any::<bool>(),
+        fronts in prop_oneof![3 => Just(None), 1 => (0..5usize, any::<bool>()).prop_map(Some)], jets in prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)], gates in prop_oneof![3 => Just(None), 1 => (0..3usize).prop_map(Some)], leaves in any::<bool>(),
     ) -> elbow::Result<Plan> {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
@@ -209,8 +209,8 @@ prop_compose! {
         if let Some(jet) = jet {
             affine = affine.row_weight(false).statistics(Statistics::default()).jet(jet).m(m.next_multiple_of(jet.members()));
         }
-        if let (None, Some(interleaved)) = (jet, gates) {
-            let gate = if interleaved { Gate::interleaved() } else { Gate::stacked() };
+        if let (None, Some(order)) = (jet, gates) {
+            let gate = [Gate::stacked(), Gate::interleaved(), Gate::apart()][order];
             affine = affine.statistics(Statistics::default()).gate(gate);
         }
         if jet.is_none() && leaves {
@@ -252,6 +252,7 @@ prop_compose! {
                 let (of_columns, of_alpha) = if front.is_some_and(|front| front.scale) { (b, dalpha) } else { (Want::No, Want::No) };
                 let gradients = Gradients::default().scale(of_columns).shift(of_columns).front_alpha(of_alpha);
                 let gradients = gradients.x(x).w(w).b(b).alpha(dalpha).row_weight(if scaled_rows { w } else { Want::No });
+                let gradients = if affine.is_apart() { gradients.w_up(w).b_up(x) } else { gradients };
                 let pin = pin.strategy(if prologue { Strategy::Prologue } else { Strategy::Auto });
                 let request = BackwardRequest::new(affine, gradients).below(below);
                 request.resolve().and_then(|request| plan::backward_batch(layers, &request, aligned, caps, &pin))

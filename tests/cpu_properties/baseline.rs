@@ -410,6 +410,7 @@ impl Case {
             dalpha_below: Some(&mut results.dalpha_below),
             drow_weight: Some(&mut results.drow_weight),
             drow_weight_below: Some(&mut results.drow_weight_below),
+            ..BackwardOutputs::default()
         };
         elbow_cpu::backward(&self.request, inputs, outputs, &mut Workspace::new()).unwrap();
         results

@@ -120,8 +120,10 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
                 [two, two, first_order, six][(seed / 2 % 4) as usize].even_if_flat()
             });
             // And some a gate.
-            let gates = [Gate::stacked(), Gate::interleaved().up_first(), Gate::interleaved().limited(1.3).unwrap()];
-            let gate = gates.get((seed / 8 % 6) as usize).copied().filter(|_| jet.is_none());
+            let limited = |gate: Gate| gate.limited(1.3).unwrap();
+            let [stacked, interleaved, apart] = [Gate::stacked(), Gate::interleaved(), Gate::apart()];
+            let gates = [stacked, interleaved.up_first(), limited(interleaved), apart, limited(apart.up_first())];
+            let gate = gates.get((seed / 8 % 8) as usize).copied().filter(|_| jet.is_none());
             let residual = residual.filter(|_| gate.is_none() || residual == after);
             // And some leave elements out.
             let dropout = (seed / 64 % 4 == 0 && jet.is_none()).then(|| Dropout::new(0.25).unwrap());
@@ -143,14 +145,17 @@ struct Operands {
     alpha: Vec<f32>,
     residual: Vec<f32>,
     row_weight: Vec<f32>,
+    w_up: Vec<f32>,
+    b_up: Vec<f32>,
 }
 
 impl Operands {
     fn new(request: &AffineRequest, numbers: &mut Numbers) -> Self {
-        let (AffineRequest { m, n, k, .. }, outputs) = (*request, request.outputs());
+        let (AffineRequest { m, n, k, .. }, outputs) = (*request, request.outputs_of_w());
         let [x, w, b, residual, row_weight] =
             [m * k, outputs * k, outputs, m * n, m].map(|length| numbers.dyadic(length));
-        Operands { x, w, b, residual, row_weight, alpha: alphas(&request.activation, request.alpha, n) }
+        let [w_up, b_up] = [n * k, n].map(|length| numbers.dyadic(length));
+        Operands { x, w, b, residual, row_weight, alpha: alphas(&request.activation, request.alpha, n), w_up, b_up }
     }
 
     fn forward(&self, request: &AffineRequest) -> reference::ForwardOutputs {
@@ -159,6 +164,8 @@ impl Operands {
             .alpha(operand(request.alpha, &self.alpha))
             .residual(request.residual.map(|_| &self.residual[..]))
             .row_weight(request.row_weight.then_some(&self.row_weight))
+            .w_up(request.is_apart().then_some(&self.w_up))
+            .b_up((request.is_apart() && request.bias).then_some(&self.b_up))
             .dropout_state(request.dropout.map(|_| STATE));
         reference::forward(request, inputs).unwrap()
     }
@@ -170,6 +177,8 @@ impl Operands {
             .alpha(operand(request.alpha, &self.alpha))
             .residual(request.residual.map(|_| &self.residual[..]))
             .row_weight(request.row_weight.then_some(&self.row_weight))
+            .w_up(request.is_apart().then_some(&self.w_up))
+            .b_up((request.is_apart() && request.bias).then_some(&self.b_up))
             .dropout_state(request.dropout.map(|_| STATE))
     }
 }
@@ -215,9 +224,15 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         let inputs = operands.backward(&request, &dy);
         let inputs = if upstream_is_dz { inputs.dropout_state(None) } else { inputs };
         let out = reference::backward(&backward, inputs).unwrap();
-        let Operands { x, w, b, alpha, residual, row_weight } = &operands;
+        let Operands { x, w, b, alpha, residual, row_weight, w_up, b_up } = &operands;
         agrees("dx", &out.dx, x, size, |x| loss(Operands { x, ..operands.clone() }))?;
         agrees("dw", &out.dw, w, size, |w| loss(Operands { w, ..operands.clone() }))?;
+        if request.is_apart() {
+            agrees("dw_up", &out.dw_up, w_up, size, |w_up| loss(Operands { w_up, ..operands.clone() }))?;
+        }
+        if request.is_apart() && request.bias {
+            agrees("db_up", &out.db_up, b_up, size, |b_up| loss(Operands { b_up, ..operands.clone() }))?;
+        }
         if request.bias {
             agrees("db", &out.db, b, size, |b| loss(Operands { b, ..operands.clone() }))?;
         }

@@ -26,13 +26,14 @@ const EXACT: [&str; 5] = [
 ];
 
 /// The same with norms, and real numbers.
-const REAL: [&str; 7] = [
+const REAL: [&str; 8] = [
     "front=relu/constant/yes/yes/yes/batch saved=z dx=set dw=set db=set dscale=set dshift=set",
     "front=identity/constant/yes/yes/no/layer saved=none dx=add dw=add db=set dscale=add dshift=add gap=4",
     "front=gelu/constant/yes/no/no/rms,epsilon=0.001 gate=stacked saved=z dx=set dw=set db=set dscale=set",
     "front=prelu/channel/no/yes/yes/running layout=in_out saved=y dx=set dw=set db=set dshift=set dfront_alpha=set",
     "front=celu/layer/no/no/no/batch residual=after skip=yes saved=none dx=set dw=set db=no dfront_alpha=set gap=1",
     "front=silu/constant/yes/yes/no/layer,epsilon=0.1 dtype=f16 saved=z dx=set dw=no db=no dscale=set dshift=no dropout=0.5",
+    "front=relu/constant/yes/yes/no/rms gate=apart saved=none dx=set dw=set dw_up=add db=set db_up=set dscale=set dshift=set",
     "front=relu/constant/no/no/no/rms residual=before dresidual=set skip=yes dtype=bf16 saved=z dx=set dw=set db=set",
 ];
 

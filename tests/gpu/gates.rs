@@ -1,9 +1,10 @@
 //! Gated layers: gate and up in one product or in a product and a pass, however they lie, with every activation; batches; mistakes.
 
 use elbow::{
-    Activation, Checks, Dtype, Gate, Gpu, Jet, ResidualAt, Saved, View, WeightLayout,
+    Activation, Checks, Dtype, Gate, Gpu, Jet, ResidualAt, Saved, Tensor, View, WeightLayout,
     affine::{Forward, Statistics},
     cpu::{ForwardInputs, reference},
+    elementwise,
     plan::{Form, Pin, TILES},
     request::AffineRequest,
 };
@@ -24,14 +25,21 @@ const ASKED: [&str; 5] = [
     "gate=interleaved,limit=16 saved=none dx=set dw=set db=set below=leaky_relu(0.5)/constant/z/no/set/no/no/no/no",
 ];
 
-fn exact(gpu: &Gpu, tile: usize, asked: usize, more: &str) {
+/// What weights apart can have, alone, in a chain, and with so many operands in its end that both products of dx wait for it.
+const APART: [&str; 5] = [
+    "gate=apart saved=z dx=set dw=add db=set dw_up=set db_up=add residual=after",
+    "gate=apart,up_first,limit=16 layout=in_out saved=none dx=add dw_up=set db_up=set bias=no row_weight=yes drow_weight=set gap=4",
+    "gate=apart saved=z dx=set dw=set db_up=set dtype=bf16 gap=1 dropout=0.5",
+    "gate=apart saved=none dx=set dw=set db=set dw_up=add below=prelu/channel/z/no/set/set/no/no/no alpha=channel dalpha=set",
+    "gate=apart saved=z dx=set dw_up=set residual=after skip=yes below=relu/constant/z/yes/set/no/set/no/no",
+];
+
+fn exact(gpu: &Gpu, tile: usize, (asked, choices): (usize, &str), more: &str) {
     if !TILES[tile].fits(&gpu.caps(), Form::Nt) {
         return;
     }
-    let text = format!(
-        "m=1 n=1 k=1 activation=leaky_relu(0.5) {} tile={tile} data=integers seed={asked} {more}",
-        ASKED[asked]
-    );
+    let text =
+        format!("m=1 n=1 k=1 activation=leaky_relu(0.5) {choices} tile={tile} data=integers seed={asked} {more}");
     let spec = Spec { misalign: tile % 2, ..spec(&text) };
     let sizes = [[1, 1, 1], [3, 5, 3], [17, 31, 36], [33, 36, 16], [66, 64, 65], [9, 132, 8]];
     passes(gpu, &sizes.map(|[m, n, k]| spec.sized(m, n, k)));
@@ -43,7 +51,21 @@ fn integers_in_a_product_and_a_pass() {
     let tiles = if checks() == Checks::Checked && !full() { &tiles[..1] } else { tiles };
     for (i, &tile) in tiles.iter().enumerate() {
         for asked in (0..ASKED.len()).filter(|j| full() || (i + j) % 3 == 0) {
-            exact(gpu(), tile, asked, ["", "splits=3"][asked % 2]);
+            exact(gpu(), tile, (asked, ASKED[asked]), ["", "splits=3"][asked % 2]);
+        }
+    }
+}
+
+/// Two products, of which the second reads what the first has left; and dx of operands that are joined, or of two products.
+#[test]
+fn integers_of_weights_apart() {
+    let tiles: &[usize] = if full() { &[0, 1, 2, 3, 5, 8, 9, 12, 13, 21] } else { &[0, 5] };
+    for &tile in tiles {
+        for asked in (0..APART.len()).filter(|j| full() || checks() == Checks::Trusted || j % 2 == tile % 2) {
+            exact(gpu(), tile, (asked, APART[asked]), ["", "splits=3"][asked % 2]);
+            if full() || asked == 0 && tile == 5 {
+                exact(as_a_gpu(), tile, (asked, APART[asked]), "");
+            }
         }
     }
 }
@@ -51,6 +73,7 @@ fn integers_in_a_product_and_a_pass() {
 /// By the texts of a GPU, and of a software adapter, in which a lane finishes both sides.
 #[test]
 fn integers_in_one_product() {
+    let exact = |gpu: &Gpu, tile: usize, asked: usize, more: &str| exact(gpu, tile, (asked, ASKED[asked]), more);
     if full() {
         for tile in [7, 13, 21] {
             for asked in 0..ASKED.len() {
@@ -74,7 +97,9 @@ fn dispatches() {
     let absent = |shape: &[usize]| View::absent(shape, Dtype::F32);
     let count = |gate: Gate, layout: WeightLayout, pin: Pin| {
         let w = if layout == WeightLayout::OutIn { [128, 64] } else { [64, 128] };
+        let w = if gate.is_apart() { w.map(|side| if side == 128 { 64 } else { side }) } else { w };
         let layer = Forward::new(Activation::SILU, absent(&[128, 64]), absent(&w), absent(&[128, 64])).layout(layout);
+        let layer = layer.w_up(gate.is_apart().then(|| absent(&w)));
         layer.gate(gate).saved(Saved::None).pin(pin).plan(gpu).unwrap().dispatches.len()
     };
     let (in_out, out_in) = (WeightLayout::InOut, WeightLayout::OutIn);
@@ -87,6 +112,9 @@ fn dispatches() {
         (Gate::stacked(), out_in, pin.tile(5), 2),
         (Gate::stacked(), out_in, pin.tile(0), 2),
         (Gate::stacked(), out_in, pin.tile(21).splits(2), 3),
+        (Gate::apart(), out_in, pin.tile(21), 2),
+        (Gate::apart(), in_out, pin.tile(0), 2),
+        (Gate::apart(), out_in, pin.tile(5).splits(2), 4),
     ] {
         assert_eq!(count(gate, layout, pin), expected, "{gate} {layout:?} {pin:?}");
     }
@@ -95,10 +123,10 @@ fn dispatches() {
 #[test]
 fn every_activation() {
     let mut specs = Vec::new();
-    let gates = ["stacked", "interleaved,limit=0.75", "stacked,up_first,limit=1.5", "interleaved,up_first"];
+    let gates = ["stacked", "interleaved,limit=0.75", "stacked,up_first,limit=1.5", "interleaved,up_first", "apart"];
     for (seed, activation) in (0..).zip(points::defaults()) {
         let (gate, [data, saved]) =
-            (gates[seed as usize % 4], [["normal", "z"], ["lognormal", "none"]][seed as usize / 2 % 2]);
+            (gates[seed as usize % 5], [["normal", "z"], ["lognormal", "none"]][seed as usize / 2 % 2]);
         let alpha = if activation.has_alpha() { " alpha=channel dalpha=set" } else { "" };
         let usual = spec(&format!("m=1 n=1 k=1 activation=relu saved={saved} gate={gate} data={data} db=set{alpha}"));
         let mut spec = Spec { seed, ..usual };
@@ -152,6 +180,61 @@ fn a_batch_is_its_layers() {
     }
 }
 
+/// The gates' part of weights or biases of a batch, and that of up.
+fn halves(whole: &Tensor, n: usize) -> [View<'_>; 2] {
+    [0, 1].map(|i| whole.view().slice(1, i * n..(i + 1) * n).unwrap())
+}
+
+/// Weights apart, of a batch, in halves of one tensor or in tensors of their own: what one weight gives.
+#[test]
+fn weights_apart_are_one_weight() {
+    let (gpu, mut numbers) = (gpu(), Numbers::new(7));
+    let [layers, m, n, k] = [3, 6, 8, 12];
+    let mut upload = |shape: &[usize]| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| numbers.integer(3)).collect();
+        gpu.upload(&values, shape).unwrap()
+    };
+    let (x, w, b) = (upload(&[layers, m, k]), upload(&[layers, 2 * n, k]), upload(&[layers, 2 * n]));
+    let (dy, residual) = (upload(&[layers, m, n]), upload(&[layers, m, n]));
+    let zeros = |shape: &[usize]| gpu.upload(&vec![f32::NAN; shape.iter().product()], shape).unwrap();
+    let down = |tensor: &Tensor| gpu.download(tensor).unwrap();
+    let (y, dx, kept) = (zeros(&[layers, m, n]), zeros(&[layers, m, k]), zeros(&[layers, m, 2 * n]));
+    let (dw, db) = (zeros(&[layers, 2 * n, k]), zeros(&[layers, 2 * n]));
+    let layer = Forward::new(Activation::RELU, &x, &w, &y).b(&b).residual(&residual).saved(Saved::Z).save_to(&kept);
+    let stacked = layer.gate(Gate::stacked());
+    gpu.submit_pass(|pass| {
+        stacked.record(gpu, &mut *pass)?;
+        stacked.backward(&dy).dx(&dx).dw(&dw).db(&db).record(gpu, pass)
+    })
+    .unwrap();
+    let expected = [&y, &dx, &kept, &dw, &db].map(down);
+    assert!(expected.iter().all(|values| values.iter().any(|v| *v != 0.0) && values.iter().all(|v| v.is_finite())));
+    for copied in [false, true] {
+        let own = halves(&w, n).map(|half| {
+            let own = zeros(&[layers, n, k]);
+            gpu.submit(|encoder| elementwise::copy(half, &own).record(gpu, encoder)).unwrap();
+            own
+        });
+        let (y, dx, kept) = (zeros(&[layers, m, n]), zeros(&[layers, m, k]), zeros(&[layers, m, 2 * n]));
+        let (of_w, of_b) = ([0, 1].map(|_| zeros(&[layers, n, k])), [0, 1].map(|_| zeros(&[layers, n])));
+        let [of_gate, of_up] = if copied { [own[0].view(), own[1].view()] } else { halves(&w, n) };
+        let [b_gate, b_up] = halves(&b, n);
+        let apart = layer.gate(Gate::apart()).w(of_gate).w_up(of_up).b(b_gate).b_up(b_up).y(&y).save_to(&kept);
+        gpu.submit_pass(|pass| {
+            apart.record(gpu, &mut *pass)?;
+            let backward = apart.backward(&dy).dx(&dx).dw(&of_w[0]).dw_up(&of_w[1]);
+            backward.db(&of_b[0]).db_up(&of_b[1]).record(gpu, pass)
+        })
+        .unwrap();
+        let joined = |halves: &[Tensor; 2]| -> Vec<f32> {
+            let [first, second] = halves.each_ref().map(down);
+            let each = first.len() / layers;
+            first.chunks(each).zip(second.chunks(each)).flat_map(|(a, b)| [a, b].concat()).collect()
+        };
+        assert_eq!([down(&y), down(&dx), down(&kept), joined(&of_w), joined(&of_b)], expected);
+    }
+}
+
 /// y may be the memory of the residual, as in every layer.
 #[test]
 fn a_residual_in_place() {
@@ -201,5 +284,21 @@ fn mistakes_are_told() {
     let chain =
         above.backward(absent(&[4, 2])).dx(absent(&[4, 5])).below(&right.saved(Saved::Z).save_to(absent(&[4, 10])));
     says(chain.plan(gpu).map(drop), &["chain over a gated layer"]);
+    let apart = layer(&[5, 3], &[4, 5]).gate(Gate::apart());
+    let both = apart.w_up(absent(&[5, 3]));
+    assert!(both.request().is_ok());
+    says(of(&apart), &["w_up:", "shaped as w", "none"]);
+    says(of(&apart.w_up(absent(&[4, 3]))), &["w_up:", "[5, 3]", "[4, 3]"]);
+    says(of(&right.w_up(absent(&[5, 3]))), &["w_up:", "Gate::apart"]);
+    says(of(&right.b_up(absent(&[5]))), &["b_up:", "Gate::apart"]);
+    says(of(&both.b(absent(&[5]))), &["b_up:", "the gate has one"]);
+    says(of(&both.b_up(absent(&[5]))), &["b_up:", "no bias"]);
+    says(of(&both.b(absent(&[5])).b_up(absent(&[10]))), &["b_up:", "[5]", "[10]"]);
+    says(of(&both.b(absent(&[10]))), &["b:", "[5]"]);
+    says(both.backward(dy).dw_up(absent(&[10, 3])).plan(gpu).map(drop), &["dw_up:", "[5, 3]"]);
+    says(both.backward(dy).db_up(absent(&[10])).plan(gpu).map(drop), &["db_up:", "[5]"]);
+    says(right.backward(dy).dw_up(absent(&[10, 3])).plan(gpu).map(drop), &["dw_up", "no gradient", "w_up"]);
+    says(right.backward(dy).db_up(absent(&[10])).plan(gpu).map(drop), &["db_up", "no gradient", "w_up"]);
+    says(both.backward_from_dz(dy).dw(absent(&[5, 3])).plan(gpu).map(drop), &["gated", "starts from dz"]);
     says(Gate::stacked().limited(0.0).map(drop), &["gate", "limit", "> 0"]);
 }

@@ -473,7 +473,7 @@ pub(crate) fn lost_with_y(spec: &Spec, activation: &Activation, z: f64) -> f64 {
 /// Dimensions of w.
 pub(crate) fn weight_shape(layer: &AffineRequest) -> [usize; 2] {
     match layer.layout {
-        WeightLayout::OutIn => [layer.outputs(), layer.k],
-        WeightLayout::InOut => [layer.k, layer.outputs()],
+        WeightLayout::OutIn => [layer.outputs_of_w(), layer.k],
+        WeightLayout::InOut => [layer.k, layer.outputs_of_w()],
     }
 }

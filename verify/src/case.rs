@@ -11,7 +11,7 @@ use crate::{
     batch::{Arena, Batch, Buffers, Results, Rows, Span},
     bound::{self, Expected, at_channel, weight_shape},
     factors::Units,
-    front,
+    front, gate,
     operands::{Operands, moments},
     second,
     spec::{Data, Spec},
@@ -48,10 +48,12 @@ struct Spans {
     front_alpha: Span,
     moments: Span,
     running_moments: Span,
-    gradients: [Span; 12],
+    gradients: [Span; 14],
+    /// w_up and b_up.
+    of_up: [Span; 2],
 }
 
-pub(crate) const OUTPUTS: [Operand; 12] = [
+pub(crate) const OUTPUTS: [Operand; 14] = [
     Operand::Dx,
     Operand::Dw,
     Operand::Db,
@@ -64,6 +66,8 @@ pub(crate) const OUTPUTS: [Operand; 12] = [
     Operand::Dscale,
     Operand::Dshift,
     Operand::DfrontAlpha,
+    Operand::DwUp,
+    Operand::DbUp,
 ];
 const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatistics];
 
@@ -79,7 +83,14 @@ impl Case {
         let rows = |length| Rows { length, gap: spec.gap };
         let (of_x, of_y, of_w) = (rows(k), rows(n), rows(weight_shape(&spec.forward)[1]));
         let none = Rows::ONE;
-        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none, none, none, none];
+        let of_output = [of_x, of_w, none, none, of_y, none, none, none, none, none, none, none, of_w, none];
+        let apart = spec.forward.gate.filter(|gate| gate.is_apart());
+        let [[w, w_up], [b, b_up]] = match apart {
+            None => [&operands.w, &operands.b].map(|all| [all.clone(), Vec::new()]),
+            Some(gate) => {
+                [(&operands.w, false), (&operands.b, true)].map(|(all, b)| gate::parts(gate, &spec.forward, all, b))
+            }
+        };
         let moments = moments(&spec.forward);
         let saved_below = match spec.below {
             None => batch.input(&[], s, dtype, none),
@@ -92,8 +103,8 @@ impl Case {
         };
         let spans = Spans {
             x: batch.input(&operands.x, s, dtype, of_x),
-            w: batch.input(&operands.w, s, dtype, of_w),
-            b: batch.input(&operands.b, s, dtype, none),
+            w: batch.input(&w, s, dtype, of_w),
+            b: batch.input(&b, s, dtype, none),
             alpha: batch.input(&operands.alpha, s, Float::F32, none),
             residual: batch.input(&operands.residual, s, dtype, of_y),
             row_weight: batch.input(&operands.row_weight, s, dtype, none),
@@ -126,6 +137,7 @@ impl Case {
                 }
                 Want::Accumulate => batch.accumulated(&operands.before[i], s, spec.stored(OUTPUTS[i]), of_output[i]),
             }),
+            of_up: [batch.input(&w_up, s, dtype, of_w), batch.input(&b_up, s, dtype, none)],
         };
         let second = spec.second.map(|second| second::Call::new(&spec, second, batch));
         Case { spec, operands, spans, second }
@@ -136,7 +148,8 @@ impl Case {
         let Spec { forward, below, pin, .. } = self.spec;
         let AffineRequest { m, n, k, .. } = forward;
         let outputs = forward.outputs();
-        let (xs, ys, zs, ns, ks, ws) = ([m, k], [m, n], [m, outputs], [outputs], [k], weight_shape(&forward));
+        let (xs, ys, zs, ns, ks) = ([m, k], [m, n], [m, outputs], [forward.outputs_of_w()], [k]);
+        let (ws, apart) = (weight_shape(&forward), forward.is_apart());
         let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
         let ms = [m];
         let of_firing = [n];
@@ -173,6 +186,8 @@ impl Case {
             .front(front)
             .jet(forward.jet)
             .gate(forward.gate)
+            .w_up(apart.then(|| view(s.of_up[0], &ws)))
+            .b_up((apart && forward.bias).then(|| view(s.of_up[1], &ns)))
             .dropout(forward.dropout)
             .dropout_state(forward.dropout.map(|_| view(s.states[0], &[4])))
             .statistics(
@@ -201,7 +216,9 @@ impl Case {
             .drow_weight(gradient(5, &ms))
             .dscale(gradient(9, &ks))
             .dshift(gradient(10, &ks))
-            .dfront_alpha(gradient(11, &fronts));
+            .dfront_alpha(gradient(11, &fronts))
+            .dw_up(gradient(12, &ws))
+            .db_up(gradient(13, &ns));
         if self.spec.skip {
             backward = backward.skip();
         }
@@ -235,7 +252,7 @@ impl Case {
     /// Compares every output with the reference: the largest error as a fraction of its bound, or an error with the first beyond it.
     /// `units` is what becomes of the factors of its products.
     pub(crate) fn check(&self, results: &Results, units: Units) -> Result<Fraction, String> {
-        let spec = &self.spec;
+        let spec = &self.spec.judged();
         let forward = bound::forward(spec, &self.operands, units).map_err(|e| e.to_string())?;
         let mut worst = self.compare("y", results, self.spans.y, &forward.y, None)?;
         let mut z = None;
@@ -272,7 +289,7 @@ impl Case {
             }
         }
         let gradients = bound::backward(spec, &self.operands, z.as_deref(), units).map_err(|e| e.to_string())?;
-        for (i, expected) in gradients.iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
+        for (i, expected) in self.of_sides(gradients).iter().enumerate().filter(|(i, _)| spec.wants()[*i].wanted()) {
             let (name, span) = (OUTPUTS[i].name(), self.spans.gradients[i]);
             worst = larger(worst, self.compare(name, results, span, expected, Some(&self.operands.before[i]))?);
         }
@@ -285,6 +302,22 @@ impl Case {
             }
         }
         Ok(worst)
+    }
+
+    /// Of weights apart dw and db of both as those of each side.
+    fn of_sides(&self, mut all: [Expected; 12]) -> Vec<Expected> {
+        let [dw, db] = [1, 2].map(|i| std::mem::take(&mut all[i]));
+        let layer = &self.spec.forward;
+        let [[dw, dw_up], [db, db_up]] = [(dw, false), (db, true)].map(|(both, bias)| match layer.gate {
+            Some(gate) if gate.is_apart() => {
+                let [value, bound] = [both.value, both.bound].map(|all| gate::parts(gate, layer, &all, bias));
+                let [[value, value_of_up], [bound, bound_of_up]] = [value, bound];
+                [Expected { value, bound }, Expected { value: value_of_up, bound: bound_of_up }]
+            }
+            _ => [both, Expected::default()],
+        });
+        (all[1], all[2]) = (dw, db);
+        all.into_iter().chain([dw_up, db_up]).collect()
     }
 
     fn check_mask(&self, got: &[u32], z: &Expected) -> Result<(), String> {

@@ -1,6 +1,7 @@
-//! Bounds for gated layers: the formulas of [`Gate`], on numbers that carry a bound of their error along.
+//! Bounds for gated layers: the formulas of [`Gate`], on numbers that carry a bound of their error along. A layer whose weights are apart is judged
+//! as the layer that it is, with one weight: its parts go to the device.
 
-use elbow::{Activation, Gate, activation::Quantity, request::AffineRequest};
+use elbow::{Activation, Gate, WeightLayout, activation::Quantity, request::AffineRequest};
 
 use crate::{
     bound::{Expected, at_channel},
@@ -14,6 +15,25 @@ use crate::{
 pub(crate) fn places(gate: &Gate, layer: &AffineRequest, i: usize) -> [usize; 2] {
     let (row, unit) = (i / layer.n, i % layer.n);
     [gate.gate_at(unit, layer.n), gate.up_at(unit, layer.n)].map(|place| row * layer.outputs() + place)
+}
+
+/// The gate of a layer whose weights are apart, with one weight.
+pub(crate) fn whole(gate: Gate) -> Gate {
+    if !gate.is_apart() {
+        return gate;
+    }
+    let stacked = if gate.gate_at(0, 1) == 0 { Gate::stacked() } else { Gate::stacked().up_first() };
+    gate.limit().map_or(stacked, |limit| stacked.limited(limit).unwrap_or(stacked))
+}
+
+/// The gate's part of a weight or bias with both sides, and that of up.
+pub(crate) fn parts<T: Copy>(gate: Gate, layer: &AffineRequest, values: &[T], bias: bool) -> [Vec<T>; 2] {
+    let row = if layer.layout == WeightLayout::OutIn && !bias { layer.n * layer.k } else { layer.n };
+    let part = |place: usize| {
+        let rows = values.chunks(row.max(1)).enumerate().filter(|(i, _)| i % 2 == place);
+        rows.flat_map(|(_, values)| values).copied().collect()
+    };
+    [gate.gate_at(0, 1), gate.up_at(0, 1)].map(part)
 }
 
 /// y with its bounds, from z with its own.

@@ -31,7 +31,7 @@ pub(crate) struct Operands {
     pub(crate) alpha_below: Vec<f32>,
     pub(crate) row_weight_below: Vec<f32>,
     pub(crate) front: FrontNumbers,
-    pub(crate) before: [Vec<f32>; 12],
+    pub(crate) before: [Vec<f32>; 14],
 }
 
 /// Those of the front: empty where it has no such operand.
@@ -108,8 +108,9 @@ impl Operands {
         operands.front.alpha.iter_mut().for_each(|a| *a = slope(*a));
         // A variance is not negative.
         operands.front.running_moments.iter_mut().skip(k).for_each(|v| *v = v.abs());
-        let lengths = [m * k, outputs * k, outputs, operands.alpha.len(), m * n, m, k, operands.alpha_below.len(), m];
-        let lengths = lengths.into_iter().chain([k, k, operands.front.alpha.len()]);
+        let (of_w, alphas_below) = (spec.forward.outputs_of_w(), operands.alpha_below.len());
+        let lengths = [m * k, of_w * k, of_w, operands.alpha.len(), m * n, m, k, alphas_below, m];
+        let lengths = lengths.into_iter().chain([k, k, operands.front.alpha.len(), of_w * k, of_w]);
         for (i, len) in lengths.enumerate() {
             operands.before[i] = if spec.wants()[i] == Want::Accumulate { fill(len, 8) } else { vec![0.0; len] };
             operands.before[i].iter_mut().for_each(|v| *v = spec.stored(OUTPUTS[i]).round(*v));

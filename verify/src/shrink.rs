@@ -73,11 +73,13 @@ fn smaller(spec: &Spec) -> Vec<Spec> {
     add(&|s| (s.skip, s.gradients.x) = (false, Want::No));
     add(&|s| s.gradients.w = Want::No);
     add(&|s| s.gradients.b = Want::No);
+    add(&|s| s.gradients.w_up = Want::No);
+    add(&|s| s.gradients.b_up = Want::No);
     add(&|s| s.gradients.residual = Want::No);
     add(&|s| (s.gradients.alpha, s.forward.alpha) = (Want::No, AlphaSource::Constant));
     add(&|s| (s.forward.jet, s.below) = (None, None));
     add(&|s| s.forward.dropout = None);
-    add(&|s| s.forward.gate = None);
+    add(&|s| (s.forward.gate, s.gradients.w_up, s.gradients.b_up) = (None, Want::No, Want::No));
     add(&|s| {
         (s.forward.front, s.gradients) = (None, s.gradients.scale(Want::No).shift(Want::No).front_alpha(Want::No));
     });

@@ -8,7 +8,7 @@ use elbow::{
     storage::Storage,
 };
 
-use crate::{Numbers, second::Second};
+use crate::{Numbers, gate, second::Second};
 
 /// The numbers in the operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,17 +93,23 @@ impl Spec {
         self
     }
 
+    /// The same case with one weight, if its gate has one for each side: what it is judged as.
+    pub(crate) fn judged(&self) -> Spec {
+        Spec { forward: self.forward.gate(self.forward.gate.map(gate::whole)), ..*self }
+    }
+
     /// What forward keeps; z if the choice is not enough for the gradients.
     pub fn saved(&self) -> Saved {
         self.stored_forward().resolve_saved(self.gradients.need_z()).unwrap_or(Saved::Z)
     }
 
     /// Which gradients are wanted, in the order of `case::OUTPUTS`.
-    pub(crate) fn wants(&self) -> [Want; 12] {
+    pub(crate) fn wants(&self) -> [Want; 14] {
         let g = self.gradients;
         let [db, dalpha, drow_weight] = self.below.map_or([Want::No; 3], |b| [b.db, b.dalpha, b.drow_weight]);
-        let Gradients { x, w, b, alpha, residual, row_weight, .. } = g;
-        [x, w, b, alpha, residual, row_weight, db, dalpha, drow_weight, g.scale, g.shift, g.front_alpha]
+        let of_layer = [g.x, g.w, g.b, g.alpha, g.residual, g.row_weight];
+        let others = [db, dalpha, drow_weight, g.scale, g.shift, g.front_alpha, g.w_up, g.b_up];
+        std::array::from_fn(|i| of_layer.into_iter().chain(others).nth(i).unwrap_or_default())
     }
 
     /// The type of an operand.
@@ -153,13 +159,14 @@ impl Spec {
 pub fn with_gaps(layer: &AffineRequest, gap: usize) -> Storage {
     let AffineRequest { n, k, layout, storage, .. } = *layer;
     let outputs = layer.outputs();
-    let in_row = if layout == WeightLayout::OutIn { k } else { outputs };
+    let in_row = if layout == WeightLayout::OutIn { k } else { layer.outputs_of_w() };
     let matrices = [
         (k, &[Operand::X, Operand::Dx, Operand::SavedBelow, Operand::Ddx, Operand::Dx2][..]),
         (outputs, &[Operand::Saved]),
         (n, &[Operand::Y, Operand::Dy, Operand::Residual, Operand::Dresidual]),
         (n, &[Operand::Ddy, Operand::Ddresidual, Operand::Dresidual2]),
         (in_row, &[Operand::W, Operand::Dw, Operand::Ddw, Operand::Dw2]),
+        (in_row, &[Operand::WUp, Operand::DwUp]),
     ];
     let strides =
         matrices.iter().flat_map(|(length, operands)| operands.iter().map(move |operand| (*operand, *length)));
@@ -271,6 +278,10 @@ fn any(
             .alpha(if learnable { numbers.pick(&WANTS) } else { Want::No })
             .residual(numbers.pick(&WANTS))
             .row_weight(if forward.row_weight { numbers.pick(&WANTS) } else { Want::No });
+        let gradients = match forward.is_apart() {
+            true => gradients.w_up(numbers.pick(&WANTS)).b_up(numbers.pick(&WANTS)),
+            false => gradients,
+        };
         let gradients = front.map_or(gradients, |front| of_front(numbers, gradients, &front));
         let below = (front.is_none() && numbers.below(3) == 0).then(|| match jet {
             None => any_below(numbers),
@@ -351,9 +362,10 @@ fn any_dropout(numbers: &mut Numbers, data: Data) -> Option<Dropout> {
 
 /// None most of the time.
 fn any_gate(numbers: &mut Numbers) -> Option<Gate> {
-    let order = match numbers.below(10) {
+    let order = match numbers.below(12) {
         0 => Gate::stacked(),
         1 => Gate::interleaved(),
+        2 => Gate::apart(),
         _ => return None,
     };
     let order = if numbers.below(2) == 0 { order } else { order.up_first() };

@@ -83,6 +83,8 @@ impl fmt::Display for Spec {
         say("dscale", g.scale.name(), "no")?;
         say("dshift", g.shift.name(), "no")?;
         say("dfront_alpha", g.front_alpha.name(), "no")?;
+        say("dw_up", g.w_up.name(), "no")?;
+        say("db_up", g.b_up.name(), "no")?;
         say("skip", self.skip.word(), "no")?;
         if let Some(b) = &self.below {
             let wants = [b.db, b.dalpha, b.drow_weight].map(Want::name);
@@ -142,6 +144,8 @@ impl FromStr for Spec {
                 "dscale" => g.scale = value.parse()?,
                 "dshift" => g.shift = value.parse()?,
                 "dfront_alpha" => g.front_alpha = value.parse()?,
+                "dw_up" => g.w_up = value.parse()?,
+                "db_up" => g.b_up = value.parse()?,
                 "skip" => spec.skip = bool::read(value)?,
                 "below" => spec.below = Some(below(value)?),
                 "second" => spec.second = Some(second(value)?),

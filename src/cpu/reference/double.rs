@@ -81,10 +81,10 @@ pub fn double_backward(
     let (rows, channels, features) = (affine.m, affine.n, affine.k);
     let there = request.returning;
     let counts = affine.residual == Some(ResidualAt::BeforeActivation) && inputs.z.is_none();
-    let BackwardInputs { x, w, b, alpha, dy, .. } = inputs;
+    let BackwardInputs { dy, .. } = inputs;
     let layer = AffineRequest { residual: affine.residual.filter(|_| counts), ..*affine };
     let residual = inputs.residual.filter(|_| counts);
-    let forward_inputs = ForwardInputs { b, alpha, residual, ..ForwardInputs::new(x, w) };
+    let forward_inputs = ForwardInputs { residual, row_weight: None, dropout_state: None, ..inputs.of_forward() };
     let ForwardInputs { x, w, alpha, .. } = forward_inputs.checked(&layer)?;
     let dy = operands::slice(Operand::Dy, dy, &[rows, channels])?;
     let z: Vec<f64> = match inputs.z {

@@ -123,11 +123,11 @@ impl Wanted {
 /// From dx', the gradient of what the front makes of x: dv = dx' ⊙ act'(v), and the terms of dshift = Σ_rows dv, dscale = Σ_rows dv · u and
 /// dα = Σ dx' ⊙ ∂act/∂α. dx = scale · dv / √(variance + ε) is stored; where the statistics depend on x, scale · dv waits for its means, with terms of those
 /// over columns.
-pub(in super::super) fn gradient(front: &Front, wanted: &Wanted, upstream: Upstream) -> Program {
+pub(in super::super) fn gradient(front: &Front, wanted: &Wanted, upstream: Upstream<'_>) -> Program {
     let mut p = Program::default();
     let upstream = match upstream {
         Upstream::Operand => p.load(Operand::Dfronted, By::Element),
-        Upstream::Sums(_) => p.sum_of(0),
+        Upstream::Sums(around) => super::finished(&mut p, around),
     };
     let sums = wanted.columns(front);
     let bends = !front.activation.needs_nothing();

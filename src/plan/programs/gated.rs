@@ -81,7 +81,7 @@ const fn sides(gate: &Gate) -> [u8; 2] {
     [gate.side_of_gate(), 1 - gate.side_of_gate()]
 }
 
-/// Where the number of a side lies in an operand with two for each unit.
+/// Where the number of a side lies in an operand with two for each unit, such as z.
 const fn place(gate: &Gate, side: u8) -> By {
     if gate.is_interleaved() { By::Interleaved(side) } else { By::Stacked(side) }
 }
@@ -89,6 +89,64 @@ const fn place(gate: &Gate, side: u8) -> By {
 /// The bias of a side.
 const fn place_of_bias(gate: &Gate, side: u8) -> By {
     if gate.is_interleaved() { By::InterleavedColumn(side) } else { By::Plane(side) }
+}
+
+/// Where dz of a side is written, in scratch memory.
+const fn place_of_dz(gate: &Gate, side: u8) -> (Operand, By) {
+    match gate.is_apart() {
+        true if side == gate.side_of_gate() => (Operand::Dz, By::Element),
+        true => (Operand::DzUp, By::Element),
+        false => (Operand::Dz, place(gate, side)),
+    }
+}
+
+/// Weight and bias of a side, of weights apart.
+pub(in super::super) const fn weights(gate: &Gate, side: u8) -> [Operand; 2] {
+    if side == gate.side_of_gate() { [Operand::W, Operand::B] } else { [Operand::WUp, Operand::BUp] }
+}
+
+/// z = sum + b of one of the weights apart.
+fn pre_activation_of(p: &mut Program, request: &AffineRequest, gate: &Gate, side: u8) -> Value {
+    let sum = p.sum_of(0);
+    if !request.bias {
+        return sum;
+    }
+    let b = p.load(weights(gate, side)[1], By::Column);
+    p.add(sum, b)
+}
+
+/// z of one of the weights apart, into an operand with both, and kept as the request says.
+pub(in super::super) fn linear_of(request: &AffineRequest, gate: &Gate, side: u8, into: Operand) -> Program {
+    let mut p = Program::default();
+    let z = pre_activation_of(&mut p, request, gate, side);
+    let by = place(gate, side);
+    p.store(into, by, Write::Overwrite, z);
+    if request.saved == Saved::Z && into != Operand::Saved {
+        p.store(Operand::Saved, by, Write::Overwrite, z);
+    }
+    p
+}
+
+/// The end of up's product, of weights apart, whose gates another one has left: z of up, kept as the request says, and y.
+pub(in super::super) fn behind(request: &AffineRequest, gate: &Gate, gates: Operand) -> Program {
+    let mut p = Program::default();
+    let side = 1 - gate.side_of_gate();
+    let up = pre_activation_of(&mut p, request, gate, side);
+    let of_gate = p.load(gates, place(gate, gate.side_of_gate()));
+    if request.saved == Saved::Z {
+        p.store(Operand::Saved, place(gate, side), Write::Overwrite, up);
+    }
+    unit(&mut p, request, gate, [of_gate, up]);
+    p
+}
+
+/// y = row_weight[m] · act(gate; α) · up (+ residual), stored.
+fn unit(p: &mut Program, request: &AffineRequest, gate: &Gate, pair: [Value; 2]) {
+    let unit = Unit::new(p, gate.limit(), pair, false);
+    let alpha = alpha(p, request.alpha, Operand::Alpha, By::Column);
+    let value = p.act(ONLY, Function::Of(Quantity::Value), unit.gate, alpha);
+    let value = p.multiply(value, unit.up);
+    output(p, request, value);
 }
 
 /// z = sum + b of every output, into an operand, and kept as the request says.
@@ -120,31 +178,38 @@ pub(in super::super) fn layer(request: &AffineRequest, gate: &Gate, z: Option<Op
             z
         }
     });
-    let unit = Unit::new(&mut p, gate.limit(), pair, false);
-    let alpha = alpha(&mut p, request.alpha, Operand::Alpha, By::Column);
-    let value = p.act(ONLY, Function::Of(Quantity::Value), unit.gate, alpha);
-    let value = p.multiply(value, unit.up);
-    output(&mut p, request, value);
+    unit(&mut p, request, gate, pair);
     p
 }
 
-/// The finished sums of both sides, stored where they lie in an operand with two numbers for each unit: db.
-pub(in super::super) fn sums(gate: &Gate, operand: Operand, want: Want) -> Program {
+/// db from the finished sums of both sides, stored where they lie in an operand with two numbers for each unit; of weights apart from those sides
+/// that are wanted, each into an operand of its own.
+pub(in super::super) fn sums(gate: &Gate, want: Want, of_up: Want) -> Program {
     let mut p = Program::default();
+    let mut number = 0;
     for side in [0, 1] {
-        let sum = p.sum_of(side);
-        store_at(&mut p, operand, place(gate, side), want, sum);
+        let (operand, by, want) = match gate.is_apart() {
+            false => (Operand::Db, place(gate, side), want),
+            true if side == gate.side_of_gate() => (Operand::Db, By::Element, want),
+            true => (Operand::DbUp, By::Element, of_up),
+        };
+        if want.wanted() {
+            let sum = p.sum_of(number);
+            store_at(&mut p, operand, by, want, sum);
+            number += 1;
+        }
     }
     p
 }
 
 /// The gradients of a gated layer: with s for the row weight, and dy for what the dropout has left of it, dgate = s · dy · up · act'(gate) and
-/// dup = s · dy · act(gate), stored where z has gate and up; d(residual) = dy; and the terms of the sums, of db those of the first side first.
+/// dup = s · dy · act(gate), stored where z has gate and up, or each in an operand of its own; d(residual) = dy; and the terms of the sums, of db those of
+/// the first side first.
 pub(super) fn gradient(gradient: &Gradient, gate: &Gate) -> Program {
-    let Gradient { local, dz, dresidual, db, dalpha, drow_weight, .. } = *gradient;
+    let Gradient { local, dz, dresidual, db, db_up, dalpha, drow_weight, .. } = *gradient;
     let mut p = Program::default();
     let dy = p.load(Operand::Dy, By::Element);
-    let dz_needed = dz.is_some() || db;
+    let dz_needed = dz.is_some() || db || db_up;
     if dz_needed || dalpha || drow_weight {
         let pair = sides(gate).map(|side| p.load(local.from, place(gate, side)));
         let unit = Unit::new(&mut p, gate.limit(), pair, true);
@@ -158,16 +223,17 @@ pub(super) fn gradient(gradient: &Gradient, gate: &Gate) -> Program {
             let slope = of(&mut p, Quantity::Slope);
             let of_gate = local.times_both(&mut p, [upstream, unit.up], slope);
             let of_up = p.multiply(upstream, value);
-            let mut of_sides = [unit.through(&mut p, 0, of_gate), unit.through(&mut p, 1, of_up)];
+            let mut of_sides = [(unit.through(&mut p, 0, of_gate), db), (unit.through(&mut p, 1, of_up), db_up)];
             // In the order of the sides.
             if gate.side_of_gate() == 1 {
                 of_sides.reverse();
             }
-            for (side, value) in (0..).zip(of_sides) {
-                if let Some((operand, want)) = dz {
-                    store_at(&mut p, operand, place(gate, side), want, value);
+            for (side, (value, summed)) in (0..).zip(of_sides) {
+                if let Some((_, want)) = dz {
+                    let (operand, by) = place_of_dz(gate, side);
+                    store_at(&mut p, operand, by, want, value);
                 }
-                if db {
+                if summed {
                     p.reduce(Over::Rows, value);
                 }
             }

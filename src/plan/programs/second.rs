@@ -17,7 +17,7 @@ fn added(p: &mut Program, products: Option<Value>, returning: &Returning) -> Opt
 /// The change of z: ddx·Wᵀ + x·ddWᵀ (+ ddb) (+ ddresidual).
 pub(in super::super) fn tangent(returning: &Returning, around: Option<Operand>) -> Program {
     let mut p = Program::default();
-    let products = finished(&mut p, around);
+    let products = finished(&mut p, around.as_slice());
     let tangent = added(&mut p, Some(products), returning).unwrap_or(products);
     store(&mut p, Operand::Dz2, Want::Overwrite, tangent);
     p
