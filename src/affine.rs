@@ -51,14 +51,14 @@ use crate::{
     view::View,
 };
 
-/// Statistics of z and y that forward writes without another pass over memory: those of [`Statistic`], for each channel (over the
+/// Statistics of z and y that forward writes without another pass over memory: the five of [`Statistic`], for each channel (over the
 /// rows) or for each row (over the channels).
 ///
 /// ```no_run
 /// use elbow::{Activation, Gpu, Statistic, affine::{Forward, Statistics}};
 /// let gpu = Gpu::new()?;
 /// let (x, w, y) = (gpu.zeros(&[64, 3])?, gpu.zeros(&[4, 3])?, gpu.zeros(&[64, 4])?);
-/// let channels = gpu.zeros(&[6, 4])?;
+/// let channels = gpu.zeros(&[5, 4])?;
 /// let statistics = Statistics::default().channels(&channels);
 /// let layer = Forward::new(Activation::RELU, &x, &w, &y).statistics(statistics);
 /// gpu.submit(|encoder| layer.record(&gpu, encoder))?;
@@ -72,9 +72,9 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Statistics<'a> {
-    /// Receives those of each channel, `[6, N]`.
+    /// Receives those of each channel, `[5, N]`.
     pub channels: Option<View<'a>>,
-    /// Receives those of each row, `[6, M]`.
+    /// Receives those of each row, `[5, M]`.
     pub rows: Option<View<'a>>,
     /// c: numbers near the means of z and of y in each channel, `[2, N]`, for instance those of the previous step. They matter where a
     /// mean is far larger than the standard deviation, as in a saturated unit.
@@ -82,6 +82,8 @@ pub struct Statistics<'a> {
     /// In how many rows each channel fires, z > 0 (or is NaN): this call's number is added, `[N]`. A unit with 0 over a window of batches is dead. f32: counts are
     /// exact up to 2²⁴ rows. Zeros begin a window.
     pub firing: Option<View<'a>>,
+    /// The sum of max(−z, 0) of each channel: this call's is added, `[N]`. What the negative side of a PReLU or a leaky ReLU has to carry.
+    pub negative_mass: Option<View<'a>>,
 }
 
 setters!(Statistics<'a> {
@@ -89,6 +91,7 @@ setters!(Statistics<'a> {
     rows: impl Into<Option<View<'a>>>,
     around: impl Into<Option<View<'a>>>,
     firing: impl Into<Option<View<'a>>>,
+    negative_mass: impl Into<Option<View<'a>>>,
 });
 
 /// One layer: its operands and its choices.
@@ -324,7 +327,7 @@ impl<'a> Forward<'a> {
         }
         expect_row_numbers(Operand::RowWeight, self.row_weight, m)?;
         expect_dropout_state(self.dropout, self.dropout_state)?;
-        let Statistics { channels, rows, around, firing } = self.statistics;
+        let Statistics { channels, rows, around, firing, negative_mass } = self.statistics;
         let count = Statistic::ALL.len();
         for (operand, view, shape) in [
             (Operand::ChannelStatistics, channels, [count, n]),
@@ -334,6 +337,7 @@ impl<'a> Forward<'a> {
             expect_shape(operand, view, &shape)?;
         }
         expect_vector(Operand::Firing, firing, n)?;
+        expect_vector(Operand::NegativeMass, negative_mass, n)?;
         if let (Some(_), None) = (around, channels) {
             let expected = "statistics of channels, whose variances are summed around these numbers".into();
             return Err(Error::Operand { operand: Operand::Around, expected, got: "none".into() });
@@ -357,6 +361,7 @@ impl<'a> Forward<'a> {
                 rows: rows.is_some(),
                 around: around.is_some(),
                 firing: firing.is_some(),
+                negative_mass: negative_mass.is_some(),
             },
             saved: self.saved,
             storage,
@@ -408,9 +413,10 @@ impl<'a> Forward<'a> {
         operands.add(Operand::Alpha, self.alpha).add(Operand::Residual, self.residual);
         operands.add(Operand::RowWeight, self.row_weight).add(Operand::DropoutState, self.dropout_state);
         operands.add(Operand::Y, self.y).add(Operand::Saved, self.save_to);
-        let Statistics { channels, rows, around, firing } = self.statistics;
+        let Statistics { channels, rows, around, firing, negative_mass } = self.statistics;
         operands.add(Operand::ChannelStatistics, channels).add(Operand::RowStatistics, rows);
         operands.add(Operand::Around, around).add(Operand::Firing, firing);
+        operands.add(Operand::NegativeMass, negative_mass);
         if let Some(front) = &self.front {
             front.operands(&mut operands);
             let around = front.norm.is_some_and(|norm| norm.is_batch());

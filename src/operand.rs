@@ -65,12 +65,14 @@ operands! {
     Y = "y",
     /// What forward kept for backward: z, y or the mask.
     Saved = "saved",
-    /// Statistics of each channel of z and y, `[6, N]`.
+    /// Statistics of each channel of z and y, `[5, N]`.
     ChannelStatistics = "channel_statistics",
-    /// Statistics of each row of z and y, `[6, M]`.
+    /// Statistics of each row of z and y, `[5, M]`.
     RowStatistics = "row_statistics",
     /// In how many rows each channel has fired, z > 0, over all calls so far, `[N]`.
     Firing = "firing",
+    /// The sum of max(−z, 0) of each channel over all calls so far, `[N]`.
+    NegativeMass = "negative_mass",
     /// The numbers around which the variances of channels are summed: near the means of z and y, `[2, N]`.
     Around = "around",
     /// Upstream gradient ∂L/∂y `[.., N]`.

@@ -56,20 +56,12 @@ pub enum Statistic {
     MeanY,
     /// The variance of y.
     VarianceY,
-    /// The mean of max(−z, 0): what the negative side of a PReLU or a leaky ReLU has to carry.
-    NegativeMass,
 }
 
 impl Statistic {
     /// All statistics, in their order in memory.
-    pub const ALL: [Statistic; 6] = [
-        Statistic::NotPositive,
-        Statistic::MeanZ,
-        Statistic::VarianceZ,
-        Statistic::MeanY,
-        Statistic::VarianceY,
-        Statistic::NegativeMass,
-    ];
+    pub const ALL: [Statistic; 5] =
+        [Statistic::NotPositive, Statistic::MeanZ, Statistic::VarianceZ, Statistic::MeanY, Statistic::VarianceY];
 
     /// Its name in tables.
     pub const fn name(self) -> &'static str {
@@ -79,7 +71,6 @@ impl Statistic {
             Statistic::VarianceZ => "variance of z",
             Statistic::MeanY => "mean of y",
             Statistic::VarianceY => "variance of y",
-            Statistic::NegativeMass => "mean of max(-z, 0)",
         }
     }
 }
@@ -96,17 +87,25 @@ pub struct Statistics {
     pub around: bool,
     /// Whether the rows in which each channel fires, z > 0, are counted over many calls.
     pub firing: bool,
+    /// Whether max(−z, 0) of each channel is summed over many calls.
+    pub negative_mass: bool,
 }
 
-setters!(const Statistics { channels: bool, rows: bool, around: bool, firing: bool });
+setters!(const Statistics { channels: bool, rows: bool, around: bool, firing: bool, negative_mass: bool });
 
 impl Statistics {
     /// No statistics.
-    pub const NONE: Statistics = Statistics { channels: false, rows: false, around: false, firing: false };
+    pub const NONE: Statistics =
+        Statistics { channels: false, rows: false, around: false, firing: false, negative_mass: false };
 
     /// Whether any statistics are written.
     pub const fn any(&self) -> bool {
-        self.channels || self.rows || self.firing
+        self.of_channels() || self.rows
+    }
+
+    /// Whether something is summed for each channel.
+    pub(crate) const fn of_channels(&self) -> bool {
+        self.channels || self.firing || self.negative_mass
     }
 }
 

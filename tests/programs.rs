@@ -274,7 +274,7 @@ prop_compose! {
         } else {
             AlphaSource::Constant
         };
-        let affine = AffineRequest::new(sizes[0], sizes[1], sizes[2], activation).layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn }).alpha(alpha).bias(bias).residual([None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual]).row_weight(weight).statistics(Statistics::default().channels(statistics).rows(statistics).firing(statistics != bias)).saved([Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved]);
+        let affine = AffineRequest::new(sizes[0], sizes[1], sizes[2], activation).layout(if in_out { WeightLayout::InOut } else { WeightLayout::OutIn }).alpha(alpha).bias(bias).residual([None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)][residual]).row_weight(weight).statistics(Statistics::default().channels(statistics).rows(statistics).firing(statistics != bias).negative_mass(in_out)).saved([Saved::Z, Saved::Y, Saved::Mask, Saved::None][saved]);
         let jet = [None, None, Some(Jet::two([1.0, -0.5, 2.0])), Some(Jet::laplacian(3))][jets].clone().map(|jet| jet.unwrap().even_if_flat());
         let (affine, weight, below) = match jet {
             None => (affine, weight, below),
@@ -358,7 +358,9 @@ proptest! {
             .running_moments(there(|front| front.running).then_some(&running))
             .alpha(alpha_of_front);
         let activations: Vec<Activation> = [Some(affine.activation), facts.map(|front| front.activation), request.below.map(|below| below.activation)].into_iter().flatten().collect();
-        numbers.put(Operand::Firing, &vec![0.0; n]);
+        for operand in [Operand::Firing, Operand::NegativeMass] {
+            numbers.put(operand, &vec![0.0; n]);
+        }
         let [w_up, b_up] = [(&w_up, true), (&b_up, affine.bias)].map(|(v, there)| (affine.is_apart() && there).then_some(&v[..]));
         let state = Dropout::state(u64::from(seed), 1, 2);
         for operand in [Operand::DropoutState, Operand::DropoutStateBelow] {
@@ -383,8 +385,13 @@ proptest! {
             if affine.statistics.firing {
                 close("firing", &numbers.all(Operand::Firing, n), &fires, &[])?;
             }
+            if affine.statistics.negative_mass {
+                let of = |n: usize| (0..m).map(|m| (-judge.z[m * affine.outputs() + n]).max(0.0)).sum();
+                let mass: Vec<f64> = (0..n).map(of).collect();
+                close("negative mass", &numbers.all(Operand::NegativeMass, n), &mass, &[])?;
+            }
             let of = |operand, rows, length| {
-                close("statistics", &numbers.all(operand, 6 * length), &reference::statistics(&affine, &judge, rows), &[1e3; 36])
+                close("statistics", &numbers.all(operand, 5 * length), &reference::statistics(&affine, &judge, rows), &[1e3; 30])
             };
             if affine.statistics.channels {
                 of(Operand::ChannelStatistics, false, n)?;

@@ -93,7 +93,8 @@ fn collect(
                                 .channels(more)
                                 .rows(more)
                                 .around(more && !residual)
-                                .firing(more != residual),
+                                .firing(more != residual)
+                                .negative_mass(more && residual),
                         )
                         .saved(saved)
                         .storage(storage);

@@ -97,6 +97,7 @@ impl<'a> Forward<'a> {
                 rows: batch.optional(Operand::RowStatistics, self.statistics.rows)?,
                 around: batch.optional(Operand::Around, self.statistics.around)?,
                 firing: batch.optional(Operand::Firing, self.statistics.firing)?,
+                negative_mass: batch.optional(Operand::NegativeMass, self.statistics.negative_mass)?,
             },
             y: batch.one(Operand::Y, self.y)?,
             save_to: batch.optional(Operand::Saved, self.save_to)?,

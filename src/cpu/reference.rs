@@ -277,7 +277,7 @@ fn member(request: &AffineRequest, row: usize) -> usize {
     request.jet.map_or(0, |jet| row % jet.members())
 }
 
-/// The statistics ([`Statistic`]) of the results of [`forward`], of each channel `[6, N]`, or, with `of_rows`, of each row `[6, M]`.
+/// The five statistics ([`Statistic`]) of the results of [`forward`], of each channel `[5, N]`, or, with `of_rows`, of each row `[5, M]`.
 ///
 /// ```
 /// use elbow::{Activation, Statistic, cpu::{ForwardInputs, reference}, request::AffineRequest};
@@ -303,7 +303,6 @@ pub fn statistics(request: &AffineRequest, outputs: &ForwardOutputs, of_rows: bo
         Statistic::VarianceZ => variance(&of(&outputs.z, group)),
         Statistic::MeanY => mean(&of(&outputs.y, group)),
         Statistic::VarianceY => variance(&of(&outputs.y, group)),
-        Statistic::NegativeMass => mean(&of(&outputs.z, group).into_iter().map(|z| (-z).max(0.0)).collect::<Vec<_>>()),
     };
     Statistic::ALL.into_iter().flat_map(|statistic| (0..groups).map(move |group| each(statistic, group))).collect()
 }

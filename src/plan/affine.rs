@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     operand::Operand,
     program::By,
-    request::{AffineRequest, BackwardRequest, Below, ResidualAt, Saved, Statistics, Strategy, Want, WeightLayout},
+    request::{AffineRequest, BackwardRequest, Below, ResidualAt, Saved, Strategy, Want, WeightLayout},
     rules::Resolved,
 };
 
@@ -46,14 +46,12 @@ pub(super) fn forward(
             product(&mut plan, &forward_product(request, x, program, in_place), aligned, caps, pin)?
         }
     };
-    let Statistics { channels, rows, around, firing } = request.statistics;
-    if channels || firing {
-        let (of_channels, around) = (channels.then_some(Operand::ChannelStatistics), around.then_some(Operand::Around));
-        reduce::statistics(&mut plan, columns, m, &programs::statistics(of_channels, around, firing))?;
+    let statistics = &request.statistics;
+    if statistics.of_channels() {
+        reduce::statistics(&mut plan, columns, m, &programs::statistics(statistics))?;
     }
-    if rows {
-        let program = programs::statistics(Some(Operand::RowStatistics), None, false);
-        reduce::statistics(&mut plan, of_rows, n, &program)?;
+    if statistics.rows {
+        reduce::statistics(&mut plan, of_rows, n, &programs::of_rows())?;
     }
     Ok(plan)
 }

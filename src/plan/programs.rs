@@ -7,7 +7,7 @@ mod second;
 mod statistics;
 
 pub(super) use second::{Second, dresidual2, joined, tangent, tangent_of_sums, zero};
-pub(super) use statistics::statistics;
+pub(super) use statistics::{of_rows, statistics};
 
 use crate::{
     activation::{Activation, Quantity},

@@ -202,7 +202,7 @@ prop_compose! {
         let caps = &DEVICES[device];
         let activation: Activation = "leaky_relu(0.5)".parse().unwrap();
         let layout = if in_out { WeightLayout::InOut } else { WeightLayout::OutIn };
-        let statistics = Statistics::default().channels(scaled).rows(prologue).firing(in_out);
+        let statistics = Statistics::default().channels(scaled).rows(prologue).firing(in_out).negative_mass(shared);
         let usual = AffineRequest::new(m, n, k, activation);
         let mut affine = usual.layout(layout).alpha(alpha).saved(saved).row_weight(scaled).statistics(statistics);
         let jet = jets.map(|six| if six { Jet::laplacian(6) } else { Jet::two([1.0, 0.5, 2.0]) }.unwrap().even_if_flat());

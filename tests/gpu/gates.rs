@@ -270,7 +270,7 @@ fn mistakes_are_told() {
     says(of(&right.saved(Saved::Y)), &["gated layer", "saved y", "z, none"]);
     says(of(&right.residual(absent(&[4, 5])).residual_at(ResidualAt::BeforeActivation)), &["gated", "residual before"]);
     says(of(&right.jet(Jet::laplacian(2).unwrap())), &["gated", "jets"]);
-    let statistics = Statistics::default().channels(absent(&[6, 5]));
+    let statistics = Statistics::default().channels(absent(&[5, 5]));
     says(of(&right.statistics(statistics)), &["gated", "statistics"]);
     let dy = absent(&[4, 5]);
     says(right.backward_from_dz(dy).dw(absent(&[10, 3])).plan(gpu).map(drop), &["gated", "starts from dz"]);

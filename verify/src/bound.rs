@@ -162,17 +162,21 @@ pub(crate) fn statistics(spec: &Spec, operands: &Operands, forward: &Forward) ->
     ]
 }
 
-/// In how many rows each channel fires.
-pub(crate) fn firing(spec: &Spec, forward: &Forward) -> Expected {
+/// In how many rows each channel fires, and the sum of max(−z, 0).
+pub(crate) fn over_calls(spec: &Spec, forward: &Forward) -> [Expected; 2] {
     let AffineRequest { m, n, .. } = spec.forward;
-    let mut expected = Expected::default();
+    let [mut firing, mut mass] = [Expected::default(), Expected::default()];
     for channel in 0..n {
         let z = || (0..m).map(|row| row * n + channel).map(|i| (forward.z.value[i], forward.z.bound[i]));
         let count = |of: &dyn Fn((f64, f64)) -> bool| z().filter(|&pair| of(pair)).count() as f64;
         // Elements whose sign may differ within their bound.
-        expected.push(count(&|(z, _)| z > 0.0), count(&|(z, off)| z.abs() <= off && off > 0.0));
+        firing.push(count(&|(z, _)| z > 0.0), count(&|(z, off)| z.abs() <= off && off > 0.0));
+        let sum = z().map(|(z, _)| (-z).max(0.0)).sum::<f64>();
+        let off: f64 = z().map(|(z, off)| if z <= off { off } else { 0.0 }).sum();
+        let exact = spec.data == Data::Integers;
+        mass.push(sum, if exact { 0.0 } else { off + sum_error(spec.data, m) * sum + FLUSHED });
     }
-    expected
+    [firing, mass]
 }
 
 /// The statistics of so many groups of `count` elements each.
@@ -185,7 +189,7 @@ fn statistics_of(
 ) -> Expected {
     let each = 1.0 / count as f64;
     let sum_error = sum_error(spec.data, count) + 4.0 * U;
-    let mut parts: [Expected; 6] = Default::default();
+    let mut parts: [Expected; 5] = Default::default();
     for group in 0..groups {
         let of = |expected: &Expected| -> Vec<(f64, f64)> {
             (0..count).map(|j| index(group, j)).map(|i| (expected.value[i], expected.bound[i])).collect()
@@ -195,9 +199,6 @@ fn statistics_of(
         // Elements whose sign may differ within their bound.
         let open = z.iter().filter(|(z, off)| z.abs() <= *off && *off > 0.0).count() as f64 * each;
         parts[0].push(share, open + 4.0 * U * share);
-        let negative = |of: &dyn Fn((f64, f64)) -> f64| z.iter().map(|&pair| of(pair)).sum::<f64>() * each;
-        let mass = negative(&|(z, _)| (-z).max(0.0));
-        parts[5].push(mass, negative(&|(z, off)| if z <= off { off } else { 0.0 }) + sum_error * mass + FLUSHED);
         for (plane, values) in [z, of(&forward.y)].into_iter().enumerate() {
             let which = 2 * plane + 1;
             let mean = values.iter().map(|(v, _)| v).sum::<f64>() * each;

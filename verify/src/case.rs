@@ -42,7 +42,7 @@ struct Spans {
     y: Span,
     saved: Span,
     statistics: [Span; 2],
-    firing: Span,
+    over_calls: [Span; 2],
     scale: Span,
     shift: Span,
     front_alpha: Span,
@@ -69,6 +69,7 @@ pub(crate) const OUTPUTS: [Operand; 14] = [
     Operand::DwUp,
     Operand::DbUp,
 ];
+const OVER_CALLS: [Operand; 2] = [Operand::Firing, Operand::NegativeMass];
 const STATISTICS: [Operand; 2] = [Operand::ChannelStatistics, Operand::RowStatistics];
 
 /// The largest error of a case as a fraction of its bound, and the element that has it.
@@ -121,10 +122,10 @@ impl Case {
             },
             statistics: {
                 let Statistics { channels, rows, .. } = spec.forward.statistics;
-                let lengths = [if channels { 6 * n } else { 0 }, if rows { 6 * m } else { 0 }];
+                let lengths = [if channels { 5 * n } else { 0 }, if rows { 5 * m } else { 0 }];
                 lengths.map(|length| batch.output(Arena::Out, length, s, Float::F32, none))
             },
-            firing: batch.accumulated(&operands.firing, s, Float::F32, none),
+            over_calls: [0, 1].map(|i| batch.accumulated(&operands.over_calls[i], s, Float::F32, none)),
             scale: batch.input(&operands.front.scale, s, dtype, none),
             shift: batch.input(&operands.front.shift, s, dtype, none),
             front_alpha: batch.input(&operands.front.alpha, s, Float::F32, none),
@@ -153,7 +154,7 @@ impl Case {
         let (alphas, alphas_below) = ([self.operands.alpha.len()], [self.operands.alpha_below.len()]);
         let ms = [m];
         let of_firing = [n];
-        let (of_channels, of_rows, around) = ([6, n], [6, m], [2, n]);
+        let (of_channels, of_rows, around) = ([5, n], [5, m], [2, n]);
         let (masks, masks_below) = ([m, n.div_ceil(32)], [m, k.div_ceil(32)]);
         let s = &self.spans;
         let saved = self.spec.saved();
@@ -195,7 +196,8 @@ impl Case {
                     .channels(forward.statistics.channels.then(|| view(s.statistics[0], &of_channels)))
                     .rows(forward.statistics.rows.then(|| view(s.statistics[1], &of_rows)))
                     .around(forward.statistics.around.then(|| view(s.around, &around)))
-                    .firing(forward.statistics.firing.then(|| view(s.firing, &of_firing))),
+                    .firing(forward.statistics.firing.then(|| view(s.over_calls[0], &of_firing)))
+                    .negative_mass(forward.statistics.negative_mass.then(|| view(s.over_calls[1], &of_firing))),
             )
             .save_to(saved_z_or_mask)
             .pin(pin);
@@ -270,10 +272,13 @@ impl Case {
             let (name, span) = (STATISTICS[i].name(), self.spans.statistics[i]);
             worst = larger(worst, self.compare(name, results, span, expected, None)?);
         }
-        if spec.forward.statistics.firing {
-            let (expected, before) = (bound::firing(spec, &forward), &self.operands.firing[..]);
-            let name = Operand::Firing.name();
-            worst = larger(worst, self.compare(name, results, self.spans.firing, &expected, Some(before))?);
+        let Statistics { firing, negative_mass, .. } = spec.forward.statistics;
+        for (i, expected) in bound::over_calls(spec, &forward).iter().enumerate() {
+            let (name, before) = (OVER_CALLS[i].name(), &self.operands.over_calls[i][..]);
+            if [firing, negative_mass][i] {
+                let span = self.spans.over_calls[i];
+                worst = larger(worst, self.compare(name, results, span, expected, Some(before))?);
+            }
         }
         if let Some(fronted) = front::forward(spec, &self.operands) {
             let s = &self.spans;

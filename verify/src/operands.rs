@@ -22,8 +22,8 @@ pub(crate) struct Operands {
     pub(crate) residual: Vec<f32>,
     pub(crate) row_weight: Vec<f32>,
     pub(crate) around: Vec<f32>,
-    /// How often each channel has fired before.
-    pub(crate) firing: Vec<f32>,
+    /// How often each channel has fired before, and its negative mass.
+    pub(crate) over_calls: [Vec<f32>; 2],
     /// What makes the masks of the layer and of the one below.
     pub(crate) states: [[u32; 4]; 2],
     pub(crate) dy: Vec<f32>,
@@ -82,10 +82,8 @@ impl Operands {
             row_weight: fill(if spec.forward.row_weight { m } else { 0 }, 2),
             row_weight_below: fill(if spec.below.is_some_and(|b| b.row_weight) { m } else { 0 }, 2),
             around: fill(if spec.forward.statistics.around { 2 * n } else { 0 }, 2),
-            firing: fill(if spec.forward.statistics.firing { n } else { 0 }, 8)
-                .iter()
-                .map(|v| v.abs().floor())
-                .collect(),
+            over_calls: [spec.forward.statistics.firing, spec.forward.statistics.negative_mass]
+                .map(|there| fill(if there { n } else { 0 }, 8).iter().map(|v| v.abs().floor()).collect()),
             states: [0, 1].map(|layer| Dropout::state(spec.seed, 5, layer)),
             front: spec.forward.front.map_or_else(FrontNumbers::default, |front| FrontNumbers {
                 scale: fill(if front.scale { k } else { 0 }, 2),

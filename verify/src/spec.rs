@@ -136,7 +136,7 @@ impl Spec {
             residual.is_some(),
             row_weight,
             matches!(self.saved(), Saved::Z | Saved::Mask),
-            statistics.channels || statistics.firing,
+            statistics.channels || statistics.firing || statistics.negative_mass,
             statistics.rows,
             statistics.around,
         ];
@@ -197,7 +197,7 @@ const EXACT_WITH_JETS: [&str; 5] = ["relu_squared", "relu_squared", "relu_square
 
 const RESIDUAL: [Option<ResidualAt>; 4] =
     [None, None, Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation)];
-const STATISTICS: [Statistics; 7] = {
+const STATISTICS: [Statistics; 8] = {
     const NONE: Statistics = Statistics::NONE;
     let channels = NONE.channels(true);
     [
@@ -205,9 +205,10 @@ const STATISTICS: [Statistics; 7] = {
         NONE,
         NONE,
         NONE.firing(true),
+        NONE.negative_mass(true),
         channels.rows(true),
         channels.around(true),
-        channels.around(true).firing(true),
+        channels.around(true).firing(true).negative_mass(true),
     ]
 };
 pub(crate) const WANTS: [Want; 3] = [Want::Overwrite, Want::Accumulate, Want::No];

@@ -35,18 +35,6 @@ macro_rules! words {
 }
 
 words!(bool: "no" = false, "yes" = true);
-words!(Statistics: "no" = Statistics::NONE,
-    "channels" = Statistics::NONE.channels(true),
-    "around" = Statistics::NONE.channels(true).around(true),
-    "rows" = Statistics::NONE.rows(true),
-    "both" = Statistics::NONE.channels(true).rows(true),
-    "all" = Statistics::NONE.channels(true).rows(true).around(true),
-    "firing" = Statistics::NONE.firing(true),
-    "channels+firing" = Statistics::NONE.channels(true).firing(true),
-    "around+firing" = Statistics::NONE.channels(true).around(true).firing(true),
-    "rows+firing" = Statistics::NONE.rows(true).firing(true),
-    "both+firing" = Statistics::NONE.channels(true).rows(true).firing(true),
-    "all+firing" = Statistics::NONE.channels(true).rows(true).around(true).firing(true));
 words!(Data: "integers" = Data::Integers, "normal" = Data::Normal, "lognormal" = Data::Lognormal, "huge" = Data::Huge,
     "alternating" = Data::Alternating);
 
@@ -73,7 +61,7 @@ impl fmt::Display for Spec {
         say("gate", &l.gate.map_or("no".into(), |gate: Gate| gate.to_string()), "no")?;
         say("front", &l.front.map_or("no".into(), front_word), "no")?;
         say("dropout", &dropout_word(l.dropout), "no")?;
-        say("statistics", l.statistics.word(), "no")?;
+        say("statistics", &statistics_word(&l.statistics), "no")?;
         say("dx", g.x.name(), u.x.name())?;
         say("dw", g.w.name(), u.w.name())?;
         say("db", g.b.name(), u.b.name())?;
@@ -134,7 +122,7 @@ impl FromStr for Spec {
                 "gate" => l.gate = if value == "no" { None } else { Some(value.parse()?) },
                 "front" => l.front = if value == "no" { None } else { Some(front(value)?) },
                 "dropout" => l.dropout = dropout(value)?,
-                "statistics" => l.statistics = Statistics::read(value)?,
+                "statistics" => l.statistics = statistics(value)?,
                 "dx" => g.x = value.parse()?,
                 "dw" => g.w = value.parse()?,
                 "db" => g.b = value.parse()?,
@@ -211,6 +199,26 @@ fn front(text: &str) -> Result<Front> {
     let front = Front::new(activation.parse()?).alpha(alpha.parse()?).norm(norm).running(bool::read(running)?);
     Ok(front.scale(bool::read(scale)?).shift(bool::read(shift)?))
 }
+
+fn statistics_word(statistics: &Statistics) -> String {
+    let Statistics { channels, rows, around, firing, negative_mass, .. } = *statistics;
+    let there = [channels, rows, around, firing, negative_mass];
+    let words: Vec<&str> =
+        STATISTICS.into_iter().zip(there).filter(|(_, there)| *there).map(|(word, _)| word).collect();
+    if words.is_empty() { "no".into() } else { words.join("+") }
+}
+
+fn statistics(text: &str) -> Result<Statistics> {
+    let there = |word: &str| text.split('+').any(|one| one == word);
+    if text != "no" && !text.split('+').all(|word| STATISTICS.contains(&word)) {
+        return Err(bad(&format!("no, or some of {} with + between", STATISTICS.join(", ")), text));
+    }
+    let [channels, rows, around, firing, negative_mass] = STATISTICS.map(there);
+    let statistics = Statistics::NONE.channels(channels).rows(rows).around(around);
+    Ok(statistics.firing(firing).negative_mass(negative_mass))
+}
+
+const STATISTICS: [&str; 5] = ["channels", "rows", "around", "firing", "negative_mass"];
 
 fn dropout_word(dropout: Option<Dropout>) -> String {
     dropout.map_or("no".into(), |dropout| dropout.p().to_string())
