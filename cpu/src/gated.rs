@@ -92,7 +92,7 @@ pub(crate) fn forward(
         }
     };
     let of_all = ForwardInputs::new(inputs.x, inputs.w).b(inputs.b);
-    affine::forward(&linear(request), of_all, ForwardOutputs { y: z, saved: SavedOut::None })?;
+    affine::forward(&linear(request), of_all, ForwardOutputs { y: z, saved: SavedOut::None, ..Default::default() })?;
     if y.is_empty() {
         return Ok(());
     }
@@ -189,7 +189,11 @@ pub(crate) fn backward(
         _ => {
             let b = operands::optional(Operand::B, inputs.b, affine.bias, &[width])?;
             let inputs = ForwardInputs::new(x, w).b(b);
-            affine::forward(&linear(affine), inputs, ForwardOutputs { y: dz, saved: SavedOut::None })?;
+            affine::forward(
+                &linear(affine),
+                inputs,
+                ForwardOutputs { y: dz, saved: SavedOut::None, ..Default::default() },
+            )?;
             None
         }
     };

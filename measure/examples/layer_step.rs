@@ -86,7 +86,11 @@ impl Work {
             ([y, dx, dw, db], _) => {
                 let backward = BackwardRequest::new(layer, Gradients::default().x(want).w(want).b(want));
                 timed(steps, || {
-                    elbow_cpu::forward(&layer, forward, ForwardOutputs { y, saved: SavedOut::Z(&mut z) })?;
+                    elbow_cpu::forward(
+                        &layer,
+                        forward,
+                        ForwardOutputs { y, saved: SavedOut::Z(&mut z), ..Default::default() },
+                    )?;
                     let inputs = BackwardInputs { x, w, dy, saved: SavedIn::Z(&z), ..BackwardInputs::default() };
                     let outputs =
                         BackwardOutputs { dx: Some(dx), dw: Some(dw), db: Some(db), ..BackwardOutputs::default() };
@@ -99,7 +103,7 @@ impl Work {
                 let second = DoubleBackwardRequest::new(layer, Returning::default().x(true), wants);
                 let mut y = vec![0.0; layer.m * layer.n];
                 timed(steps, || {
-                    let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) };
+                    let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z), ..Default::default() };
                     elbow_cpu::forward(&layer, forward, outputs)?;
                     let saved = SavedIn::Z(&z);
                     let inputs = BackwardInputs { w, dy, saved, ..BackwardInputs::default() };
