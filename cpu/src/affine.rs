@@ -101,10 +101,45 @@ pub struct BackwardOutputs<'a> {
     pub dfront_alpha: Option<&'a mut [f32]>,
 }
 
-/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
+/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual), where x may have come through a front,
+/// act(scale ⊙ norm(x) + shift; α).
 ///
 /// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics are an
-/// [`Error::Unsupported`] here. The crate's first page has an example.
+/// [`Error::Unsupported`] here. The crate's first page has an example; this one has a front:
+///
+/// ```
+/// use elbow::{Activation, Norm, Want, request::{AffineRequest, BackwardRequest, Front, Gradients}};
+/// use elbow_cpu::{BackwardInputs, BackwardOutputs, ForwardInputs, ForwardOutputs, FrontInputs, Workspace};
+/// // relu(batch_norm(x))·Wᵀ, and how x and the norm's scale move it.
+/// let front = Front::new(Activation::RELU).norm(Norm::batch().epsilon(1e-12)?).scale(true).running(true);
+/// let layer = AffineRequest::new(2, 1, 1, Activation::IDENTITY).bias(false).front(front);
+/// let (x, w, of_front) = ([1.0, 5.0], [0.5], FrontInputs::default().scale(Some(&[4.0])));
+/// let (mut y, mut moments, mut running) = ([0.0; 2], [0.0; 2], [0.0, 1.0]);
+/// let outputs = ForwardOutputs {
+///     y: &mut y,
+///     moments: Some(&mut moments),
+///     running_moments: Some(&mut running),
+///     ..Default::default()
+/// };
+/// elbow_cpu::forward(&layer, ForwardInputs::new(&x, &w).front(of_front), outputs)?;
+/// assert_eq!((y, moments), ([0.0, 2.0], [3.0, 0.5]));
+/// assert_eq!(running, [0.3, 1.7]); // a tenth of the way to 3 and 8
+///
+/// let request = BackwardRequest::new(layer, Gradients::default().x(Want::Overwrite).scale(Want::Overwrite));
+/// let inputs = BackwardInputs {
+///     x: &x,
+///     w: &w,
+///     dy: &[1.0; 2],
+///     front: of_front,
+///     moments: Some(&moments),
+///     ..Default::default()
+/// };
+/// let (mut dx, mut dscale) = ([9.0; 2], [9.0]);
+/// let outputs = BackwardOutputs { dx: Some(&mut dx), dscale: Some(&mut dscale), ..Default::default() };
+/// elbow_cpu::backward(&request, inputs, outputs, &mut Workspace::new())?;
+/// assert_eq!((dx, dscale), ([0.0; 2], [0.5])); // two numbers are normalised to −1 and 1, whatever they are
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
     if let Some(front) = &request.front {
         return front::forward(request, front, inputs, outputs);
