@@ -108,7 +108,7 @@ fn fused_baseline(job: &Fused) -> elbow::Result<Outputs> {
         Saved::Mask => SavedOut::Mask(&mut mask),
         _ => SavedOut::None,
     };
-    let outputs = ForwardOutputs { y: &mut y.values, saved };
+    let outputs = ForwardOutputs { y: &mut y.values, saved, ..Default::default() };
     elbow_cpu::forward(request, job.forward_inputs(), outputs)?;
     let Some(dy) = &job.dy else { return Ok(vec![(Operand::Y, y)]) };
 

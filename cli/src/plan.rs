@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use elbow::{
-    Activation, AlphaSource, Float, Gate, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Float, Gate, Gpu, Jet, MatrixUnits, Norm, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
     plan::{self, Caps, DeviceClass, Pin, Plan},
-    request::{AffineRequest, BackwardRequest, Gradients, Statistics},
+    request::{AffineRequest, BackwardRequest, Front, Gradients, Statistics},
     shader::{self, Binding},
     storage::Storage,
 };
@@ -47,6 +47,24 @@ pub(crate) struct Options {
     /// A gated layer of N units: where gate and up lie, stacked, interleaved or (two weights) apart, then, if so, up_first and limit=NUMBER.
     #[arg(long)]
     gate: Option<Gate>,
+    /// An activation that x goes through before the product; behind --norm, --scale and --shift, if they are there.
+    #[arg(long, value_name = "SPEC")]
+    front: Option<Activation>,
+    /// Normalises x before the product: batch, running, layer or rms, then, if so, epsilon=NUMBER and momentum=NUMBER.
+    #[arg(long, value_name = "SPEC")]
+    norm: Option<Norm>,
+    /// With a factor for each column of x (after --norm).
+    #[arg(long)]
+    scale: bool,
+    /// With something added to each column of x (after --norm and --scale).
+    #[arg(long)]
+    shift: bool,
+    /// Whether α of --front is a constant, or learnable for the layer or for each column of x.
+    #[arg(long, value_parser = words(AlphaSource::ALL, AlphaSource::name), default_value_t)]
+    front_alpha: AlphaSource,
+    /// The batch of --norm batch moves running statistics.
+    #[arg(long)]
+    running: bool,
     /// With statistics of channels and of rows.
     #[arg(long)]
     statistics: bool,
@@ -78,6 +96,16 @@ impl Options {
     pub(crate) const fn opens_device(&self) -> bool {
         self.class.is_none()
     }
+
+    /// What x goes through before the product, if one of the options says so.
+    fn front(&self) -> Option<Front> {
+        let learnable = self.front_alpha != AlphaSource::Constant;
+        let there = self.front.is_some() || self.norm.is_some();
+        let running = self.running || self.norm.is_some_and(|norm| norm.is_running());
+        let front = Front::new(self.front.unwrap_or(Activation::IDENTITY)).norm(self.norm).alpha(self.front_alpha);
+        (there || self.scale || self.shift || learnable || running)
+            .then(|| front.scale(self.scale).shift(self.shift).running(running))
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -88,6 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(class) => Caps::defaults(class).matrix_units(options.matrix_units),
     };
     let jet: Option<Jet> = options.jet.as_deref().map(str::parse).transpose()?;
+    let front = options.front();
     let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
     let request = AffineRequest::new(options.m, options.n, options.k, activation)
         .layout(options.weight_layout)
@@ -97,6 +126,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .row_weight(options.row_weight)
         .jet(jet)
         .gate(options.gate)
+        .front(front)
         .statistics(Statistics::default().channels(options.statistics).rows(options.statistics))
         .saved(options.save)
         .storage(Storage::all(dtype));
@@ -113,7 +143,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             .residual(want(request.residual.is_some()))
             .row_weight(want(request.row_weight))
             .w_up(want(request.is_apart()))
-            .b_up(want(request.is_apart() && request.bias));
+            .b_up(want(request.is_apart() && request.bias))
+            .scale(want(front.is_some_and(|front| front.scale)))
+            .shift(want(front.is_some_and(|front| front.shift)))
+            .front_alpha(want(options.front_alpha != AlphaSource::Constant));
         let affine = request.saved(forward.saved);
         let request = BackwardRequest::new(affine, gradients);
         let backward = plan::backward(&request, true, &caps, &Pin::default().strategy(options.strategy))?;

@@ -2,14 +2,14 @@
 
 use elbow::{
     Jet, Operand,
-    cpu::{ForwardInputs, operands},
+    cpu::{ForwardInputs, FrontInputs, operands},
     dtype::Float,
     error::{Error, Result},
     request::{AffineRequest, AlphaSource, BackwardRequest, Below, ResidualAt, Saved, Want, WeightLayout},
 };
 
 use crate::{
-    Workspace, gated, jet,
+    Workspace, front, gated, jet,
     left::Left,
     mask,
     outputs::{self, gradient, put},
@@ -29,6 +29,12 @@ pub struct ForwardOutputs<'a> {
     pub y: &'a mut [f32],
     /// What is kept for backward.
     pub saved: SavedOut<'a>,
+    /// Written if there is a norm in front of the layer and a backward follows, which reads it: mean and 1 / √(variance + ε) of each column,
+    /// `[2, K]`, or of each row, `[2, M]`. Of an x without elements nothing is written.
+    pub moments: Option<&'a mut [f32]>,
+    /// Mean and variance of each column over earlier batches, `[2, K]`, moved in place towards those of this one by [`elbow::Norm::batch`], if
+    /// and only if the front says that it has running statistics. ([`elbow::Norm::running`] reads them from the inputs.)
+    pub running_moments: Option<&'a mut [f32]>,
 }
 
 /// The operands of [`backward()`]. An operand that no wanted gradient depends on may be empty.
@@ -64,6 +70,10 @@ pub struct BackwardInputs<'a> {
     pub w_up: Option<&'a [f32]>,
     /// Its bias `[N]`; if nothing was saved.
     pub b_up: Option<&'a [f32]>,
+    /// The operands of what is in front of the product; running statistics are not read.
+    pub front: FrontInputs<'a>,
+    /// What forward wrote to [`ForwardOutputs::moments`], if there is a norm.
+    pub moments: Option<&'a [f32]>,
 }
 
 /// The results of [`backward()`]: every gradient that the request wants must be given.
@@ -91,15 +101,64 @@ pub struct BackwardOutputs<'a> {
     pub dw_up: Option<&'a mut [f32]>,
     /// db of up, `[N]`.
     pub db_up: Option<&'a mut [f32]>,
+    /// d(scale) of the front, `[K]`.
+    pub dscale: Option<&'a mut [f32]>,
+    /// d(shift) of the front, `[K]`.
+    pub dshift: Option<&'a mut [f32]>,
+    /// dα of the front, `[1]` or `[K]`.
+    pub dfront_alpha: Option<&'a mut [f32]>,
 }
 
-/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual).
+/// z = x·Wᵀ + b (+ residual), y = row_weight ⊙ act(z; α) (+ residual), where x may have come through a front,
+/// act(scale ⊙ norm(x) + shift; α).
 ///
 /// `outputs.saved` says what is kept; it must agree with `request.saved` unless that is [`Saved::Auto`]. Statistics are an
-/// [`Error::Unsupported`] here. The crate's first page has an example.
+/// [`Error::Unsupported`] here. The crate's first page has an example; this one has a front:
+///
+/// ```
+/// use elbow::{Activation, Norm, Want, request::{AffineRequest, BackwardRequest, Front, Gradients}};
+/// use elbow_cpu::{BackwardInputs, BackwardOutputs, ForwardInputs, ForwardOutputs, FrontInputs, Workspace};
+/// // relu(batch_norm(x))·Wᵀ, and how x and the norm's scale move it.
+/// let front = Front::new(Activation::RELU).norm(Norm::batch().epsilon(1e-12)?).scale(true).running(true);
+/// let layer = AffineRequest::new(2, 1, 1, Activation::IDENTITY).bias(false).front(front);
+/// let (x, w, of_front) = ([1.0, 5.0], [0.5], FrontInputs::default().scale(Some(&[4.0])));
+/// let (mut y, mut moments, mut running) = ([0.0; 2], [0.0; 2], [0.0, 1.0]);
+/// let outputs = ForwardOutputs {
+///     y: &mut y,
+///     moments: Some(&mut moments),
+///     running_moments: Some(&mut running),
+///     ..Default::default()
+/// };
+/// elbow_cpu::forward(&layer, ForwardInputs::new(&x, &w).front(of_front), outputs)?;
+/// assert_eq!((y, moments), ([0.0, 2.0], [3.0, 0.5]));
+/// assert_eq!(running, [0.3, 1.7]); // a tenth of the way to 3 and 8
+///
+/// let request = BackwardRequest::new(layer, Gradients::default().x(Want::Overwrite).scale(Want::Overwrite));
+/// let inputs = BackwardInputs {
+///     x: &x,
+///     w: &w,
+///     dy: &[1.0; 2],
+///     front: of_front,
+///     moments: Some(&moments),
+///     ..Default::default()
+/// };
+/// let (mut dx, mut dscale) = ([9.0; 2], [9.0]);
+/// let outputs = BackwardOutputs { dx: Some(&mut dx), dscale: Some(&mut dscale), ..Default::default() };
+/// elbow_cpu::backward(&request, inputs, outputs, &mut Workspace::new())?;
+/// assert_eq!((dx, dscale), ([0.0; 2], [0.5])); // two numbers are normalised to −1 and 1, whatever they are
+/// # Ok::<(), elbow::Error>(())
+/// ```
 pub fn forward(request: &AffineRequest, inputs: ForwardInputs<'_>, outputs: ForwardOutputs<'_>) -> Result<()> {
+    if let Some(front) = &request.front {
+        return front::forward(request, front, inputs, outputs);
+    }
     let inputs = inputs.checked(request)?;
-    without_front(request)?;
+    for (operand, given) in [(Operand::Moments, &outputs.moments), (Operand::RunningMoments, &outputs.running_moments)]
+    {
+        if given.is_some() {
+            return Err(front::refused(operand, "none, because there is no norm in front of the layer", true));
+        }
+    }
     if request.statistics.any() {
         return Err(Error::Unsupported {
             what: "statistics in elbow-cpu".into(),
@@ -194,10 +253,14 @@ pub fn backward(
     workspace: &mut Workspace,
 ) -> Result<()> {
     let affine = &request.affine;
+    if let Some(front) = &affine.front {
+        return front::backward(request, front, &inputs, outputs, workspace);
+    }
     affine.check_sizes()?;
-    without_front(affine)?;
     jet::check_chain(request)?;
-    if request.skip || request.in_place {
+    // Without a front it has no gradients.
+    let of_front = request.gradients.x(Want::No).need_dx();
+    if request.skip || request.in_place || of_front {
         request.resolve()?;
     }
     if let Some(gate) = &affine.gate {
@@ -437,14 +500,4 @@ fn learnable(operand: Operand, source: AlphaSource) -> Result<()> {
         return Err(outputs::constant_alpha(operand));
     }
     Ok(())
-}
-
-fn without_front(request: &AffineRequest) -> Result<()> {
-    match request.front {
-        None => Ok(()),
-        Some(_) => Err(Error::Unsupported {
-            what: "a front in elbow-cpu".into(),
-            why: "only the GPU and elbow::cpu::reference compute it".into(),
-        }),
-    }
 }

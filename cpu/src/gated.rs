@@ -31,7 +31,7 @@ fn linear(request: &AffineRequest) -> AffineRequest {
 /// z of all outputs: of weights apart each side by itself, laid beside the other.
 fn sums(request: &AffineRequest, gate: &Gate, inputs: &ForwardInputs<'_>, z: &mut [f32]) -> Result<()> {
     let one = |w, b, y: &mut [f32]| {
-        let outputs = ForwardOutputs { y, saved: SavedOut::None };
+        let outputs = ForwardOutputs { y, ..Default::default() };
         affine::forward(&linear(request), ForwardInputs::new(inputs.x, w).b(b), outputs)
     };
     let Some(w_up) = inputs.w_up else { return one(inputs.w, inputs.b, z) };

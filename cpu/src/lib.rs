@@ -11,13 +11,13 @@
 //!
 //! ```
 //! use elbow::{Activation, request::AffineRequest};
-//! use elbow_cpu::{ForwardInputs, ForwardOutputs, SavedOut};
+//! use elbow_cpu::{ForwardInputs, ForwardOutputs};
 //!
 //! // Two rows, one channel of two features: M = 2, N = 1, K = 2.
 //! let layer = AffineRequest::new(2, 1, 2, Activation::RELU);
 //! let inputs = ForwardInputs::new(&[1.0, 2.0, -3.0, 0.5], &[0.5, 0.25]).b(Some(&[1.0]));
 //! let mut y = [0.0; 2];
-//! elbow_cpu::forward(&layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::None })?;
+//! elbow_cpu::forward(&layer, inputs, ForwardOutputs { y: &mut y, ..Default::default() })?;
 //! assert_eq!(y, [2.0, 0.0]);
 //! # Ok::<(), elbow::Error>(())
 //! ```
@@ -28,8 +28,10 @@
 
 mod activation;
 mod affine;
+mod columns;
 mod double;
 pub mod elementwise;
+mod front;
 mod gated;
 mod jet;
 mod left;
@@ -49,14 +51,14 @@ mod vectors;
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
 pub use double::{DoubleBackwardInputs, DoubleBackwardOutputs, double_backward};
-pub use elbow::cpu::{Elementwise, ForwardInputs};
+pub use elbow::cpu::{Elementwise, ForwardInputs, FrontInputs};
 pub use loss::elementwise_loss;
 /// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
 pub use saved::{SavedIn, SavedOut};
 pub use update::{Updated, update};
 
-/// Scratch memory of [`backward()`] and [`double_backward()`]: dz, dz2, and the partial sums of db and dα. Keep it from call to call, so that
+/// Scratch memory of [`backward()`] and [`double_backward()`]: dz, dz2, what a front makes of x, and the partial sums of db and dα. Keep it from call to call, so that
 /// memory is allocated once: it grows to the largest request.
 ///
 /// ```
@@ -67,6 +69,7 @@ pub struct Workspace {
     dz: Vec<f32>,
     dz2: Vec<f32>,
     dx: Vec<f32>,
+    fronted: Vec<f32>,
     partials: Vec<f64>,
 }
 

@@ -9,6 +9,7 @@ use elbow::{
 
 use crate::{
     activation::{Alpha, evaluate},
+    columns::Columns,
     jet::{self, Source},
     left::Left,
     mask::{choose, pack, unpack, word, words},
@@ -44,7 +45,7 @@ pub(crate) struct Span {
     pub(crate) columns: usize,
 }
 
-fn rows_in_span(n: usize) -> usize {
+pub(crate) fn rows_in_span(n: usize) -> usize {
     (SPAN / n.max(1)).max(1)
 }
 
@@ -93,9 +94,7 @@ pub(crate) fn in_blocks<B: Send>(
 pub(crate) struct Channels<'a> {
     activation: Activation,
     n: usize,
-    alpha: Option<&'a [f32]>,
-    /// α repeated for every row of a span, where a span has many rows.
-    tiled: Vec<f32>,
+    alpha: Option<Columns<'a>>,
 }
 
 impl<'a> Channels<'a> {
@@ -103,13 +102,12 @@ impl<'a> Channels<'a> {
     pub(crate) fn new(activation: Activation, source: AlphaSource, alpha: Option<&'a [f32]>, n: usize) -> Self {
         match (source, alpha) {
             (AlphaSource::PerChannel, Some(alpha)) => {
-                let tiled = if n < SPAN { alpha.repeat(rows_in_span(n)) } else { Vec::new() };
-                Channels { activation, n, alpha: Some(alpha), tiled }
+                Channels { activation, n, alpha: Some(Columns::new(&alpha[..n])) }
             }
             (AlphaSource::PerLayer, Some(&[alpha, ..])) => {
-                Channels { activation: activation.with_alpha(alpha), n, alpha: None, tiled: Vec::new() }
+                Channels { activation: activation.with_alpha(alpha), n, alpha: None }
             }
-            _ => Channels { activation, n, alpha: None, tiled: Vec::new() },
+            _ => Channels { activation, n, alpha: None },
         }
     }
 
@@ -137,13 +135,23 @@ impl<'a> Channels<'a> {
             let dy = self.unstopped(&dy[span.range.clone()], derivatives, &mut stopped[0]);
             multiply(derivatives, dy, both);
             let ddx = self.unstopped(&ddx[span.range.clone()], derivatives, &mut stopped[1]);
-            if self.alpha.is_some() {
-                for (a, b) in ddx.chunks(span.columns).zip(both.chunks(span.columns)) {
-                    add_products(&mut sums[span.column..span.column + span.columns], a, b);
-                }
-            } else if let [sum] = sums {
-                *sum += dot(ddx, both);
+            self.add_to_alphas(&span, ddx, both, sums);
+        }
+    }
+
+    /// Numbers of a sum over all that has the same α.
+    pub(crate) fn alphas(&self) -> usize {
+        if self.alpha.is_some() { self.n } else { 1 }
+    }
+
+    /// Adds the products of a span to one sum, or to one for each column.
+    pub(crate) fn add_to_alphas(&self, span: &Span, a: &[f32], b: &[f32], sums: &mut [f64]) {
+        if self.alpha.is_some() {
+            for (a, b) in a.chunks(span.columns).zip(b.chunks(span.columns)) {
+                add_products(&mut sums[span.column..span.column + span.columns], a, b);
             }
+        } else if let [sum] = sums {
+            *sum += dot(a, b);
         }
     }
 
@@ -159,18 +167,17 @@ impl<'a> Channels<'a> {
 
     /// A quantity of the elements of one row from a column on.
     pub(crate) fn evaluate_from(&self, quantity: Quantity, column: usize, z: &[f32], out: &mut [f32]) {
-        let alpha = match self.alpha {
+        let alpha = match &self.alpha {
             None => Alpha::One(self.activation.params()[0]),
-            Some(alpha) => Alpha::Each(&alpha[column..column + z.len()]),
+            Some(alpha) => Alpha::Each(alpha.part(column, z.len())),
         };
         evaluate(&self.activation, quantity, alpha, z, out);
     }
 
     fn of(&self, span: &Span) -> Alpha<'_> {
-        match self.alpha {
+        match &self.alpha {
             None => Alpha::One(self.activation.params()[0]),
-            Some(alpha) if self.tiled.is_empty() => Alpha::Each(&alpha[span.column..span.column + span.columns]),
-            Some(_) => Alpha::Each(&self.tiled[..span.range.len()]),
+            Some(alpha) => Alpha::Each(alpha.of(span)),
         }
     }
 
@@ -180,14 +187,14 @@ impl<'a> Channels<'a> {
 
     /// The activation with the α of one column.
     fn at(&self, column: usize) -> Activation {
-        match self.alpha {
+        match &self.alpha {
             None => self.activation,
-            Some(alpha) => self.activation.with_alpha(alpha[column]),
+            Some(alpha) => self.activation.with_alpha(alpha.at(column)),
         }
     }
 
     /// `upstream`, with 0 where a derivative of 0 stops it ([`Activation::passed`]); `room` holds the result if it differs.
-    fn unstopped<'u>(&self, upstream: &'u [f32], by: &[f32], room: &'u mut [f32; SPAN]) -> &'u [f32] {
+    pub(crate) fn unstopped<'u>(&self, upstream: &'u [f32], by: &[f32], room: &'u mut [f32; SPAN]) -> &'u [f32] {
         if !self.activation.is_piecewise() {
             return upstream;
         }
@@ -215,7 +222,7 @@ impl<'a> Channels<'a> {
         let same = self.of_bits(0);
         for (i, slopes) in slopes.chunks_mut(span.columns).enumerate() {
             let words = &mask[(span.row + i) * width + span.column / 32..];
-            match self.alpha {
+            match &self.alpha {
                 None => unpack(words, same, slopes),
                 Some(_) => {
                     for (w, slopes) in slopes.chunks_mut(32).enumerate() {
@@ -306,7 +313,7 @@ impl Finish<'_> {
         let same = self.channels.of_bits(0)[0];
         for (i, slopes) in slopes.chunks(span.columns).enumerate() {
             let words = &mut mask[(span.row + i) * width + span.column / 32..];
-            match self.channels.alpha {
+            match &self.channels.alpha {
                 None => pack(slopes, same, words),
                 Some(_) => {
                     for (w, slopes) in slopes.chunks(32).enumerate() {
@@ -356,8 +363,7 @@ impl Descend<'_> {
     /// Number of sums for db and for dα.
     fn sums(&self) -> (usize, usize) {
         let n = self.channels.n;
-        let dalpha = if self.channels.alpha.is_some() { n } else { 1 };
-        (if self.db { n } else { 0 }, if self.dalpha { dalpha } else { 0 })
+        (if self.db { n } else { 0 }, if self.dalpha { self.channels.alphas() } else { 0 })
     }
 
     /// Computes all of dz, on all threads. Returns the sums for db and dα, empty if not wanted; if `row_sums` is not empty, it receives
@@ -440,13 +446,7 @@ impl Descend<'_> {
             if let (true, Some(z)) = (self.dalpha, z) {
                 self.channels.evaluate(Quantity::AlphaSlope, &span, z, slopes);
                 let dy = self.channels.unstopped(dy, slopes, &mut stopped);
-                if self.channels.alpha.is_some() {
-                    for (dy, slopes) in dy.chunks(span.columns).zip(slopes.chunks(span.columns)) {
-                        add_products(&mut dalpha[span.column..span.column + span.columns], dy, slopes);
-                    }
-                } else if let [sum] = dalpha {
-                    *sum += dot(dy, slopes);
-                }
+                self.channels.add_to_alphas(&span, dy, slopes, dalpha);
             }
         }
     }

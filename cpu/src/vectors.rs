@@ -12,6 +12,34 @@ pub(crate) fn add(out: &mut [f32], other: &[f32]) {
     });
 }
 
+/// out = by ⊙ out.
+pub(crate) fn scale(out: &mut [f32], by: &[f32]) {
+    Arch::new().dispatch(|| {
+        for (out, by) in out.iter_mut().zip(by) {
+            *out *= by;
+        }
+    });
+}
+
+/// out = (x − mean) ⊙ inverse, of a mean of 0 if there is none.
+pub(crate) fn normalise(x: &[f32], mean: Option<&[f32]>, inverse: &[f32], out: &mut [f32]) {
+    let Some(mean) = mean else { return multiply(x, inverse, out) };
+    Arch::new().dispatch(|| {
+        for (((out, x), mean), inverse) in out.iter_mut().zip(x).zip(mean).zip(inverse) {
+            *out = (x - mean) * inverse;
+        }
+    });
+}
+
+/// out = g − mean − u ⊙ along.
+pub(crate) fn off_statistics(g: &[f32], u: &[f32], [mean, along]: [&[f32]; 2], out: &mut [f32]) {
+    Arch::new().dispatch(|| {
+        for ((((out, g), u), mean), along) in out.iter_mut().zip(g).zip(u).zip(mean).zip(along) {
+            *out = g - mean - u * along;
+        }
+    });
+}
+
 /// out = a ⊙ b.
 pub(crate) fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
     Arch::new().dispatch(|| {
@@ -130,5 +158,57 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
         }
         let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
         lanes.iter().sum::<f64>() + rest
+    })
+}
+
+/// Adds Σ (x − c) and Σ (x − c)² of each column of whole rows; c is about as large as the numbers of its column.
+pub(crate) fn add_moved(rows: &[f32], c: &[f32], sums: &mut [f64], squares: &mut [f64]) {
+    /// Columns whose sums stay in registers.
+    const STRIP: usize = 16;
+    Arch::new().dispatch(|| {
+        let n = c.len();
+        for first in (0..n).step_by(STRIP) {
+            let width = STRIP.min(n - first);
+            let mut of_strip = [[0.0; STRIP]; 3];
+            let [c_of, sum, square] = &mut of_strip;
+            c_of.iter_mut().zip(&c[first..]).for_each(|(to, c)| *to = f64::from(*c));
+            for row in rows.chunks_exact(n) {
+                // A whole strip has a length that the compiler knows.
+                let strip: &[f32] = row[first..].first_chunk::<STRIP>().map_or(&row[first..], |strip| strip);
+                for (((x, c), sum), square) in strip.iter().zip(&*c_of).zip(&mut *sum).zip(&mut *square) {
+                    let moved = f64::from(*x) - c;
+                    *sum += moved;
+                    *square += moved * moved;
+                }
+            }
+            for i in 0..width {
+                sums[first + i] += sum[i];
+                squares[first + i] += square[i];
+            }
+        }
+    });
+}
+
+/// Σ (x − c) and Σ (x − c)² in f64, in 16 independent partial sums each.
+pub(crate) fn moved(x: &[f32], c: f32) -> [f64; 2] {
+    const LANES: usize = 16;
+    Arch::new().dispatch(|| {
+        let c = f64::from(c);
+        let [mut sums, mut squares] = [[0.0; LANES]; 2];
+        let (x, rest) = x.as_chunks::<LANES>();
+        for x in x {
+            for l in 0..LANES {
+                let moved = f64::from(x[l]) - c;
+                sums[l] += moved;
+                squares[l] += moved * moved;
+            }
+        }
+        let (mut sum, mut square) = (sums.iter().sum::<f64>(), squares.iter().sum::<f64>());
+        for x in rest {
+            let moved = f64::from(*x) - c;
+            sum += moved;
+            square += moved * moved;
+        }
+        [sum, square]
     })
 }

@@ -35,7 +35,7 @@ fn check(layer: AffineRequest, below: Option<Below>, what: &str) {
         .dropout_state(layer.dropout.map(|_| state));
     let judge = reference::forward(&layer, inputs).unwrap();
     let (mut y, mut z) = (vec![f32::NAN; m * n], vec![f32::NAN; m * width]);
-    forward(&layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
+    forward(&layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z), ..Default::default() }).unwrap();
     exact(&y, &judge.y, &format!("{what}: y"));
     if let (Some(dropout), None) = (layer.dropout, layer.residual) {
         let left_out = (0..y.len()).filter(|&i| dropout.factor(state, i as u32) == 0.0).all(|i| y[i] == 0.0);
@@ -120,7 +120,7 @@ fn a_state_is_there_if_and_only_if_there_is_a_dropout() {
     let mut y = [5.0];
     let mut said = |layer: &AffineRequest, state| {
         let inputs = ForwardInputs::new(&[1.0], &[1.0]).dropout_state(state);
-        let result = forward(layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::None });
+        let result = forward(layer, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::None, ..Default::default() });
         assert_eq!(y, [5.0]);
         result.unwrap_err().to_string()
     };

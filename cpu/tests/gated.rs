@@ -46,7 +46,7 @@ fn check(request: &AffineRequest, want: Want, seed: u64, integers: bool) {
     let judge = reference::forward(request, inputs).unwrap();
     let (mut y, mut z) = (vec![f32::NAN; m * n], vec![f32::NAN; m * width]);
     let saved = if request.saved == Saved::Z { SavedOut::Z(&mut z) } else { SavedOut::None };
-    forward(request, inputs, ForwardOutputs { y: &mut y, saved }).unwrap();
+    forward(request, inputs, ForwardOutputs { y: &mut y, saved, ..Default::default() }).unwrap();
     let what = format!("{} {} {m}x{n}x{k} {:?} {want:?}", request.activation, request.gate.unwrap(), request.saved);
     let close = |name: &str, got: &[f32], want: &[f64], terms: &dyn Fn(usize) -> f64, start: f64| {
         assert_eq!(got.len(), want.len(), "{what} {name}");
@@ -175,7 +175,7 @@ fn nan_and_infinity_keep_the_contract() {
     // gate: NaN, 9, -inf, 1; up: 1, NaN, 3, inf.
     let w = [f32::NAN, 9.0, f32::NEG_INFINITY, 1.0, 1.0, f32::NAN, 3.0, f32::INFINITY];
     let (mut y, mut z) = ([0.0; 4], [0.0; 8]);
-    let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) };
+    let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z), ..Default::default() };
     forward(&layer, ForwardInputs::new(&[1.0], &w), outputs).unwrap();
     assert!(y[0].is_nan() && y[1].is_nan() && y[2..] == [0.0, 8.0], "{y:?}");
     let request = BackwardRequest::new(layer, Gradients::default().b(Want::Overwrite));
@@ -200,7 +200,8 @@ fn mistakes_are_told_and_nothing_is_written() {
     let inputs = ForwardInputs::new(&[1.0], &[1.0, 2.0]);
     let mut y = [5.0];
     let mut said = |layer: AffineRequest, inputs, saved: SavedOut<'_>| {
-        let error = forward(&layer, inputs, ForwardOutputs { y: &mut y, saved }).unwrap_err().to_string();
+        let error =
+            forward(&layer, inputs, ForwardOutputs { y: &mut y, saved, ..Default::default() }).unwrap_err().to_string();
         assert_eq!(y, [5.0]);
         error
     };
@@ -230,7 +231,7 @@ fn mistakes_are_told_and_nothing_is_written() {
     let apart = layer.gate(Gate::apart());
     let one = ForwardInputs::new(&[1.0], &[1.0]);
     let mut said = |layer: AffineRequest, inputs| {
-        let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::None };
+        let outputs = ForwardOutputs { y: &mut y, ..Default::default() };
         forward(&layer.saved(Saved::None), inputs, outputs).unwrap_err().to_string()
     };
     assert!(said(apart, one).starts_with("w_up: expected an operand"));

@@ -69,7 +69,7 @@ impl Layer {
             _ => SavedOut::None,
         };
         let request = self.request.saved(self.saved);
-        elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved })
+        elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved, ..Default::default() })
     }
 
     /// What backward finds.

@@ -98,7 +98,7 @@ impl Network {
             let x = below.last().map_or(&self.x, |below| &below.y);
             let inputs = ForwardInputs::new(x, &w.values).b(Some(&b.values));
             let saved = if z.is_empty() { SavedOut::None } else { SavedOut::Z(z) };
-            elbow_cpu::forward(request, inputs, ForwardOutputs { y, saved })?;
+            elbow_cpu::forward(request, inputs, ForwardOutputs { y, saved, ..Default::default() })?;
         }
         let mut loss = 0.0;
         if let Some(last) = self.layers.last_mut() {

@@ -308,7 +308,12 @@ impl Case {
             .residual(residual)
             .row_weight(self.row_weight());
         let [mut z, mut y] = [(); 2].map(|()| vec![f32::NAN; count]);
-        elbow_cpu::forward(request, inputs, ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) }).unwrap();
+        elbow_cpu::forward(
+            request,
+            inputs,
+            ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z), ..Default::default() },
+        )
+        .unwrap();
         let exact = reference::forward(request, inputs).unwrap();
         // celu with α < 0 grows like an exponential: of sums of infinities there is nothing to say.
         if exact.y.iter().any(|y| y.abs() > 1e30) {
@@ -328,7 +333,7 @@ impl Case {
         let mut mask = vec![0xdead_beef; request.m * n.div_ceil(32)];
         if self.layer.activation.row().from_bit {
             let mut again = vec![f32::NAN; count];
-            let outputs = ForwardOutputs { y: &mut again, saved: SavedOut::Mask(&mut mask) };
+            let outputs = ForwardOutputs { y: &mut again, saved: SavedOut::Mask(&mut mask), ..Default::default() };
             elbow_cpu::forward(request, inputs, outputs).unwrap();
             prop_assert!(again == y, "y depends on what is saved");
             for i in 0..count {

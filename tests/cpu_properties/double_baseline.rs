@@ -143,10 +143,10 @@ impl Case {
         let [mut z, mut y] = [(); 2].map(|()| vec![f32::NAN; m * n]);
         let mut mask = vec![0; m * n.div_ceil(32)];
         if activation.row().from_bit {
-            let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Mask(&mut mask) };
+            let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Mask(&mut mask), ..Default::default() };
             elbow_cpu::forward(&self.request.affine, inputs, outputs).unwrap();
         }
-        let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z) };
+        let outputs = ForwardOutputs { y: &mut y, saved: SavedOut::Z(&mut z), ..Default::default() };
         elbow_cpu::forward(&self.request.affine, inputs, outputs).unwrap();
         Kept { z, y, mask }
     }

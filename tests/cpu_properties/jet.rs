@@ -162,7 +162,8 @@ fn the_fast_implementation_agrees_with_the_reference() {
         let (mut y, mut z) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
         let saved = if saves { elbow_cpu::SavedOut::Z(&mut z) } else { elbow_cpu::SavedOut::None };
         let forward = layer.saved(if saves { Saved::Z } else { Saved::None });
-        elbow_cpu::forward(&forward, inputs, elbow_cpu::ForwardOutputs { y: &mut y, saved }).unwrap();
+        elbow_cpu::forward(&forward, inputs, elbow_cpu::ForwardOutputs { y: &mut y, saved, ..Default::default() })
+            .unwrap();
         let close = |what: &str, got: &[f32], expected: &[f64], terms: &[f64]| {
             let size = expected.iter().chain(terms).fold(1.0, |size: f64, v| size.max(v.abs()));
             for (i, (got, expected)) in got.iter().zip(expected).enumerate() {

@@ -22,12 +22,12 @@ fn source(activation: &Activation) -> BoxedStrategy<AlphaSource> {
     }
 }
 
-fn with_source() -> impl Strategy<Value = (Activation, AlphaSource)> {
+pub fn with_source() -> impl Strategy<Value = (Activation, AlphaSource)> {
     any_ordinary().prop_flat_map(|activation| (Just(activation), source(&activation)))
 }
 
 /// α as an operand: ten significant bits, and of the sign that its domain asks for.
-fn alphas(activation: &Activation, source: AlphaSource, channels: usize) -> Vec<f32> {
+pub fn alphas(activation: &Activation, source: AlphaSource, channels: usize) -> Vec<f32> {
     let count = match source {
         AlphaSource::Constant => 0,
         AlphaSource::PerLayer => 1,
@@ -37,7 +37,7 @@ fn alphas(activation: &Activation, source: AlphaSource, channels: usize) -> Vec<
 }
 
 /// α as an operand, unless it is a constant.
-fn operand(source: AlphaSource, alpha: &[f32]) -> Option<&[f32]> {
+pub fn operand(source: AlphaSource, alpha: &[f32]) -> Option<&[f32]> {
     (source != AlphaSource::Constant).then_some(alpha)
 }
 
@@ -72,9 +72,21 @@ fn agrees(
     size: f64,
     loss: impl Fn(Vec<f32>) -> f64,
 ) -> TestCaseResult {
+    agrees_by_steps(name, gradient, operand, size, |value| step(value, name.starts_with("dalpha")), loss)
+}
+
+/// [`agrees`] with a first step that depends on the number.
+pub fn agrees_by_steps(
+    name: &str,
+    gradient: &reference::Gradient,
+    operand: &[f32],
+    size: f64,
+    step: impl Fn(f32) -> f64,
+    loss: impl Fn(Vec<f32>) -> f64,
+) -> TestCaseResult {
     prop_assert!(gradient.value.len() == operand.len(), "{name} has {} elements", gradient.value.len());
     for i in 0..operand.len() {
-        let first = step(operand[i], name.starts_with("dalpha"));
+        let first = step(operand[i]);
         let numeric = derivative(operand, i, first, &loss);
         let allowed = 1e-8 * gradient.terms[i] + 1e-13 * (1.0 + size) / first;
         let value = gradient.value[i];
@@ -105,7 +117,7 @@ fn near_a_limit(gate: &Gate, z: &[f64]) -> bool {
 }
 
 /// A random layer; the numbers of its operands follow from the seed.
-fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
+pub fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
     let (after, before) = (Some(ResidualAt::AfterActivation), Some(ResidualAt::BeforeActivation));
     let residual = prop::sample::select(vec![None, after, before]);
     let choices = (any::<bool>(), any::<bool>(), residual, any::<bool>());
@@ -138,19 +150,19 @@ fn requests() -> impl Strategy<Value = (AffineRequest, u64)> {
 
 /// The operands of forward; those that the request has not stay unread.
 #[derive(Clone)]
-struct Operands {
-    x: Vec<f32>,
-    w: Vec<f32>,
-    b: Vec<f32>,
-    alpha: Vec<f32>,
-    residual: Vec<f32>,
-    row_weight: Vec<f32>,
-    w_up: Vec<f32>,
-    b_up: Vec<f32>,
+pub struct Operands {
+    pub x: Vec<f32>,
+    pub w: Vec<f32>,
+    pub b: Vec<f32>,
+    pub alpha: Vec<f32>,
+    pub residual: Vec<f32>,
+    pub row_weight: Vec<f32>,
+    pub w_up: Vec<f32>,
+    pub b_up: Vec<f32>,
 }
 
 impl Operands {
-    fn new(request: &AffineRequest, numbers: &mut Numbers) -> Self {
+    pub fn new(request: &AffineRequest, numbers: &mut Numbers) -> Self {
         let (AffineRequest { m, n, k, .. }, outputs) = (*request, request.outputs_of_w());
         let [x, w, b, residual, row_weight] =
             [m * k, outputs * k, outputs, m * n, m].map(|length| numbers.dyadic(length));
@@ -159,19 +171,23 @@ impl Operands {
     }
 
     fn forward(&self, request: &AffineRequest) -> reference::ForwardOutputs {
-        let inputs = ForwardInputs::new(&self.x, &self.w)
+        reference::forward(request, self.inputs(request)).unwrap()
+    }
+
+    /// The operands of forward, without those of a front.
+    pub fn inputs<'a>(&'a self, request: &AffineRequest) -> ForwardInputs<'a> {
+        ForwardInputs::new(&self.x, &self.w)
             .b(request.bias.then_some(&self.b))
             .alpha(operand(request.alpha, &self.alpha))
             .residual(request.residual.map(|_| &self.residual[..]))
             .row_weight(request.row_weight.then_some(&self.row_weight))
             .w_up(request.is_apart().then_some(&self.w_up))
             .b_up((request.is_apart() && request.bias).then_some(&self.b_up))
-            .dropout_state(request.dropout.map(|_| STATE));
-        reference::forward(request, inputs).unwrap()
+            .dropout_state(request.dropout.map(|_| STATE))
     }
 
     /// The operands of backward, without a layer below.
-    fn backward<'a>(&'a self, request: &AffineRequest, dy: &'a [f32]) -> reference::BackwardInputs<'a> {
+    pub fn backward<'a>(&'a self, request: &AffineRequest, dy: &'a [f32]) -> reference::BackwardInputs<'a> {
         reference::BackwardInputs::new(&self.x, &self.w, dy)
             .b(request.bias.then_some(&self.b))
             .alpha(operand(request.alpha, &self.alpha))
@@ -191,7 +207,7 @@ fn backward_of(affine: AffineRequest) -> BackwardRequest {
 }
 
 /// Σ values ⊙ weights, and Σ of the absolute terms.
-fn weighted(values: &[f64], weights: impl Iterator<Item = f64>) -> [f64; 2] {
+pub fn weighted(values: &[f64], weights: impl Iterator<Item = f64>) -> [f64; 2] {
     let terms = values.iter().zip(weights).map(|(value, weight)| value * weight);
     terms.fold([0.0; 2], |[sum, size], term| [sum + term, size + term.abs()])
 }

@@ -13,6 +13,7 @@ mod common;
 mod contract;
 mod double;
 mod double_baseline;
+mod front;
 mod gradients;
 mod identities;
 mod jet;

@@ -159,7 +159,12 @@ impl Chain {
             Saved::Mask if self.affine.activation.row().from_bit => SavedOut::Mask(&mut mask),
             _ => SavedOut::None,
         };
-        elbow_cpu::forward(&self.affine, self.forward(), ForwardOutputs { y: &mut y, saved: room }).unwrap();
+        elbow_cpu::forward(
+            &self.affine,
+            self.forward(),
+            ForwardOutputs { y: &mut y, saved: room, ..Default::default() },
+        )
+        .unwrap();
         let alpha_below = self.alpha_below();
         let inputs = BackwardInputs {
             x: &self.x,

@@ -74,7 +74,7 @@ impl<'a> OnCpu<'a> {
             Saved::Mask => SavedOut::Mask(&mut self.mask),
             _ => SavedOut::None,
         };
-        Ok(elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved })?)
+        Ok(elbow_cpu::forward(&request, inputs, ForwardOutputs { y: &mut self.y, saved, ..Default::default() })?)
     }
 
     fn backward(&mut self) -> Result<()> {
