@@ -249,11 +249,8 @@ impl Collected {
     fn gates(&mut self) -> Result<(), Failure> {
         let [m, k, n] = LARGE;
         let limited = Gate::interleaved().limited(7.0)?;
-        let gates = [
-            (Activation::SILU, Gate::stacked()),
-            (Activation::QUICK_GELU, limited),
-            (Activation::SILU, Gate::apart()),
-        ];
+        let gates =
+            [(Activation::SILU, Gate::stacked()), (Activation::QUICK_GELU, limited), (Activation::SILU, Gate::apart())];
         for (activation, gate) in gates {
             let request = AffineRequest::new(m, n / 2, k, activation).saved(Saved::Z).gate(gate);
             let name = format!("{} {gate} f32 {m}x{k}x{n}", activation.name());
@@ -353,6 +350,9 @@ impl Collected {
                 classes,
                 ignore_index: Some(7),
                 label_smoothing: 0.0,
+                class_weight: false,
+                reduction: Reduction::Mean,
+                total: false,
                 scaled: false,
                 storage,
             };
@@ -366,6 +366,7 @@ impl Collected {
                 reduction: Reduction::Mean,
                 row_weight: false,
                 positive_weight: false,
+                total: false,
                 scaled: false,
                 storage: Storage::default(),
             };
