@@ -34,8 +34,8 @@ pub(super) fn forward(
         return Ok(());
     }
     // Four neighbours of a weight in rows of both sides by turns would be those of two units.
-    let together = !gate.is_apart() && !(gate.is_interleaved() && request.layout == WeightLayout::InOut);
-    if together {
+    let by_turns = gate.is_interleaved() && request.layout == WeightLayout::InOut;
+    if !(gate.is_apart() || by_turns) {
         let together = forward_product(request, gated::layer(request, gate, None), in_place);
         let pair = Some(Pair { interleaved: gate.is_interleaved() });
         if split::paired(plan, &Product { cols: request.n as u64, pair, ..together }, aligned, caps, pin)? {
