@@ -6,7 +6,8 @@ pub mod reference;
 
 use crate::{
     activation::Activation,
-    error::Result,
+    criterion::Reduction,
+    error::{Error, Result},
     operand::Operand,
     request::{AffineRequest, AlphaSource, Front},
     setters::setters,
@@ -176,5 +177,75 @@ impl Elementwise {
     pub fn checked_alpha<'a>(&self, given: Option<&'a [f32]>) -> Result<Option<&'a [f32]>> {
         crate::rules::check_alpha(Operand::Alpha, self.activation, self.alpha)?;
         operands::alpha(Operand::Alpha, given, self.alpha, self.channels)
+    }
+}
+
+/// A softmax cross-entropy with its choices, as [`train::SoftmaxCrossEntropy`](crate::train::SoftmaxCrossEntropy) has them, without the operands of the
+/// call: the mean loss of C classes, no label left out, after `new`.
+///
+/// ```
+/// use elbow::{cpu::CrossEntropy, criterion::Reduction};
+/// let request = CrossEntropy::new(2).class_weight(Some(&[1.0, 9.0])).reduction(Reduction::Sum);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct CrossEntropy<'a> {
+    /// C, columns of the logits.
+    pub classes: usize,
+    /// The label of rows that are left out.
+    pub ignore_index: Option<u32>,
+    /// ε of label smoothing, from 0 to 1.
+    pub label_smoothing: f64,
+    /// A weight for each class, `[classes]`.
+    pub class_weight: Option<&'a [f32]>,
+    /// Whether the gradient and the total are those of the mean or of the sum.
+    pub reduction: Reduction,
+}
+
+setters!(CrossEntropy<'a> {
+    classes: usize,
+    ignore_index: impl Into<Option<u32>>,
+    label_smoothing: f64,
+    class_weight: Option<&'a [f32]>,
+    reduction: Reduction,
+});
+
+impl<'a> CrossEntropy<'a> {
+    /// The mean, without smoothing or weights.
+    pub const fn new(classes: usize) -> Self {
+        let (ignore_index, class_weight) = (None, None);
+        CrossEntropy { classes, ignore_index, label_smoothing: 0.0, class_weight, reduction: Reduction::Mean }
+    }
+
+    /// The logits, cut to their length, and the weights; an error names the operand or the parameter that does not fit.
+    pub fn checked<'l>(&self, logits: &'l [f32], labels: &[u32]) -> Result<(&'l [f32], Option<&'a [f32]>)> {
+        let CrossEntropy { classes, label_smoothing, .. } = *self;
+        if !(0.0..=1.0).contains(&label_smoothing) {
+            return Err(Error::BadParameter {
+                of: "softmax_cross_entropy".into(),
+                parameter: "label_smoothing".into(),
+                expected: "a number from 0 to 1".into(),
+                got: label_smoothing.to_string(),
+            });
+        }
+        let logits = operands::slice(Operand::Logits, logits, &[labels.len(), classes])?;
+        if classes == 0 && !labels.is_empty() {
+            let expected = "[.., classes] with at least one class".into();
+            return Err(Error::Shape { operand: Operand::Logits, expected, got: "0".into() });
+        }
+        let weights =
+            operands::optional(Operand::ClassWeight, self.class_weight, self.class_weight.is_some(), &[classes])?;
+        Ok((logits, weights))
+    }
+
+    /// Whether the row with this label is left out, and what its label counts in the mean.
+    pub fn counts(&self, label: u32) -> Option<f32> {
+        let weight = self.class_weight.map_or(Some(1.0), |weights| weights.get(label as usize).copied());
+        match weight {
+            _ if Some(label) == self.ignore_index => None,
+            Some(weight) if weight == 0.0 && self.label_smoothing == 0.0 => None,
+            // A label that is no class spoils its own row alone.
+            weight => Some(weight.unwrap_or(0.0)),
+        }
     }
 }

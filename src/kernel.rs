@@ -44,7 +44,7 @@ pub enum KernelFile {
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
-    CountLabels,
+    Total,
     /// Updates parameters by their gradient: SGD, AdamW.
     Update,
     /// Counts the steps of updates, and clips their gradient.
@@ -75,7 +75,7 @@ impl KernelFile {
         KernelFile::Network,
         KernelFile::RowMoments,
         KernelFile::SoftmaxCrossEntropy,
-        KernelFile::CountLabels,
+        KernelFile::Total,
         KernelFile::Update,
         KernelFile::Advance,
         KernelFile::NonFinite,
@@ -114,7 +114,7 @@ impl KernelFile {
             KernelFile::Network => row!("network"),
             KernelFile::RowMoments => row!("row_moments"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
-            KernelFile::CountLabels => row!("count_labels"),
+            KernelFile::Total => row!("total"),
             KernelFile::Update => row!("update"),
             KernelFile::Advance => row!("advance"),
             KernelFile::NonFinite => row!("non_finite"),

@@ -169,8 +169,12 @@ operands! {
     Logits = "logits",
     /// A class for each row, u32 words (softmax cross-entropy).
     Labels = "labels",
-    /// The loss of each row (softmax cross-entropy).
+    /// The loss of each row.
     Loss = "loss",
+    /// The mean of these losses, or their sum, `[1]`.
+    Total = "total",
+    /// A factor of the rows with each label, `[C]` (softmax cross-entropy).
+    ClassWeight = "class_weight",
     /// Gradient of the logits (softmax cross-entropy).
     Dlogits = "dlogits",
     /// What outputs should be, `[.., N]` (elementwise losses).

@@ -26,6 +26,7 @@ pub use loss::Loss;
 pub use update::{Advance, Update};
 
 use crate::{
+    criterion::Reduction,
     dtype::Dtype,
     error::{Error, Result},
     gpu::{Gpu, operands::Operands},
@@ -49,6 +50,9 @@ use crate::{
 /// A loss is within 8 ulp of the exact one and each element of the gradient within 12, for any number of classes in any order; a row of
 /// the gradient sums to 0 within 2⁻²¹ of the sum of its absolute values. Storing as f16 or bf16 rounds once more. Each logit is read
 /// twice. A row has at most 4 million classes; more are an [`Error::LimitExceeded`].
+///
+/// With a weight for each class ([`SoftmaxCrossEntropy::class_weight`]) loss and gradient of a row are those times the weight of its label, and the mean
+/// is the weighted one, Σ loss / Σ weight, as in PyTorch.
 ///
 /// ```no_run
 /// use elbow::{Gpu, train::SoftmaxCrossEntropy};
@@ -80,6 +84,16 @@ pub struct SoftmaxCrossEntropy<'a> {
     /// `loss[m]` = log Σ_c exp(`logits[m, c]`) − Σ_c target_c `logits[m, c]`, as in PyTorch. A loss is then within 8 (1 + ε) / (1 − ε) ulp,
     /// and an element of the gradient within 12 ulp of the larger of its softmax and its target. Szegedy et al. 2016.
     pub label_smoothing: f32,
+    /// A weight for each class, f32 `[classes]`, for classes that are rare: PyTorch's `weight`. The target of a class is multiplied by its weight, with
+    /// smoothing that of every class, and M in the formula is the sum of the weights of the labels. A row whose label has weight 0 is left out, as with
+    /// `ignore_index`, unless it is smoothed. A loss is then within 9 ulp of the larger of its two terms (the row's
+    /// targets times −log softmax of the label's class, and what smoothing adds), and an element of the gradient within 16 of the larger of its own: softmax times the targets of the row, and what is taken from it, the target of the class (of the label's class: those of all others).
+    pub class_weight: Option<View<'a>>,
+    /// Whether `dlogits` is the gradient of the mean loss, as after `new`, or of the sum: then nothing is divided by M.
+    pub reduction: Reduction,
+    /// Receives the mean, or the sum, of the losses, f32 `[1]`: the number that PyTorch calls the loss, without a loss scale. One dispatch more, two
+    /// beyond 1024 rows; the same bits every time. The mean of no rows is NaN; a call without any rows writes nothing.
+    pub total: Option<View<'a>>,
 }
 
 setters!(SoftmaxCrossEntropy<'a> {
@@ -90,10 +104,13 @@ setters!(SoftmaxCrossEntropy<'a> {
     loss_scale: impl Into<Option<View<'a>>>,
     ignore_index: impl Into<Option<u32>>,
     label_smoothing: f32,
+    class_weight: impl Into<Option<View<'a>>>,
+    reduction: Reduction,
+    total: impl Into<Option<View<'a>>>,
 });
 
 impl<'a> SoftmaxCrossEntropy<'a> {
-    /// Without a loss scale or smoothing, no label left out.
+    /// The mean, without a loss scale, smoothing or weights, no label left out.
     pub fn new(
         logits: impl Into<View<'a>>,
         labels: impl Into<View<'a>>,
@@ -109,6 +126,9 @@ impl<'a> SoftmaxCrossEntropy<'a> {
             loss_scale: None,
             ignore_index: None,
             label_smoothing: 0.0,
+            class_weight: None,
+            reduction: Reduction::Mean,
+            total: None,
         }
     }
 
@@ -117,6 +137,7 @@ impl<'a> SoftmaxCrossEntropy<'a> {
         operands.add(Operand::Logits, self.logits).add(Operand::Labels, self.labels);
         operands.add(Operand::Loss, self.loss).add(Operand::Dlogits, self.dlogits);
         operands.add(Operand::LossScale, self.loss_scale);
+        operands.add(Operand::ClassWeight, self.class_weight).add(Operand::Total, self.total);
         operands
     }
 
@@ -134,12 +155,20 @@ impl<'a> SoftmaxCrossEntropy<'a> {
             ));
         }
         in_f32(Operand::Loss, self.loss)?;
+        if let Some(weight) = self.class_weight {
+            expect(Operand::ClassWeight, weight, &[classes], "a weight for each class")?;
+            in_f32(Operand::ClassWeight, weight)?;
+        }
+        expect_total(self.total)?;
         expect_state(self.loss_scale)?;
         let request = SoftmaxRequest {
             rows: m,
             classes,
             ignore_index: self.ignore_index,
             label_smoothing: self.label_smoothing,
+            class_weight: self.class_weight.is_some(),
+            reduction: self.reduction,
+            total: self.total.is_some(),
             scaled: self.loss_scale.is_some(),
             storage: operands.contiguous()?,
         };
@@ -320,6 +349,12 @@ fn expect_state(view: Option<View<'_>>) -> Result<()> {
     let Some(view) = view else { return Ok(()) };
     expect(Operand::LossScale, view, &[LOSS_SCALE as usize], "the state of a loss scale")?;
     in_f32(Operand::LossScale, view)
+}
+
+fn expect_total(view: Option<View<'_>>) -> Result<()> {
+    let Some(view) = view else { return Ok(()) };
+    expect(Operand::Total, view, &[1], "one number for all rows")?;
+    in_f32(Operand::Total, view)
 }
 
 fn in_f32(operand: Operand, view: View<'_>) -> Result<()> {

@@ -84,3 +84,93 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     }
     assert_eq!(gpu.download(mlp.parameters(0).unwrap().w).unwrap(), before);
 }
+
+/// One kind of damage to a file, by a number.
+fn damaged(file: &[u8], mut number: u64) -> Vec<u8> {
+    let mut below = |limit: usize| {
+        number = number.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (number >> 33) as usize % limit.max(1)
+    };
+    let mut file = file.to_vec();
+    let header = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    for _ in 0..=below(3) {
+        let length = file.len();
+        match below(9) {
+            // Any byte, of the length of the header, of the header, or of the numbers.
+            0 => file[below(8)] ^= 1 << below(8),
+            1 => file[8 + below(header - 8)] = below(256) as u8,
+            2 => file[header.min(length - 1) + below(length - header.min(length - 1))] ^= 1 << below(8),
+            3 => file.truncate(below(length)),
+            4 => file.extend(std::iter::repeat_n(0xa5, below(64))),
+            5 => {
+                let (from, to) = (below(length), below(length));
+                let piece = file[from.min(to)..from.max(to)].to_vec();
+                file.splice(below(length)..below(length).max(length), piece);
+            }
+            // Words of the header: other types, sizes, places and names.
+            choice => {
+                let words = [
+                    ("\"F32\"", "\"I64\""),
+                    ("\"F32\"", "\"F16\""),
+                    ("shape\":[", "shape\":[18446744073709551615,"),
+                    ("shape\":[", "shape\":[1099511627776,"),
+                    ("offsets\":[", "offsets\":[9"),
+                    ("offsets\":[", "offsets\":[18446744073709551615,"),
+                    ("0.weight", "0.bias"),
+                    ("2.", "9."),
+                    ("{", "{{"),
+                    ("}", "},"),
+                ];
+                let (word, other) = words[(choice - 6) * 4 % words.len() + below(4) % 2];
+                let text = String::from_utf8_lossy(&file[8..header.min(length)]).replacen(word, other, 1 + below(2));
+                let numbers = file[header.min(length)..].to_vec();
+                file = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), &numbers].concat();
+            }
+        }
+        if file.len() < header.max(16) {
+            break;
+        }
+    }
+    file
+}
+
+/// Whatever became of a file: it is loaded as the numbers that it holds, or refused by name, and then the network is as it was.
+#[test]
+fn damaged_files_are_refused_or_read() {
+    let gpu = Gpu::new().unwrap();
+    let mlp = network(&gpu, Float::F32, 3);
+    let file = mlp.to_safetensors(&gpu).unwrap();
+    let bits = || -> Vec<Vec<u32>> {
+        let named = mlp.named_parameters();
+        named.iter().map(|(_, view)| gpu.download(*view).unwrap().into_iter().map(f32::to_bits).collect()).collect()
+    };
+    let mut held = bits();
+    let (mut read, mut refused) = (0, 0);
+    for number in 0..3000 {
+        let file = damaged(&file, number);
+        match mlp.load_safetensors(&gpu, &file) {
+            Ok(()) => {
+                read += 1;
+                let tensors = SafeTensors::deserialize(&file).unwrap();
+                let of = |name: &str| {
+                    let tensor = tensors.tensor(name).unwrap();
+                    let number = |four: &[u8]| u32::from_le_bytes(four.try_into().unwrap());
+                    assert_eq!(tensor.dtype(), Dtype::F32, "a narrow tensor needs fewer bytes than there are");
+                    tensor.data().chunks(4).map(number).collect::<Vec<_>>()
+                };
+                held = mlp.named_parameters().iter().map(|(name, _)| of(name)).collect();
+                assert_eq!(bits(), held, "{number}");
+            }
+            Err(Error::File { expected, got, .. }) => {
+                refused += 1;
+                assert!(!expected.is_empty() && !got.is_empty(), "{number}");
+                if refused % 16 == 0 {
+                    assert_eq!(bits(), held, "{number}");
+                }
+            }
+            Err(other) => panic!("{number}: {other}"),
+        }
+    }
+    assert_eq!(bits(), held);
+    assert!(read > 100 && refused > 1000, "{read} read, {refused} refused");
+}

@@ -348,9 +348,14 @@ fn every_kernel() -> Vec<Kernel> {
                 classes,
                 ignore_index,
                 label_smoothing: if classes % 2 == 0 { 0.1 } else { 0.0 },
+                class_weight: false,
+                reduction: if scaled { Reduction::Sum } else { Reduction::Mean },
+                total: true,
                 scaled,
                 storage,
             };
+            training.push(plan::softmax_cross_entropy(&request, true, &caps()));
+            let request = plan::SoftmaxRequest { class_weight: true, ..request };
             training.push(plan::softmax_cross_entropy(&request, true, &caps()));
         }
         for columns in [1, 8, 33] {
@@ -362,6 +367,7 @@ fn every_kernel() -> Vec<Kernel> {
                     reduction: Reduction::Mean,
                     row_weight: scaled,
                     positive_weight: columns > 1 && criterion == Criterion::BinaryCrossEntropy,
+                    total: true,
                     scaled,
                     storage,
                 };

@@ -18,6 +18,21 @@ pub enum Alpha<'a> {
     Each(&'a [f32]),
 }
 
+/// `out[i]` = exp(`z[i]` − top) for z up to top, of the exact difference: what the subtraction rounds away goes into the exponential.
+pub(crate) fn exponentials(z: &[f32], top: f32, out: &mut [f32]) {
+    /// Below this it is 0 in f32.
+    const FAR: f32 = -160.0;
+    Arch::new().dispatch(|| {
+        for (out, &z) in out.iter_mut().zip(z) {
+            let d = z - top;
+            let low = math::select(z.abs() >= top.abs(), (z - d) - top, z - (d + top));
+            let far = d < FAR;
+            let e = math::exp(math::select(far, FAR, d), math::select(far, 0.0, low));
+            *out = e.times(e.m);
+        }
+    });
+}
+
 /// `out[i]` = f(`z[i]`; α), where f is `quantity` of `activation`, for as many elements as the shortest slice has.
 ///
 /// Accuracy on all finite f32: within the ulp of the activation's row ([`elbow::activation::Row::ulp`]). NaN gives NaN, ±inf the limit.

@@ -28,7 +28,9 @@
 
 mod activation;
 mod affine;
+mod below;
 mod columns;
+mod cross_entropy;
 mod double;
 pub mod elementwise;
 mod front;
@@ -50,13 +52,14 @@ mod vectors;
 
 pub use activation::{Alpha, evaluate};
 pub use affine::{BackwardInputs, BackwardOutputs, ForwardOutputs, backward, forward};
+pub use cross_entropy::cross_entropy;
 pub use double::{DoubleBackwardInputs, DoubleBackwardOutputs, double_backward};
 pub use elbow::cpu::{Elementwise, ForwardInputs, FrontInputs};
 pub use loss::elementwise_loss;
 /// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
 pub use saved::{SavedIn, SavedOut};
-pub use update::{Updated, update};
+pub use update::{RUN, Updated, update};
 
 /// Scratch memory of [`backward()`] and [`double_backward()`]: dz, dz2, what a front makes of x, and the partial sums of db and dα. Keep it from call to call, so that
 /// memory is allocated once: it grows to the largest request.

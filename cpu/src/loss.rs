@@ -18,7 +18,7 @@ const CHUNK: usize = 512;
 /// Elements of a block that one thread takes.
 const BLOCK: usize = 64 * 1024;
 
-/// `loss[m]` and `dy` of outputs and targets `[M, columns]`: what [`elbow::train::Loss`] computes, by the same formulas. `row_weight` has M
+/// `loss[m]` and `dy` of outputs and targets `[M, columns]`, and the mean (or sum) of all elements, which it returns: what [`elbow::train::Loss`] computes, by the same formulas. `row_weight` has M
 /// factors, `positive_weight` one for each column (binary cross-entropy alone). An error names the operand that does not fit, and nothing
 /// is written.
 ///
@@ -26,8 +26,8 @@ const BLOCK: usize = 64 * 1024;
 /// use elbow::criterion::{Criterion, Reduction};
 /// let (mut loss, mut dy) = ([0.0; 1], [0.0; 2]);
 /// let parts: [&[f32]; 2] = [&[1.0, 4.0], &[0.0, 1.0]];
-/// elbow_cpu::elementwise_loss(Criterion::SquaredError, Reduction::Mean, 2, parts, None, None, &mut loss, &mut dy)?;
-/// assert_eq!((loss, dy), ([5.0], [1.0, 3.0]));
+/// let all = elbow_cpu::elementwise_loss(Criterion::SquaredError, Reduction::Mean, 2, parts, None, None, &mut loss, &mut dy)?;
+/// assert_eq!((all, loss, dy), (5.0, [5.0], [1.0, 3.0]));
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[allow(clippy::too_many_arguments, reason = "each is an operand; the GPU's call has a setter for each")]
@@ -40,7 +40,7 @@ pub fn elementwise_loss(
     positive_weight: Option<&[f32]>,
     loss: &mut [f32],
     dy: &mut [f32],
-) -> Result<()> {
+) -> Result<f32> {
     let activation = criterion.activation()?;
     let rows = loss.len();
     let y = operands::slice(Operand::Y, y, &[rows, columns])?;
@@ -51,8 +51,9 @@ pub fn elementwise_loss(
     };
     given(Operand::RowWeight, row_weight, rows)?;
     given(Operand::PositiveWeight, positive_weight, columns)?;
+    let divisor = if reduction == Reduction::Mean { rows as f64 } else { 1.0 };
     if columns == 0 || rows == 0 {
-        return Ok(());
+        return Ok((0.0 / divisor) as f32);
     }
     let [of_loss, of_gradient] = reduction.factors(rows, columns);
     let one = |m: usize, loss: &mut f32, dy: &mut [f32]| {
@@ -81,7 +82,7 @@ pub fn elementwise_loss(
             one(block * each + m, loss, dy);
         }
     });
-    Ok(())
+    Ok((vectors::total(loss) / divisor) as f32)
 }
 
 /// ℓ of some elements into the first of the parts, ℓ' into `slope`.

@@ -144,6 +144,23 @@ pub(crate) fn total(values: &[f32]) -> f64 {
     })
 }
 
+/// The largest of them; NaN is left out.
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    Arch::new().dispatch(|| {
+        let mut lanes = [f32::NEG_INFINITY; 16];
+        let (values, rest) = values.as_chunks::<16>();
+        for values in values {
+            lanes.iter_mut().zip(values).for_each(|(lane, &value)| *lane = if value > *lane { value } else { *lane });
+        }
+        lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |largest, &value| largest.max(value))
+    })
+}
+
+/// values *= factor.
+pub(crate) fn scale_all(values: &mut [f32], factor: f32) {
+    Arch::new().dispatch(|| values.iter_mut().for_each(|value| *value *= factor));
+}
+
 /// Σ a ⊙ b in f64, in 16 independent partial sums.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 16;

@@ -350,6 +350,9 @@ impl Collected {
                 classes,
                 ignore_index: Some(7),
                 label_smoothing: 0.0,
+                class_weight: false,
+                reduction: Reduction::Mean,
+                total: false,
                 scaled: false,
                 storage,
             };
@@ -363,6 +366,7 @@ impl Collected {
                 reduction: Reduction::Mean,
                 row_weight: false,
                 positive_weight: false,
+                total: false,
                 scaled: false,
                 storage: Storage::default(),
             };

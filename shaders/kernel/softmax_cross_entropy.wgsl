@@ -1,11 +1,11 @@
 // loss[m] = log Σ_c exp(z[m,c]) − z[m,label[m]]    dz[m,c] = (softmax(z[m])[c] − [c = label[m]]) / rows
-// With SCALED dz is that of the loss times its scale; with IGNORE a row whose label is P.ignored has loss and dz 0, and the
-// mean is over the others. SPAN neighbouring lanes share a row, LANES / SPAN rows a workgroup; each logit is read twice.
+// With SCALED dz is that of the loss times its scale; with IGNORE a row whose label is P.ignored has loss and dz 0; with WEIGHTED loss and dz are
+// multiplied by the weight of the label's class, and a row without weight is left out. The mean is over what is counted, with SUM it is a sum. SPAN neighbouring lanes share a row, LANES / SPAN rows a workgroup; each logit is read twice.
 //
 // rest = Σ exp(z[c] − top) over all classes but the label's. The label's logit is the first top, and another takes its
 // place only where it is far above: a sum is scaled down by e^-16 at least, so that what was rounded before counts no more.
-// With SMOOTH the targets are p.x for every class and p.y more for the label's: the loss has p.x Σ_c (z[label] − z[c]) added, summed with
-// what rounding takes from it.
+// With SMOOTH the targets are p.x for every class and p.z more for the label's, and p.y is what the label's lacks of 1: the loss has
+// p.x Σ_c (z[label] − z[c]) added, summed with what rounding takes from it. Weights of classes multiply all of these targets.
 //
 // Loss and gradient come from rest without cancellation: a row with the label on top has the loss log(1 + rest), and
 // −rest / (1 + rest) at the label.
@@ -65,6 +65,22 @@ fn add_logit(r: ptr<function, Part>, z: f32) {
     (*r).sum = select(sum, nan(), spoils(z));
 }
 
+#if SHARED_ROWS
+// The sum of what the lanes of a row have.
+fn over_row(v: f32, lane: u32, place: u32) -> f32 {
+    workgroupBarrier();
+    sums[lane] = v;
+    workgroupBarrier();
+    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
+        if (place < half) {
+            sums[lane] += sums[lane + half];
+        }
+        workgroupBarrier();
+    }
+    return sums[lane - place];
+}
+#end
+
 #if SMOOTH
 // Adds d to a sum and what rounding has taken from it.
 fn add_apart(r: ptr<function, vec2<f32>>, d: f32) {
@@ -99,10 +115,21 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     if (here) {
         label = labels_at(m);
     }
+    var ignored = false;
 #if IGNORE
-    let ignored = here && label == P.ignored;
+    ignored = here && label == P.ignored;
+#end
+#if WEIGHTED
+    var weight = 1.0;
+    if (here && label < P.cols) {
+        weight = class_weight_at(label);
+    }
+#if SMOOTH
+    // The other classes have targets too.
+    var others_apart = vec2<f32>();
 #else
-    let ignored = false;
+    ignored = ignored || weight == 0.0;
+#end
 #end
     var at_label = nan();
     if (here && label < P.cols) {
@@ -121,7 +148,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             if (c + {q}u != label) {
                 add_logit(&part, z.{q:lane});
 #if SMOOTH
+#if WEIGHTED
+                let w_{q} = class_weight_at(c + {q}u);
+                add_apart(&others_apart, w_{q});
+                add_apart(&apart, w_{q} * (at_label - z.{q:lane}));
+#else
                 add_apart(&apart, at_label - z.{q:lane});
+#end
 #end
             }
 #end
@@ -129,7 +162,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             if (c != label) {
                 add_logit(&part, z);
 #if SMOOTH
+#if WEIGHTED
+                let w = class_weight_at(c);
+                add_apart(&others_apart, w);
+                add_apart(&apart, w * (at_label - z));
+#else
                 add_apart(&apart, at_label - z);
+#end
 #end
             }
 #end
@@ -147,30 +186,25 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         workgroupBarrier();
     }
     top = tops[lane - place];
-    sums[lane] = rest * exp_at_once(part.top, top);
-    workgroupBarrier();
-    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
-        if (place < half) {
-            sums[lane] += sums[lane + half];
-        }
-        workgroupBarrier();
-    }
-    rest = sums[lane - place];
+    rest = over_row(rest * exp_at_once(part.top, top), lane, place);
 #end
 #if SMOOTH
     // An infinite sum has lost nothing.
     var from_label = select(apart.x + apart.y, apart.x, is_infinite(apart.x));
+#if WEIGHTED
+    var others = others_apart.x + others_apart.y;
+#end
 #if SHARED_ROWS
-    workgroupBarrier();
-    sums[lane] = from_label;
-    workgroupBarrier();
-    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
-        if (place < half) {
-            sums[lane] += sums[lane + half];
-        }
-        workgroupBarrier();
-    }
-    from_label = sums[lane - place];
+    from_label = over_row(from_label, lane, place);
+#if WEIGHTED
+    others = over_row(others, lane, place);
+#end
+#end
+#end
+#if WEIGHTED
+#if SMOOTH
+    // The sum of the targets.
+    weight = P.p.z * weight + P.p.x * (others + weight);
 #end
 #end
     if (!here) {
@@ -184,6 +218,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         if (top > at_label) {
             loss = (top - at_label) + log1p_positive(whole - 1.0);
         }
+#if WEIGHTED
+        loss *= weight;
+#end
 #if SMOOTH
         // A class of probability 0 has a target: the loss is infinite.
         loss = select(loss + P.p.x * from_label, loss, is_infinite(loss));
@@ -194,15 +231,26 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #if SCALED
     scale = loss_scale_at(0u);
 #end
-#if IGNORE
+#if COUNTED
     scale = scale / counted_at(0u);
+#else
+#if SUM
 #else
     scale = scale / f32(P.rows);
 #end
+#end
+#if WEIGHTED
+    let share = scale * weight / whole;
+#else
     let share = scale / whole;
+#end
 #if SMOOTH
     let other = scale * P.p.x;
+#if WEIGHTED
+    let at_top = -rest * share + other * others;
+#else
     let at_top = -rest * share + scale * P.p.y;
+#end
 #else
     let other = 0.0;
     let at_top = -rest * share;
@@ -215,11 +263,19 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #if WIDE
 #for q in 4
             let e_{q} = exp_under(z.{q:lane}, top);
+#if TARGETS_DIFFER
+            dz.{q:lane} = select(scale2(e_{q}.m * share, e_{q}.n) - other * class_weight_at(c + {q}u), at_top, c + {q}u == label);
+#else
             dz.{q:lane} = select(scale2(e_{q}.m * share, e_{q}.n) - other, at_top, c + {q}u == label);
+#end
 #end
 #else
             let e = exp_under(z, top);
+#if TARGETS_DIFFER
+            dz = select(scale2(e.m * share, e.n) - other * class_weight_at(c), at_top, c == label);
+#else
             dz = select(scale2(e.m * share, e.n) - other, at_top, c == label);
+#end
 #end
         }
         dlogits_set(row + c, dz);

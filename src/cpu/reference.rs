@@ -14,7 +14,9 @@ mod network;
 mod update;
 
 pub use double::{DoubleBackwardOutputs, ReturningInputs, double_backward};
-pub use loss::{ElementwiseLoss, LossOutputs, elementwise_loss, smoothed_cross_entropy, softmax_cross_entropy};
+pub use loss::{
+    ElementwiseLoss, LossOutputs, cross_entropy, elementwise_loss, smoothed_cross_entropy, softmax_cross_entropy,
+};
 pub use network::network;
 pub use update::Updated;
 

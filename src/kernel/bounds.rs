@@ -105,9 +105,10 @@ impl Kernel {
             }
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
-                2 * (u64::from(p.cols) / width).div_ceil(span) + (2 + flag("SMOOTH")) * halvings(span)
+                2 * (u64::from(p.cols) / width).div_ceil(span)
+                    + (2 + flag("SMOOTH") * (1 + flag("WEIGHTED"))) * halvings(span)
             }
-            KernelFile::CountLabels => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
+            KernelFile::Total => chunk.min(rows).div_ceil(flag("LANES")) + halvings(flag("LANES")),
             KernelFile::Copy
             | KernelFile::Update
             | KernelFile::Advance
@@ -215,7 +216,7 @@ impl Kernel {
             KernelFile::Copy => tiles * flag("LANES"),
             KernelFile::Update => tiles * flag("LANES") * self.width(),
             KernelFile::Random => tiles * flag("LANES") * 4 + 3,
-            KernelFile::CountLabels | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
+            KernelFile::Total | KernelFile::NonFinite | KernelFile::LossScale => rows + flag("LANES"),
         };
         number.max(kernel).max(channels + 31)
     }

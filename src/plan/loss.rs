@@ -3,6 +3,7 @@
 use super::{
     Caps, Plan, pieces, programs,
     reduce::{self, ColumnPass, Fold},
+    training,
 };
 use crate::{
     activation::Quantity,
@@ -30,6 +31,8 @@ pub struct LossRequest {
     pub row_weight: bool,
     /// Whether the positive part of a binary cross-entropy has a weight, one for each column.
     pub positive_weight: bool,
+    /// Whether the mean or sum of the losses of rows is wanted too.
+    pub total: bool,
     /// Whether the gradient is multiplied by a loss scale.
     pub scaled: bool,
     /// The types of the operands.
@@ -59,6 +62,9 @@ pub fn elementwise_loss(request: &LossRequest, aligned: bool, caps: &Caps) -> Re
         dispatch.params.p[2..].copy_from_slice(&factors);
     }
     reduce::added_up(&mut plan, sums.rows, &programs::sum(Operand::Loss, Want::Overwrite))?;
+    if request.total {
+        training::total(&mut plan, m, reduction, None)?;
+    }
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }

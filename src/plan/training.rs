@@ -7,6 +7,7 @@ use super::{
     reduce,
 };
 use crate::{
+    criterion::Reduction,
     error::{Error, Result},
     kernel::{Elem, KernelFile},
     operand::Operand,
@@ -31,57 +32,72 @@ pub struct SoftmaxRequest {
     pub ignore_index: Option<u32>,
     /// ε of label smoothing.
     pub label_smoothing: f32,
+    /// Whether each class has a weight.
+    pub class_weight: bool,
+    /// What the gradient is that of, and the total.
+    pub reduction: Reduction,
+    /// Whether the mean or sum of the losses of rows is wanted too.
+    pub total: bool,
     /// Whether the gradient is multiplied by a loss scale.
     pub scaled: bool,
     /// The types of the operands.
     pub storage: Storage,
 }
 
-/// The plan of the softmax cross-entropy of logits `[rows, classes]` and labels `[rows]`: the loss of each row, and the gradient of the
-/// mean loss, multiplied by the loss scale if it is `scaled`.
+/// The plan of the softmax cross-entropy of logits `[rows, classes]` and labels `[rows]`: the loss of each row, the gradient of their mean or sum,
+/// multiplied by the loss scale if it is `scaled`, and that mean or sum.
 pub fn softmax_cross_entropy(request: &SoftmaxRequest, aligned: bool, caps: &Caps) -> Result<Plan> {
-    let SoftmaxRequest { rows, classes, ignore_index, label_smoothing, scaled, storage } = *request;
+    let SoftmaxRequest { rows, classes, ignore_index, label_smoothing, class_weight, reduction, scaled, .. } = *request;
+    let storage = request.storage;
     let in_domain = (0.0..=1.0).contains(&label_smoothing);
     expect("softmax_cross_entropy", "label_smoothing", label_smoothing, "a number from 0 to 1", in_domain)?;
     storage.check()?;
-    let total = shape::elements(Operand::Logits, &[rows, classes])?;
+    let elements = shape::elements(Operand::Logits, &[rows, classes])?;
     let mut plan = Plan::default();
-    if total == 0 {
+    if elements == 0 {
         return Ok(plan);
     }
     let (rows, classes) = (rows as u64, classes as u64);
-    let counted = match ignore_index {
-        Some(label) => Some(count_labels(&mut plan, rows, label)?),
-        None => None,
-    };
+    let counts = reduction == Reduction::Mean && (ignore_index.is_some() || class_weight);
+    let counted = if counts { Some(count_labels(&mut plan, request)?) } else { None };
     let wide = aligned && classes.is_multiple_of(4);
     let (elem, width) = if wide { (Elem::Four, 4) } else { (Elem::Scalar, 1) };
     let (lanes, span) = row_lanes(caps, rows, classes / width);
     let mut k = Builder::storing(KernelFile::SoftmaxCrossEntropy, storage, caps);
     k.flag("LANES", lanes).flag("SPAN", span).on("SHARED_ROWS", span > 1).on("WIDE", wide);
     let row = Along::Rows(classes);
-    k.read("logits", elem, Operand::Logits, total).along(row);
+    k.read("logits", elem, Operand::Logits, elements).along(row);
     k.read("labels", Elem::Word, Operand::Labels, rows).along(Along::Rows(1));
     if scaled {
         k.flag("SCALED", 1).read("loss_scale", Elem::Scalar, Operand::LossScale, LOSS_SCALE);
     }
-    if let (Some(first), Some(label)) = (counted, ignore_index) {
-        k.flag("IGNORE", 1).read("counted", Elem::Scalar, Operand::Partials, 1).from(first);
-        k.params.ignored = label;
+    if let Some(first) = counted {
+        k.flag("COUNTED", 1).read("counted", Elem::Scalar, Operand::Partials, 1).from(first);
+    }
+    k.on("SUM", reduction == Reduction::Sum);
+    if let Some(label) = ignore_index {
+        k.flag("IGNORE", 1).params.ignored = label;
+    }
+    if class_weight {
+        k.flag("WEIGHTED", 1).read("class_weight", Elem::Scalar, Operand::ClassWeight, classes);
     }
     if label_smoothing > 0.0 {
-        // The target of every other class, and what the label's lacks of 1.
+        // The target of every other class, what the label's lacks of 1, and what it has more than the others.
         let other = label_smoothing / classes as f32;
-        k.flag("SMOOTH", 1).params.p[..2].copy_from_slice(&[other, label_smoothing - other]);
+        let targets = [other, label_smoothing - other, 1.0 - label_smoothing];
+        k.flag("SMOOTH", 1).on("TARGETS_DIFFER", class_weight).params.p[..3].copy_from_slice(&targets);
     }
     k.write("loss", Elem::Scalar, Operand::Loss, rows).along(Along::Rows(1));
-    k.write("dlogits", elem, Operand::Dlogits, total).along(row);
+    k.write("dlogits", elem, Operand::Dlogits, elements).along(row);
     k.cut.rows = u64::from(lanes / span);
     k.cut.work = k.cut.rows * classes * ELEMENT;
     k.params.rows = rows as u32;
     k.params.cols = classes as u32;
     k.params.tiles = workgroups(rows.div_ceil(k.cut.rows))?;
     plan.dispatches.push(k.build());
+    if request.total {
+        total(&mut plan, rows, reduction, counted)?;
+    }
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
@@ -98,21 +114,65 @@ pub(super) fn row_lanes(caps: &Caps, rows: u64, loads: u64) -> (u32, u32) {
     (lanes, span)
 }
 
-/// Adds the stages that count the labels other than this one; returns the element of the partials that holds the number, as f32.
-fn count_labels(plan: &mut Plan, rows: u64, label: u32) -> Result<u64> {
-    let (chunk, parts) = blocks(rows);
-    let mut k = Builder::new(KernelFile::CountLabels);
-    k.flag("LANES", LANES);
-    k.read("labels", Elem::Word, Operand::Labels, rows).along(Along::Rows(1));
-    k.write("partials", Elem::Scalar, Operand::Partials, parts);
-    k.cut.rows = chunk;
-    k.cut.work = chunk * ELEMENT;
-    k.params.rows = rows as u32;
-    k.params.chunk = chunk as u32;
-    k.params.ignored = label;
-    k.params.tiles = workgroups(parts)?;
+/// Adds the stages that sum the weights of the labels other than the ignored one, each 1 without weights of classes; returns the element of the
+/// partials that holds the sum.
+fn count_labels(plan: &mut Plan, request: &SoftmaxRequest) -> Result<u64> {
+    let SoftmaxRequest { rows, classes, ignore_index, class_weight, .. } = *request;
+    let rows = rows as u64;
+    let mut k = summing(rows)?;
+    k.flag("LABELS", 1).read("labels", Elem::Word, Operand::Labels, rows).along(Along::Rows(1));
+    if let Some(label) = ignore_index {
+        k.flag("IGNORE", 1).params.ignored = label;
+    }
+    if class_weight {
+        k.flag("WEIGHTED", 1).read("class_weight", Elem::Scalar, Operand::ClassWeight, classes as u64);
+        k.params.cols = classes as u32;
+    }
+    let (_, parts) = blocks(rows);
+    k.write("total", Elem::Scalar, Operand::Partials, parts);
     plan.dispatches.push(k.build());
     Ok(reduce::folded(plan, 1, Stack { first: 0, rows: parts, cols: 1 }, 1, reduce::Fold::Sum)?.first)
+}
+
+/// Adds the stages that make one number of the losses of rows: their sum, or their mean, over what is counted in an element of the partials.
+pub(super) fn total(plan: &mut Plan, rows: u64, reduction: Reduction, counted: Option<u64>) -> Result<()> {
+    let (_, parts) = blocks(rows);
+    let mut terms = (Operand::Loss, 0);
+    if parts > 1 {
+        let first = reduce::free(plan);
+        let mut k = summing(rows)?;
+        k.read("terms", Elem::Scalar, Operand::Loss, rows).along(Along::Rows(1));
+        k.write("total", Elem::Scalar, Operand::Partials, parts).from(first);
+        plan.dispatches.push(k.build());
+        terms = (Operand::Partials, first);
+    }
+    let left = if parts > 1 { parts } else { rows };
+    let mut k = summing(left)?;
+    k.read("terms", Elem::Scalar, terms.0, left).from(terms.1);
+    match (reduction, counted) {
+        (Reduction::Mean, Some(first)) => {
+            k.flag("COUNTED", 1).read("counted", Elem::Scalar, Operand::Partials, 1).from(first);
+        }
+        (Reduction::Mean, None) => k.params.p[0] = (1.0 / rows as f64) as f32,
+        (Reduction::Sum, _) => {}
+    }
+    k.write("total", Elem::Scalar, Operand::Total, 1);
+    plan.dispatches.push(k.build());
+    Ok(())
+}
+
+/// A stage that sums blocks of so many terms.
+fn summing(terms: u64) -> Result<Builder> {
+    let (chunk, parts) = blocks(terms);
+    let mut k = Builder::new(KernelFile::Total);
+    k.flag("LANES", LANES);
+    k.cut.rows = chunk;
+    k.cut.work = chunk * ELEMENT;
+    k.params.rows = terms as u32;
+    k.params.chunk = chunk as u32;
+    k.params.p[0] = 1.0;
+    k.params.tiles = workgroups(parts)?;
+    Ok(k)
 }
 
 /// Blocks of a long operand, one for each workgroup: elements of a block, and number of blocks.

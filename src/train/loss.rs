@@ -1,6 +1,6 @@
 //! Losses of outputs and targets, element by element.
 
-use super::{expect, expect_state, in_f32, wrong};
+use super::{expect, expect_state, expect_total, in_f32, wrong};
 use crate::{
     criterion::{Criterion, Reduction},
     error::Result,
@@ -20,7 +20,7 @@ use crate::{
 /// ```
 ///
 /// ℓ is a [`Criterion`]: the squared error, Huber's, the binary cross-entropy of a logit. With [`Reduction::Sum`] there is neither 1/N nor
-/// 1/(M N). The mean of `loss` is what PyTorch's losses give for `reduction="mean"`.
+/// 1/(M N). The mean of `loss`, which `total` receives, is what PyTorch's losses give for `reduction="mean"`.
 ///
 /// y, targets and dy may be f32, f16 or bf16, each by itself, and have gaps between rows; sums are f32. NaN gives NaN, and an infinite
 /// output the limit. ℓ is within 8 ulp, dy too but for what cancels in y − t and, where t is neither 0 nor 1, in σ(y) − t.
@@ -59,6 +59,9 @@ pub struct Loss<'a> {
     pub positive_weight: Option<View<'a>>,
     /// State of a [`LossScale`](super::LossScale), f32 `[4]`.
     pub loss_scale: Option<View<'a>>,
+    /// Receives the mean, or the sum, of all elements' losses, f32 `[1]`: the number that PyTorch calls the loss, without a loss scale. One dispatch
+    /// more, two beyond 1024 rows; the same bits every time. A call without any elements writes nothing.
+    pub total: Option<View<'a>>,
 }
 
 setters!(Loss<'a> {
@@ -71,6 +74,7 @@ setters!(Loss<'a> {
     row_weight: impl Into<Option<View<'a>>>,
     positive_weight: impl Into<Option<View<'a>>>,
     loss_scale: impl Into<Option<View<'a>>>,
+    total: impl Into<Option<View<'a>>>,
 });
 
 impl<'a> Loss<'a> {
@@ -83,9 +87,9 @@ impl<'a> Loss<'a> {
         dy: impl Into<View<'a>>,
     ) -> Self {
         let (y, targets, loss, dy) = (y.into(), targets.into(), loss.into(), dy.into());
-        let (row_weight, positive_weight, loss_scale) = (None, None, None);
+        let (row_weight, positive_weight, loss_scale, total) = (None, None, None, None);
         let reduction = Reduction::Mean;
-        Loss { criterion, y, targets, loss, dy, reduction, row_weight, positive_weight, loss_scale }
+        Loss { criterion, y, targets, loss, dy, reduction, row_weight, positive_weight, loss_scale, total }
     }
 
     fn operands(&self) -> Operands<'a> {
@@ -93,7 +97,7 @@ impl<'a> Loss<'a> {
         operands.add(Operand::Y, self.y).add(Operand::Targets, self.targets);
         operands.add(Operand::Loss, self.loss).add(Operand::Dy, self.dy);
         operands.add(Operand::RowWeight, self.row_weight).add(Operand::PositiveWeight, self.positive_weight);
-        operands.add(Operand::LossScale, self.loss_scale);
+        operands.add(Operand::LossScale, self.loss_scale).add(Operand::Total, self.total);
         operands
     }
 
@@ -118,6 +122,7 @@ impl<'a> Loss<'a> {
         }
         self.positive_weight.map_or(Ok(()), |weight| in_f32(Operand::PositiveWeight, weight))?;
         expect_state(self.loss_scale)?;
+        expect_total(self.total)?;
         let request = LossRequest {
             rows,
             columns,
@@ -125,6 +130,7 @@ impl<'a> Loss<'a> {
             reduction: self.reduction,
             row_weight: self.row_weight.is_some(),
             positive_weight: self.positive_weight.is_some(),
+            total: self.total.is_some(),
             scaled: self.loss_scale.is_some(),
             storage: operands.storage(false)?,
         };

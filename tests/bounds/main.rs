@@ -303,7 +303,7 @@ prop_compose! {
             13 => {
                 let criterion = if in_out { Criterion::BinaryCrossEntropy } else { Criterion::SquaredError };
                 let request = plan::LossRequest {
-                    rows: m, columns: n, criterion, reduction: Reduction::Mean, row_weight: prologue, positive_weight: in_out, scaled,
+                    rows: m, columns: n, criterion, reduction: Reduction::Mean, row_weight: prologue, positive_weight: in_out, total: shared, scaled,
                     storage,
                 };
                 plan::elementwise_loss(&request, aligned, caps)
@@ -324,7 +324,7 @@ prop_compose! {
             }
             7 => {
                 let ignore_index = in_out.then_some(label);
-                let request = plan::SoftmaxRequest { rows: m, classes: n, ignore_index, label_smoothing: if prologue { 0.1 } else { 0.0 }, scaled, storage };
+                let request = plan::SoftmaxRequest { rows: m, classes: n, ignore_index, label_smoothing: if prologue { 0.1 } else { 0.0 }, class_weight: shared, reduction: if scaled { Reduction::Sum } else { Reduction::Mean }, total: aligned, scaled, storage };
                 plan::softmax_cross_entropy(&request, aligned, caps)
             }
             8 => {

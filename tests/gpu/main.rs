@@ -10,6 +10,7 @@
 mod alpha;
 mod around;
 mod batched;
+mod class_weights;
 mod common;
 mod contract;
 mod double;

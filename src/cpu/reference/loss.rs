@@ -1,9 +1,9 @@
 //! Losses, in f64.
 
 use crate::{
-    cpu::operands,
+    cpu::{CrossEntropy, operands},
     criterion::{Criterion, Reduction},
-    error::{Error, Result},
+    error::Result,
     operand::Operand,
 };
 
@@ -15,6 +15,8 @@ pub struct LossOutputs {
     pub loss: Vec<f64>,
     /// (softmax(logits) − onehot(labels)) / (number of rows that are not left out), `[M, classes]`.
     pub dlogits: Vec<f64>,
+    /// The mean, or the sum, of the losses of the rows that are not left out; NaN for the mean of none.
+    pub total: f64,
 }
 
 /// The softmax cross-entropy of each row, and the gradient of the mean loss. A row whose label is `ignore_index` is left out: both are 0.
@@ -52,18 +54,29 @@ pub fn smoothed_cross_entropy(
     ignore_index: Option<u32>,
     label_smoothing: f64,
 ) -> Result<LossOutputs> {
-    let logits = operands::slice(Operand::X, logits, &[labels.len(), classes])?;
-    if classes == 0 && !labels.is_empty() {
-        return Err(Error::Shape {
-            operand: Operand::X,
-            expected: "[.., classes] with at least one class".into(),
-            got: "0".into(),
-        });
-    }
-    let counted = labels.iter().filter(|label| Some(**label) != ignore_index).count() as f64;
+    let request = CrossEntropy::new(classes).ignore_index(ignore_index).label_smoothing(label_smoothing);
+    cross_entropy(&request, logits, labels)
+}
+
+/// [`softmax_cross_entropy`] with every choice: the target of a class is multiplied by its weight, and the mean is the weighted one.
+///
+/// ```
+/// use elbow::cpu::{CrossEntropy, reference::cross_entropy};
+/// // Scores that are equal, and a second class that weighs three times as much.
+/// let request = CrossEntropy::new(2).class_weight(Some(&[1.0, 3.0]));
+/// let outputs = cross_entropy(&request, &[0.0; 4], &[0, 1])?;
+/// assert_eq!((outputs.loss[1] / outputs.loss[0], outputs.dlogits), (3.0, vec![-0.125, 0.125, 0.375, -0.375]));
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn cross_entropy(request: &CrossEntropy<'_>, logits: &[f32], labels: &[u32]) -> Result<LossOutputs> {
+    let (logits, weights) = request.checked(logits, labels)?;
+    let CrossEntropy { classes, label_smoothing, reduction, .. } = *request;
+    let weight = |class: usize| weights.map_or(1.0, |weights| f64::from(weights[class]));
+    let counted: f64 = labels.iter().filter_map(|&label| request.counts(label)).map(f64::from).sum();
+    let divisor = if reduction == Reduction::Mean { counted } else { 1.0 };
     let mut out = LossOutputs::default();
     for (row, &label) in logits.chunks(classes.max(1)).zip(labels) {
-        if Some(label) == ignore_index {
+        if request.counts(label).is_none() {
             out.loss.push(0.0);
             out.dlogits.extend(row.iter().map(|_| 0.0));
             continue;
@@ -77,7 +90,7 @@ pub fn smoothed_cross_entropy(
         let under = |z: f32| (f64::from(z) - top).exp();
         // The sum without the label's class, so that a loss near 0 keeps its digits.
         let others = row.iter().enumerate().filter(|(c, _)| *c != label as usize);
-        let (rest, hit) = (others.map(|(_, &z)| under(z)).sum::<f64>(), f64::from(hit));
+        let (rest, hit) = (others.clone().map(|(_, &z)| under(z)).sum::<f64>(), f64::from(hit));
         let sum = rest + (hit - top).exp();
         let of_label = match sum.is_nan() {
             true => f64::NAN,
@@ -85,17 +98,24 @@ pub fn smoothed_cross_entropy(
             false => (top - hit) + sum.ln(),
         };
         let other = label_smoothing / classes as f64;
+        // The targets of the other classes, and of all.
+        let of_others: f64 = if other > 0.0 { others.map(|(c, _)| other * weight(c)).sum() } else { 0.0 };
+        let targets = (1.0 - label_smoothing + other) * weight(label as usize) + of_others;
+        let of_label = targets * of_label;
         // Every class has a target with smoothing: infinite where one has probability 0.
         out.loss.push(match other > 0.0 && of_label.is_finite() {
-            true => of_label + other * row.iter().map(|&z| hit - f64::from(z)).sum::<f64>(),
+            true => {
+                of_label + row.iter().enumerate().map(|(c, &z)| other * weight(c) * (hit - f64::from(z))).sum::<f64>()
+            }
             false => of_label,
         });
         out.dlogits.extend(row.iter().enumerate().map(|(c, &z)| {
             let hit = c == label as usize;
-            let share = if hit { -rest } else { under(z) };
-            (share / sum + if hit { label_smoothing - other } else { -other }) / counted
+            let share = targets * if hit { -rest } else { under(z) };
+            (share / sum + if hit { of_others } else { -other * weight(c) }) / divisor
         }));
     }
+    out.total = out.loss.iter().sum::<f64>() / divisor;
     Ok(out)
 }
 
@@ -107,6 +127,8 @@ pub struct ElementwiseLoss {
     pub loss: Vec<f64>,
     /// The gradient, `[M, N]`.
     pub dy: Vec<f64>,
+    /// The mean, or the sum, of all elements.
+    pub total: f64,
 }
 
 /// The loss of each row of outputs `[M, columns]`, and the gradient of the mean (or sum) of all elements.
@@ -152,6 +174,8 @@ pub fn elementwise_loss(
         }
         out.loss.push(sum);
     }
+    let divisor = if reduction == Reduction::Mean { rows as f64 } else { 1.0 };
+    out.total = out.loss.iter().sum::<f64>() / divisor;
     Ok(out)
 }
 
