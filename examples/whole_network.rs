@@ -1,5 +1,5 @@
-//! A network of narrow layers in one dispatch and layer by layer: the dispatches and bytes of both plans, the time of both on this device in
-//! turns, and how far the results are apart.
+//! A network of narrow layers in one dispatch and layer by layer, and forward and backward of a training step in three and layer by layer: the
+//! dispatches and bytes of both roads, the time of both on this device in turns, and how far the results are apart.
 //!
 //!     cargo run --release --example whole_network -- 1048576 3 64 64 64 64 4
 
@@ -8,8 +8,9 @@
 use std::{error::Error, time::Instant};
 
 use elbow::{
-    Activation, Gpu, Prepared, affine,
+    Activation, Gpu, Plan, Prepared, View, affine,
     network::{Forward, Layers},
+    request::Saved,
 };
 use rand::{RngExt, SeedableRng};
 
@@ -49,32 +50,76 @@ fn main() -> Result<(), Box<dyn Error>> {
         calls.push(affine::Forward::new(activation, input, w, &outs[l]).b(b));
     }
 
-    let (mut dispatches, mut bytes) = (0, 0);
-    for call in &calls {
-        let plan = call.plan(&gpu)?;
-        dispatches += plan.dispatches.len();
-        bytes += plan.bytes();
-    }
-    let plan = whole.plan(&gpu)?;
-    println!("{plan}");
-    println!("layer by layer: {dispatches} dispatches, {bytes} bytes");
-    println!("one for all:    {} dispatches, {} bytes", plan.dispatches.len(), plan.bytes());
+    println!("{}", whole.plan(&gpu)?);
+    let one = Road::new(&gpu, vec![(whole.plan(&gpu)?, whole.prepare(&gpu)?)]);
+    let each =
+        calls.iter().map(|call| Ok((call.plan(&gpu)?, call.prepare(&gpu)?))).collect::<elbow::Result<Vec<_>>>()?;
+    compare("y", &one, &Road::new(&gpu, each), [y.view(), outs[layers.count - 1].view()])?;
 
-    let whole = vec![whole.prepare(&gpu)?];
-    let each = calls.iter().map(|call| call.prepare(&gpu)).collect::<elbow::Result<Vec<_>>>()?;
-    let time = |road: &[Prepared]| -> Result<f64, Box<dyn Error>> {
-        let start = Instant::now();
-        gpu.submit_pass(|pass| road.iter().try_for_each(|call| call.record(&mut *pass)))?;
-        gpu.wait()?;
-        Ok(start.elapsed().as_secs_f64())
-    };
-    let (mut best_whole, mut best_each) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..12 {
-        best_whole = best_whole.min(time(&whole)?);
-        best_each = best_each.min(time(&each)?);
+    let dy = gpu.upload(&normal(rows * layers.outputs, 1.0), &[rows, layers.outputs])?;
+    let (gradient, gradients) = (gpu.zeros(&[all.len()])?, gpu.zeros(&[all.len()])?);
+    let backward = whole.backward(&dy).gradient(&gradient);
+    println!("{}", backward.plan(&gpu)?);
+    let three = vec![(whole.plan(&gpu)?, whole.prepare(&gpu)?), (backward.plan(&gpu)?, backward.prepare(&gpu)?)];
+    let kept = (0..layers.count).map(|l| gpu.zeros(&[rows, layers.shape(l)[0]])).collect::<elbow::Result<Vec<_>>>()?;
+    let dz = (0..layers.count).map(|l| gpu.zeros(&[rows, layers.shape(l)[0]])).collect::<elbow::Result<Vec<_>>>()?;
+    for (l, call) in calls.iter_mut().enumerate().filter(|(l, _)| l + 1 < layers.count) {
+        *call = call.saved(Saved::Z).save_to(&kept[l]);
     }
-    let (one, other) = (gpu.download(&y)?, gpu.download(&outs[layers.count - 1])?);
+    let mut each =
+        calls.iter().map(|call| Ok((call.plan(&gpu)?, call.prepare(&gpu)?))).collect::<elbow::Result<Vec<_>>>()?;
+    for l in (0..layers.count).rev() {
+        let place = layers.place(l);
+        let part = |at: usize, count: usize| gradients.view().slice(0, at..at + count);
+        let last = l + 1 == layers.count;
+        let mut call = calls[l].backward_from_dz(if last { &dy } else { &dz[l] });
+        call = call.dw(part(place.w, shapes[l][0] * shapes[l][1])?.reshaped(&shapes[l])?);
+        if last {
+            call = call.db(part(place.b, layers.outputs)?);
+        }
+        if let Some(below) = l.checked_sub(1) {
+            let db = part(layers.place(below).b, layers.hidden)?;
+            call = call.dx(&dz[below]).below(&calls[below]).db_below(db);
+        }
+        each.push((call.plan(&gpu)?, call.prepare(&gpu)?));
+    }
+    compare("a step", &Road::new(&gpu, three), &Road::new(&gpu, each), [gradient.view(), gradients.view()])
+}
+
+/// Calls one after the other.
+struct Road<'a> {
+    gpu: &'a Gpu,
+    dispatches: usize,
+    bytes: u64,
+    calls: Vec<Prepared>,
+}
+
+impl<'a> Road<'a> {
+    fn new(gpu: &'a Gpu, calls: Vec<(Plan, Prepared)>) -> Self {
+        let dispatches = calls.iter().map(|(plan, _)| plan.dispatches.len()).sum();
+        let bytes = calls.iter().map(|(plan, _)| plan.bytes()).sum();
+        Road { gpu, dispatches, bytes, calls: calls.into_iter().map(|(_, call)| call).collect() }
+    }
+
+    fn milliseconds(&self) -> Result<f64, Box<dyn Error>> {
+        let start = Instant::now();
+        self.gpu.submit_pass(|pass| self.calls.iter().try_for_each(|call| call.record(&mut *pass)))?;
+        self.gpu.wait()?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
+/// The best of twelve turns of both roads, and the largest difference of their results.
+fn compare(what: &str, whole: &Road<'_>, each: &Road<'_>, results: [View<'_>; 2]) -> Result<(), Box<dyn Error>> {
+    let mut best = [f64::INFINITY; 2];
+    for _ in 0..12 {
+        best = [best[0].min(whole.milliseconds()?), best[1].min(each.milliseconds()?)];
+    }
+    let [one, other] = [whole.gpu.download(results[0])?, whole.gpu.download(results[1])?];
     let apart = one.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    println!("one for all {:.3} ms, layer by layer {:.3} ms; {apart:e} apart", best_whole * 1e3, best_each * 1e3);
+    for (name, road, time) in [("whole network", whole, best[0]), ("layer by layer", each, best[1])] {
+        println!("{what}, {name}: {} dispatches, {} bytes, {time:.3} ms", road.dispatches, road.bytes);
+    }
+    println!("{apart:e} apart, the largest number {:e}", other.iter().fold(0.0, |a: f32, v| a.max(v.abs())));
     Ok(())
 }

@@ -41,6 +41,8 @@ pub enum KernelFile {
     Network,
     /// Mean and variance of each row.
     RowMoments,
+    /// Gradients of a network by blocks of rows, and the sums of each workgroup's.
+    NetworkBackward,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
@@ -61,7 +63,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 20] = [
+    pub const ALL: [KernelFile; 21] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -74,6 +76,7 @@ impl KernelFile {
         KernelFile::Copy,
         KernelFile::Network,
         KernelFile::RowMoments,
+        KernelFile::NetworkBackward,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::Total,
         KernelFile::Update,
@@ -113,6 +116,7 @@ impl KernelFile {
             KernelFile::Copy => row!("copy"),
             KernelFile::Network => row!("network"),
             KernelFile::RowMoments => row!("row_moments"),
+            KernelFile::NetworkBackward => row!("network_backward"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::Total => row!("total"),
             KernelFile::Update => row!("update"),

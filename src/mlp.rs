@@ -22,6 +22,7 @@
 //! ```
 
 mod architecture;
+mod call;
 mod files;
 mod infer;
 mod learn;
@@ -312,7 +313,7 @@ impl Mlp {
     }
 
     /// The gradient dz `[max_batch, N]` of a layer. Of the last layer it is written by the loss (or by a loss of your own), and backward
-    /// starts from it.
+    /// starts from it. Of the others it is written by a backward that goes layer by layer ([`Mlp::backward_plans`]).
     pub fn dz(&self, layer: usize) -> Option<&Tensor> {
         self.layers.get(layer).map(|l| &l.dz)
     }

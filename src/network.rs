@@ -1,5 +1,6 @@
 //! A whole network in one dispatch: y₀ = x, y_l = act(y_(l−1)·W_lᵀ + b_l; α_l), for networks of narrow layers (16 to 128 columns), where memory
-//! and the start of dispatches take longer than arithmetic. What goes from layer to layer never leaves a workgroup.
+//! and the start of dispatches take longer than arithmetic. What goes from layer to layer never leaves a workgroup. Its gradients take two
+//! ([`Forward::backward`]).
 //!
 //! ```no_run
 //! use elbow::{Activation, Gpu, network::{Forward, Layers}};
@@ -17,15 +18,18 @@
 //! ```
 
 #[doc(inline)]
+pub use crate::operands::Gradient;
+#[doc(inline)]
 pub use crate::request::{Layers, Place};
 use crate::{
     error::Result,
     gpu::{Gpu, operands::Operands},
     operand::Operand,
-    operands::{expect_rows, expect_shape, recorded, wrong_shape},
-    plan::{self, NetworkForward, Plan},
+    operands::{expect_rows, expect_shape, recorded, view, want, wrong_shape},
+    plan::{self, NetworkBackward, NetworkForward, Plan},
     setters::setters,
     shape,
+    storage::Storage,
     view::View,
 };
 
@@ -87,21 +91,97 @@ impl<'a> Forward<'a> {
         Forward { layers, x: x.into(), parameters: parameters.into(), copy: None, y: y.into() }
     }
 
-    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
-        let Forward { layers, x, parameters, copy, y } = *self;
+    /// The gradients, from dy `[.., N]`: chain `dx` and `gradient` on, then record. Nothing that forward wrote is read, y least of all.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, network::{Forward, Layers}};
+    /// let gpu = Gpu::new()?;
+    /// let layers = Layers::new(&[3, 32, 32, 1], Activation::SILU)?;
+    /// let (parameters, gradient) = (gpu.zeros(&[layers.elements()])?, gpu.zeros(&[layers.elements()])?);
+    /// let (x, y, dy) = (gpu.zeros(&[4096, 3])?, gpu.zeros(&[4096, 1])?, gpu.zeros(&[4096, 1])?);
+    /// let network = Forward::new(layers, &x, &parameters, &y);
+    /// let backward = network.backward(&dy).gradient(&gradient);
+    /// println!("{}", backward.plan(&gpu)?);
+    /// gpu.submit_pass(|pass| {
+    ///     network.record(&gpu, &mut *pass)?; // then dy from y, by a loss
+    ///     backward.record(&gpu, pass)
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn backward(&self, dy: impl Into<View<'a>>) -> Backward<'a> {
+        Backward { forward: *self, dy: dy.into(), dx: None, gradient: None }
+    }
+
+    /// The operands that forward and backward read, checked, and the request without their storage.
+    fn request(&self) -> Result<(NetworkForward, Operands<'a>)> {
+        let Forward { layers, x, parameters, copy, .. } = *self;
         let (rows, k) = shape::rows_and_columns(Operand::X, &x.shape)?;
         if k != layers.inputs {
             return Err(wrong_shape(Operand::X, format!("[.., {}], the inputs of the network", layers.inputs), x));
         }
-        expect_rows(Operand::Y, y, rows, layers.outputs)?;
         let elements = [layers.elements()];
         expect_shape(Operand::Parameter, Some(parameters), &elements)?;
         expect_shape(Operand::Copy, copy, &elements)?;
         let mut operands = Operands::default();
-        operands.add(Operand::X, x).add(Operand::Parameter, parameters).add(Operand::Copy, copy).add(Operand::Y, y);
-        let request = NetworkForward { rows, layers, copy: copy.is_some(), storage: operands.storage(false)? };
+        operands.add(Operand::X, x).add(Operand::Parameter, parameters).add(Operand::Copy, copy);
+        Ok((NetworkForward { rows, layers, copy: copy.is_some(), storage: Storage::default() }, operands))
+    }
+
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let (request, mut operands) = self.request()?;
+        expect_rows(Operand::Y, self.y, request.rows, self.layers.outputs)?;
+        operands.add(Operand::Y, self.y);
+        let request = NetworkForward { storage: operands.storage(false)?, ..request };
         Ok((plan::network_forward(&request, operands.aligned(), &gpu.caps())?, operands))
     }
 }
 
-recorded!(Forward);
+/// Gradients of a network: dz_l = dy_l ⊙ act'(z_l; α_l), dW_l = dz_lᵀ·y_(l−1), db_l = Σ_rows dz_l, dα_l = Σ dy_l ⊙ ∂act/∂α, and
+/// dy_(l−1) = dz_l·W_l, of which the first is dx. Each is wanted or not, overwritten or added to.
+///
+/// dy `[.., N]` and dx `[.., K]` of any type, with any distance from row to row; the gradients of all parameters are one f32 tensor, in the order
+/// of [`Layers::place`] as the parameters are. Between two parts of it zeros are written (or added).
+///
+/// Two dispatches: workgroups take their rows forward again and then back, and sum what each row adds to a gradient; then the sums are added, in
+/// order. No atomics: the same bits every time. Many rows whose z do not fit into one scratch buffer take a dispatch more for as many as do.
+///
+/// [`Error::LimitExceeded`](crate::Error::LimitExceeded) as [`Forward`] has it, [`Error::Unsupported`](crate::Error::Unsupported) with
+/// [`Layers::jet`]: such gradients are computed [layer by layer](crate::affine). [`Forward::backward`] has an example.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Backward<'a> {
+    /// The network; its y is not read.
+    pub forward: Forward<'a>,
+    /// Upstream gradient `[.., N]`.
+    pub dy: View<'a>,
+    /// Gradient of x `[.., K]`.
+    pub dx: Option<Gradient<'a>>,
+    /// Gradients of all parameters, f32, of their shape.
+    pub gradient: Option<Gradient<'a>>,
+}
+
+setters!(Backward<'a> {
+    dy: impl Into<View<'a>>,
+    dx: impl Into<Option<Gradient<'a>>>,
+    gradient: impl Into<Option<Gradient<'a>>>,
+});
+
+impl<'a> Backward<'a> {
+    fn planned(&self, gpu: &Gpu) -> Result<(Plan, Operands<'a>)> {
+        let Backward { forward, dy, dx, gradient } = *self;
+        let (request, mut operands) = forward.request()?;
+        let Layers { inputs, outputs, .. } = forward.layers;
+        expect_rows(Operand::Dy, dy, request.rows, outputs)?;
+        operands.add(Operand::Dy, dy);
+        if let Some(Gradient { view, .. }) = dx {
+            expect_rows(Operand::Dx, view, request.rows, inputs)?;
+        }
+        expect_shape(Operand::ParameterGradient, view(&gradient), &forward.parameters.shape)?;
+        operands.add(Operand::Dx, view(&dx)).add(Operand::ParameterGradient, view(&gradient));
+        let forward = NetworkForward { storage: operands.storage(false)?, ..request };
+        let request = NetworkBackward { forward, dx: want(&dx), parameters: want(&gradient) };
+        Ok((plan::network_backward(&request, operands.aligned(), &gpu.caps())?, operands))
+    }
+}
+
+recorded!(Forward, Backward);

@@ -37,7 +37,9 @@ pub use elementwise::{
 };
 pub use loss::{LossRequest, elementwise_loss};
 pub use matrix::MatrixUnits;
-pub use network::{NetworkForward, layer_by_layer_because, network_forward};
+pub use network::{
+    NetworkBackward, NetworkForward, layer_by_layer_because, network_backward, network_forward, step_by_step_because,
+};
 pub use pieces::{Along, Cut};
 pub use random::{RandomRequest, random};
 pub(crate) use reduce::longest_loop;

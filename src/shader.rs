@@ -130,6 +130,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
+        "layers" => include_str!("../shaders/shared/layers.wgsl"),
         "log" => include_str!("../shaders/shared/log.wgsl"),
         "philox" => include_str!("../shaders/shared/philox.wgsl"),
         "normal_numbers" => include_str!("../shaders/shared/normal_numbers.wgsl"),

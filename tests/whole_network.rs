@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Caps, DeviceClass, Error, Pin, Plan,
+    Activation, AlphaSource, Caps, DeviceClass, Error, Operand, Pin, Plan,
     cpu::reference,
+    kernel::KernelFile,
     network::Layers,
-    plan::{self, NetworkForward, layer_by_layer_because},
-    request::{AffineRequest, Saved},
+    plan::{self, NetworkBackward, NetworkForward, layer_by_layer_because, step_by_step_because},
+    request::{AffineRequest, BackwardRequest, Below, Gradients, Saved, Want},
     storage::Storage,
 };
 
@@ -48,6 +49,84 @@ fn few_bytes_and_one_dispatch() {
         assert_eq!([all, one.bytes()], bytes, "{sizes:?}");
         assert!(all / one.bytes() >= share, "{sizes:?}: {all} and {}", one.bytes());
     }
+}
+
+fn whole_step(sizes: &[usize], rows: usize, caps: &Caps) -> elbow::Result<Plan> {
+    let layers = Layers::new(sizes, Activation::SILU).unwrap();
+    let forward = NetworkForward { rows, layers, copy: false, storage: Storage::default() };
+    let request = NetworkBackward { forward, dx: Want::No, parameters: Want::Overwrite };
+    plan::network_backward(&request, true, caps)
+}
+
+/// Dispatches and bytes of forward and backward as an `Mlp` does them.
+fn step_by_step(sizes: &[usize], rows: usize, caps: &Caps) -> (usize, u64) {
+    let count = sizes.len() - 1;
+    let layer = |l: usize| {
+        let activation = if l + 1 < count { Activation::SILU } else { Activation::IDENTITY };
+        AffineRequest::new(rows, sizes[l + 1], sizes[l], activation)
+    };
+    let mut plans: Vec<Plan> = Vec::new();
+    for l in 0..count {
+        plans.push(plan::forward(&layer(l), true, false, caps, &Pin::default()).unwrap());
+        let top = if l + 1 == count { Want::Overwrite } else { Want::No };
+        let gradients = Gradients::default().w(Want::Overwrite).b(top);
+        let backward = BackwardRequest::new(layer(l), gradients).upstream_is_dz(true);
+        let backward = match l.checked_sub(1).map(layer) {
+            None => backward,
+            Some(below) => {
+                let saved = below.resolve().unwrap().saved;
+                let below = Below::new(below.activation, saved).db(Want::Overwrite);
+                backward.gradients(gradients.x(Want::Overwrite)).below(below)
+            }
+        };
+        plans.push(plan::backward(&backward, true, caps, &Pin::default()).unwrap());
+    }
+    (plans.iter().map(|plan| plan.dispatches.len()).sum(), plans.iter().map(Plan::bytes).sum())
+}
+
+/// The figures of docs/performance.md: a step's y in one dispatch and gradients in two. z goes to scratch memory and comes back, and so does dz
+/// in its place: four times what `Plan::bytes` counts once.
+#[test]
+fn few_dispatches_and_bytes_of_a_training_step() {
+    let caps = caps();
+    for (sizes, rows, figures) in [
+        (&[3, 32, 32, 32, 32, 4][..], 65_536, [3, 174_635_520, 25, 273_130_784]),
+        (&[3, 64, 64, 64, 64, 4], 4096, [3, 44_955_136, 25, 36_543_136]),
+        (&[16, 16, 16, 16, 16, 16], 65_536, [3, 116_414_976, 25, 158_120_576]),
+        (&[128, 128, 128, 128], 4096, [3, 84_873_728, 15, 57_543_680]),
+    ] {
+        let (y, gradients) = (whole(sizes, rows, &caps).unwrap(), whole_step(sizes, rows, &caps).unwrap());
+        let (dispatches, bytes) = step_by_step(sizes, rows, &caps);
+        let columns = sizes[1..].iter().map(|n| n.next_multiple_of(4)).sum::<usize>();
+        let kept = (rows * columns * 4) as u64;
+        let own = y.bytes() + gradients.bytes() - gradients.scratch(Operand::Z) * 4 + 4 * kept;
+        let got = [1 + gradients.dispatches.len() as u64, own, dispatches as u64, bytes];
+        assert_eq!(got, figures, "{sizes:?}, {kept} of them z\n{gradients}");
+    }
+}
+
+/// What does not fit is named; rows that need more scratch memory than there is come in rounds, each workgroup of which adds to the same sums.
+#[test]
+fn rounds_of_scratch_memory() {
+    let sizes = [64; 5];
+    let first = whole_step(&sizes, 1 << 20, &caps().max_scratch(1 << 30)).unwrap();
+    let [rounds, sums] = [KernelFile::NetworkBackward, KernelFile::ColumnSum]
+        .map(|file| first.dispatches.iter().filter(|dispatch| dispatch.kernel.file == file).count());
+    assert_eq!((rounds, sums), (8, 1), "{first}");
+    assert!(first.scratch(Operand::Z) * 4 <= 128 << 20, "{first}");
+    let tiles: Vec<(u32, u32, u32)> =
+        first.dispatches[..rounds].iter().map(|d| (d.params.first, d.params.tiles, d.kernel.flag("ADDS"))).collect();
+    for pair in tiles.windows(2) {
+        assert_eq!((pair[0].1, pair[1].2), (pair[1].0, 1), "{tiles:?}");
+    }
+    assert_eq!((tiles[0].0, tiles[0].2), (0, 0));
+    let little = Caps::defaults(DeviceClass::Discrete).workgroup_bytes(14_335);
+    let error = whole_step(&sizes, 100, &little).unwrap_err();
+    assert!(matches!(error, Error::LimitExceeded { asked: 14_336, limit: 14_335, .. }), "{error}");
+    // 128 columns take all that WebGPU promises.
+    let promised = Caps::defaults(DeviceClass::Discrete);
+    assert!(whole_step(&[128, 128], 100, &promised).is_ok());
+    assert!(whole_step(&[128, 128], 100, &promised.workgroup_bytes(16_383)).is_err());
 }
 
 #[test]
@@ -100,6 +179,16 @@ fn where_one_dispatch_is_chosen() {
         assert!(because(&[3, 64, 64, 1], rows, DeviceClass::Software).is_some_and(|why| why.contains("CPU")));
         assert!(because(&[3, 129, 1], rows, DeviceClass::Discrete).is_some_and(|why| why.contains("columns")));
     }
+    let gradients = |sizes: &[usize], rows, class| {
+        step_by_step_because(&Layers::new(sizes, Activation::SILU).unwrap(), rows, &Caps::defaults(class))
+    };
+    for rows in [1, 100, 1 << 20] {
+        assert_eq!(gradients(&[3, 32, 32, 1], rows, DeviceClass::Discrete), None);
+        assert!(gradients(&[3, 32, 32, 1], rows, DeviceClass::Software).is_some_and(|why| why.contains("CPU")));
+        assert!(gradients(&[3, 129, 1], rows, DeviceClass::Discrete).is_some_and(|why| why.contains("columns")));
+    }
+    assert_eq!(gradients(&[3, 64, 64, 1], 16_384, DeviceClass::Discrete), None);
+    assert!(gradients(&[3, 64, 64, 1], 16_385, DeviceClass::Discrete).is_some_and(|why| why.contains("arithmetic")));
     assert_eq!(because(&[3, 128, 1], 4096, DeviceClass::Discrete), None);
     assert!(because(&[3, 128, 1], 1 << 20, DeviceClass::Discrete).is_some_and(|why| why.contains("arithmetic")));
 }
@@ -123,4 +212,14 @@ fn the_reference_by_hand() {
     assert!(error.contains("x"), "{error}");
     let error = reference::network(&layers, 2, &x, &parameters[1..]).unwrap_err().to_string();
     assert!(error.contains("parameter"), "{error}");
+    // dy = [1, 2]: dz of the last layer is 2·4 and 0; dz of the hidden one 8·[1, 0.5 · -2 at z = -1.5].
+    let gradients = reference::network_backward(&layers, 2, &x, &parameters, &[1.0, 2.0]).unwrap();
+    let of = |at: usize, count: usize| gradients.parameters.value[at..at + count].to_vec();
+    assert_eq!((of(last.w, 2), of(last.b, 1)), (vec![28.0, 24.0], vec![8.0]));
+    assert_eq!((of(hidden.w, 4), of(hidden.b, 2)), (vec![8.0, 8.0, -8.0, -8.0], vec![8.0, -8.0]));
+    assert_eq!(of(hidden.alpha.unwrap(), 2), [0.0, -6.0]);
+    assert_eq!(gradients.dx.value, [16.0, 12.0, 0.0, 0.0]);
+    assert_eq!(gradients.dx.terms[0], 16.0);
+    let error = reference::network_backward(&layers, 2, &x, &parameters, &[1.0]).unwrap_err().to_string();
+    assert!(error.contains("dy"), "{error}");
 }

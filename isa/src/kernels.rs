@@ -12,7 +12,8 @@ use elbow::{
     philox::Distribution,
     plan::{
         self, AdvanceRequest, CopyRequest, ElementwiseBackward, ElementwiseDouble, ElementwiseForward, GatedBackward,
-        LossRequest, LossScaleRequest, NetworkForward, RandomRequest, SgdRequest, SoftmaxRequest, UpdateRequest,
+        LossRequest, LossScaleRequest, NetworkBackward, NetworkForward, RandomRequest, SgdRequest, SoftmaxRequest,
+        UpdateRequest,
     },
     program::{By, Over},
     rates::Rule,
@@ -284,6 +285,12 @@ impl Collected {
                 let request = NetworkForward { rows, layers, copy: false, storage: Storage::default() };
                 let name = format!("network {} f32 {rows}x{width}", activation.name());
                 self.add(&name, plan::network_forward(&request, true, &self.caps))?;
+                if rows == 4096 {
+                    let (dx, parameters) = (Want::Overwrite, Want::Overwrite);
+                    let request = NetworkBackward { forward: request, dx, parameters };
+                    let name = format!("network backward {} f32 {rows}x{width}", activation.name());
+                    self.add(&name, plan::network_backward(&request, true, &self.caps))?;
+                }
             }
         }
         let layers = Layers::new(&[2, 64, 64, 64, 1], Activation::TANH)?.jet(Jet::laplacian(2)?);

@@ -17,7 +17,7 @@ pub use double::{DoubleBackwardOutputs, ReturningInputs, double_backward};
 pub use loss::{
     ElementwiseLoss, LossOutputs, cross_entropy, elementwise_loss, smoothed_cross_entropy, softmax_cross_entropy,
 };
-pub use network::network;
+pub use network::{NetworkGradients, network, network_backward};
 pub use update::Updated;
 
 use self::jet::Local;

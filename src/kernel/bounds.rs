@@ -103,6 +103,25 @@ impl Kernel {
                 let sweeps = 1 + flag("CENTRED");
                 sweeps * (u64::from(p.cols) / width).div_ceil(span) + (2 * sweeps - 1) * halvings(span)
             }
+            KernelFile::NetworkBackward => {
+                let [layers, hidden, outputs] = [p.parts, p.channels, p.cols].map(u64::from);
+                let [lanes, bk, dw, parts] = ["LANES", "BK", "DW", "PARTS"].map(flag);
+                let groups = 4 * lanes / flag("COLUMNS");
+                let blocks = chunk.min(rows).div_ceil(4 * groups);
+                // A step of a product, four rows of an activation, and a group of four rows and the end of dW.
+                let [step, four, group, end] = match flag("STATIC") {
+                    1 => [1, 0, 1, 0],
+                    _ => [1 + bk, 4, 1 + flag("TN"), flag("TN") * flag("TK")],
+                };
+                let between = (layers - 1) * hidden.div_ceil(bk);
+                let forward = 1 + layers * (1 + four) + 4 + (k.div_ceil(bk) + between) * step;
+                let back = (outputs.div_ceil(bk) + between) * step + layers * (4 + 4 * flag("LEARNS"));
+                // What becomes of dW by part, and then of the sums over lanes and of what is beside the parameters.
+                let part = 1 + blocks * (1 + dw * (four + groups * group)) + dw * end;
+                let of_alpha = [flag("PER_CHANNEL") * groups, flag("PER_LAYER") * lanes].into_iter().sum::<u64>();
+                let sums = dw * (groups + of_alpha + 6);
+                blocks * (forward + back) + layers * (1 + parts * part + sums)
+            }
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
                 2 * (u64::from(p.cols) / width).div_ceil(span)
@@ -207,6 +226,12 @@ impl Kernel {
             KernelFile::RowMoments => {
                 let edge = (rows + flag("LANES")).max(cols + flag("SPAN") * self.width());
                 edge.max(rows * cols).max(2 * rows)
+            }
+            KernelFile::NetworkBackward => {
+                let step = 2 * flag("BK") + flag("COLUMNS") + 4;
+                // The scratch memory and the parameters are bounded by the lengths of their operands (`Use`).
+                let indices = (rows * k).max(rows * cols);
+                (rows + 1024).max(indices).max(k + step).max(channels + step).max(cols + step)
             }
             KernelFile::SoftmaxCrossEntropy => {
                 (rows + flag("LANES")).max(cols + flag("SPAN") * self.width()).max(rows * cols)

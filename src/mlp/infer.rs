@@ -1,11 +1,11 @@
-//! Inference with an [`Mlp`]: the last y alone, in one dispatch where that is likely to be faster than layer by layer.
+//! An [`Mlp`] as a whole network: the last y in one dispatch and the gradients in two, where that is likely to be faster than layer by layer.
 
-use super::Mlp;
+use super::{Mlp, call::Call};
 use crate::{
-    affine,
+    affine::Gradient,
     error::Result,
     gpu::{Gpu, record::Target, transfer::Tensor},
-    network::{Forward, Layers},
+    network::{Backward, Forward, Layers},
     plan::{self, Plan},
     request::AlphaSource,
     view::View,
@@ -31,14 +31,8 @@ impl Mlp {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn infer<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
-        let calls = |pass: &mut wgpu::ComputePass<'_>| {
-            self.inference(gpu, x, &mut |call| match call {
-                Call::Whole(network) => network.record(gpu, Target::Pass(&mut *pass)),
-                Call::Layer(layer) => layer.record(gpu, Target::Pass(&mut *pass)),
-            })
-        };
-        self.rows(x)?;
-        target.into().in_one_pass(calls)
+        let rows = self.rows(x)?;
+        target.into().in_one_pass(|pass| self.inference(gpu, rows, x, &mut |call| call.in_pass(gpu, &mut *pass)))
     }
 
     /// The plans of [`Mlp::infer`] for a batch: one, or one for each layer.
@@ -54,26 +48,66 @@ impl Mlp {
     /// ```
     pub fn infer_plans(&self, gpu: &Gpu, x: View<'_>) -> Result<Vec<Plan>> {
         let mut plans = Vec::with_capacity(self.layers.len());
-        self.inference(gpu, x, &mut |call| {
-            plans.push(match call {
-                Call::Whole(network) => network.plan(gpu)?,
-                Call::Layer(layer) => layer.plan(gpu)?,
-            });
+        self.inference(gpu, self.rows(x)?, x, &mut |call| {
+            plans.push(call.plan(gpu)?);
             Ok(())
         })?;
         Ok(plans)
     }
 
-    fn inference(&self, gpu: &Gpu, x: View<'_>, each: &mut dyn FnMut(Call<'_>) -> Result<()>) -> Result<()> {
-        let rows = self.rows(x)?;
+    fn inference(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: View<'_>,
+        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
+    ) -> Result<()> {
         let whole = self.whole().filter(|whole| plan::layer_by_layer_because(whole, rows, &gpu.caps()).is_none());
-        if let (Some(layers), Some(top)) = (whole, self.layers.last()) {
-            let y = [rows, layers.outputs];
-            let network = Forward::new(layers, x, &self.parameters, top.y.view_as(&y));
-            return each(Call::Whole(&network.copy(self.copy.as_ref().map(Tensor::view))));
+        match whole {
+            Some(layers) => each(&self.network(layers, rows, x)),
+            None => self.forward_calls(rows, x, each),
         }
-        let shapes = self.shapes(rows);
-        (0..self.layers.len()).try_for_each(|index| each(Call::Layer(&self.call(index, x, &shapes))))
+    }
+
+    /// Whether backward of so many rows is the whole network at once: then it needs nothing of forward but the last y.
+    fn whole_backward(&self, gpu: &Gpu, rows: usize) -> Option<Layers> {
+        self.whole().filter(|whole| plan::step_by_step_because(whole, rows, &gpu.caps()).is_none())
+    }
+
+    /// Forward of a training step: every layer with what its backward needs, or the last y where that is all.
+    pub(super) fn training_calls(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: View<'_>,
+        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
+    ) -> Result<()> {
+        match self.whole_backward(gpu, rows) {
+            Some(_) => self.inference(gpu, rows, x, each),
+            None => self.forward_calls(rows, x, each),
+        }
+    }
+
+    /// Backward from dz of the last layer: all at once, or layer by layer.
+    pub(super) fn gradient_calls(
+        &self,
+        gpu: &Gpu,
+        rows: usize,
+        x: View<'_>,
+        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
+    ) -> Result<()> {
+        let (Some(layers), Some(top)) = (self.whole_backward(gpu, rows), self.layers.last()) else {
+            return self.backward_calls(rows, x, each);
+        };
+        let dy = [rows, layers.outputs];
+        let backward: Backward<'_> = self.network(layers, rows, x).backward(top.dz.view_as(&dy));
+        each(&backward.gradient(Gradient::overwrite(&self.gradients)))
+    }
+
+    fn network<'a>(&'a self, layers: Layers, rows: usize, x: View<'a>) -> Forward<'a> {
+        // A network has a layer.
+        let y = self.layers[self.layers.len() - 1].y.view_as(&[rows, layers.outputs]);
+        Forward::new(layers, x, &self.parameters, y).copy(self.copy.as_ref().map(Tensor::view))
     }
 
     /// All layers as one network, if hidden ones are alike and lie as it has them.
@@ -99,10 +133,4 @@ impl Mlp {
         });
         (alike && lies && layers.elements() == self.parameters.elements()).then_some(layers)
     }
-}
-
-/// What inference records: all layers, or one.
-enum Call<'a> {
-    Whole(&'a Forward<'a>),
-    Layer(&'a affine::Forward<'a>),
 }

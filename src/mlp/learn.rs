@@ -180,9 +180,13 @@ impl Mlp {
         let Batch { x, targets, loss } = *batch;
         let rows = self.rows(x)?;
         self.check_targets(targets, rows)?;
-        let mut calls = self.prepared_forward(gpu, x, rows)?;
+        let mut calls = Vec::new();
+        self.training_calls(gpu, rows, x, &mut |call| {
+            calls.push(call.prepare(gpu)?);
+            Ok(())
+        })?;
         calls.push(self.prepared_loss(gpu, targets, loss, rows)?);
-        self.backward_calls(rows, x, &mut |call| {
+        self.gradient_calls(gpu, rows, x, &mut |call| {
             calls.push(call.prepare(gpu)?);
             Ok(())
         })?;

@@ -1,9 +1,9 @@
 //! The calls of an [`Mlp`] for a batch: forward, loss, backward, update, and all four as one training step.
 
-use super::{Mlp, Objective, parameters::Parameters};
+use super::{Mlp, Objective, call::Call, parameters::Parameters};
 use crate::{
     activation::Activation,
-    affine::{Backward, Forward, Gradient},
+    affine::{Forward, Gradient},
     error::{Error, Result},
     gpu::{
         Gpu,
@@ -75,7 +75,7 @@ impl Mlp {
     /// ```
     pub fn forward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
         let rows = self.rows(x)?;
-        target.into().in_one_pass(|pass| self.record_forward(gpu, pass, x, rows))
+        target.into().in_one_pass(|pass| self.forward_calls(rows, x, &mut |call| call.in_pass(gpu, &mut *pass)))
     }
 
     /// Records the network's loss of the outputs that forward wrote, for M labels (or M rows of targets), into `loss` `[M]`, and its gradient
@@ -155,6 +155,10 @@ impl Mlp {
 
     /// Records all gradients ([`Mlp::gradients`]) from dz of the last layer, after forward of the same batch x.
     ///
+    /// Where the plan expects it to be faster these are [two dispatches](crate::network::Backward) for all layers: hidden layers of one size of at
+    /// most 32 columns, wider ones up to 128 for few rows, on a GPU. Then nothing of forward is needed but the last y for the loss:
+    /// [`Mlp::train`] and [`Mlp::learn`] leave the rest out. Anything else is computed layer by layer.
+    ///
     /// ```no_run
     /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
     /// let gpu = Gpu::new()?;
@@ -170,12 +174,10 @@ impl Mlp {
     /// ```
     pub fn backward<'t, 'p: 't>(&self, gpu: &Gpu, target: impl Into<Target<'t, 'p>>, x: View<'_>) -> Result<()> {
         let rows = self.rows(x)?;
-        target
-            .into()
-            .in_one_pass(|pass| self.backward_calls(rows, x, &mut |call| call.record(gpu, Target::Pass(&mut *pass))))
+        target.into().in_one_pass(|pass| self.gradient_calls(gpu, rows, x, &mut |call| call.in_pass(gpu, &mut *pass)))
     }
 
-    /// The plans of backward for a batch, from the last layer to the first.
+    /// The plans of backward for a batch: one for all layers, or from the last layer to the first.
     ///
     /// ```no_run
     /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};
@@ -188,7 +190,7 @@ impl Mlp {
     /// ```
     pub fn backward_plans(&self, gpu: &Gpu, x: View<'_>) -> Result<Vec<Plan>> {
         let mut plans = Vec::with_capacity(self.layers.len());
-        self.backward_calls(self.rows(x)?, x, &mut |call| {
+        self.gradient_calls(gpu, self.rows(x)?, x, &mut |call| {
             plans.push(call.plan(gpu)?);
             Ok(())
         })?;
@@ -235,9 +237,9 @@ impl Mlp {
         self.check_targets(step.labels, rows)?;
         SgdRequest::check_rates(step.rate, step.momentum)?;
         target.into().in_one_pass(|pass| {
-            self.record_forward(gpu, pass, step.x, rows)?;
+            self.training_calls(gpu, rows, step.x, &mut |call| call.in_pass(gpu, &mut *pass))?;
             self.loss(gpu, Target::Pass(&mut *pass), step.labels, step.loss)?;
-            self.backward_calls(rows, step.x, &mut |call| call.record(gpu, Target::Pass(&mut *pass)))?;
+            self.gradient_calls(gpu, rows, step.x, &mut |call| call.in_pass(gpu, &mut *pass))?;
             self.step(gpu, Target::Pass(&mut *pass), step.rate, step.momentum)
         })
     }
@@ -253,14 +255,15 @@ impl Mlp {
         }
     }
 
-    fn record_forward(&self, gpu: &Gpu, pass: &mut wgpu::ComputePass<'_>, x: View<'_>, rows: usize) -> Result<()> {
+    /// Forward of every layer, with what its backward needs.
+    pub(super) fn forward_calls(
+        &self,
+        rows: usize,
+        x: View<'_>,
+        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
+    ) -> Result<()> {
         let shapes = self.shapes(rows);
-        (0..self.layers.len()).try_for_each(|index| self.call(index, x, &shapes).record(gpu, Target::Pass(&mut *pass)))
-    }
-
-    pub(super) fn prepared_forward(&self, gpu: &Gpu, x: View<'_>, rows: usize) -> Result<Vec<Prepared>> {
-        let shapes = self.shapes(rows);
-        (0..self.layers.len()).map(|index| self.call(index, x, &shapes).prepare(gpu)).collect()
+        (0..self.layers.len()).try_for_each(|index| each(&self.call(index, x, &shapes)))
     }
 
     /// The call of a layer on this batch, for forward and for making its backward.
@@ -282,7 +285,7 @@ impl Mlp {
         &self,
         rows: usize,
         x: View<'_>,
-        each: &mut dyn FnMut(&Backward<'_>) -> Result<()>,
+        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
     ) -> Result<()> {
         let shapes = self.shapes(rows);
         let dz = |index: usize| self.layers[index].dz.view_as(&shapes[index].y);

@@ -1,5 +1,9 @@
 //! A whole network in one dispatch: every layer of a block of rows in one workgroup, what goes between them in its memory.
 
+mod backward;
+
+pub use backward::{NetworkBackward, network_backward, step_by_step_because};
+
 use super::{
     Along, Builder, Caps, DeviceClass, Plan,
     builder::workgroups,
@@ -50,29 +54,39 @@ impl Block {
 
     /// The one for so many rows: eight a lane read half as much of the weights for each row, four make twice as many workgroups.
     fn of(layers: &Layers, rows: u64, caps: &Caps) -> Result<Self> {
-        let columns = layers.columns();
-        if columns > Layers::MOST_COLUMNS {
-            return Err(Error::LimitExceeded {
-                what: "columns of a layer of a network in one dispatch".into(),
-                asked: columns as u64,
-                limit: Layers::MOST_COLUMNS as u64,
-            });
-        }
-        let columns = (columns as u32).next_power_of_two().max(BK);
+        let columns = padded_columns(layers)?;
         let [eight, four] = [8, 4].map(|lane_rows| Block { columns, lane_rows });
         let fills = rows.div_ceil(u64::from(eight.rows())) >= u64::from(caps.choices.workgroups());
         let larger = caps.class != DeviceClass::Software && fills && eight.workgroup_bytes() <= caps.workgroup_bytes;
         let block = if larger { eight } else { four };
-        for (what, asked, limit) in [
-            ("bytes of workgroup memory for a network", block.workgroup_bytes(), caps.workgroup_bytes),
-            ("invocations of a workgroup for a network", LANES, caps.max_invocations),
-        ] {
-            if asked > limit {
-                return Err(Error::LimitExceeded { what: what.into(), asked: asked.into(), limit: limit.into() });
-            }
-        }
+        expect_room(block.workgroup_bytes(), LANES, caps)?;
         Ok(block)
     }
+}
+
+/// Columns of `state` for the widest layer; an error if there are too many.
+fn padded_columns(layers: &Layers) -> Result<u32> {
+    match layers.columns() {
+        columns if columns <= Layers::MOST_COLUMNS => Ok((columns as u32).next_power_of_two().max(BK)),
+        columns => Err(Error::LimitExceeded {
+            what: "columns of a layer of a network in one dispatch".into(),
+            asked: columns as u64,
+            limit: Layers::MOST_COLUMNS as u64,
+        }),
+    }
+}
+
+/// An error if the device's workgroups are too small.
+fn expect_room(workgroup_bytes: u32, lanes: u32, caps: &Caps) -> Result<()> {
+    for (what, asked, limit) in [
+        ("bytes of workgroup memory for a network", workgroup_bytes, caps.workgroup_bytes),
+        ("invocations of a workgroup for a network", lanes, caps.max_invocations),
+    ] {
+        if asked > limit {
+            return Err(Error::LimitExceeded { what: what.into(), asked: asked.into(), limit: limit.into() });
+        }
+    }
+    Ok(())
 }
 
 /// Why a network of so many rows is better computed layer by layer on this device; None if one dispatch is likely to be faster.
@@ -98,11 +112,8 @@ const WIDE: u32 = 64;
 
 /// The plan of y of a network. `aligned` says that every operand starts at a multiple of 16 bytes.
 pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> Result<Plan> {
-    let NetworkForward { rows, layers, copy, storage } = *request;
-    storage.check()?;
-    // The last layer has no α, and so has a network without another.
-    let layers = if layers.count == 1 { layers.alpha(AlphaSource::Constant) } else { layers };
-    layers.check(rows)?;
+    let request = request.checked()?;
+    let NetworkForward { rows, layers, .. } = request;
     if let Some(jet) = layers.jet.filter(|jet| jet.members() != 4) {
         return Err(Error::Unsupported {
             what: format!("a network of jets of {} rows in one dispatch", jet.members()),
@@ -112,71 +123,103 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
     let [k, n] = [layers.inputs, layers.outputs];
     shape::elements(Operand::X, &[rows, k])?;
     shape::elements(Operand::Y, &[rows, n])?;
-    let elements = shape::elements(Operand::Parameter, &[layers.elements()])?;
+    shape::elements(Operand::Parameter, &[layers.elements()])?;
     let mut plan = Plan::default();
     let block = Block::of(&layers, rows as u64, caps)?;
     if rows == 0 {
         return Ok(plan);
     }
-    let mut kernel = Builder::storing(KernelFile::Network, storage, caps);
-    let four = |columns: usize, of: Operand| {
-        let stride = storage.row_stride(of).is_none_or(|stride| stride.is_multiple_of(4));
-        aligned && columns.is_multiple_of(4) && stride
-    };
-    let elem = |four: bool| if four { Elem::Four } else { Elem::Scalar };
-    let vec_w = aligned && k.is_multiple_of(4) && (layers.count == 1 || layers.hidden.is_multiple_of(4));
-    let (vec_x, vec_y) = (four(k, Operand::X), four(n, Operand::Y));
+    let mut kernel = request.kernel(KernelFile::Network, [block.columns, BK], aligned, caps);
     kernel.flag("LANES", LANES).flag("LANE_ROWS", block.lane_rows).flag("LANE_ROWS4", block.lane_rows / 4);
-    kernel.flag("ROWS_BEHIND", block.lane_rows - 4).flag("COLUMNS", block.columns).flag("BK", BK);
-    kernel.flag("ALIGN", Layers::ALIGN as u32).on("STATIC", caps.class != DeviceClass::Software);
-    kernel.on("VEC_X", vec_x).on("VEC_W", vec_w).on("VEC_Y", vec_y);
-    kernel.on("PER_LAYER", layers.alpha == AlphaSource::PerLayer);
-    kernel.on("PER_CHANNEL", layers.alpha == AlphaSource::PerChannel);
+    kernel.flag("ROWS_BEHIND", block.lane_rows - 4);
     if let Some(jet) = layers.jet {
-        kernel.flag("JET", 1).on("PASSES_0", layers.activation.is_piecewise());
-        kernel.on("PASSES_1", layers.output.is_piecewise()).on("BENDS", !jet.is_first_order());
+        kernel.flag("JET", 1).on("BENDS", !jet.is_first_order());
+        request.slopes(&mut kernel);
         for (name, factor, [i, j]) in [("C11", 1.0, [0, 0]), ("C12", 2.0, [0, 1]), ("C22", 1.0, [1, 1])] {
             kernel.flag(name, (factor * jet.coefficient(i, j)).to_bits());
         }
     }
-    let weights = if copy { Operand::Copy } else { Operand::Parameter };
-    matrix(&mut kernel, Operand::X, [rows, k], elem(vec_x), &storage);
-    kernel.read("w", elem(vec_w), weights, elements);
-    kernel.read("parameters", elem(aligned), Operand::Parameter, elements);
-    matrix(&mut kernel, Operand::Y, [rows, n], elem(vec_y), &storage);
-    kernel.kernel.stages = vec![layers.activation.kind(), layers.output.kind()];
-    let [first, second] = [layers.activation, layers.output].map(|activation| activation.params());
-    kernel.params.p = [first[0], first[1], second[0], second[1]];
-    kernel.params.rows = rows as u32;
-    (kernel.params.k, kernel.params.channels, kernel.params.cols) = (k as u32, layers.hidden as u32, n as u32);
-    kernel.params.chunk = kernel.params.k;
-    kernel.params.parts = layers.count as u32;
+    request.matrix(&mut kernel, Operand::Y, n, aligned);
     kernel.cut.rows = u64::from(block.rows());
     kernel.cut.cols = n as u64;
-    let acts = ELEMENT.saturating_mul((layers.count * block.columns as usize) as u64);
-    kernel.cut.work = kernel.cut.rows.saturating_mul(layers.work().saturating_add(acts));
+    kernel.cut.work = kernel.cut.rows.saturating_mul(layers.work().saturating_add(request.activations(block.columns)));
+    kernel.params.chunk = kernel.params.k;
     kernel.params.tiles = workgroups((rows as u64).div_ceil(kernel.cut.rows))?;
     plan.dispatches.push(kernel.build());
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
 
-/// Binds x, or y, by rows that may have gaps.
-fn matrix(kernel: &mut Builder, operand: Operand, [rows, cols]: [usize; 2], elem: Elem, storage: &Storage) {
-    let (rows, cols) = (rows as u64, cols as u64);
-    let stride = storage.row_stride(operand);
-    let apart = stride.map_or(cols, u64::from);
-    let len = (rows - 1) * apart + cols;
-    match operand {
-        Operand::Y => kernel.write(operand.name(), elem, operand, len),
-        _ => kernel.read(operand.name(), elem, operand, len),
-    };
-    // With stride 0 all rows are the same memory.
-    kernel.along(if apart == 0 { Along::All } else { Along::Rows(apart) });
-    let index = kernel.kernel.slots.len() - 1;
-    if let (Some(stride), Some(slot)) = (stride, kernel.kernel.slots.last_mut()) {
-        slot.strided = true;
-        kernel.params.row_stride[index % MOST_SLOTS] = stride;
-        kernel.flag(if operand == Operand::Y { "GAPS_Y" } else { "GAPS_X" }, 1);
+impl NetworkForward {
+    /// The request, if there is such a network. The last layer has no α, and so has a network without another.
+    fn checked(&self) -> Result<Self> {
+        self.storage.check()?;
+        let layers = if self.layers.count == 1 { self.layers.alpha(AlphaSource::Constant) } else { self.layers };
+        layers.check(self.rows)?;
+        Ok(NetworkForward { layers, ..*self })
+    }
+
+    /// What every kernel over a network has: the sizes of its layers, their activations, x and the parameters.
+    fn kernel(&self, file: KernelFile, [columns, bk]: [u32; 2], aligned: bool, caps: &Caps) -> Builder {
+        let NetworkForward { rows, layers, copy, storage } = *self;
+        let [k, n] = [layers.inputs, layers.outputs];
+        let mut kernel = Builder::storing(file, storage, caps);
+        kernel.flag("COLUMNS", columns).flag("BK", bk).flag("ALIGN", Layers::ALIGN as u32);
+        kernel.on("STATIC", caps.class != DeviceClass::Software);
+        kernel.on("PER_LAYER", layers.alpha == AlphaSource::PerLayer);
+        kernel.on("PER_CHANNEL", layers.alpha == AlphaSource::PerChannel);
+        let elem = |four: bool| if four { Elem::Four } else { Elem::Scalar };
+        let vec_w = aligned && k.is_multiple_of(4) && (layers.count == 1 || layers.hidden.is_multiple_of(4));
+        let weights = if copy { Operand::Copy } else { Operand::Parameter };
+        let elements = layers.elements() as u64;
+        self.matrix(&mut kernel, Operand::X, k, aligned);
+        kernel.on("VEC_W", vec_w).read("w", elem(vec_w), weights, elements);
+        kernel.read("parameters", elem(aligned), Operand::Parameter, elements);
+        kernel.kernel.stages = vec![layers.activation.kind(), layers.output.kind()];
+        let [first, second] = [layers.activation, layers.output].map(|activation| activation.params());
+        kernel.params.p = [first[0], first[1], second[0], second[1]];
+        kernel.params.rows = rows as u32;
+        (kernel.params.k, kernel.params.channels, kernel.params.cols) = (k as u32, layers.hidden as u32, n as u32);
+        kernel.params.parts = layers.count as u32;
+        kernel
+    }
+
+    /// Which of the two activations stop what comes from above where they are flat.
+    fn slopes(&self, kernel: &mut Builder) {
+        let Layers { activation, output, .. } = self.layers;
+        kernel.on("PASSES_0", activation.is_piecewise()).on("PASSES_1", output.is_piecewise());
+    }
+
+    /// The work of the activations of a row, for as many columns as lanes have.
+    fn activations(&self, columns: u32) -> u64 {
+        ELEMENT.saturating_mul((self.layers.count as u64).saturating_mul(columns.into()))
+    }
+
+    /// Binds x, y or a gradient of them by rows, which may have gaps.
+    fn matrix(&self, kernel: &mut Builder, operand: Operand, columns: usize, aligned: bool) {
+        let (rows, cols) = (self.rows as u64, columns as u64);
+        let stride = self.storage.row_stride(operand);
+        let apart = stride.map_or(cols, u64::from);
+        let len = (rows - 1) * apart + cols;
+        let four = aligned && cols.is_multiple_of(4) && apart.is_multiple_of(4);
+        let elem = if four { Elem::Four } else { Elem::Scalar };
+        let [vec, gaps] = match operand {
+            Operand::X => ["VEC_X", "GAPS_X"],
+            Operand::Dy => ["VEC_DY", "GAPS_DY"],
+            Operand::Dx => ["VEC_DX", "GAPS_DX"],
+            _ => ["VEC_Y", "GAPS_Y"],
+        };
+        match operand {
+            Operand::Y | Operand::Dx => kernel.write(operand.name(), elem, operand, len),
+            _ => kernel.read(operand.name(), elem, operand, len),
+        };
+        kernel.on(vec, four).on(gaps, stride.is_some());
+        // With stride 0 all rows are the same memory.
+        kernel.along(if apart == 0 { Along::All } else { Along::Rows(apart) });
+        let index = kernel.kernel.slots.len() - 1;
+        if let (Some(stride), Some(slot)) = (stride, kernel.kernel.slots.last_mut()) {
+            slot.strided = true;
+            kernel.params.row_stride[index % MOST_SLOTS] = stride;
+        }
     }
 }

@@ -283,7 +283,13 @@ prop_compose! {
                 let storage = Storage::default().with(Operand::Copy, dtype);
                 let rows_apart = |size: usize| (gap > 0).then_some((size + gap) as u32);
                 let storage = storage.with_row_stride(Operand::X, rows_apart(inputs)).with_row_stride(Operand::Y, rows_apart(outputs));
-                plan::network_forward(&plan::NetworkForward { rows: m, layers, copy: scaled, storage }, aligned, caps)
+                let forward = plan::NetworkForward { rows: m, layers, copy: scaled, storage };
+                if kind == 16 || layers.jet.is_some() {
+                    return plan::network_forward(&forward, aligned, caps);
+                }
+                let storage = storage.with_row_stride(Operand::Dy, rows_apart(outputs)).with_row_stride(Operand::Dx, rows_apart(inputs));
+                let forward = plan::NetworkForward { storage, ..forward };
+                plan::network_backward(&plan::NetworkBackward { forward, dx: x, parameters: w }, aligned, caps)
             }
             5 => match scaled {
                 true => plan::elementwise_forward(&forward, aligned, caps),

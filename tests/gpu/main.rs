@@ -31,6 +31,7 @@ mod losses;
 mod matrix_units;
 mod narrow;
 mod network;
+mod network_backward;
 mod pasted;
 mod prepared;
 mod random;

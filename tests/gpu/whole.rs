@@ -19,6 +19,59 @@ pub struct HostLayer {
     pub alpha: Option<Vec<f32>>,
 }
 
+impl HostLayer {
+    fn of(&self, channel: usize) -> Activation {
+        match &self.alpha {
+            None => self.activation,
+            Some(alpha) => self.activation.with_alpha(alpha[channel % alpha.len()]),
+        }
+    }
+
+    /// A quantity of the activation at z, and how far from it f32 may be where z itself is `e` wrong.
+    fn near(&self, channel: usize, quantity: Quantity, z: f64, e: f64) -> [f64; 2] {
+        let activation = self.of(channel);
+        let v = activation.evaluate(quantity, z);
+        let size = v.abs().max(activation.terms(quantity, z));
+        let moved =
+            [z - e, z + e].map(|z| (activation.evaluate(quantity, z) - v).abs()).into_iter().fold(0.0, f64::max);
+        [v, 2.0 * moved + (activation.row().tolerance(quantity) + 2.0) * ulp_of(size)]
+    }
+}
+
+/// Of a row behind a layer: z and y, and how far f32 may be from them.
+#[derive(Default)]
+struct Step {
+    z: Vec<f64>,
+    z_errors: Vec<f64>,
+    y: Vec<f64>,
+    y_errors: Vec<f64>,
+}
+
+/// Numbers, and how far f32 may be from each.
+#[derive(Default)]
+pub struct Bounded {
+    pub values: Vec<f64>,
+    pub errors: Vec<f64>,
+}
+
+impl Bounded {
+    fn zeros(length: usize) -> Self {
+        Bounded { values: vec![0.0; length], errors: vec![0.0; length] }
+    }
+
+    /// Every number within its bound.
+    pub fn judge(&self, what: &str, got: &[f32]) {
+        assert_eq!(got.len(), self.values.len(), "{what}");
+        for (i, ((&got, want), bound)) in got.iter().zip(&self.values).zip(&self.errors).enumerate() {
+            let close = (f64::from(got) - want).abs() <= bound + 1e-37;
+            assert!(close, "{what}[{i}] is {got}, expected {want} ± {bound:e}");
+        }
+    }
+}
+
+/// What a sum of f32 may lose for each of its terms.
+const EPSILON: f64 = 1.0 / (1 << 23) as f64;
+
 pub struct HostNetwork(pub Vec<HostLayer>);
 
 impl HostNetwork {
@@ -90,10 +143,18 @@ impl HostNetwork {
     /// y of a row, and how far from it f32 may be: each sum within its rounding, each activation within its row's tolerance, and what was wrong
     /// before it carried along. `rounding`: the share that each layer's weights and outputs may lose beside.
     pub fn reference(&self, x: &[f32], rounding: f64) -> (Vec<f64>, Vec<f64>) {
-        let mut values: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
-        let mut errors: Vec<f64> = values.iter().map(|v| v.abs() * rounding).collect();
+        let last = self.steps(x, rounding).pop().expect("a layer");
+        (last.y, last.y_errors)
+    }
+
+    /// The same for every layer, first x.
+    fn steps(&self, x: &[f32], rounding: f64) -> Vec<Step> {
+        let x: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+        let y_errors = x.iter().map(|v| v.abs() * rounding).collect();
+        let mut steps = vec![Step { y: x, y_errors, ..Step::default() }];
         for layer in &self.0 {
-            let (mut next, mut wrong) = (Vec::new(), Vec::new());
+            let Step { y: values, y_errors: errors, .. } = &steps[steps.len() - 1];
+            let mut step = Step::default();
             for n in 0..layer.n {
                 let mut z = f64::from(layer.b[n]);
                 let (mut size, mut carried) = (z.abs(), 0.0);
@@ -103,21 +164,70 @@ impl HostNetwork {
                     size += (w * values[k]).abs();
                     carried += w.abs() * (errors[k] + values[k].abs() * rounding);
                 }
-                let e = carried + size * (layer.k as f64 + 2.0) * 2f64.powi(-23);
-                let activation = match &layer.alpha {
-                    None => layer.activation,
-                    Some(alpha) => layer.activation.with_alpha(alpha[n % alpha.len()]),
-                };
-                let y = activation.value(z);
-                let row = activation.row();
-                let size = y.abs().max(activation.terms(Quantity::Value, z));
-                let moved = [z - e, z + e].map(|z| (activation.value(z) - y).abs()).into_iter().fold(0.0, f64::max);
-                wrong.push(2.0 * moved + (row.tolerance(Quantity::Value) + 2.0) * ulp_of(size) + y.abs() * rounding);
-                next.push(y);
+                let e = carried + size * (layer.k as f64 + 2.0) * EPSILON;
+                let [y, wrong] = layer.near(n, Quantity::Value, z, e);
+                step.y.push(y);
+                step.y_errors.push(wrong + y.abs() * rounding);
+                step.z.push(z);
+                step.z_errors.push(e);
             }
-            (values, errors) = (next, wrong);
+            steps.push(step);
         }
-        (values, errors)
+        steps
+    }
+
+    /// Gradients for rows of x and dy, and how far from them f32 may be: of x, and of all parameters in the order of `layers`.
+    pub fn gradients(&self, layers: &Layers, x: &[f32], dy: &[f32], rounding: f64) -> [Bounded; 2] {
+        let (inputs, outputs) = (self.0[0].k, self.0[self.0.len() - 1].n);
+        let rows = x.len() / inputs;
+        let (mut dx, mut all) = (Bounded::default(), Bounded::zeros(layers.elements()));
+        let mut sizes = vec![0.0; layers.elements()];
+        for m in 0..rows {
+            let steps = self.steps(&x[m * inputs..][..inputs], rounding);
+            let mut dy: Vec<f64> = dy[m * outputs..][..outputs].iter().map(|&v| f64::from(v)).collect();
+            let mut errors = vec![0.0; outputs];
+            for (l, layer) in self.0.iter().enumerate().rev() {
+                let (below, step, place) = (&steps[l], &steps[l + 1], layers.place(l));
+                let mut next = Bounded::zeros(layer.k);
+                let mut next_sizes = vec![0.0; layer.k];
+                for n in 0..layer.n {
+                    let of = |quantity| {
+                        let [by, wrong] = layer.near(n, quantity, step.z[n], step.z_errors[n]);
+                        let (v, error) = (layer.of(n).passed(dy[n], by), errors[n] * (by.abs() + wrong));
+                        (v, error + dy[n].abs() * wrong + v.abs() * EPSILON)
+                    };
+                    let mut add = |at: usize, v: f64, error: f64| {
+                        all.values[at] += v;
+                        all.errors[at] += error;
+                        sizes[at] += v.abs();
+                    };
+                    let (dz, wrong) = of(Quantity::Slope);
+                    add(place.b + n, dz, wrong);
+                    if let (Some(at), Some(alpha)) = (place.alpha, &layer.alpha) {
+                        let (dalpha, wrong) = of(Quantity::AlphaSlope);
+                        add(at + n % alpha.len(), dalpha, wrong);
+                    }
+                    for (k, next_size) in next_sizes.iter_mut().enumerate() {
+                        let (y, w) = (below.y[k], f64::from(layer.w[n * layer.k + k]));
+                        let error = wrong * (y.abs() + below.y_errors[k]) + dz.abs() * below.y_errors[k];
+                        add(place.w + n * layer.k + k, dz * y, error);
+                        next.values[k] += dz * w;
+                        next.errors[k] += wrong * w.abs() * (1.0 + rounding) + (dz * w).abs() * rounding;
+                        *next_size += (dz * w).abs();
+                    }
+                }
+                for (error, size) in next.errors.iter_mut().zip(next_sizes) {
+                    *error += size * (layer.n as f64 + 2.0) * EPSILON;
+                }
+                (dy, errors) = (next.values, next.errors);
+            }
+            dx.errors.extend(errors.iter().zip(&dy).map(|(error, dx)| error + dx.abs() * rounding));
+            dx.values.extend(dy);
+        }
+        for (error, size) in all.errors.iter_mut().zip(sizes) {
+            *error += size * (rows as f64 + 8.0) * EPSILON;
+        }
+        [dx, all]
     }
 
     /// Every row of an output within its bound.

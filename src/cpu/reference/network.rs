@@ -1,11 +1,12 @@
 //! A whole network, in f64 from x to y.
 
-use super::{jet, with_alpha};
+use super::{Gradient, jet, with_alpha};
 use crate::{
+    activation::Activation,
     cpu::operands,
-    error::Result,
+    error::{Error, Result},
     operand::Operand,
-    request::{AlphaSource, Layers},
+    request::{AlphaSource, Layers, Place},
 };
 
 /// y `[rows, N]` of a network whose parameters lie in one slice as [`Layers::place`] says; nothing is rounded between layers. An error names
@@ -28,28 +29,139 @@ pub fn network(layers: &Layers, rows: usize, x: &[f32], parameters: &[f32]) -> R
     layers.check(rows)?;
     let mut below: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
     for l in 0..layers.count {
-        let (place, [n, k]) = (layers.place(l), layers.shape(l));
-        let alpha = place.alpha.map(|at| &parameters[at..place.end]);
-        let source = if alpha.is_some() { layers.alpha } else { AlphaSource::Constant };
-        let activation = if l + 1 < layers.count { layers.activation } else { layers.output };
-        let z = |row: usize, channel: usize| -> f64 {
-            let weights = &parameters[place.w + channel * k..][..k];
-            below[row * k..][..k].iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum()
-        };
-        let element = |i: usize| {
-            let (row, channel) = (i / n, i % n);
-            let (b, activation) =
-                (f64::from(parameters[place.b + channel]), with_alpha(activation, source, alpha, channel));
-            let members = layers.jet.map_or(1, |jet| jet.members());
-            let (first, member) = (row - row % members, row % members);
-            // b moves the value, and no derivative of it.
-            let z = |member: usize| z(first + member, channel) + if member == 0 { b } else { 0.0 };
-            match &layers.jet {
-                None => activation.value(z(0)),
-                Some(jet) => jet::value(jet, &activation, member, z),
-            }
-        };
-        below = (0..rows * n).map(element).collect();
+        let layer = Layer::of(layers, l, parameters);
+        below = layer.values(layers, &layer.sums(layers, &below));
     }
     Ok(below)
+}
+
+/// The gradients of a network.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct NetworkGradients {
+    /// Of x, `[rows, K]`.
+    pub dx: Gradient,
+    /// Of all parameters, in their order; 0 between two parts.
+    pub parameters: Gradient,
+}
+
+/// The gradients of a network of which [`network()`] is the value, from dy `[rows, N]`. [`Error::Unsupported`] with jets.
+///
+/// ```
+/// use elbow::{Activation, cpu::reference, network::Layers};
+/// let layers = Layers::new(&[1, 1, 1], Activation::RELU)?;
+/// let mut parameters = vec![0.0; layers.elements()];
+/// let [hidden, last] = [0, 1].map(|l| layers.place(l));
+/// (parameters[hidden.w], parameters[last.w]) = (2.0, 5.0); // 5 relu(2 x)
+/// let gradients = reference::network_backward(&layers, 2, &[3.0, -4.0], &parameters, &[1.0, 1.0])?;
+/// assert_eq!(gradients.dx.value, [10.0, 0.0]);
+/// assert_eq!(gradients.parameters.value[hidden.w], 15.0);
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn network_backward(
+    layers: &Layers,
+    rows: usize,
+    x: &[f32],
+    parameters: &[f32],
+    dy: &[f32],
+) -> Result<NetworkGradients> {
+    let x = operands::slice(Operand::X, x, &[rows, layers.inputs])?;
+    let parameters = operands::slice(Operand::Parameter, parameters, &[layers.elements()])?;
+    let dy = operands::slice(Operand::Dy, dy, &[rows, layers.outputs])?;
+    layers.check(rows)?;
+    if layers.jet.is_some() {
+        return Err(Error::Unsupported {
+            what: "gradients of a whole network with jets".into(),
+            why: "reference::backward has them, layer by layer".into(),
+        });
+    }
+    let mut inputs: Vec<Vec<f64>> = vec![x.iter().map(|&x| f64::from(x)).collect()];
+    let mut sums: Vec<Vec<f64>> = Vec::new();
+    for l in 0..layers.count {
+        let layer = Layer::of(layers, l, parameters);
+        sums.push(layer.sums(layers, &inputs[l]));
+        inputs.push(layer.values(layers, &sums[l]));
+    }
+    let mut gradients = Gradient::zeros(layers.elements());
+    let mut dx = Gradient { value: dy.iter().map(|&dy| f64::from(dy)).collect(), terms: Vec::new() };
+    for l in (0..layers.count).rev() {
+        let layer = Layer::of(layers, l, parameters);
+        let Layer { place, n, k, weights, .. } = layer;
+        let mut below = Gradient::zeros(rows * k);
+        for (i, (&z, &dy)) in sums[l].iter().zip(&dx.value).enumerate() {
+            let (row, channel) = (i / n, i % n);
+            let activation = layer.activation(layers, channel);
+            let dz = activation.passed(dy, activation.slope(z));
+            if let Some(alpha) = place.alpha {
+                let at = if layers.alpha == AlphaSource::PerLayer { alpha } else { alpha + channel };
+                gradients.add(at, activation.passed(dy, activation.alpha_slope(z)));
+            }
+            gradients.add(place.b + channel, dz);
+            for j in 0..k {
+                gradients.add(place.w + channel * k + j, dz * inputs[l][row * k + j]);
+                below.add(row * k + j, dz * f64::from(weights[channel * k + j]));
+            }
+        }
+        dx = below;
+    }
+    Ok(NetworkGradients { dx, parameters: gradients })
+}
+
+/// A layer's part of all parameters.
+struct Layer<'a> {
+    place: Place,
+    n: usize,
+    k: usize,
+    last: bool,
+    weights: &'a [f32],
+    b: &'a [f32],
+    alpha: Option<&'a [f32]>,
+}
+
+impl<'a> Layer<'a> {
+    fn of(layers: &Layers, l: usize, parameters: &'a [f32]) -> Self {
+        let (place, [n, k]) = (layers.place(l), layers.shape(l));
+        Layer {
+            place,
+            n,
+            k,
+            last: l + 1 == layers.count,
+            weights: &parameters[place.w..][..n * k],
+            b: &parameters[place.b..][..n],
+            alpha: place.alpha.map(|at| &parameters[at..place.end]),
+        }
+    }
+
+    fn activation(&self, layers: &Layers, channel: usize) -> Activation {
+        let source = if self.alpha.is_some() { layers.alpha } else { AlphaSource::Constant };
+        with_alpha(if self.last { layers.output } else { layers.activation }, source, self.alpha, channel)
+    }
+
+    /// z `[rows, n]`: b moves the value of a jet, and no derivative of it.
+    fn sums(&self, layers: &Layers, below: &[f64]) -> Vec<f64> {
+        let members = layers.jet.map_or(1, |jet| jet.members());
+        let mut sums = Vec::with_capacity(below.len() / self.k * self.n);
+        for (row, inputs) in below.chunks(self.k).enumerate() {
+            for (weights, &b) in self.weights.chunks(self.k).zip(self.b) {
+                let z: f64 = inputs.iter().zip(weights).map(|(x, &w)| x * f64::from(w)).sum();
+                sums.push(z + if row % members == 0 { f64::from(b) } else { 0.0 });
+            }
+        }
+        sums
+    }
+
+    fn values(&self, layers: &Layers, sums: &[f64]) -> Vec<f64> {
+        let element = |i: usize| {
+            let (row, channel) = (i / self.n, i % self.n);
+            let activation = self.activation(layers, channel);
+            match &layers.jet {
+                None => activation.value(sums[i]),
+                Some(jet) => {
+                    let member = row % jet.members();
+                    jet::value(jet, &activation, member, |m| sums[(row - member + m) * self.n + channel])
+                }
+            }
+        };
+        (0..sums.len()).map(element).collect()
+    }
 }

@@ -1,0 +1,452 @@
+// Gradients of a whole network, for P.chunk rows a workgroup, BM at a time: first all of them forward, then layer by layer back, dz of a layer
+// for all of the workgroup's rows before the next. So a layer's dW stays in registers until all of them are in it, and every z is computed once.
+// z of each layer, and then dz in its place, lies in a scratch buffer: four rows of four columns where one lane has put them, which alone reads
+// them again, so that nobody waits for memory. What lanes exchange goes through workgroup memory: y of the layer below and dz (`state`), and the
+// weights, BK at a time. dW, db and dα of a workgroup are a row of `partials`, in the order of the parameters; P.splits workgroups have a row
+// each, and those behind them add to it, in dispatches of their own.
+// Rows past the edge and columns that a layer does not have are zero in `state` and in `weights`, whatever NaN the neighbours are.
+#use tile
+#use layers
+// Lanes along the rows, which are neighbours.
+const WY = LANES / COLUMNS4;
+const BM = 4u * WY;
+// From one column to the next, in vectors of four rows: an odd number, so that lanes that read neighbouring columns meet different banks.
+const APART = WY + 1u;
+const GRADIENTS = COLUMNS * APART;
+const WEIGHT_BLOCKS = QUADS * COLUMNS4;
+// dW is made by 8 × 8 lanes, of TN outputs and TK inputs each, one part of the inputs after the other.
+const SIDE = 8u;
+const_assert WEIGHT_BLOCKS <= LANES && LANES == SIDE * SIDE && SIDE * TN == COLUMNS && SIDE * TK * PARTS == COLUMNS;
+// Column by column, four rows a vector: y of the layer below, and from GRADIENTS on dz.
+var<workgroup> state: array<vec4<f32>, 2u * GRADIENTS>;
+var<workgroup> weights: array<vec4<f32>, BK * COLUMNS4>;
+
+// Which of four rows there are.
+fn rows_inside(row: u32) -> vec4<bool> {
+    return vec4<u32>(row, row + 1u, row + 2u, row + 3u) < vec4<u32>(P.rows);
+}
+
+fn columns_inside(n: u32, columns: u32) -> vec4<bool> {
+    return vec4<u32>(n, n + 1u, n + 2u, n + 3u) < vec4<u32>(columns);
+}
+
+// Four rows of four columns from n on into `state`.
+fn keep(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
+    let turned = transpose(v);
+    let inside = rows_inside(row);
+#for i in 4
+    state[place + {i}u * APART] = select(vec4<f32>(), turned[{i}], inside & vec4<bool>(n + {i}u < columns));
+#end
+}
+
+fn input_rows(row: u32, k: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(inputs_of(row, k), inputs_of(row + 1u, k), inputs_of(row + 2u, k), inputs_of(row + 3u, k));
+}
+
+// This lane's vectors of a layer and a block of rows in the scratch buffer: the first of four.
+fn scratch_place(tile: u32, number: u32, block: u32, lane: u32) -> u32 {
+    let blocks = P.chunk / BM;
+    return 4u * ((((tile % P.splits) * P.parts + number) * blocks + block) * 4u * LANES + lane);
+}
+
+// Columns that the layer does not have are not there either.
+fn scratch_rows(place: u32, there: bool) -> mat4x4<f32> {
+    if (!there) {
+        return mat4x4<f32>();
+    }
+    return mat4x4<f32>(z_at4(place), z_at4(place + 4u * LANES), z_at4(place + 8u * LANES), z_at4(place + 12u * LANES));
+}
+
+fn put_scratch_rows(place: u32, there: bool, v: mat4x4<f32>) {
+    if (there) {
+#for r in 4
+        z_put4(place + {r}u * 4u * LANES, v[{r}]);
+#end
+    }
+}
+
+fn dy_place(row: u32, col: u32) -> u32 {
+#if GAPS_DY
+    return dy_of(row, col);
+#else
+    return row * P.cols + col;
+#end
+}
+
+// Four columns of dy from n on.
+fn upstream(row: u32, n: u32) -> vec4<f32> {
+    var v = vec4<f32>();
+    if (row >= P.rows || n >= P.cols) {
+        return v;
+    }
+    let at = dy_place(row, n);
+#if VEC_DY
+    v = dy_at4(at);
+#else
+    v.x = dy_at(at);
+#for i in 3
+    if (n + {i}u + 1u < P.cols) {
+        v[{i}u + 1u] = dy_at(at + {i}u + 1u);
+    }
+#end
+#end
+    return v;
+}
+
+// The gradient for z of the last layer, from dy.
+fn last_gradient(z: mat4x4<f32>, row: u32, n: u32) -> mat4x4<f32> {
+    var dz = z;
+    for (var r = 0u; r < 4u; r += 1u) {
+        dz[r] = output_times(upstream(row + r, n), output_slope(z[r]));
+    }
+    return dz;
+}
+
+fn hidden_gradient(dy: mat4x4<f32>, z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
+    var dz = dy;
+    for (var r = 0u; r < 4u; r += 1u) {
+        dz[r] = hidden_times(dy[r], hidden_slope(z[r], alpha));
+    }
+    return dz;
+}
+
+#if LEARNS
+fn hidden_alpha_slope(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
+    return vec4<f32>(act0_da(z.x, vec2<f32>(alpha.x, P.p.y)), act0_da(z.y, vec2<f32>(alpha.y, P.p.y)),
+                     act0_da(z.z, vec2<f32>(alpha.z, P.p.y)), act0_da(z.w, vec2<f32>(alpha.w, P.p.y)));
+}
+
+// What four rows add to dα of four columns.
+fn alpha_gradient(dy: mat4x4<f32>, z: mat4x4<f32>, alpha: vec4<f32>, row: u32) -> vec4<f32> {
+    let inside = rows_inside(row);
+    var sum = vec4<f32>();
+    for (var r = 0u; r < 4u; r += 1u) {
+        let v = hidden_times(dy[r], hidden_alpha_slope(z[r], alpha));
+        sum += select(vec4<f32>(), v, vec4<bool>(inside[r]));
+    }
+    return sum;
+}
+#end
+
+// A block of the weights for this lane to bring, from step `first` of the reduction on: four steps of four results.
+fn block_of(layer: Layer, back: bool, first: u32, lane: u32) -> mat4x4<f32> {
+    let step = first + 4u * (lane % QUADS);
+    let across = 4u * (lane / QUADS);
+    let block = fetch(layer, select(across, step, back), select(step, across, back));
+    if (back) {
+        return block;
+    }
+    return transpose(block);
+}
+
+// Four rows of four columns of y·Wᵀ, or on the way back of dz·W, from what is in `state`.
+fn product(layer: Layer, back: bool, lane: u32) -> mat4x4<f32> {
+    let y = select(0u, GRADIENTS, back) + lane % WY;
+    let x = lane / WY;
+    let length = select(layer.k, layer.n, back);
+    let columns = select(layer.n, layer.k, back);
+    var next = mat4x4<f32>();
+#if STATIC
+    if (lane < WEIGHT_BLOCKS) {
+        next = block_of(layer, back, 0u, lane);
+    }
+#end
+#for r in 4
+    var acc_{r} = vec4<f32>();
+#end
+    for (var k = 0u; k < length; k += BK) {
+        if (lane < WEIGHT_BLOCKS) {
+#if !STATIC
+            next = block_of(layer, back, k, lane);
+#end
+#for i in 4
+            weights[(4u * (lane % QUADS) + {i}u) * COLUMNS4 + lane / QUADS] = next[{i}];
+#end
+        }
+        workgroupBarrier();
+#if STATIC
+        // The next ones are on their way while these are multiplied.
+        if (lane < WEIGHT_BLOCKS) {
+            next = block_of(layer, back, k + BK, lane);
+        }
+#end
+        if (4u * x < columns) {
+#if STATIC
+            let first = y + k * APART;
+#for u in BK
+            let a_{u} = state[first + {u}u * APART];
+            let b_{u} = weights[{u}u * COLUMNS4 + x];
+#for r in 4
+            acc_{r} += a_{u}.{r:lane} * b_{u};
+#end
+#end
+#else
+            for (var u = 0u; u < BK; u += 1u) {
+                let a = state[y + (k + u) * APART];
+                let b = weights[u * COLUMNS4 + x];
+#for r in 4
+                acc_{r} += a.{r:lane} * b;
+#end
+            }
+#end
+        }
+        workgroupBarrier();
+    }
+    return mat4x4<f32>(acc_0, acc_1, acc_2, acc_3);
+}
+
+// Four columns of dx of a row from k on.
+fn store(row: u32, k: u32, v: vec4<f32>) {
+#if DX
+    if (row >= P.rows || k >= P.k) {
+        return;
+    }
+#if GAPS_DX
+    let at = dx_of(row, k);
+#else
+    let at = row * P.k + k;
+#end
+#if VEC_DX
+#if ADDS_DX
+    dx_put4(at, dx_at4(at) + v);
+#else
+    dx_put4(at, v);
+#end
+#else
+#for i in 4
+    if (k + {i}u < P.k) {
+#if ADDS_DX
+        dx_put(at + {i}u, dx_at(at + {i}u) + v[{i}]);
+#else
+        dx_put(at + {i}u, v[{i}]);
+#end
+    }
+#end
+#end
+#end
+}
+
+#if DW
+// The gradient of a parameter by this workgroup's rows; `sums` is the place of its row of partials.
+fn put_sum(sums: u32, parameter: u32, v: f32) {
+#if ADDS
+    partials_put(sums + parameter, partials_at(sums + parameter) + v);
+#else
+    partials_put(sums + parameter, v);
+#end
+}
+
+// Four neighbouring columns.
+fn put_sums(sums: u32, first: u32, n: u32, columns: u32, v: vec4<f32>) {
+#for i in 4
+    if (n + {i}u < columns) {
+        put_sum(sums, first + n + {i}u, v[{i}]);
+    }
+#end
+}
+
+// No parameter is between two parts, and no gradient.
+fn put_zeros(sums: u32, first: u32, end: u32, lane: u32) {
+    for (var i = first + lane; i < end; i += LANES) {
+        put_sum(sums, i, 0.0);
+    }
+}
+
+// What the lanes of this lane's columns have, in order.
+fn over_rows(v: vec4<f32>, lane: u32) -> vec4<f32> {
+    workgroupBarrier();
+    state[lane] = v;
+    workgroupBarrier();
+    var sum = vec4<f32>();
+    for (var i = 0u; i < WY; i += 1u) {
+        sum += state[lane - lane % WY + i];
+    }
+    return sum;
+}
+
+#if PER_LAYER
+// What all lanes have of the columns that there are.
+fn over_all(v: vec4<f32>, n: u32, columns: u32, lane: u32) -> f32 {
+    workgroupBarrier();
+    state[lane] = select(vec4<f32>(), v, columns_inside(n, columns));
+    workgroupBarrier();
+    var sum = vec4<f32>();
+    for (var i = 0u; i < LANES; i += 1u) {
+        sum += state[i];
+    }
+    return (sum.x + sum.y) + (sum.z + sum.w);
+}
+#end
+#end
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let tile = workgroup_number(wid);
+    if (tile >= P.tiles) {
+        return;
+    }
+    let first = tile * P.chunk;
+    let blocks = (min(P.chunk, P.rows - first) + BM - 1u) / BM;
+    let y = lane % WY;
+    let n = 4u * (lane / WY);
+    // This lane's four columns and four rows in `state`.
+    let place = n * APART + y;
+#if DW
+    let sums = (tile % P.splits) * layer_at(P.parts - 1u).alpha;
+#end
+    for (var block = 0u; block < blocks; block += 1u) {
+        let row = first + block * BM + 4u * y;
+        keep(input_rows(row, n), place, row, n, P.k);
+        for (var number = 0u; number < P.parts; number += 1u) {
+            let layer = layer_at(number);
+            let kept = scratch_place(tile, number, block, lane);
+            // b is padded to more columns than there are.
+            let z = with_bias(product(layer, false, lane), parameters_at4(layer.b + n));
+            if (number + 1u == P.parts) {
+                put_scratch_rows(kept, n < layer.n, last_gradient(z, row, n));
+            } else {
+                put_scratch_rows(kept, n < layer.n, z);
+                keep(hidden_rows(z, alpha_of(layer, n)), place, row, n, layer.n);
+            }
+        }
+    }
+    for (var above = P.parts; above > 0u; above -= 1u) {
+        let layer = layer_at(above - 1u);
+        let below = layer_at(max(above, 2u) - 2u);
+        var alpha = vec4<f32>();
+        if (above > 1u) {
+            alpha = alpha_of(below, n);
+        }
+        var db = vec4<f32>();
+        var dalpha = vec4<f32>();
+        for (var part = 0u; part < PARTS; part += 1u) {
+#if DW
+            let out = lane / SIDE;
+            let into = lane % SIDE + part * TK * SIDE;
+#if STATIC
+#for i in TN
+#for j in TK
+            var dw_{i}_{j} = 0.0;
+#end
+#end
+#else
+            var dw = array<f32, TN * TK>();
+#end
+#end
+            for (var block = 0u; block < blocks; block += 1u) {
+                let row = first + block * BM + 4u * y;
+                let dz = scratch_rows(scratch_place(tile, layer.number, block, lane), n < layer.n);
+                let kept = scratch_place(tile, below.number, block, lane);
+                workgroupBarrier();
+                keep(dz, GRADIENTS + place, row, n, layer.n);
+                if (above > 1u) {
+#if DW
+                    keep(hidden_rows(scratch_rows(kept, n < below.n), alpha), place, row, n, layer.k);
+#end
+                } else {
+#if DW
+                    keep(input_rows(row, n), place, row, n, layer.k);
+#end
+                }
+                workgroupBarrier();
+#if DW
+                if (out < layer.n && into < layer.k) {
+                    for (var group = 0u; group < WY; group += 1u) {
+#for j in TK
+                        let b_{j} = state[(into + {j}u * SIDE) * APART + group];
+#end
+#if STATIC
+#for i in TN
+                        let a_{i} = state[GRADIENTS + (out + {i}u * SIDE) * APART + group];
+#end
+#for i in TN
+#for j in TK
+#for r in 4
+                        dw_{i}_{j} += a_{i}.{r:lane} * b_{j}.{r:lane};
+#end
+#end
+#end
+#else
+                        for (var i = 0u; i < TN; i += 1u) {
+                            let a = state[GRADIENTS + (out + i * SIDE) * APART + group];
+#for j in TK
+                            dw[i * TK + {j}u] += dot(a, b_{j});
+#end
+                        }
+#end
+                    }
+                }
+#end
+                // The last part takes dz back to the layer below, whose z is not read again.
+                if (part + 1u == PARTS) {
+                    let inside = rows_inside(row);
+#for r in 4
+                    db += select(vec4<f32>(), dz[{r}], vec4<bool>(inside[{r}]));
+#end
+#if !DX
+                    if (above == 1u) {
+                        continue;
+                    }
+#end
+                    let dy = product(layer, true, lane);
+                    if (above > 1u) {
+                        let z = scratch_rows(kept, n < below.n);
+                        put_scratch_rows(kept, n < below.n, hidden_gradient(dy, z, alpha));
+#if LEARNS
+                        dalpha += alpha_gradient(dy, z, alpha, row);
+#end
+                    } else {
+#for r in 4
+                        store(row + {r}u, n, dy[{r}]);
+#end
+                    }
+                }
+            }
+#if DW
+#if STATIC
+#for i in TN
+#for j in TK
+            if (out + {i}u * SIDE < layer.n && into + {j}u * SIDE < layer.k) {
+                put_sum(sums, layer.w + (out + {i}u * SIDE) * layer.k + into + {j}u * SIDE, dw_{i}_{j});
+            }
+#end
+#end
+#else
+            for (var i = 0u; i < TN * TK; i += 1u) {
+                let n = out + i / TK * SIDE;
+                let k = into + i % TK * SIDE;
+                if (n < layer.n && k < layer.k) {
+                    put_sum(sums, layer.w + n * layer.k + k, dw[i]);
+                }
+            }
+#end
+#end
+        }
+#if DW
+        let of_columns = over_rows(db, lane);
+        if (y == 0u) {
+            put_sums(sums, layer.b, n, layer.n, of_columns);
+        }
+        put_zeros(sums, layer.w + layer.n * layer.k, layer.b, lane);
+        put_zeros(sums, layer.b + layer.n, layer.alpha, lane);
+#if PER_CHANNEL
+        if (above > 1u) {
+            let of_alpha = over_rows(dalpha, lane);
+            if (y == 0u) {
+                put_sums(sums, below.alpha, n, below.n, of_alpha);
+            }
+            put_zeros(sums, below.alpha + below.n, behind(below), lane);
+        }
+#end
+#if PER_LAYER
+        if (above > 1u) {
+            let of_alpha = over_all(dalpha, n, below.n, lane);
+            if (lane == 0u) {
+                put_sum(sums, below.alpha, of_alpha);
+            }
+            put_zeros(sums, below.alpha + 1u, behind(below), lane);
+        }
+#end
+#end
+    }
+}
