@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use elbow::{
-    Activation, AlphaSource, Caps, DeviceClass, Float, Gate, Jet, Operand, Pin, Plan, ResidualAt, Saved, Strategy,
-    Want, WeightLayout, activation,
+    Activation, AlphaSource, Caps, DeviceClass, Float, Gate, Jet, Norm, Operand, Pin, Plan, ResidualAt, Saved,
+    Strategy, Want, WeightLayout, activation,
     criterion::{Criterion, Reduction},
     kernel::{Elem, Kernel, KernelFile},
     network::Layers,
@@ -17,7 +17,9 @@ use elbow::{
     },
     program::{By, Over},
     rates::Rule,
-    request::{AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Gradients, Returning, SecondGradients},
+    request::{
+        AffineRequest, BackwardRequest, Below, DoubleBackwardRequest, Front, Gradients, Returning, SecondGradients,
+    },
     shader::{self, Binding},
     shape::Shape,
     storage::Storage,
@@ -134,6 +136,7 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
     all.around_the_activation()?;
     all.jets()?;
     all.gates()?;
+    all.fronts()?;
     all.double_backward()?;
     all.networks()?;
     all.elementwise()?;
@@ -258,6 +261,22 @@ impl Collected {
             self.forward(&format!("gated forward {name}"), &request)?;
             let request = BackwardRequest::new(request, Gradients::default().x(Want::Overwrite).b(Want::Overwrite));
             self.add(&format!("gated backward {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))?;
+        }
+        Ok(())
+    }
+
+    /// What is in front of the large layer: computed at each load of forward, and behind the product of dx.
+    fn fronts(&mut self) -> Result<(), Failure> {
+        let [m, k, n] = LARGE;
+        for norm in [None, Some(Norm::batch()), Some(Norm::layer())] {
+            let front = Front::new(Activation::RELU).norm(norm).scale(true).shift(true);
+            let request = AffineRequest::new(m, n, k, Activation::IDENTITY).front(front);
+            let name = format!("{} relu f32 {m}x{k}x{n}", norm.map_or("no norm".into(), |norm| norm.to_string()));
+            self.forward(&format!("front forward {name}"), &request)?;
+            let want = Want::Overwrite;
+            let gradients = Gradients::default().x(want).scale(want).shift(want);
+            let request = BackwardRequest::new(request, gradients);
+            self.add(&format!("front backward {name}"), plan::backward(&request, true, &self.caps, &Pin::default()))?;
         }
         Ok(())
     }
