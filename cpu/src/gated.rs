@@ -69,9 +69,12 @@ impl Units {
 
     /// Of a row of z with so many units.
     fn load(&mut self, gate: &Gate, z: &[f32], units: usize, first: usize, count: usize) {
-        for i in 0..count {
-            self.gate[i] = z[gate.gate_at(first + i, units)];
-            self.up[i] = z[gate.up_at(first + i, units)];
+        for (to, at) in [(&mut self.gate, gate.gate_at(first, units)), (&mut self.up, gate.up_at(first, units))] {
+            let to = &mut to[..count];
+            match gate.is_interleaved() {
+                false => to.copy_from_slice(&z[at..][..count]),
+                true => to.iter_mut().zip(z[at..].iter().step_by(2)).for_each(|(to, z)| *to = *z),
+            }
         }
         let Some(limit) = gate.limit() else { return };
         let within = |v: f32, inside: bool| if v.is_nan() { v } else { f32::from(u8::from(inside)) };
@@ -225,6 +228,7 @@ pub(crate) fn backward(
         width,
         dropout: Left::new(affine.dropout, state),
         dalpha: dalpha.is_some(),
+        drow_weight: drow_weight.is_some(),
     };
     let rows = block_rows(m, width);
     let mut row_sums = vec![0.0; m];
@@ -276,6 +280,7 @@ struct Pass<'a> {
     width: usize,
     dropout: Option<Left>,
     dalpha: bool,
+    drow_weight: bool,
 }
 
 impl Pass<'_> {
@@ -297,8 +302,10 @@ impl Pass<'_> {
             let (of_gate, up) = (&units.gate[..count], &units.up[..count]);
             let [value, derivative, passed] = [&mut value, &mut derivative, &mut passed].map(|room| &mut room[..count]);
             channels.evaluate_from(Quantity::Value, first, of_gate, value);
-            multiply(value, up, passed);
-            of_rows[row] += dy.iter().zip(&*passed).map(|(dy, y)| f64::from(*dy) * f64::from(*y)).sum::<f64>();
+            if self.drow_weight {
+                multiply(value, up, passed);
+                of_rows[row] += dy.iter().zip(&*passed).map(|(dy, y)| f64::from(*dy) * f64::from(*y)).sum::<f64>();
+            }
             let upstream = &mut upstream[..count];
             let weight = self.row_weight.map_or(1.0, |s| s[first_row + row]);
             upstream.iter_mut().zip(&*dy).for_each(|(upstream, dy)| *upstream = weight * dy);
@@ -307,9 +314,11 @@ impl Pass<'_> {
             channels.evaluate_from(Quantity::Slope, first, of_gate, derivative);
             pass_both(stops, derivative, upstream, up);
             self.through(&units, 0, derivative);
-            for i in 0..count {
-                dz[gate.gate_at(first + i, n)] = derivative[i];
-                dz[gate.up_at(first + i, n)] = passed[i];
+            for (at, gradient) in [(gate.gate_at(first, n), &*derivative), (gate.up_at(first, n), &*passed)] {
+                match gate.is_interleaved() {
+                    false => dz[at..][..count].copy_from_slice(gradient),
+                    true => dz[at..].iter_mut().step_by(2).zip(gradient).for_each(|(dz, gradient)| *dz = *gradient),
+                }
             }
             if self.dalpha {
                 channels.evaluate_from(Quantity::AlphaSlope, first, of_gate, derivative);
