@@ -4,8 +4,7 @@ use elbow::{
     Operand,
     cpu::operands,
     error::Result,
-    network::Layers,
-    request::{AlphaSource, ResidualAt},
+    request::{AlphaSource, Layers, ResidualAt},
 };
 
 use crate::{

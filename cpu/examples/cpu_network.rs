@@ -1,6 +1,6 @@
 //! A network of narrow layers, SiLU, by `elbow_cpu::network` and layer by layer: the time of both roads in turns, and how far the results are apart.
 //!
-//!     cargo run --release -p elbow-cpu --example whole_network -- 65536 3 64 64 64 64 4
+//!     cargo run --release -p elbow-cpu --example cpu_network -- 65536 3 64 64 64 64 4
 
 #![forbid(unsafe_code)]
 
