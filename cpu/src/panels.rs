@@ -97,11 +97,11 @@ fn tile<S: Simd, const R: usize, const C: usize>(
             }
         }
     }
-    for i in 0..R {
-        for j in 0..C {
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
             let column = column + (first + j) * S::F32_LANES;
             let columns = S::F32_LANES.min(n - column);
-            simd.partial_store_f32s(&mut c[i * n + column..][..columns], sums[i][j]);
+            simd.partial_store_f32s(&mut c[i * n + column..][..columns], sum);
         }
     }
 }
