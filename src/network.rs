@@ -39,8 +39,8 @@ use crate::{
 /// order of [`Layers::place`]. Any number of rows and layers, up to [`Layers::MOST_COLUMNS`] columns of x, of a hidden layer and of y. Sums and
 /// what goes from layer to layer are f32, whatever the types.
 ///
-/// With [`Layers::jet`] the rows of x and y are groups of four that carry derivatives along ([`Jet`](crate::Jet)): `[.., 4, K]` and `[.., 4, N]`.
-/// Groups of eight rows are an [`Error::Unsupported`](crate::Error::Unsupported).
+/// With [`Layers::jet`] the rows of x and y are groups of four or eight that carry derivatives along ([`Jet`](crate::Jet)): `[.., 4, K]` and
+/// `[.., 4, N]`, or 8 for 4.
 ///
 /// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for more columns, and where the device has less than 16 KiB of workgroup memory or
 /// 128 invocations: such a network is computed [layer by layer](crate::affine).

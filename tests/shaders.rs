@@ -434,9 +434,15 @@ fn whole_networks() -> HashSet<Kernel> {
         let gap = |size: usize| (i % 2 == 1).then_some(size as u32 + 4);
         let storage = Storage::all(dtype).with_row_stride(Operand::X, gap(sizes[0]));
         let storage = storage.with_row_stride(Operand::Y, gap(sizes[sizes.len() - 1]));
-        let jet = [None, Some([1.0, 0.0, -0.5]), Some([0.0; 3])][i % 3];
-        let layers = layers.jet(jet.map(|jet| Jet::two(jet).unwrap().even_if_flat()));
-        let rows = rows.next_multiple_of(4);
+        let jets = [
+            None,
+            Some(Jet::two([1.0, 0.0, -0.5])),
+            Some(Jet::two([0.0; 3])),
+            Some(Jet::laplacian(5)),
+            Some(Jet::six([[1.0; 6]; 6])),
+        ];
+        let layers = layers.jet(jets[i % 5].clone().map(|jet| jet.unwrap().even_if_flat()));
+        let rows = rows.next_multiple_of(8);
         let request = plan::NetworkForward { rows, layers, copy: !i.is_multiple_of(3), storage };
         let caps = Caps::defaults(class).workgroup_bytes(32_768).f16(i.is_multiple_of(2));
         kernels.extend(plan::network_forward(&request, true, &caps).unwrap().dispatches.into_iter().map(|d| d.kernel));

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use elbow::{
     Activation, AlphaSource, Float, Gate, Gpu, Jet, MatrixUnits, Norm, ResidualAt, Saved, Strategy, Want, WeightLayout,
     kernel::Kernel,
-    plan::{self, Caps, DeviceClass, Pin, Plan},
+    network::Layers,
+    plan::{self, Caps, DeviceClass, NetworkBackward, NetworkForward, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Front, Gradients, Statistics},
     shader::{self, Binding},
     storage::Storage,
@@ -13,8 +14,8 @@ use elbow::{
 
 use crate::{args::words, failure::Failure, out};
 
-/// Prints the dispatches of forward, and of backward if wanted: kernel, tiles, loops, operands, scratch; then the program of each kernel,
-/// one step a line, and with --wgsl its text. Assumes that every operand starts at a multiple of 16 bytes.
+/// Prints the dispatches of forward, and of backward if wanted, of a layer or of a whole network (--hidden): kernel, tiles, loops, operands, scratch; then
+/// the program of each kernel, one step a line, and with --wgsl its text. Assumes that every operand starts at a multiple of 16 bytes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The activation: relu, leaky_relu(0.01), gelu, ...
@@ -26,6 +27,12 @@ pub(crate) struct Options {
     k: usize,
     /// N, columns of y: out features.
     n: usize,
+    /// A whole network of hidden layers of these columns, all alike, between K and N: 64,64,64. Of its options are --alpha, --jet, --dtype and --output.
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', conflicts_with_all = OF_A_LAYER)]
+    hidden: Vec<usize>,
+    /// The activation of the last layer of a network; the identity if not given.
+    #[arg(long, value_name = "SPEC", requires = "hidden")]
+    output: Option<Activation>,
     /// Also plans backward: dx, dW, db, and the gradients of all other operands of the layer.
     #[arg(long)]
     backward: bool,
@@ -92,6 +99,25 @@ pub(crate) struct Options {
     wgsl: bool,
 }
 
+/// Options that a network has not.
+const OF_A_LAYER: [&str; 15] = [
+    "no_bias",
+    "residual",
+    "row_weight",
+    "gate",
+    "front",
+    "norm",
+    "scale",
+    "shift",
+    "front_alpha",
+    "running",
+    "statistics",
+    "weight_layout",
+    "save",
+    "strategy",
+    "matrix_units",
+];
+
 impl Options {
     pub(crate) const fn opens_device(&self) -> bool {
         self.class.is_none()
@@ -116,6 +142,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(class) => Caps::defaults(class).matrix_units(options.matrix_units),
     };
     let jet: Option<Jet> = options.jet.as_deref().map(str::parse).transpose()?;
+    if !options.hidden.is_empty() {
+        let sizes = [&[options.k], &options.hidden[..], &[options.n]].concat();
+        let output = options.output.unwrap_or(Activation::IDENTITY);
+        let layers = Layers::new(&sizes, activation)?.alpha(options.alpha).output(output).jet(jet);
+        return network(options, layers, dtype, &caps);
+    }
     let front = options.front();
     let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
     let request = AffineRequest::new(options.m, options.n, options.k, activation)
@@ -132,7 +164,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .storage(Storage::all(dtype));
     let forward = plan::forward(&request, true, false, &caps, &Pin::default())?;
     let mut text = String::new();
-    describe("forward", &forward, options.wgsl, &mut text)?;
+    describe(&format!("forward, saved {}", forward.saved), &forward, options.wgsl, &mut text)?;
     if options.backward {
         let want = |there: bool| if there { Want::Overwrite } else { Want::No };
         let gradients = Gradients::default()
@@ -151,13 +183,34 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let request = BackwardRequest::new(affine, gradients);
         let backward = plan::backward(&request, true, &caps, &Pin::default().strategy(options.strategy))?;
         text.push('\n');
-        describe("backward", &backward, options.wgsl, &mut text)?;
+        describe(&format!("backward, saved {}", backward.saved), &backward, options.wgsl, &mut text)?;
+    }
+    out::print(&text)
+}
+
+/// The plans of a whole network, and whether an [`elbow::Mlp`] would take them. Narrow weights are read from a copy of the parameters.
+fn network(options: &Options, layers: Layers, dtype: Float, caps: &Caps) -> Result<(), Failure> {
+    let taken = |because: Option<&str>| match because {
+        None => "an Mlp does it so".to_owned(),
+        Some(because) => format!("an Mlp goes layer by layer: {because}"),
+    };
+    let request = NetworkForward { rows: options.m, layers, copy: dtype != Float::F32, storage: Storage::all(dtype) };
+    let forward = plan::network_forward(&request, true, caps)?;
+    let mut text = String::new();
+    let so = taken(plan::layer_by_layer_because(&layers, options.m, caps));
+    describe(&format!("forward of {} layers, {so}", layers.count), &forward, options.wgsl, &mut text)?;
+    if options.backward {
+        let request = NetworkBackward { forward: request, dx: Want::Overwrite, parameters: Want::Overwrite };
+        let backward = plan::network_backward(&request, true, caps)?;
+        text.push('\n');
+        let so = taken(plan::step_by_step_because(&layers, options.m, caps));
+        describe(&format!("backward, {so}"), &backward, options.wgsl, &mut text)?;
     }
     out::print(&text)
 }
 
 fn describe(what: &str, plan: &Plan, wgsl: bool, text: &mut String) -> Result<(), Failure> {
-    let _ = writeln!(text, "{what}, saved {}:\n{plan}", plan.saved);
+    let _ = writeln!(text, "{what}:\n{plan}");
     let mut seen: Vec<&Kernel> = Vec::new();
     for dispatch in &plan.dispatches {
         let kernel = &dispatch.kernel;

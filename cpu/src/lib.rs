@@ -39,8 +39,10 @@ mod jet;
 mod left;
 mod loss;
 mod mask;
+mod network;
 mod outputs;
 mod packed;
+mod panels;
 mod pass;
 mod product;
 mod saved;
@@ -56,6 +58,7 @@ pub use cross_entropy::cross_entropy;
 pub use double::{DoubleBackwardInputs, DoubleBackwardOutputs, double_backward};
 pub use elbow::cpu::{Elementwise, ForwardInputs, FrontInputs};
 pub use loss::elementwise_loss;
+pub use network::network;
 /// The `rayon` crate of this version: a pool that is built with it sets the number of threads.
 pub use rayon;
 pub use saved::{SavedIn, SavedOut};

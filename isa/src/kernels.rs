@@ -315,6 +315,12 @@ impl Collected {
         let layers = Layers::new(&[2, 64, 64, 64, 1], Activation::TANH)?.jet(Jet::laplacian(2)?);
         let request = NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
         self.add("network jet tanh f32 1048576x64, 2 to 1", plan::network_forward(&request, true, &self.caps))?;
+        for rows in [1 << 20, 4096] {
+            let layers = Layers::new(&[3, 64, 64, 64, 1], Activation::TANH)?.jet(Jet::laplacian(3)?);
+            let request = NetworkForward { rows, layers, ..request };
+            let name = format!("network jet tanh f32 {rows}x64, 3 to 1");
+            self.add(&name, plan::network_forward(&request, true, &self.caps))?;
+        }
         let layers = Layers::new(&[3, 64, 64, 64, 1], Activation::RELU)?;
         let storage = Storage::all(Float::F16);
         let request = NetworkForward { rows: 1 << 20, layers, copy: true, storage };

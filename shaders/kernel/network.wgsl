@@ -14,8 +14,20 @@ const_assert WEIGHT_BLOCKS <= LANES;
 var<workgroup> state: array<vec4<f32>, COLUMNS * BM4>;
 var<workgroup> weights: array<vec4<f32>, BK * COLUMNS4>;
 
+// The first row of a group of four, among those of a workgroup. A lane has a group and the one WY behind it, if there are two: for a jet of eight rows
+// these are neighbours.
+fn first_row(group: u32) -> u32 {
+#if EIGHT
+    return 8u * (group % WY) + 4u * (group / WY);
+#else
+    return 4u * group;
+#end
+}
+
 #if JET
-// Four rows are a point: its value, two tangents, and the operator's row (src/jet.rs). b moves the value alone.
+// The rows of a point: its value, its tangents, and the operator's row (src/jet.rs). b moves the value alone.
+alias Point = array<vec4<f32>, MEMBERS_OF_JET>;
+
 #if BENDS
 fn hidden_bend(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(act0_dzz(z.x, vec2<f32>(alpha.x, P.p.y)), act0_dzz(z.y, vec2<f32>(alpha.y, P.p.y)),
@@ -26,42 +38,44 @@ fn output_bend(z: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(act1_dzz(z.x, P.p.zw), act1_dzz(z.y, P.p.zw), act1_dzz(z.z, P.p.zw), act1_dzz(z.w, P.p.zw));
 }
 
-// The operator's quadratic form of the two tangents.
-fn form(z: vec4<f32>, w: vec4<f32>) -> vec4<f32> {
+// The operator's quadratic form of the tangents.
+fn form(z: Point) -> vec4<f32> {
     var sum = vec4<f32>();
-#if C11
-    sum += bitcast<f32>(C11) * (z * z);
+#for i in TANGENTS
+#for j in TANGENTS
+#if C{i}{j}
+    sum += bitcast<f32>(C{i}{j}) * (z[{i}u + 1u] * z[{j}u + 1u]);
 #end
-#if C12
-    sum += bitcast<f32>(C12) * (z * w);
 #end
-#if C22
-    sum += bitcast<f32>(C22) * (w * w);
 #end
     return sum;
 }
 #end
 
-fn hidden_rows(z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
+fn hidden_point(z: Point, alpha: vec4<f32>) -> Point {
     let slope = hidden_slope(z[0], alpha);
-    var operated = hidden_times(z[3], slope);
-#if BENDS
-    operated += hidden_times(form(z[1], z[2]), hidden_bend(z[0], alpha));
+    var y = z;
+#for r in MEMBERS_OF_JET
+    y[{r}] = hidden_times(z[{r}], slope);
 #end
-    return mat4x4<f32>(hidden(z[0], alpha), hidden_times(z[1], slope), hidden_times(z[2], slope), operated);
+    y[0] = hidden(z[0], alpha);
+#if BENDS
+    y[MEMBERS_OF_JET - 1u] += hidden_times(form(z), hidden_bend(z[0], alpha));
+#end
+    return y;
 }
 
-fn output_rows(z: mat4x4<f32>) -> mat4x4<f32> {
+fn output_point(z: Point) -> Point {
     let slope = output_slope(z[0]);
-    var operated = output_times(z[3], slope);
-#if BENDS
-    operated += output_times(form(z[1], z[2]), output_bend(z[0]));
+    var y = z;
+#for r in MEMBERS_OF_JET
+    y[{r}] = output_times(z[{r}], slope);
 #end
-    return mat4x4<f32>(output(z[0]), output_times(z[1], slope), output_times(z[2], slope), operated);
-}
-
-fn with_bias(sums: mat4x4<f32>, b: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(sums[0] + b, sums[1], sums[2], sums[3]);
+    y[0] = output(z[0]);
+#if BENDS
+    y[MEMBERS_OF_JET - 1u] += output_times(form(z), output_bend(z[0]));
+#end
+    return y;
 }
 #end
 
@@ -116,7 +130,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var u = lane; u < STATE_BLOCKS; u += LANES) {
         let k = u % COLUMNS4 * 4u;
         let group = u / COLUMNS4;
-        let row = row0 + 4u * group;
+        let row = row0 + first_row(group);
         let turned = transpose(mat4x4<f32>(inputs_of(row, k), inputs_of(row + 1u, k),
                                            inputs_of(row + 2u, k), inputs_of(row + 3u, k)));
 #for i in 4
@@ -180,10 +194,30 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             if (!last) {
                 alpha = alpha_of(layer, n);
             }
-            // Four rows by name, and then the next ones take their place.
-            for (var i = 0u; i < LANE_ROWS4; i += 1u) {
+            // The rows that belong together by name, and then the next ones take their place.
+            for (var i = 0u; i < TURNS; i += 1u) {
                 let group = i * WY + y;
-                let row = row0 + 4u * group;
+                let row = row0 + first_row(group);
+#if JET
+                var sums = Point(
+#for r in MEMBERS_OF_JET
+                    acc_{r},
+#end
+                );
+                sums[0] += b;
+                if (last) {
+                    let v = output_point(sums);
+#for r in MEMBERS_OF_JET
+                    store(row + {r}u, n, v[{r}]);
+#end
+                } else {
+                    let v = hidden_point(sums, alpha);
+                    keep(mat4x4<f32>(v[0], v[1], v[2], v[3]), n, layer.n, group);
+#if EIGHT
+                    keep(mat4x4<f32>(v[4], v[5], v[6], v[7]), n, layer.n, group + WY);
+#end
+                }
+#else
                 let sums = with_bias(mat4x4<f32>(acc_0, acc_1, acc_2, acc_3), b);
                 if (last) {
                     let v = output_rows(sums);
@@ -193,6 +227,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 } else {
                     keep(hidden_rows(sums, alpha), n, layer.n, group);
                 }
+#end
 #for r in ROWS_BEHIND
                 acc_{r} = acc_{r:behind};
 #end

@@ -5,7 +5,7 @@ use crate::{
     dropout::Dropout,
     error::{Error, Result},
     operand::Operand,
-    request::AlphaSource,
+    request::{AlphaSource, Layers},
     shape,
 };
 
@@ -63,6 +63,22 @@ pub fn optional<'a>(
 /// ```
 pub fn alpha(operand: Operand, given: Option<&[f32]>, source: AlphaSource, channels: usize) -> Result<Option<&[f32]>> {
     optional(operand, given, source != AlphaSource::Constant, &[alpha_length(source, channels)])
+}
+
+/// x `[rows, K]` and the parameters of a network, as [`Layers::place`] says, each cut to its length. An error names the operand that is too short, or what
+/// of the network does not fit.
+///
+/// ```
+/// use elbow::{Activation, cpu::operands, network::Layers};
+/// let layers = Layers::new(&[3, 16, 2], Activation::RELU)?;
+/// let parameters = vec![0.0; layers.elements()];
+/// assert!(operands::network(&layers, 1, &[1.0, 2.0], &parameters).is_err()); // x has 3 columns
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn network<'a>(layers: &Layers, rows: usize, x: &'a [f32], parameters: &'a [f32]) -> Result<[&'a [f32]; 2]> {
+    layers.check(rows)?;
+    let x = slice(Operand::X, x, &[rows, layers.inputs])?;
+    Ok([x, slice(Operand::Parameter, parameters, &[layers.elements()])?])
 }
 
 /// The state of a dropout, given if and only if there is one. [`Error::Operand`] if not so.

@@ -93,10 +93,10 @@ impl Kernel {
             KernelFile::Network => {
                 let [layers, hidden] = [p.parts, p.channels].map(u64::from);
                 let steps = k.div_ceil(flag("BK")) + (layers - 1) * hidden.div_ceil(flag("BK"));
-                // A step, a layer, four rows of it.
+                // A step, a layer, the rows of it that are finished together.
                 let step = if flag("STATIC") == 1 { 1 } else { 1 + flag("BK") };
                 let four = if flag("STATIC") + flag("JET") > 0 { 1 } else { 5 };
-                flag("LANE_ROWS4") + steps * step + layers * flag("LANE_ROWS4") * four
+                flag("LANE_ROWS4") + steps * step + layers * flag("TURNS") * four
             }
             KernelFile::RowMoments => {
                 let (span, width) = (flag("SPAN"), self.width());

@@ -31,37 +31,55 @@ pub struct NetworkForward {
     pub storage: Storage,
 }
 
-/// Inputs that are multiplied from one piece of the weights.
+/// The most inputs that are multiplied from one piece of the weights, and the fewest columns.
 const BK: u32 = 16;
-/// Invocations of a workgroup. A lane has four columns, and four rows or eight.
+/// The most invocations of a workgroup. A lane has four columns, and four rows or eight.
 const LANES: u32 = 128;
+/// Coefficients of a jet's operator, as the kernel calls them: of two tangents, the second behind the first.
+const COEFFICIENTS: [&str; 21] = [
+    "C00", "C01", "C02", "C03", "C04", "C05", "C11", "C12", "C13", "C14", "C15", "C22", "C23", "C24", "C25", "C33",
+    "C34", "C35", "C44", "C45", "C55",
+];
 
-/// Rows of a lane, and columns of a workgroup, if it has enough memory for them.
+/// Lanes, rows of a lane, and columns of a workgroup, if it has enough memory for them.
 #[derive(Clone, Copy)]
 struct Block {
     columns: u32,
+    lanes: u32,
     lane_rows: u32,
 }
 
 impl Block {
     const fn rows(&self) -> u32 {
-        LANES / (self.columns / 4) * self.lane_rows
+        self.lanes / (self.columns / 4) * self.lane_rows
     }
 
-    const fn workgroup_bytes(&self) -> u32 {
-        4 * self.columns * (self.rows() + BK)
+    /// Each lane fetches four inputs of four columns at most.
+    fn bk(&self) -> u32 {
+        BK.min(16 * self.lanes / self.columns)
     }
 
-    /// The one for so many rows: eight a lane read half as much of the weights for each row, four make twice as many workgroups.
+    fn workgroup_bytes(&self) -> u32 {
+        4 * self.columns * (self.rows() + self.bk())
+    }
+
+    /// The one for so many rows: eight a lane read half as much of the weights for each row, four make twice as many workgroups; so do half the lanes
+    /// where the eight rows of a jet stay in one.
     fn of(layers: &Layers, rows: u64, caps: &Caps) -> Result<Self> {
         let columns = padded_columns(layers)?;
-        let [eight, four] = [8, 4].map(|lane_rows| Block { columns, lane_rows });
-        let fills = rows.div_ceil(u64::from(eight.rows())) >= u64::from(caps.choices.workgroups());
-        let larger = caps.class != DeviceClass::Software && fills && eight.workgroup_bytes() <= caps.workgroup_bytes;
-        let block = if larger { eight } else { four };
-        expect_room(block.workgroup_bytes(), LANES, caps)?;
+        let smaller = if members(layers) == 8 { [LANES / 2, 8] } else { [LANES, 4] };
+        let [larger, smaller] = [[LANES, 8], smaller].map(|[lanes, lane_rows]| Block { columns, lanes, lane_rows });
+        let fills = rows.div_ceil(u64::from(larger.rows())) >= u64::from(caps.choices.workgroups());
+        let fits = larger.workgroup_bytes() <= caps.workgroup_bytes;
+        let block = if caps.class != DeviceClass::Software && fills && fits { larger } else { smaller };
+        expect_room(block.workgroup_bytes(), block.lanes, caps)?;
         Ok(block)
     }
+}
+
+/// Rows that a lane finishes together: a jet, or four.
+fn members(layers: &Layers) -> u32 {
+    layers.jet.map_or(4, |jet| jet.members() as u32)
 }
 
 /// Columns of `state` for the widest layer; an error if there are too many.
@@ -92,9 +110,6 @@ fn expect_room(workgroup_bytes: u32, lanes: u32, caps: &Caps) -> Result<()> {
 /// Why a network of so many rows is better computed layer by layer on this device; None if one dispatch is likely to be faster.
 pub fn layer_by_layer_because(layers: &Layers, rows: usize, caps: &Caps) -> Option<&'static str> {
     let rows = rows as u64;
-    if layers.jet.is_some_and(|jet| jet.members() != 4) {
-        return Some("a lane has the four rows of a jet with two tangents");
-    }
     if caps.class == DeviceClass::Software {
         return Some("a CPU has the layers in its cache");
     }
@@ -114,12 +129,6 @@ const WIDE: u32 = 64;
 pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> Result<Plan> {
     let request = request.checked()?;
     let NetworkForward { rows, layers, .. } = request;
-    if let Some(jet) = layers.jet.filter(|jet| jet.members() != 4) {
-        return Err(Error::Unsupported {
-            what: format!("a network of jets of {} rows in one dispatch", jet.members()),
-            why: "a lane has the four rows of a jet with two tangents".into(),
-        });
-    }
     let [k, n] = [layers.inputs, layers.outputs];
     shape::elements(Operand::X, &[rows, k])?;
     shape::elements(Operand::Y, &[rows, n])?;
@@ -129,14 +138,20 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
     if rows == 0 {
         return Ok(plan);
     }
-    let mut kernel = request.kernel(KernelFile::Network, [block.columns, BK], aligned, caps);
-    kernel.flag("LANES", LANES).flag("LANE_ROWS", block.lane_rows).flag("LANE_ROWS4", block.lane_rows / 4);
-    kernel.flag("ROWS_BEHIND", block.lane_rows - 4);
+    let mut kernel = request.kernel(KernelFile::Network, [block.columns, block.bk()], aligned, caps);
+    let members = members(&layers);
+    kernel.flag("LANES", block.lanes).flag("LANE_ROWS", block.lane_rows).flag("LANE_ROWS4", block.lane_rows / 4);
+    kernel.flag("TURNS", block.lane_rows / members).flag("ROWS_BEHIND", block.lane_rows - members);
     if let Some(jet) = layers.jet {
-        kernel.flag("JET", 1).on("BENDS", !jet.is_first_order());
+        kernel.flag("JET", 1).on("EIGHT", members == 8).flag("MEMBERS_OF_JET", members);
+        kernel.flag("TANGENTS", jet.tangents() as u32).on("BENDS", !jet.is_first_order());
         request.slopes(&mut kernel);
-        for (name, factor, [i, j]) in [("C11", 1.0, [0, 0]), ("C12", 2.0, [0, 1]), ("C22", 1.0, [1, 1])] {
-            kernel.flag(name, (factor * jet.coefficient(i, j)).to_bits());
+        for (name, (i, j)) in COEFFICIENTS.into_iter().zip((0..6).flat_map(|i| (i..6).map(move |j| (i, j)))) {
+            let factor = if i == j { 1.0 } else { 2.0 };
+            let bits = (factor * jet.coefficient(i, j)).to_bits();
+            if bits != 0 {
+                kernel.flag(name, bits);
+            }
         }
     }
     request.matrix(&mut kernel, Operand::Y, n, aligned);

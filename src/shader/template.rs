@@ -1,6 +1,7 @@
 //! Expands WGSL text with three directives, for what WGSL itself cannot express. Each has a line of its own.
 //!
-//! - `#if FLAG`, `#if !FLAG`, `#else`, `#end`: lines of some variants. A flag is on if it is defined and not 0.
+//! - `#if FLAG`, `#if !FLAG`, `#else`, `#end`: lines of some variants. A flag is on if it is defined and not 0;
+//!   its name may have numbers of the loops around it, `#if C{i}{j}`.
 //! - `#for i in NAME` .. `#end`: the lines repeated for i = 0, 1, .. (NAME is a flag or a number), with `{i}` replaced by
 //!   the number, `{i:vec}` by i/4, `{i:lane}` by the vector component x, y, z or w of i%4, `{i:quarter}` by 2·(i%4), and
 //!   `{i:behind}` by i + 4. naga unrolls no loops, and only named variables stay in registers.
@@ -31,9 +32,10 @@ fn block(
         match words.next() {
             Some("#if") => {
                 let condition = words.next().ok_or_else(|| format!("line {}: #if without a flag", at + 1))?;
+                let condition = substitute(condition, loops);
                 let on = match condition.strip_prefix('!') {
                     Some(flag) => flags.get(flag).copied().unwrap_or(0) == 0,
-                    None => flags.get(condition).copied().unwrap_or(0) != 0,
+                    None => flags.get(condition.as_str()).copied().unwrap_or(0) != 0,
                 };
                 let mut close = block(lines, at + 1, flags, loops, live && on, out)?;
                 if lines.get(close).map(|l| l.trim()) == Some("#else") {

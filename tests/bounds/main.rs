@@ -275,10 +275,8 @@ prop_compose! {
                 let sizes = [vec![inputs], vec![hidden; layers - 1], vec![outputs]].concat();
                 let alpha = if layers == 1 { AlphaSource::Constant } else { alpha };
                 let layers = elbow::network::Layers::new(&sizes, activation).unwrap().alpha(alpha);
-                let (layers, m) = match jet {
-                    Some(jet) if jet.members() == 4 => (layers.jet(jet), m.next_multiple_of(4)),
-                    _ => (layers, m),
-                };
+                let layers = layers.jet(jet);
+                let m = m.next_multiple_of(jet.map_or(1, |jet| jet.members()));
                 let dtype = if scaled { Float::F16 } else { Float::F32 };
                 let storage = Storage::default().with(Operand::Copy, dtype);
                 let rows_apart = |size: usize| (gap > 0).then_some((size + gap) as u32);

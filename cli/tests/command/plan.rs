@@ -87,3 +87,47 @@ fn what_cannot_be_planned_is_refused() {
         assert!(stderr.contains(part) && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn the_plan_of_a_whole_network() {
+    let network = ["--activation", "prelu", "--alpha", "channel", "4096", "3", "1", "--hidden", "32,32,32"];
+    let of = |more: &[&str]| plan(&[&network[..], &["--class", "discrete"], more].concat());
+    let text = of(&["--output", "tanh", "--backward", "--wgsl"]);
+    has(
+        &text,
+        &[
+            "forward of 4 layers, an Mlp does it so:",
+            "backward, an Mlp does it so:",
+            "network",
+            "network_backward",
+            "column_sum",
+            "PER_CHANNEL",
+            "tanh",
+            "fn act0(",
+            "fn act1(",
+            "scratch:",
+            "gradient=",
+        ],
+    );
+    let short = of(&["--dtype", "f16"]);
+    assert!(!short.contains("backward") && short.contains("copy"), "{short}");
+    let jets = plan(&["--activation", "tanh", "4096", "3", "1", "--hidden", "32", "--jet", JET, "--class", "discrete"]);
+    has(&jets, &["forward of 2 layers", "TANGENTS"]);
+    let software = plan(&[&network[..], &["--class", "software", "--backward"]].concat());
+    has(&software, &["forward of 4 layers, an Mlp goes layer by layer: ", "backward, an Mlp goes layer by layer: "]);
+    for (arguments, words) in [
+        (&["--activation", "relu", "4", "3", "4", "--hidden", "8,9"][..], "hidden layers of one size"),
+        (&["--activation", "relu", "4", "3", "4", "--hidden", "129"], "limit is 128"),
+        (&["--activation", "relu", "4", "3", "4", "--hidden", "8", "--gate", "stacked"], "cannot be used with"),
+        (&["--activation", "relu", "4", "3", "4", "--hidden", "8", "--save", "z"], "cannot be used with"),
+        (&["--activation", "relu", "4", "3", "4", "--output", "tanh"], "--hidden"),
+        (&["--activation", "tanh", "8", "3", "4", "--hidden", "8", "--jet", JET, "--backward"], "network of jets"),
+    ] {
+        let output = run(&[arguments, &["--class", "discrete"]].concat());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(words), "{arguments:?}: {error}");
+    }
+}
+
+/// The Laplacian in three dimensions: six tangents.
+const JET: &str = "1,0,0,0,0,0,1,0,0,0,0,1,0,0,0,0,0,0,0,0,0";

@@ -24,9 +24,7 @@ use crate::{
 /// # Ok::<(), elbow::Error>(())
 /// ```
 pub fn network(layers: &Layers, rows: usize, x: &[f32], parameters: &[f32]) -> Result<Vec<f64>> {
-    let x = operands::slice(Operand::X, x, &[rows, layers.inputs])?;
-    let parameters = operands::slice(Operand::Parameter, parameters, &[layers.elements()])?;
-    layers.check(rows)?;
+    let [x, parameters] = operands::network(layers, rows, x, parameters)?;
     let mut below: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
     for l in 0..layers.count {
         let layer = Layer::of(layers, l, parameters);
@@ -65,10 +63,8 @@ pub fn network_backward(
     parameters: &[f32],
     dy: &[f32],
 ) -> Result<NetworkGradients> {
-    let x = operands::slice(Operand::X, x, &[rows, layers.inputs])?;
-    let parameters = operands::slice(Operand::Parameter, parameters, &[layers.elements()])?;
+    let [x, parameters] = operands::network(layers, rows, x, parameters)?;
     let dy = operands::slice(Operand::Dy, dy, &[rows, layers.outputs])?;
-    layers.check(rows)?;
     if layers.jet.is_some() {
         return Err(Error::Unsupported {
             what: "gradients of a whole network with jets".into(),
