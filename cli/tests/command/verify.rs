@@ -12,7 +12,7 @@ fn a_quick_run_is_all_right_and_says_so_in_json() {
     let report: Value = serde_json::from_str(&text).expect("JSON on stdout");
     assert!(output.status.success() && report["right"] == true, "{text}");
     let groups = report["groups"].as_array().expect("groups");
-    assert_eq!(groups.len(), 6, "{text}");
+    assert_eq!(groups.len(), 8, "{text}");
     assert!(groups.iter().all(|g| g["checks"].as_u64() > Some(0) && g["failed"] == 0), "{text}");
     let subnormals = report["subnormals"].as_str().unwrap_or_default();
     assert!(subnormals == "kept" || subnormals.starts_with("flushed to zero"), "{text}");
