@@ -6,7 +6,10 @@ use elbow::{
     criterion::{Criterion, Reduction},
     train::{Loss, SoftmaxCrossEntropy},
 };
-use elbow_verify::{Classes, Close, Elements, Losses};
+use elbow_verify::{
+    Classes, Close, Elements, Losses, Part,
+    suite::{Group, Size, run_group},
+};
 
 use crate::common::{Numbers, as_a_gpu, gpu, right};
 
@@ -189,4 +192,14 @@ fn what_is_no_loss_is_an_error() {
         assert!(matches!(&error, Error::BadParameter { parameter, .. } if parameter == "label_smoothing"), "{error}");
     }
     assert!(gpu.download(&dy).unwrap().iter().all(|&v| v == 5.0), "nothing was written");
+}
+
+/// What `elbow verify` runs, on every size.
+#[test]
+fn the_cases_of_the_command() {
+    for group in [Group::Losses, Group::Updates] {
+        let report = run_group(gpu(), group, Size::Full, Part::ALL, &mut |_, _| {});
+        assert!(report.checks > 50 && report.failed == 0, "{report:?}");
+        println!("{group}: {} checks, {:.1} s, {}", report.checks, report.seconds, report.worst);
+    }
 }
