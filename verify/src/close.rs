@@ -5,9 +5,9 @@
 /// ```
 /// use elbow_verify::Close;
 /// let mut close = Close::default();
-/// close.see(1.5, 1.0, 1.0, || "loss[0]".into())?;
+/// close.see(1.5, 1.0, 1.0, 0.0, || "loss[0]".into())?;
 /// assert_eq!((close.fraction, close.place.as_str()), (0.5, "loss[0]"));
-/// assert!(close.see(f32::NAN, 1.0, 1.0, || "loss[1]".into()).is_err());
+/// assert!(close.see(f32::NAN, 1.0, 1.0, 0.0, || "loss[1]".into()).is_err());
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,13 +19,21 @@ pub struct Close {
 }
 
 impl Close {
-    /// One result more, which may be `allowed` away from the right one. The error names its place, and says what it is and should be.
+    /// One result more, which may be `allowed` away from the right one, and `rounding` for its storage. The error names its place, and says
+    /// what it is and should be.
     ///
     /// NaN must be NaN, and what no f32 can hold infinite. A number that is no normal one may be any other of them: it may have been flushed.
-    pub fn see(&mut self, got: f32, right: f64, allowed: f64, place: impl FnOnce() -> String) -> Result<(), String> {
-        let fraction = share(got, right, allowed);
+    pub fn see(
+        &mut self,
+        got: f32,
+        right: f64,
+        allowed: f64,
+        rounding: f64,
+        place: impl FnOnce() -> String,
+    ) -> Result<(), String> {
+        let fraction = share(got, right, allowed, rounding);
         if fraction.is_nan() || fraction > 1.0 {
-            return Err(format!("{} is {got:e}, expected {right:e} within {allowed:.1e}", place()));
+            return Err(format!("{} is {got:e}, expected {right:e} within {:.1e}", place(), allowed + rounding));
         }
         if fraction > self.fraction || self.place.is_empty() {
             *self = Close { fraction, place: place() };
@@ -39,7 +47,7 @@ impl Close {
     }
 }
 
-fn share(got: f32, right: f64, allowed: f64) -> f64 {
+fn share(got: f32, right: f64, allowed: f64, rounding: f64) -> f64 {
     let given = f64::from(got);
     if got.is_nan() || right.is_nan() {
         return if got.is_nan() == right.is_nan() { 0.0 } else { f64::INFINITY };
@@ -52,5 +60,5 @@ fn share(got: f32, right: f64, allowed: f64) -> f64 {
         return 0.0;
     }
     // An infinite bound would take anything.
-    if allowed.is_finite() { (given - right).abs() / allowed } else { f64::INFINITY }
+    if (allowed + rounding).is_finite() { ((given - right).abs() - rounding).max(0.0) / allowed } else { f64::INFINITY }
 }

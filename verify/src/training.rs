@@ -149,7 +149,8 @@ fn of_elements(criterion: Criterion, [rows, columns]: [usize; 2], with: OfElemen
         // Tails, on both sides, and neighbours of Huber's kinks.
         OfElements::Sure => {
             let near = |i: usize| [1.0f32.next_up(), 1.0f32.next_down(), 0.3f32.next_up()][i % 3];
-            let tail = |i: usize| if i % 2 == 0 { (1e-6 * 1.1f32.powi(i as i32 % 190)).min(87.0) } else { near(i) };
+            let tail =
+                |i: usize| if i.is_multiple_of(2) { (1e-6 * 1.1f32.powi(i as i32 % 190)).min(87.0) } else { near(i) };
             case.y = (0..count).map(|i| if i % 4 < 2 { tail(i) } else { -tail(i) }).collect();
             case.targets = (0..count).map(|i| if binary { (i / 2 % 2) as f32 } else { 0.0 }).collect();
             case.total = true;
@@ -261,27 +262,8 @@ mod tests {
     #[test]
     fn the_judge_takes_nothing_else() {
         for case in losses(false) {
-            let (right, dtype, judge): (_, _, Box<dyn Fn(&Losses) -> bool>) = match case {
-                Training::Elements { criterion, size, with } => {
-                    let case = of_elements(criterion, size, with);
-                    let (row, positive) = (case.row_weight.as_deref(), case.positive_weight.as_deref());
-                    let parts = [case.y.as_slice(), &case.targets];
-                    let right =
-                        reference::elementwise_loss(criterion, case.reduction, case.columns, parts, row, positive);
-                    let right = right.unwrap_or_default();
-                    let got = stored(&right.loss, &right.dy, case.total.then_some(right.total), case.scale, case.dtype);
-                    (got, case.dtype, Box::new(move |got| case.judge(got).is_ok()))
-                }
-                Training::Classes { size, with } => {
-                    let case = of_classes(size, with);
-                    let right = reference::cross_entropy(&case.request(), &case.logits, &case.labels);
-                    let right = right.unwrap_or_default();
-                    let total = case.total.then_some(right.total);
-                    let got = stored(&right.loss, &right.dlogits, total, case.scale, case.dtype);
-                    (got, case.dtype, Box::new(move |got| case.judge(got).is_ok()))
-                }
-                Training::Updates(_) => continue,
-            };
+            let (right, dtype) = (right_of(case), dtype_of(case));
+            let judge = |got: &Losses| judged(case, got);
             assert!(!right.loss.is_empty() && judge(&right), "{case}");
             let off = |v: f32, dtype: Float| match v {
                 v if !v.is_finite() => 1.0,
@@ -301,6 +283,41 @@ mod tests {
                 assert!(!judge(&Losses { total: Some(off(total, Float::F32)), ..right.clone() }), "{case}: total");
             }
             assert!(!judge(&Losses { outside: true, ..right }), "{case}: outside");
+        }
+    }
+
+    fn right_of(case: Training) -> Losses {
+        match case {
+            Training::Elements { criterion, size, with } => {
+                let case = of_elements(criterion, size, with);
+                let (row, positive) = (case.row_weight.as_deref(), case.positive_weight.as_deref());
+                let parts = [case.y.as_slice(), &case.targets];
+                let right = reference::elementwise_loss(criterion, case.reduction, case.columns, parts, row, positive);
+                let right = right.unwrap_or_default();
+                stored(&right.loss, &right.dy, case.total.then_some(right.total), case.scale, case.dtype)
+            }
+            Training::Classes { size, with } => {
+                let case = of_classes(size, with);
+                let right = reference::cross_entropy(&case.request(), &case.logits, &case.labels).unwrap_or_default();
+                stored(&right.loss, &right.dlogits, case.total.then_some(right.total), case.scale, case.dtype)
+            }
+            Training::Updates(_) => Losses::default(),
+        }
+    }
+
+    fn dtype_of(case: Training) -> Float {
+        match case {
+            Training::Elements { criterion, size, with } => of_elements(criterion, size, with).dtype,
+            Training::Classes { size, with } => of_classes(size, with).dtype,
+            Training::Updates(_) => Float::F32,
+        }
+    }
+
+    fn judged(case: Training, got: &Losses) -> bool {
+        match case {
+            Training::Elements { criterion, size, with } => of_elements(criterion, size, with).judge(got).is_ok(),
+            Training::Classes { size, with } => of_classes(size, with).judge(got).is_ok(),
+            Training::Updates(_) => false,
         }
     }
 

@@ -143,7 +143,7 @@ impl Schedule {
                 stepped.map_err(|error| error.to_string())?;
                 let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
                 let name = || format!("norm of step {step}");
-                close.see(state[Place::Norm as usize], norm, 1e-6 * norm, name)?;
+                close.see(state[Place::Norm as usize], norm, 1e-6 * norm, 0.0, name)?;
             }
             let counted = state[Place::Steps as usize];
             if counted != right.steps as f32 {
@@ -151,7 +151,7 @@ impl Schedule {
             }
             let lacking = 1.0 - f64::from(rates.beta2).powi(right.steps);
             let name = || format!("1 - beta2^{}", right.steps);
-            close.see(state[Place::Lacking2 as usize], lacking, 4.0 * ulp_of(lacking), name)?;
+            close.see(state[Place::Lacking2 as usize], lacking, 4.0 * ulp_of(lacking), 0.0, name)?;
         }
         let outside = |v: &[f32]| v[..offset].iter().chain(&v[offset + n..]).any(|&v| v != CANARY);
         if outside(&got.parameter) || got.copy.as_ref().is_some_and(|copy| outside(copy)) {
@@ -161,7 +161,7 @@ impl Schedule {
         for (i, (&got, &right)) in parameter.iter().zip(&right.parameter).enumerate() {
             // Twenty steps, each a few roundings of a parameter that may have been larger.
             let allowed = 80.0 * ulp_of(right.abs().max(f64::from(theta[i]).abs()).max(0.05));
-            close.see(got, right, allowed, || format!("parameter[{i}]"))?;
+            close.see(got, right, allowed, 0.0, || format!("parameter[{i}]"))?;
         }
         if rates.l1 > 0.0 && !self.factors && n >= 1000 && !parameter.contains(&0.0) {
             return Err("no parameter became 0, in spite of the penalty".into());

@@ -114,7 +114,7 @@ impl Classes {
                 None => ulp_of(right) * (1.0 + eps) / (1.0 - eps),
                 Some(_) => ulp_of(right.max(first)),
             };
-            close.see(got, right, of_losses * unit, || format!("loss[{m}]"))?;
+            close.see(got, right, of_losses * unit, 0.0, || format!("loss[{m}]"))?;
         }
         let counted: f64 = match self.reduction {
             Reduction::Mean => self.labels.iter().filter_map(|&label| request.counts(label)).map(f64::from).sum(),
@@ -133,12 +133,12 @@ impl Classes {
             let target = if left_out { 0.0 } else { target / counted * f64::from(self.scale) };
             let part = if eps == 0.0 { right.abs() } else { right.abs().max(target) };
             let rounding = if self.dtype == Float::F32 { 0.0 } else { 1.001 * self.dtype.rounding(right) };
-            close.see(got, right, of_gradients * ulp_of(part) + rounding, || format!("dlogits[{row}][{class}]"))?;
+            close.see(got, right, of_gradients * ulp_of(part), rounding, || format!("dlogits[{row}][{class}]"))?;
         }
         if eps == 0.0 && self.class_weight.is_none() && self.dtype == Float::F32 {
             let worst = got.gradient.chunks(classes).map(unbalanced).fold(0.0, f64::max);
             let place = || "sum of a row of dlogits, in 2^-24 of its terms,".into();
-            close.see(worst as f32, 0.0, 8.0, place)?;
+            close.see(worst as f32, 0.0, 8.0, 0.0, place)?;
         }
         if let Some(total) = got.total {
             let (unit, bound) = match eps == 0.0 {
@@ -146,7 +146,7 @@ impl Classes {
                 false => (ulp_of(right.total.max(costs / counted)), 12.0),
             };
             let bound = if self.class_weight.is_some() { 12.0 } else { bound };
-            close.see(total, right.total, bound * unit, || "total".into())?;
+            close.see(total, right.total, bound * unit, 0.0, || "total".into())?;
         }
         if got.outside { Err("written beside the outputs".into()) } else { Ok(close) }
     }

@@ -90,7 +90,7 @@ impl Elements {
         // All terms of a row have one sign; f32 sums of up to 1024 terms a lane.
         let of_sum = |right: f64, terms: usize| (ULP + 4.0) * ulp_of(right) * (1.0 + (terms as f64).log2() / 4.0);
         for (m, (&got, &right)) in got.loss.iter().zip(&right.loss).enumerate() {
-            close.see(got, right, of_sum(right, self.columns), || format!("loss[{m}]"))?;
+            close.see(got, right, of_sum(right, self.columns), 0.0, || format!("loss[{m}]"))?;
         }
         for (i, (&got, &right)) in got.gradient.iter().zip(&right.dy).enumerate() {
             let right = right * f64::from(self.scale);
@@ -101,10 +101,10 @@ impl Elements {
             let unit = if between { ulp_of(factor.abs().max(right.abs())) } else { ulp_of(right) };
             let rounding = if self.dtype == Float::F32 { 0.0 } else { 1.001 * self.dtype.rounding(right) };
             let place = || format!("dy[{i}] with y {:e} and target {:e}", self.y[i], self.targets[i]);
-            close.see(got, right, ULP * unit + rounding, place)?;
+            close.see(got, right, ULP * unit, rounding, place)?;
         }
         if let Some(total) = got.total {
-            close.see(total, right.total, of_sum(right.total, self.y.len()), || "total".into())?;
+            close.see(total, right.total, of_sum(right.total, self.y.len()), 0.0, || "total".into())?;
         }
         if got.outside { Err("written beside the outputs".into()) } else { Ok(close) }
     }
