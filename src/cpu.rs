@@ -44,7 +44,7 @@ pub struct ForwardInputs<'a> {
     pub b_up: Option<&'a [f32]>,
 }
 
-/// The operands of a [`Front`](crate::request::Front), each there if and only if the front says so.
+/// The operands of a [`Front`], each there if and only if the front says so.
 ///
 /// ```
 /// use elbow::cpu::FrontInputs;

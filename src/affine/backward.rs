@@ -158,7 +158,7 @@ impl<'a> Backward<'a> {
         Backward { drow_weight: drow_weight.into(), ..self }
     }
 
-    /// The gradient of the scale of the layer's [`Front`], `[K]`.
+    /// The gradient of the scale of the layer's [`Front`](super::Front), `[K]`.
     pub fn dscale(self, dscale: impl Into<Option<Gradient<'a>>>) -> Self {
         Backward { dscale: dscale.into(), ..self }
     }

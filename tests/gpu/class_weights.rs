@@ -6,8 +6,9 @@ use elbow::{
     criterion::{Criterion, Reduction},
     train::{Loss, SoftmaxCrossEntropy},
 };
+use elbow_verify::{Classes, Close};
 
-use crate::common::{Numbers, as_a_gpu, gpu, ulp_of};
+use crate::common::{Numbers, as_a_gpu, gpu, right, ulp_of};
 
 /// Distance in such units; NaN and infinities must be the same.
 fn off(got: f32, right: f64, unit: f64) -> f64 {
@@ -30,73 +31,24 @@ fn weights(classes: usize) -> Vec<f32> {
 fn loss_gradient_and_mean_are_weighted() {
     for gpu in [gpu(), as_a_gpu()] {
         let mut numbers = Numbers::new(5);
-        let mut worst = [0.0f64; 3];
+        let mut worst = Close::default();
         for classes in [2usize, 3, 4, 10, 65, 260, 4097] {
             for (choice, smoothing) in [0.0f32, 0.1, 0.6].into_iter().enumerate() {
                 for ignored in [None, Some(1u32)] {
-                    let reduction = [Reduction::Mean, Reduction::Sum][(choice + classes) % 2];
                     let rows = 9;
                     let mut logits: Vec<f32> = (0..rows * classes).map(|_| 4.0 * numbers.normal()).collect();
                     let labels: Vec<u32> = (0..rows).map(|m| (m * 7 % classes.min(8)) as u32).collect();
                     logits[classes + labels[1] as usize] = -30.0;
-                    let weight = weights(classes);
-                    let request = CrossEntropy::new(classes)
-                        .ignore_index(ignored)
-                        .label_smoothing(f64::from(smoothing))
-                        .class_weight(Some(&weight))
-                        .reduction(reduction);
-                    let right = reference::cross_entropy(&request, &logits, &labels).unwrap();
-                    let (x, w) =
-                        (gpu.upload(&logits, &[rows, classes]).unwrap(), gpu.upload(&weight, &[classes]).unwrap());
-                    let words = gpu.upload_words(&labels, &[rows]).unwrap();
-                    let nan = |shape: &[usize]| gpu.upload(&vec![f32::NAN; shape.iter().product()], shape).unwrap();
-                    let (loss, dx, total) = (nan(&[rows]), nan(&[rows, classes]), nan(&[1]));
-                    let call = SoftmaxCrossEntropy::new(&x, &words, &loss, &dx)
-                        .ignore_index(ignored)
-                        .label_smoothing(smoothing)
-                        .class_weight(&w)
-                        .reduction(reduction)
-                        .total(&total);
-                    gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
-                    let what = format!("{classes} classes, smoothing {smoothing}, {ignored:?}, {reduction:?}");
-                    let eps = f64::from(smoothing);
-                    let plain = reference::cross_entropy(&CrossEntropy::new(classes), &logits, &labels).unwrap();
-                    let of_all: f64 = weight.iter().map(|&weight| f64::from(weight)).sum();
-                    for (m, (&got, &right)) in gpu.download(&loss).unwrap().iter().zip(&right.loss).enumerate() {
-                        // The larger of its two terms: the row's targets times what the label's class costs, and the rest.
-                        let targets =
-                            (1.0 - eps) * f64::from(weight[labels[m] as usize]) + eps / classes as f64 * of_all;
-                        let part = if smoothing == 0.0 { right } else { right.max(targets * plain.loss[m]) };
-                        let off = off(got, right, ulp_of(part));
-                        assert!(off <= 9.0, "{what}: loss[{m}] is {got}, right {right}");
-                        worst[0] = worst[0].max(off);
-                    }
-                    let counted: f64 = match reduction {
-                        Reduction::Mean => {
-                            labels.iter().filter_map(|&label| request.counts(label)).map(f64::from).sum()
-                        }
-                        Reduction::Sum => 1.0,
-                    };
-                    for (i, (&got, &right)) in gpu.download(&dx).unwrap().iter().zip(&right.dlogits).enumerate() {
-                        let (hit, class) = (labels[i / classes] as usize, i % classes);
-                        // What is taken from softmax times the targets of the row: the target of the class, or, of the label, those of all others.
-                        let of_class = |class: usize| f64::from(weight[class]);
-                        let target = if class == hit { of_all - of_class(hit) } else { of_class(class) };
-                        let target = target * eps / classes as f64 / counted;
-                        let part = if smoothing == 0.0 { right.abs() } else { right.abs().max(target) };
-                        let off = off(got, right, ulp_of(part));
-                        assert!(off <= 16.0, "{what}: dlogits[{i}] is {got}, right {right}");
-                        worst[1] = worst[1].max(off);
-                    }
-                    let got = gpu.download(&total).unwrap()[0];
-                    let costs = plain.loss.iter().fold(0.0, |all: f64, cost| all + cost * of_all) / counted;
-                    let off = off(got, right.total, ulp_of(if smoothing == 0.0 { right.total } else { costs }));
-                    assert!(off <= 12.0, "{what}: total {got}, right {}", right.total);
-                    worst[2] = worst[2].max(off);
+                    let mut case = Classes::new(logits, labels);
+                    (case.ignore_index, case.label_smoothing, case.total) = (ignored, smoothing, true);
+                    case.reduction = [Reduction::Mean, Reduction::Sum][(choice + classes) % 2];
+                    case.class_weight = Some(weights(classes));
+                    let name = format!("{classes} classes, smoothing {smoothing}, {ignored:?}, {:?}", case.reduction);
+                    worst = worst.and(right(&name, case.check(gpu)));
                 }
             }
         }
-        println!("weighted: worst loss {:.2} ulp, gradient {:.2}, total {:.2}", worst[0], worst[1], worst[2]);
+        println!("weighted: worst {worst:?}");
     }
 }
 

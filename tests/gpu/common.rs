@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use elbow::{Checks, DeviceClass, Gpu, Options};
-use elbow_verify::{Judge, Part, Spec};
+use elbow_verify::{Close, Judge, Part, Spec};
 pub use elbow_verify::{Numbers, ulp_of};
 
 /// `ELBOW_TEST_CHECKS=checked`: kernels with all of wgpu's checks.
@@ -47,6 +47,11 @@ pub fn as_a_gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
     let options = || options().class(DeviceClass::Discrete).self_test(false);
     GPU.get_or_init(|| Gpu::with_options(options()).expect("an adapter"))
+}
+
+/// The largest error of a case, which must be right.
+pub fn right(name: &str, checked: Result<Close, String>) -> Close {
+    checked.unwrap_or_else(|wrong| panic!("{name}: {wrong}"))
 }
 
 /// What is right on it.

@@ -2,13 +2,16 @@
 //! no loss.
 
 use elbow::{
-    Error, Float, Gpu, Operand,
-    cpu::reference,
+    Error, Float, Operand,
     criterion::{Criterion, Reduction},
     train::{Loss, SoftmaxCrossEntropy},
 };
+use elbow_verify::{
+    Classes, Close, Elements, Losses, Part,
+    suite::{Group, Size, run_group},
+};
 
-use crate::common::{Numbers, as_a_gpu, gpu, ulp_of};
+use crate::common::{Numbers, as_a_gpu, gpu, right};
 
 const CRITERIA: [Criterion; 4] = [
     Criterion::SquaredError,
@@ -16,109 +19,6 @@ const CRITERIA: [Criterion; 4] = [
     Criterion::Huber { delta: 0.3 },
     Criterion::BinaryCrossEntropy,
 ];
-/// Ulp of an element, as documented; a row's sum of many adds some.
-const ULP: f64 = 8.0;
-
-struct Case {
-    criterion: Criterion,
-    reduction: Reduction,
-    columns: usize,
-    y: Vec<f32>,
-    targets: Vec<f32>,
-    row_weight: Option<Vec<f32>>,
-    positive_weight: Option<Vec<f32>>,
-    scale: f32,
-    dtype: Float,
-}
-
-impl Case {
-    fn new(criterion: Criterion, columns: usize, y: Vec<f32>, targets: Vec<f32>) -> Self {
-        let (reduction, dtype) = (Reduction::Mean, Float::F32);
-        Case { criterion, reduction, columns, y, targets, row_weight: None, positive_weight: None, scale: 1.0, dtype }
-    }
-
-    /// Loss and gradient, with a row of canaries behind each.
-    fn run(&self, gpu: &Gpu) -> (Vec<f32>, Vec<f32>) {
-        let (n, rows) = (self.columns, self.y.len() / self.columns);
-        let y = gpu.upload_as(self.dtype, &self.y, &[rows, n]).unwrap();
-        let targets = gpu.upload_as(self.dtype, &self.targets, &[rows, n]).unwrap();
-        let loss = gpu.upload(&vec![f32::NAN; rows + 1], &[rows + 1]).unwrap();
-        let dy = gpu.upload_as(self.dtype, &vec![f32::NAN; (rows + 1) * n], &[rows + 1, n]).unwrap();
-        gpu.write(loss.view().slice(0, rows..rows + 1).unwrap(), &[-7.0]).unwrap();
-        gpu.write(dy.view().slice(0, rows..rows + 1).unwrap(), &vec![-7.0; n]).unwrap();
-        let vector = |v: &Option<Vec<f32>>| v.as_ref().map(|v| gpu.upload(v, &[v.len()]).unwrap());
-        let (row_weight, positive_weight) = (vector(&self.row_weight), vector(&self.positive_weight));
-        let state = (self.scale != 1.0).then(|| gpu.upload(&[self.scale, 0.0, 0.0, 0.0], &[4]).unwrap());
-        let (here, there) = ([rows], [rows, n]);
-        let call = Loss::new(self.criterion, &y, &targets, loss.view_as(&here), dy.view_as(&there))
-            .reduction(self.reduction)
-            .row_weight(row_weight.as_ref().map(|v| v.view()))
-            .positive_weight(positive_weight.as_ref().map(|v| v.view()))
-            .loss_scale(state.as_ref().map(|v| v.view()));
-        gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
-        let (mut loss, mut dy) = (gpu.download(&loss).unwrap(), gpu.download(&dy).unwrap());
-        assert!(loss.pop() == Some(-7.0) && dy.split_off(rows * n).iter().all(|&v| v == -7.0), "written outside");
-        (loss, dy)
-    }
-
-    fn check(&self, gpu: &Gpu, name: &str) -> f64 {
-        let (loss, dy) = self.run(gpu);
-        let parts = [self.y.as_slice(), &self.targets];
-        let (weights, positive) = (self.row_weight.as_deref(), self.positive_weight.as_deref());
-        let right = reference::elementwise_loss(self.criterion, self.reduction, self.columns, parts, weights, positive)
-            .unwrap();
-        let mut worst = 0.0f64;
-        let n = self.columns;
-        for (m, (&got, &right)) in loss.iter().zip(&right.loss).enumerate() {
-            // All terms of a row have one sign; f32 sums of up to 1024 terms a lane.
-            let off = off(got, right, ulp_of(right) * (1.0 + (n as f64).log2() / 4.0));
-            assert!(off <= ULP + 4.0, "{name}: {:?} loss[{m}] is {got:e}, right {right:e}", self.criterion);
-            worst = worst.max(off);
-        }
-        let f32_of = |v: f64| v * f64::from(self.scale);
-        for (i, (&got, &right)) in dy.iter().zip(&right.dy).enumerate() {
-            let right = f32_of(right);
-            // What cancels in σ(y) − t is the target's ulp: the factor of an element makes it small.
-            let factor = self.reduction_factor() * f64::from(self.scale) * self.weight_of(i);
-            let between =
-                self.criterion == Criterion::BinaryCrossEntropy && self.targets[i] > 0.0 && self.targets[i] < 1.0;
-            let unit = if between { ulp_of(factor.abs().max(right.abs())) } else { ulp_of(right) };
-            let unit = unit + self.dtype.rounding(right) * if self.dtype == Float::F32 { 0.0 } else { 1.001 / ULP };
-            let off = off(got, right, unit);
-            assert!(
-                off <= ULP,
-                "{name}: {:?} dy[{i}] is {got:e}, right {right:e}: y {}, target {}",
-                self.criterion,
-                self.y[i],
-                self.targets[i]
-            );
-            worst = worst.max(off);
-        }
-        worst
-    }
-
-    fn reduction_factor(&self) -> f64 {
-        if self.reduction == Reduction::Mean { 1.0 / self.y.len() as f64 } else { 1.0 }
-    }
-
-    fn weight_of(&self, i: usize) -> f64 {
-        let row = self.row_weight.as_ref().map_or(1.0, |w| f64::from(w[i / self.columns]));
-        row * self.positive_weight.as_ref().map_or(1.0, |w| f64::from(w[i % self.columns])).max(1.0)
-    }
-}
-
-/// Distance in units. Flushing a subnormal result is no error.
-fn off(got: f32, right: f64, unit: f64) -> f64 {
-    if right.is_nan() || got.is_nan() {
-        return if right.is_nan() == got.is_nan() { 0.0 } else { f64::INFINITY };
-    }
-    if right.is_infinite() || right.abs() > f64::from(f32::MAX) {
-        return if f64::from(got) == right.signum() * f64::INFINITY { 0.0 } else { f64::INFINITY };
-    }
-    let tiny = 1.001 * f64::from(f32::MIN_POSITIVE);
-    if right.abs() < tiny && f64::from(got.abs()) < tiny { 0.0 } else { (f64::from(got) - right).abs() / unit }
-}
-
 fn targets(criterion: Criterion, count: usize, numbers: &mut Numbers) -> Vec<f32> {
     (0..count)
         .map(|i| match (criterion, i % 5) {
@@ -133,14 +33,15 @@ fn targets(criterion: Criterion, count: usize, numbers: &mut Numbers) -> Vec<f32
 fn losses_are_those_of_the_reference() {
     for gpu in [gpu(), as_a_gpu()] {
         let mut numbers = Numbers::new(5);
-        let mut worst = 0.0f64;
+        let mut worst = Close::default();
         for criterion in CRITERIA {
             for (rows, columns) in
                 [(1, 1), (7, 1), (300, 1), (5, 3), (4, 8), (33, 10), (9, 129), (3, 1000), (2, 5001), (1200, 4)]
             {
                 for plain in [true, false] {
                     let y = (0..rows * columns).map(|_| 2.0 * numbers.normal()).collect();
-                    let mut case = Case::new(criterion, columns, y, targets(criterion, rows * columns, &mut numbers));
+                    let mut case =
+                        Elements::new(criterion, columns, y, targets(criterion, rows * columns, &mut numbers));
                     if !plain {
                         case.reduction = Reduction::Sum;
                         case.scale = 1024.0;
@@ -148,11 +49,11 @@ fn losses_are_those_of_the_reference() {
                         case.positive_weight = (criterion == Criterion::BinaryCrossEntropy)
                             .then(|| (0..columns).map(|n| 1.0 + (n % 4) as f32).collect());
                     }
-                    worst = worst.max(case.check(gpu, &format!("{rows}x{columns}")));
+                    worst = worst.and(right(&format!("{criterion:?} {rows}x{columns}"), case.check(gpu)));
                 }
             }
         }
-        println!("worst {worst:.2} ulp");
+        println!("worst {worst:?}");
     }
 }
 
@@ -163,18 +64,19 @@ fn tails_keep_their_digits() {
     let steps: Vec<f32> = (0..200).map(|i| 1e-6 * 1.1f32.powi(i)).collect();
     let y: Vec<f32> = steps.iter().flat_map(|&v| [v.min(87.0), -v.min(87.0)]).collect();
     for target in [0.0, 1.0] {
-        let case = Case::new(Criterion::BinaryCrossEntropy, 1, y.clone(), vec![target; y.len()]);
-        println!("tails: worst {:.2} ulp", case.check(gpu, "tails"));
+        let case = Elements::new(Criterion::BinaryCrossEntropy, 1, y.clone(), vec![target; y.len()]);
+        println!("tails: worst {:?}", right("tails", case.check(gpu)));
     }
     // e^-40 where 1 - σ(40) rounds to 0.
-    let sure = Case::new(Criterion::BinaryCrossEntropy, 1, vec![40.0], vec![1.0]).run(gpu);
+    let sure = Elements::new(Criterion::BinaryCrossEntropy, 1, vec![40.0], vec![1.0]).run(gpu).unwrap();
     assert!(
-        (sure.0[0] / 4.248_354_4e-18 - 1.0).abs() < 1e-5 && (sure.1[0] / -4.248_354_4e-18 - 1.0).abs() < 1e-5,
+        (sure.loss[0] / 4.248_354_4e-18 - 1.0).abs() < 1e-5 && (sure.gradient[0] / -4.248_354_4e-18 - 1.0).abs() < 1e-5,
         "{sure:?}"
     );
     let near: Vec<f32> = [0.999_999_94, 1.0, 1.000_000_1, -1.0, -1.000_000_1, 0.0, -0.0, 1e-30, 3e18].to_vec();
-    Case::new(Criterion::Huber { delta: 1.0 }, 1, near.clone(), vec![0.0; 9]).check(gpu, "kink");
-    Case::new(Criterion::SquaredError, 1, near, vec![0.0; 9]).check(gpu, "squares");
+    let huber = Criterion::Huber { delta: 1.0 };
+    right("kink", Elements::new(huber, 1, near.clone(), vec![0.0; 9]).check(gpu));
+    right("squares", Elements::new(Criterion::SquaredError, 1, near, vec![0.0; 9]).check(gpu));
 }
 
 #[test]
@@ -189,30 +91,13 @@ fn infinities_and_nan() {
                     t.push(b);
                 }
             }
-            let case = Case::new(criterion, 1, y.clone(), t.clone());
-            let (loss, dy) = case.run(gpu);
-            let right = reference::elementwise_loss(criterion, Reduction::Mean, 1, [&y, &t], None, None).unwrap();
-            for i in 0..y.len() {
-                let message = || format!("{criterion:?}: y {}, target {}: {}, {}", y[i], t[i], loss[i], dy[i]);
-                assert!(
-                    off(loss[i], right.loss[i], ulp_of(right.loss[i])) <= ULP,
-                    "{}, right {}",
-                    message(),
-                    right.loss[i]
-                );
-                assert!(
-                    off(dy[i], right.dy[i], ulp_of(right.dy[i].abs().max(0.01))) <= ULP,
-                    "{}, right {}",
-                    message(),
-                    right.dy[i]
-                );
-            }
+            right(&format!("{criterion:?}"), Elements::new(criterion, 1, y, t).check(gpu));
             // A row that weighs nothing is nothing, infinite or not.
             if criterion != Criterion::SquaredError {
-                let mut case = Case::new(criterion, 1, vec![inf, 1.0], vec![0.0, 0.0]);
+                let mut case = Elements::new(criterion, 1, vec![inf, 1.0], vec![0.0, 0.0]);
                 case.row_weight = Some(vec![0.0, 1.0]);
-                let (loss, dy) = case.run(gpu);
-                assert!(loss[0] == 0.0 && dy[0] == 0.0 && loss[1] > 0.0, "{loss:?} {dy:?}");
+                let Losses { loss, gradient, .. } = case.run(gpu).unwrap();
+                assert!(loss[0] == 0.0 && gradient[0] == 0.0 && loss[1] > 0.0, "{loss:?} {gradient:?}");
             }
         }
     }
@@ -228,8 +113,8 @@ fn narrow_outputs_and_gaps() {
                 let round = |v: Vec<f32>| v.into_iter().map(|v| dtype.round(v)).collect::<Vec<f32>>();
                 let y = round((0..rows * columns).map(|_| numbers.normal()).collect());
                 let t = round(targets(criterion, rows * columns, &mut numbers));
-                let case = Case { dtype, scale: 256.0, ..Case::new(criterion, columns, y, t) };
-                case.check(gpu, &format!("{dtype} {rows}x{columns}"));
+                let case = Elements { dtype, scale: 256.0, ..Elements::new(criterion, columns, y, t) };
+                right(&format!("{dtype} {criterion:?} {rows}x{columns}"), case.check(gpu));
             }
         }
     }
@@ -252,10 +137,10 @@ fn narrow_outputs_and_gaps() {
 fn smoothed_labels() {
     for gpu in [gpu(), as_a_gpu()] {
         let mut numbers = Numbers::new(21);
-        let mut worst = [0.0f64; 2];
+        let mut worst = Close::default();
         for smoothing in [0.1f32, 0.5, 1e-3, 0.0] {
             for classes in [2usize, 3, 4, 10, 65, 129, 1000, 4097] {
-                let (rows, ignored) = (7, 3u32);
+                let rows = 7;
                 let mut logits: Vec<f32> = (0..rows * classes).map(|_| 4.0 * numbers.normal()).collect();
                 logits[0] = 25.0;
                 let labels: Vec<u32> = (0..rows).map(|m| (m * 5 % classes.min(9)) as u32).collect();
@@ -264,35 +149,12 @@ fn smoothed_labels() {
                 if classes > 2 {
                     logits[2 * classes + classes - 1] = f32::NEG_INFINITY;
                 }
-                let right =
-                    reference::smoothed_cross_entropy(&logits, &labels, classes, Some(ignored), f64::from(smoothing))
-                        .unwrap();
-                let x = gpu.upload(&logits, &[rows, classes]).unwrap();
-                let words = gpu.upload_words(&labels, &[rows]).unwrap();
-                let loss = gpu.upload(&vec![f32::NAN; rows], &[rows]).unwrap();
-                let dx = gpu.upload(&vec![f32::NAN; rows * classes], &[rows, classes]).unwrap();
-                let call =
-                    SoftmaxCrossEntropy::new(&x, &words, &loss, &dx).ignore_index(ignored).label_smoothing(smoothing);
-                gpu.submit(|encoder| call.record(gpu, encoder)).unwrap();
-                let (loss, dx) = (gpu.download(&loss).unwrap(), gpu.download(&dx).unwrap());
-                let eps = f64::from(smoothing);
-                for (m, (&got, &right)) in loss.iter().zip(&right.loss).enumerate() {
-                    let off = off(got, right, ulp_of(right) * (1.0 + eps) / (1.0 - eps));
-                    assert!(off <= 8.0, "{smoothing}, {classes} classes: loss[{m}] is {got}, right {right}");
-                    worst[0] = worst[0].max(off);
-                }
-                for (i, (&got, &right)) in dx.iter().zip(&right.dlogits).enumerate() {
-                    let counted = labels.iter().filter(|&&l| l != ignored).count() as f64;
-                    let hit = i % classes == labels[i / classes] as usize;
-                    let target = eps / classes as f64 + if hit { 1.0 - eps } else { 0.0 };
-                    let part = if smoothing == 0.0 { right.abs() } else { right.abs().max(target / counted) };
-                    let off = off(got, right, ulp_of(part));
-                    assert!(off <= 12.0, "{smoothing}, {classes} classes: dlogits[{i}] is {got}, right {right}");
-                    worst[1] = worst[1].max(off);
-                }
+                let usual = Classes::new(logits, labels);
+                let case = Classes { ignore_index: Some(3), label_smoothing: smoothing, ..usual };
+                worst = worst.and(right(&format!("{smoothing}, {classes} classes"), case.check(gpu)));
             }
         }
-        println!("smoothed: worst loss {:.2} ulp, gradient {:.2}", worst[0], worst[1]);
+        println!("smoothed: worst {worst:?}");
     }
 }
 
@@ -330,4 +192,14 @@ fn what_is_no_loss_is_an_error() {
         assert!(matches!(&error, Error::BadParameter { parameter, .. } if parameter == "label_smoothing"), "{error}");
     }
     assert!(gpu.download(&dy).unwrap().iter().all(|&v| v == 5.0), "nothing was written");
+}
+
+/// What `elbow verify` runs, on every size.
+#[test]
+fn the_cases_of_the_command() {
+    for group in [Group::Losses, Group::Updates] {
+        let report = run_group(gpu(), group, Size::Full, Part::ALL, &mut |_, _| {});
+        assert!(report.checks > 50 && report.failed == 0, "{report:?}");
+        println!("{group}: {} checks, {:.1} s, {}", report.checks, report.seconds, report.worst);
+    }
 }

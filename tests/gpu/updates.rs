@@ -1,119 +1,13 @@
 //! Updates with rates on the device against the reference, over whole schedules: every rule, clipping, ℓ1, factors, copies in step.
 
 use elbow::{
-    Error, Float, Gpu, Operand,
-    cpu::reference::Updated,
+    Error, Float, Operand,
     rates::{Place, Rates, Rule},
     train::{Advance, LossScale, Update},
 };
+use elbow_verify::Schedule;
 
-use crate::common::{Numbers, gpu, ulp_of};
-
-struct Run {
-    rule: Rule,
-    rates: Rates,
-    elements: usize,
-    /// Of the views in their buffers.
-    offset: usize,
-    factors: bool,
-    copy: Option<Float>,
-    scale: Option<f32>,
-}
-
-impl Run {
-    /// Twenty steps of a schedule on the device and in the reference: one prepared pair of calls, one number written a step.
-    fn check(&self, gpu: &Gpu, name: &str) {
-        let Run { rule, elements: n, offset, .. } = *self;
-        let mut numbers = Numbers::new(n as u64 + 3);
-        let theta: Vec<f32> = (0..n).map(|_| numbers.normal()).collect();
-        let room = n + offset + 4;
-        let padded = |v: &[f32]| {
-            let mut all = vec![-7.0; room];
-            all[offset..offset + n].copy_from_slice(v);
-            gpu.upload(&all, &[room]).unwrap()
-        };
-        let [parameter, gradient] = [padded(&theta), padded(&theta)];
-        let [first, second] = [(); 2].map(|()| padded(&vec![0.0; n]));
-        let copied = self.copy.map(|dtype| gpu.upload_as(dtype, &vec![-7.0; room], &[room]).unwrap());
-        let runs = n.div_ceil(128);
-        let factor = |run: usize| [1.0, (run % 2) as f32, (run % 3) as f32, f32::NAN];
-        let factors: Vec<f32> = (0..runs).flat_map(factor).collect();
-        let factors = gpu.upload(&factors, &[runs, 4]).unwrap();
-        let rates = gpu.upload(&self.rates.state().unwrap(), &[12]).unwrap();
-        let scale = self.scale.map(|scale| gpu.upload(&[scale, 1.0 / scale, 0.0, 0.0], &[4]).unwrap());
-        let view = |t| slice(t, offset, n);
-        let mut update = match rule {
-            Rule::AdamW => Update::adamw(view(&parameter), view(&gradient), &rates, view(&first), view(&second)),
-            _ => Update::sgd(view(&parameter), view(&gradient), &rates).velocity(view(&first)).rule(rule),
-        };
-        if self.factors {
-            update = update.factors(factors.view());
-        }
-        if let Some(copied) = &copied {
-            update = update.copy(slice(copied, offset, n));
-        }
-        let advance = Advance::new(&rates).clipped(view(&gradient)).loss_scale(scale.as_ref().map(|s| s.view()));
-        let (advance, update) = (advance.prepare(gpu).unwrap(), update.prepare(gpu).unwrap());
-        let mut right = Updated::new(&theta);
-        for step in 0..20 {
-            let bad = step == 7;
-            let g: Vec<f32> = (0..n)
-                .map(|i| {
-                    if bad && i == n / 2 {
-                        f32::INFINITY
-                    } else {
-                        0.1 * numbers.normal() * 10f32.powi(i as i32 % 5 - 2)
-                    }
-                })
-                .collect();
-            let scaled: Vec<f32> = g.iter().map(|g| g * self.scale.unwrap_or(1.0)).collect();
-            gpu.write(view(&gradient), &scaled).unwrap();
-            let rate = self.rates.rate * (1.0 - step as f32 / 25.0);
-            gpu.write(slice(&rates, Place::Rate as usize, 1), &[rate]).unwrap();
-            gpu.submit_pass(|pass| {
-                advance.record(&mut *pass)?;
-                update.record(pass)
-            })
-            .unwrap();
-            if bad {
-                continue;
-            }
-            let of = |i: usize| if self.factors { [1.0, (i / 128 % 2) as f32, (i / 128 % 3) as f32] } else { [1.0; 3] };
-            right.step(rule, &self.rates.rate(rate), &g, of).unwrap();
-            let state = gpu.download(&rates).unwrap();
-            assert_eq!(state[Place::Steps as usize], right.steps as f32, "{name}: a step that was left out counts not");
-            let norm = g.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-            assert!((f64::from(state[Place::Norm as usize]) / norm - 1.0).abs() < 1e-6, "{name}: norm");
-            let lacking = 1.0 - f64::from(self.rates.beta2).powi(right.steps);
-            let off = (f64::from(state[Place::Lacking2 as usize]) - lacking).abs() / ulp_of(lacking);
-            assert!(off <= 4.0, "{name}: 1 - beta^{}: {off} ulp", right.steps);
-        }
-        let got = gpu.download(&parameter).unwrap();
-        let outside = |v: &[f32]| v[..offset].iter().chain(&v[offset + n..]).all(|&v| v == -7.0);
-        assert!(outside(&got), "{name}: written outside");
-        let got = &got[offset..offset + n];
-        for (i, (&got, &right)) in got.iter().zip(&right.parameter).enumerate() {
-            // Twenty steps, each a few roundings of a parameter that may have been larger.
-            let allowed = 80.0 * ulp_of(right.abs().max(f64::from(theta[i]).abs()).max(0.05));
-            assert!((f64::from(got) - right).abs() <= allowed, "{name}: parameter {i} is {got}, right {right}");
-        }
-        if self.rates.l1 > 0.0 && !self.factors && n >= 1000 {
-            let zeros = got.iter().filter(|&&v| v == 0.0).count();
-            assert!(zeros > 0, "{name}: no parameter became 0");
-        }
-        if let (Some(copied), Some(dtype)) = (&copied, self.copy) {
-            let copied = gpu.download(copied).unwrap();
-            assert!(outside(&copied), "{name}: written outside of the copy");
-            for (&narrow, &got) in copied[offset..].iter().zip(got) {
-                assert_eq!(narrow, dtype.round(got), "{name}: the copy is not in step");
-            }
-        }
-    }
-}
-
-fn slice(t: &elbow::Tensor, from: usize, count: usize) -> elbow::View<'_> {
-    t.view().slice(0, from..from + count).unwrap()
-}
+use crate::common::{gpu, right};
 
 #[test]
 fn schedules_are_those_of_the_reference() {
@@ -128,8 +22,8 @@ fn schedules_are_those_of_the_reference() {
                 (false, None, Some(8.0)),
             ] {
                 for rates in [plain, plain.weight_decay(0.05).l1(0.5).max_norm(0.4)] {
-                    let run = Run { rule, rates, elements, offset, factors, copy, scale };
-                    run.check(gpu, &format!("{rule:?} {elements} at {offset}, factors {factors}, {rates:?}"));
+                    let case = Schedule { rule, rates, elements, offset, factors, copy, scale };
+                    right(&format!("{case:?}"), case.check(gpu));
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! A [`Spec`] is one fused layer, forward and backward, as plain data; it prints as text that replays it. [`run`] runs many in one
 //! submission, with canaries around every operand and NaN in every output before the run, and compares the results with the f64
 //! reference: integers to the last bit, real numbers within the bounds of `docs/numerics.md`. [`points`] checks the activations alone,
-//! [`sweep`] over all bit patterns, [`Judge`] says which results are right near subnormal numbers, and [`suite`] is the list of checks of
+//! [`sweep`] over all bit patterns, [`Elements`] and [`Classes`] are losses, [`Schedule`] is an update, [`Judge`] says which results are right near subnormal numbers, and [`suite`] is the list of checks of
 //! `elbow verify`.
 //!
 //! ```no_run
@@ -20,11 +20,13 @@
 mod batch;
 mod bound;
 mod case;
+mod close;
 mod factors;
 mod front;
 mod gate;
 mod jet;
 mod judge;
+mod loss;
 mod near;
 mod numbers;
 mod operands;
@@ -38,9 +40,13 @@ mod special;
 pub mod suite;
 pub mod sweep;
 mod text;
+mod training;
 mod ulp;
+mod update;
 
+pub use close::Close;
 pub use judge::Judge;
+pub use loss::{Classes, Elements, Losses};
 pub use numbers::Numbers;
 pub use part::Part;
 pub use run::{Failure, Outcome, Worst, run};
@@ -48,3 +54,4 @@ pub use second::Second;
 pub use shrink::smallest;
 pub use spec::{Data, EXACT, Spec, any_exact, any_real, with_gaps};
 pub use ulp::ulp_of;
+pub use update::{Schedule, Stepped};

@@ -10,12 +10,15 @@ use elbow::{
 
 use crate::{
     Numbers, Part,
+    close::Close,
     judge::Judge,
     points::{self, Kernels, Points, WorstPoint},
     run::{Failure, Outcome, Worst, run},
     shrink::smallest,
     spec::{Spec, any_exact, any_real},
     special,
+    text::bad,
+    training::{self, Training},
 };
 
 /// How much is checked.
@@ -42,12 +45,24 @@ pub enum Group {
     Special,
     /// Repeated calls give the same bits.
     SameBits,
+    /// Losses with each of their choices, compared within their bounds.
+    Losses,
+    /// Updates over schedules, alike.
+    Updates,
 }
 
 impl Group {
     /// All groups, in the order in which they run.
-    pub const ALL: [Group; 6] =
-        [Group::SelfTest, Group::Exact, Group::Real, Group::Activations, Group::Special, Group::SameBits];
+    pub const ALL: [Group; 8] = [
+        Group::SelfTest,
+        Group::Exact,
+        Group::Real,
+        Group::Activations,
+        Group::Special,
+        Group::SameBits,
+        Group::Losses,
+        Group::Updates,
+    ];
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {
@@ -58,6 +73,8 @@ impl Group {
             Group::Activations => "activations",
             Group::Special => "NaN and inf",
             Group::SameBits => "same bits",
+            Group::Losses => "losses",
+            Group::Updates => "updates",
         }
     }
 }
@@ -109,6 +126,8 @@ pub fn run_group(gpu: &Gpu, group: Group, size: Size, part: Part, progress: &mut
         Group::Activations => activations(gpu, size, part, progress),
         Group::Special => special_values(gpu, size, part, progress),
         Group::SameBits => same_bits(gpu, size, part, progress),
+        Group::Losses => trainings(gpu, group, part.of_list(&training::losses(size == Size::Full)), progress),
+        Group::Updates => trainings(gpu, group, part.of_list(&training::updates(size == Size::Full)), progress),
     };
     report.seconds = start.elapsed().as_secs_f64();
     report
@@ -116,6 +135,11 @@ pub fn run_group(gpu: &Gpu, group: Group, size: Size, part: Part, progress: &mut
 
 /// Runs one case of a report again, from its text.
 pub fn replay(gpu: &Gpu, case: &str) -> elbow::Result<Report> {
+    if case.starts_with("loss:") || case.starts_with("update:") {
+        let training = training::named(case).ok_or_else(|| bad("the name of a loss or an update, as printed", case))?;
+        let group = if matches!(training, Training::Updates(_)) { Group::Updates } else { Group::Losses };
+        return Ok(trainings(gpu, group, &[training], &mut |_, _| {}));
+    }
     if let Some((group, activation)) = case.split_once(':') {
         let activation: Activation = activation.trim().parse()?;
         let mut report = Report::new(Group::Activations);
@@ -365,5 +389,23 @@ fn same_bits(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, 
         report.check("bits", &activation, special::same_bits(gpu, activation, times));
     }
     progress(chosen.len(), chosen.len());
+    report
+}
+
+fn trainings(gpu: &Gpu, group: Group, cases: &[Training], progress: &mut dyn FnMut(usize, usize)) -> Report {
+    let mut report = Report { checks: cases.len(), worst: "none".into(), ..Report::new(group) };
+    let mut worst = -1.0;
+    for (i, case) in cases.iter().enumerate() {
+        progress(i, cases.len());
+        match case.check(gpu) {
+            Ok(Close { fraction, place }) if fraction > worst => {
+                worst = fraction;
+                report.worst = format!("{:.0} % of the bound, {place} of {case}", fraction * 100.0);
+            }
+            Ok(_) => {}
+            Err(message) => report.fail(format!("{case}: {message}"), case.to_string()),
+        }
+    }
+    progress(cases.len(), cases.len());
     report
 }

@@ -38,7 +38,8 @@ words!(bool: "no" = false, "yes" = true);
 words!(Data: "integers" = Data::Integers, "normal" = Data::Normal, "lognormal" = Data::Lognormal, "huge" = Data::Huge,
     "alternating" = Data::Alternating);
 
-fn bad(expected: &str, got: &str) -> Error {
+/// A case whose text is none.
+pub(crate) fn bad(expected: &str, got: &str) -> Error {
     Error::Operand { operand: Operand::Tensor, expected: format!("in a case: {expected}"), got: format!("{got:?}") }
 }
 

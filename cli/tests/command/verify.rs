@@ -12,7 +12,7 @@ fn a_quick_run_is_all_right_and_says_so_in_json() {
     let report: Value = serde_json::from_str(&text).expect("JSON on stdout");
     assert!(output.status.success() && report["right"] == true, "{text}");
     let groups = report["groups"].as_array().expect("groups");
-    assert_eq!(groups.len(), 6, "{text}");
+    assert_eq!(groups.len(), 8, "{text}");
     assert!(groups.iter().all(|g| g["checks"].as_u64() > Some(0) && g["failed"] == 0), "{text}");
     let subnormals = report["subnormals"].as_str().unwrap_or_default();
     assert!(subnormals == "kept" || subnormals.starts_with("flushed to zero"), "{text}");
@@ -27,12 +27,20 @@ fn one_case_can_be_run_again() {
         "activation:relu",
         "bits:relu",
         "special:relu",
+        "loss: BinaryCrossEntropy 34x8 Weighted",
+        "loss: SoftmaxCrossEntropy 19x10 WeightedAndSmoothed",
+        "update: AdamW 129 at 4 factors copy=bf16",
     ] {
         let output = folder.elbow(&["verify", "--case", case]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains("all right"), "{case}: {text}");
     }
-    for (case, says) in [("m=3 n=x", "a number"), ("nonsense", "key=value"), ("activation:rleu", "rleu")] {
+    for (case, says) in [
+        ("m=3 n=x", "a number"),
+        ("nonsense", "key=value"),
+        ("activation:rleu", "rleu"),
+        ("loss: none", "name of a loss"),
+    ] {
         let output = folder.elbow(&["verify", "--case", case]);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && text.contains(says), "{case}: {text}");
