@@ -127,6 +127,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "passed" => include_str!("../shaders/shared/passed.wgsl"),
         "dropout" => include_str!("../shaders/shared/dropout.wgsl"),
         "limits" => include_str!("../shaders/shared/limits.wgsl"),
+        "row_lanes" => include_str!("../shaders/shared/row_lanes.wgsl"),
         "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),

@@ -508,6 +508,12 @@ fn on_matrix_units() -> HashSet<Kernel> {
                         let below = more.then(|| Below::new(Activation::RELU, Saved::Mask).db(Want::Overwrite));
                         let request = BackwardRequest::new(affine, gradients).below(below);
                         add(plan::backward(&request, true, &caps, &pin.strategy(strategy)));
+                        // What each load computes is scaled, where it is, by the front's activation and not the layer's.
+                        let front = Front::new(Activation::GELU_ERF).norm(Norm::layer()).scale(more);
+                        let affine = affine.front(front);
+                        add(plan::forward(&affine, true, false, &caps, &pin.strategy(strategy)));
+                        let request = BackwardRequest::new(affine, gradients);
+                        add(plan::backward(&request, true, &caps, &pin.strategy(strategy)));
                     }
                 }
             }

@@ -3,32 +3,13 @@
 // taken off both. Without CENTRED the mean is 0.
 #use tile
 #use real
+#use row_lanes
 
-#if SHARED_ROWS
-var<workgroup> sums: array<f32, LANES>;
-#end
-
-// The sum over the lanes of a row, in each of them.
-fn over_row(v: real, lane: u32, place: u32) -> f32 {
+fn all_of(v: real) -> f32 {
 #if WIDE
-    let own = dot(v, vec4<f32>(1.0));
+    return dot(v, vec4<f32>(1.0));
 #else
-    let own = v;
-#end
-#if SHARED_ROWS
-    sums[lane] = own;
-    workgroupBarrier();
-    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
-        if (place < half) {
-            sums[lane] += sums[lane + half];
-        }
-        workgroupBarrier();
-    }
-    let sum = sums[lane - place];
-    workgroupBarrier();
-    return sum;
-#else
-    return own;
+    return v;
 #end
 }
 
@@ -56,7 +37,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     for (var c = place * WIDTH; c < P.cols; c += SPAN * WIDTH) {
         sum += x_item(index(row, c));
     }
-    mean = over_row(sum, lane, place) / count;
+    mean = over_row(all_of(sum), lane, place) / count;
     var left = real();
 #end
     var squares = real();
@@ -67,9 +48,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         left += d;
 #end
     }
-    var variance = over_row(squares, lane, place) / count;
+    var variance = over_row(all_of(squares), lane, place) / count;
 #if CENTRED
-    let rest = over_row(left, lane, place) / count;
+    let rest = over_row(all_of(left), lane, place) / count;
     mean += rest;
     // NaN stays what it is.
     variance = select(variance - rest * rest, 0.0, variance < rest * rest);

@@ -12,6 +12,7 @@
 #use tile
 #use real
 #use log1p
+#use row_lanes
 // As much above the top a logit may be before it takes its place, and as much below that it counts as nothing.
 const RAISE = 16.0;
 const FAR = -160.0;
@@ -26,7 +27,6 @@ struct Part {
 
 #if SHARED_ROWS
 var<workgroup> tops: array<f32, LANES>;
-var<workgroup> sums: array<f32, LANES>;
 #end
 
 fn nan() -> f32 {
@@ -64,22 +64,6 @@ fn add_logit(r: ptr<function, Part>, z: f32) {
     (*r).lost += select((e - sum) + (*r).sum, ((*r).sum - sum) + e, (*r).sum >= e);
     (*r).sum = select(sum, nan(), spoils(z));
 }
-
-#if SHARED_ROWS
-// The sum of what the lanes of a row have.
-fn over_row(v: f32, lane: u32, place: u32) -> f32 {
-    workgroupBarrier();
-    sums[lane] = v;
-    workgroupBarrier();
-    for (var half = SPAN / 2u; half > 0u; half /= 2u) {
-        if (place < half) {
-            sums[lane] += sums[lane + half];
-        }
-        workgroupBarrier();
-    }
-    return sums[lane - place];
-}
-#end
 
 #if SMOOTH
 // Adds d to a sum and what rounding has taken from it.
@@ -194,11 +178,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #if WEIGHTED
     var others = others_apart.x + others_apart.y;
 #end
-#if SHARED_ROWS
     from_label = over_row(from_label, lane, place);
 #if WEIGHTED
     others = over_row(others, lane, place);
-#end
 #end
 #end
 #if WEIGHTED

@@ -11,6 +11,9 @@ use crate::{
     plan::Plan,
 };
 
+/// What is done with each call, in order.
+pub(super) type Each<'a> = &'a mut dyn FnMut(&dyn Call) -> Result<()>;
+
 pub(super) trait Call {
     fn plan(&self, gpu: &Gpu) -> Result<Plan>;
 

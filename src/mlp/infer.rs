@@ -1,6 +1,6 @@
 //! An [`Mlp`] as a whole network: the last y in one dispatch and the gradients in two, where that is likely to be faster than layer by layer.
 
-use super::{Mlp, call::Call};
+use super::{Mlp, call::Each};
 use crate::{
     affine::Gradient,
     error::Result,
@@ -55,13 +55,7 @@ impl Mlp {
         Ok(plans)
     }
 
-    fn inference(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        x: View<'_>,
-        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
-    ) -> Result<()> {
+    fn inference(&self, gpu: &Gpu, rows: usize, x: View<'_>, each: Each<'_>) -> Result<()> {
         let whole = self.whole().filter(|whole| plan::layer_by_layer_because(whole, rows, &gpu.caps()).is_none());
         match whole {
             Some(layers) => each(&self.network(layers, rows, x)),
@@ -75,13 +69,7 @@ impl Mlp {
     }
 
     /// Forward of a training step: every layer with what its backward needs, or the last y where that is all.
-    pub(super) fn training_calls(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        x: View<'_>,
-        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn training_calls(&self, gpu: &Gpu, rows: usize, x: View<'_>, each: Each<'_>) -> Result<()> {
         match self.whole_backward(gpu, rows) {
             Some(_) => self.inference(gpu, rows, x, each),
             None => self.forward_calls(rows, x, each),
@@ -89,13 +77,7 @@ impl Mlp {
     }
 
     /// Backward from dz of the last layer: all at once, or layer by layer.
-    pub(super) fn gradient_calls(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        x: View<'_>,
-        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn gradient_calls(&self, gpu: &Gpu, rows: usize, x: View<'_>, each: Each<'_>) -> Result<()> {
         let (Some(layers), Some(top)) = (self.whole_backward(gpu, rows), self.layers.last()) else {
             return self.backward_calls(rows, x, each);
         };

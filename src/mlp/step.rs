@@ -1,6 +1,6 @@
 //! The calls of an [`Mlp`] for a batch: forward, loss, backward, update, and all four as one training step.
 
-use super::{Mlp, Objective, call::Call, parameters::Parameters};
+use super::{Mlp, Objective, call::Each, parameters::Parameters};
 use crate::{
     activation::Activation,
     affine::{Forward, Gradient},
@@ -256,12 +256,7 @@ impl Mlp {
     }
 
     /// Forward of every layer, with what its backward needs.
-    pub(super) fn forward_calls(
-        &self,
-        rows: usize,
-        x: View<'_>,
-        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn forward_calls(&self, rows: usize, x: View<'_>, each: Each<'_>) -> Result<()> {
         let shapes = self.shapes(rows);
         (0..self.layers.len()).try_for_each(|index| each(&self.call(index, x, &shapes)))
     }
@@ -281,12 +276,7 @@ impl Mlp {
 
     /// The chain from the last layer to the first: each call starts from dz, and its dx product writes dz of the layer below. A last layer that
     /// is not linear starts from dy, which then lies where dz does.
-    pub(super) fn backward_calls(
-        &self,
-        rows: usize,
-        x: View<'_>,
-        each: &mut dyn FnMut(&dyn Call) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn backward_calls(&self, rows: usize, x: View<'_>, each: Each<'_>) -> Result<()> {
         let shapes = self.shapes(rows);
         let dz = |index: usize| self.layers[index].dz.view_as(&shapes[index].y);
         for (index, layer) in self.layers.iter().enumerate().rev() {

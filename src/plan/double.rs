@@ -41,7 +41,7 @@ pub(super) fn double_backward(
     };
     let of_z = pass(m, n);
     let run = |plan: &mut Plan, columns: &ColumnPass, program: &Program| {
-        reduce::pass(plan, columns, program, &affine.activation, aligned, caps)
+        reduce::pass(plan, columns, program, &[affine.activation], aligned, caps)
     };
     let only = |there: bool, pair: [Operand; 2]| there.then_some(pair);
 
@@ -71,14 +71,8 @@ pub(super) fn double_backward(
     let program = second.program();
     if second.writes_dz2 || second.writes_dz || wants.dy.wanted() || wants.b.wanted() || wants.alpha.wanted() {
         let partial = run(&mut plan, &of_z, &program)?;
-        let sums = Sums {
-            db: (Operand::Db2, wants.b),
-            of_gate: None,
-            dalpha: (Operand::Dalpha2, wants.alpha),
-            alpha: affine.alpha,
-            row_channels: None,
-            drow_weight: (Operand::DrowWeight, Want::No),
-        };
+        let of_alpha = Sums::of_alpha((Operand::Dalpha2, wants.alpha), affine.alpha, None);
+        let sums = Sums { db: (Operand::Db2, wants.b), ..of_alpha };
         sums.finish(&mut plan, &partial)?;
     }
     if wants.residual.wanted() {

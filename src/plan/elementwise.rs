@@ -14,7 +14,7 @@ use crate::{
     kernel::KernelFile,
     operand::Operand,
     program::{By, Program},
-    request::{AlphaSource, Saved, Want},
+    request::{AlphaSource, Want},
     rules, shape,
     storage::Storage,
 };
@@ -125,19 +125,7 @@ impl ElementwiseForward {
     /// The activation with x for z.
     fn local(&self) -> Local {
         let ElementwiseForward { activation, alpha, .. } = *self;
-        let (alpha_operand, channel) = (Operand::Alpha, self.channel());
-        Local {
-            activation,
-            alpha,
-            alpha_operand,
-            channel,
-            saved: Saved::Z,
-            from: Operand::X,
-            row_weight: None,
-            dropout: None,
-            jet: None,
-            gate: None,
-        }
+        Local::of_z(activation, alpha, Operand::Alpha, self.channel())
     }
 
     fn pass(&self, in_place: Option<(Operand, Operand)>) -> Result<ColumnPass> {
@@ -149,9 +137,7 @@ impl ElementwiseForward {
     /// The sums of the pass: that of α alone.
     fn sums(&self, operand: Operand, want: Want) -> Result<Sums> {
         let Flattened { row_channels, .. } = self.view()?;
-        let no = |operand| (operand, Want::No);
-        let (db, drow_weight) = (no(Operand::Db), no(Operand::DrowWeight));
-        Ok(Sums { db, of_gate: None, dalpha: (operand, want), alpha: self.alpha, row_channels, drow_weight })
+        Ok(Sums::of_alpha((operand, want), self.alpha, row_channels))
     }
 }
 
@@ -168,7 +154,7 @@ fn each(
     }
     let mut plan = Plan::default();
     let pass = request.pass(in_place.filter(|_| request.in_place))?;
-    reduce::pass(&mut plan, &pass, program, &request.activation, aligned, caps)?;
+    reduce::pass(&mut plan, &pass, program, &[request.activation], aligned, caps)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }
@@ -264,7 +250,7 @@ pub fn elementwise_double(request: &ElementwiseDouble, aligned: bool, caps: &Cap
         return Ok(plan);
     }
     let program = programs::double_backward(forward.local(), ddy, dx2, dalpha2.wanted());
-    let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &forward.activation, aligned, caps)?;
+    let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &[forward.activation], aligned, caps)?;
     forward.sums(Operand::Dalpha2, dalpha2)?.finish(&mut plan, &partial)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
@@ -296,7 +282,7 @@ pub fn gated_backward(request: &GatedBackward, aligned: bool, caps: &Caps) -> Re
     if !dalpha.wanted() {
         return each(forward, &program, None, aligned, caps);
     }
-    let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &forward.activation, aligned, caps)?;
+    let partial = reduce::pass(&mut plan, &forward.pass(None)?, &program, &[forward.activation], aligned, caps)?;
     forward.sums(Operand::Dalpha, *dalpha)?.finish(&mut plan, &partial)?;
     pieces::cut(&mut plan, caps)?;
     Ok(plan)

@@ -44,8 +44,9 @@ impl Fronted<'_> {
         ColumnPass { m, n, row_numbers: m, storage, in_place: None, fold: Fold::Sum }
     }
 
-    fn run(&self, plan: &mut Plan, program: &Program, activation: &Activation) -> Result<PartialSums> {
-        reduce::pass(plan, &self.pass(), program, activation, self.aligned, self.caps)
+    /// Adds a pass over x, whose only activation is the front's.
+    fn run(&self, plan: &mut Plan, program: &Program, front: &Front) -> Result<PartialSums> {
+        reduce::pass(plan, &self.pass(), program, &[front.activation], self.aligned, self.caps)
     }
 
     /// Adds what computes the statistics of x.
@@ -61,9 +62,9 @@ impl Fronted<'_> {
         if norm.is_running() {
             let one = ColumnPass { m: 1, row_numbers: 1, ..columns };
             let program = front::moments_of_running(norm);
-            return reduce::pass(plan, &one, &program, &front.activation, self.aligned, self.caps).map(drop);
+            return reduce::pass(plan, &one, &program, &[front.activation], self.aligned, self.caps).map(drop);
         }
-        let sums = self.run(plan, &front::moments_terms(), &front.activation)?;
+        let sums = self.run(plan, &front::moments_terms(), front)?;
         let count = columns.m as f32;
         let unbiased = count / (count - 1.0).max(1.0);
         let numbers = [1.0 / count, 1.0, norm.get_momentum(), unbiased];
@@ -103,7 +104,7 @@ impl Fronted<'_> {
         if self.computes_loads(front) && self.binds([&at_each_load, finish, other]) {
             return Ok(at_each_load);
         }
-        self.run(plan, &front::fronted(front), &front.activation)?;
+        self.run(plan, &front::fronted(front), front)?;
         Ok(programs::plain(Operand::Fronted))
     }
 
@@ -188,27 +189,20 @@ impl Back<'_> {
         let Back { of, front, wanted, .. } = self;
         let ColumnPass { m, n, .. } = of.pass();
         let partial = match self.apart {
-            true => of.run(plan, &front::gradient(front, wanted, Upstream::Operand), &front.activation)?,
+            true => of.run(plan, &front::gradient(front, wanted, Upstream::Operand), front)?,
             false => of_product,
         };
         let program = front::column_sums(front, wanted);
         if program.finished_sums() > 0 {
             reduce::finished(plan, partial.columns, &program, [1.0 / m as f32, 0.0, 0.0, 0.0], of.last_stage())?;
         }
-        let sums = Sums {
-            db: (Operand::Db, Want::No),
-            of_gate: None,
-            dalpha: (Operand::DfrontAlpha, self.dalpha),
-            alpha: front.alpha,
-            row_channels: None,
-            drow_weight: (Operand::DrowWeight, Want::No),
-        };
+        let sums = Sums::of_alpha((Operand::DfrontAlpha, self.dalpha), front.alpha, None);
         sums.finish(plan, &PartialSums { columns: partial.columns.behind(&program), ..partial })?;
         let Some(norm) = front.moving().filter(|_| wanted.dx.wanted() && m > 0 && n > 0) else { return Ok(()) };
         if norm.of_rows() {
             let numbers = [1.0 / n as f32, 0.0, 0.0, 0.0];
             reduce::finished(plan, partial.rows, &front::row_sums(&norm), numbers, of.last_stage())?;
         }
-        of.run(plan, &front::moved(&norm, wanted), &front.activation).map(drop)
+        of.run(plan, &front::moved(&norm, wanted), front).map(drop)
     }
 }

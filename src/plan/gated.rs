@@ -75,7 +75,7 @@ fn units(
     let program = gated::layer(request, gate, Some(z));
     let (m, n, storage) = (request.m as u64, request.n as u64, request.storage);
     let units = ColumnPass { m, n, row_numbers: m, storage, in_place, fold: Fold::Sum };
-    reduce::pass(plan, &units, &program, &request.activation, aligned, caps).map(drop)
+    reduce::pass(plan, &units, &program, &[request.activation], aligned, caps).map(drop)
 }
 
 /// The product of one of the weights apart, finished by this program.

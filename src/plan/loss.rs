@@ -56,7 +56,7 @@ pub fn elementwise_loss(request: &LossRequest, aligned: bool, caps: &Caps) -> Re
     let (m, n) = (rows as u64, columns as u64);
     let pass = ColumnPass { m, n, row_numbers: m, storage, in_place: None, fold: Fold::Sum };
     let aligned = aligned && storage.keeps_fours();
-    let sums = reduce::pass(&mut plan, &pass, &program(request), &activation, aligned, caps)?;
+    let sums = reduce::pass(&mut plan, &pass, &program(request), &[activation], aligned, caps)?;
     let factors = reduction.factors(rows, columns).map(|factor| factor as f32);
     for dispatch in &mut plan.dispatches {
         dispatch.params.p[2..].copy_from_slice(&factors);

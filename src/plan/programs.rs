@@ -199,6 +199,12 @@ impl Local {
         Local { activation, alpha, alpha_operand, channel, saved, from, row_weight, dropout, jet, gate }
     }
 
+    /// An activation alone, whose z is an element of x or is made of one.
+    pub(super) const fn of_z(activation: Activation, alpha: AlphaSource, alpha_operand: Operand, channel: By) -> Self {
+        let (saved, from, row_weight, dropout, jet, gate) = (Saved::Z, Operand::X, None, None, None, None);
+        Local { activation, alpha, alpha_operand, channel, saved, from, row_weight, dropout, jet, gate }
+    }
+
     /// Whether the slope is 1 everywhere.
     const fn is_one(&self) -> bool {
         matches!(self.saved, Saved::Auto | Saved::None)

@@ -121,12 +121,12 @@ impl Columns {
     }
 }
 
-/// Adds a pass that runs a program on every element; returns where the partial sums of its terms are.
+/// Adds a pass that runs a program on every element, with these activations by number; returns where the partial sums of its terms are.
 pub(super) fn pass(
     plan: &mut Plan,
     pass: &ColumnPass,
     program: &Program,
-    activation: &Activation,
+    activations: &[Activation],
     aligned: bool,
     caps: &Caps,
 ) -> Result<PartialSums> {
@@ -144,7 +144,7 @@ pub(super) fn pass(
     k.on("ROWS_REPEAT", row_numbers != m).params.channels = row_numbers as u32;
     k.on("SHUFFLES", caps.shuffles() && program.sums(Over::Columns) > 0 && fold == Fold::Sum);
     let sums = k.finish(program, &grid, in_place).sums(&grid, [columns.parts, columns.tiles_cols], 0);
-    k.stages(&[*activation]);
+    k.stages(activations);
     plan.dispatches.push(k.build());
     Ok(sums)
 }
@@ -161,12 +161,18 @@ pub(super) fn gradient_pass(
     if gradient.is_nothing() {
         return Ok(());
     }
-    let partial =
-        pass(plan, columns, &gradient.program(programs::Upstream::Operand), &gradient.local.activation, aligned, caps)?;
+    let program = gradient.program(programs::Upstream::Operand);
+    let partial = pass(plan, columns, &program, &[gradient.local.activation], aligned, caps)?;
     sums.finish(plan, &partial)
 }
 
 impl Sums {
+    /// That of α alone.
+    pub(super) const fn of_alpha(dalpha: (Operand, Want), alpha: AlphaSource, row_channels: Option<u64>) -> Self {
+        let (db, drow_weight) = ((Operand::Db, Want::No), (Operand::DrowWeight, Want::No));
+        Sums { db, of_gate: None, dalpha, alpha, row_channels, drow_weight }
+    }
+
     /// Adds the later stages, which write the wanted gradients.
     pub(super) fn finish(&self, plan: &mut Plan, partial: &PartialSums) -> Result<()> {
         let mut columns = partial.columns;

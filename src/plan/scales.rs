@@ -7,7 +7,6 @@ use super::{
     reduce::{self, ColumnPass, Fold},
 };
 use crate::{
-    activation::Activation,
     error::Result,
     operand::Operand,
     program::{Over, Program},
@@ -16,7 +15,6 @@ use crate::{
 /// Adds the passes over the operands that are scaled, and their later stages.
 pub(super) fn scales(plan: &mut Plan, product: &Product, aligned: bool, caps: &Caps) -> Result<()> {
     let &Product { rows, cols, k, ref a, ref b, ref finish, .. } = product;
-    let activation = finish.stages.first().copied().unwrap_or(Activation::IDENTITY);
     // As the kernel reads them: the columns of B lie behind the rows of A, also where those are not scaled.
     for (matrix, across, to) in [(a, rows, 0), (b, cols, rows)] {
         if !product.half(matrix, caps).scaled() {
@@ -25,7 +23,7 @@ pub(super) fn scales(plan: &mut Plan, product: &Product, aligned: bool, caps: &C
         let (m, n, over) = if matrix.along { (across, k, Over::Columns) } else { (k, across, Over::Rows) };
         let pass = ColumnPass { m, n, row_numbers: m, storage: finish.storage, in_place: None, fold: Fold::Largest };
         let PartialSums { columns, rows } =
-            reduce::pass(plan, &pass, &magnitudes(&matrix.program, over), &activation, aligned, caps)?;
+            reduce::pass(plan, &pass, &magnitudes(&matrix.program, over), &finish.stages, aligned, caps)?;
         let stack = if over == Over::Rows { columns } else { rows };
         reduce::largest(plan, stack, Operand::Scales, to)?;
     }

@@ -8,7 +8,6 @@ use super::{
     training::{LANES, LOSS_SCALE, expect},
 };
 use crate::{
-    activation::Activation,
     error::Result,
     kernel::{Elem, KernelFile},
     operand::Operand,
@@ -173,7 +172,7 @@ fn sum_of_squares(plan: &mut Plan, elements: usize, aligned: bool, caps: &Caps) 
     p.reduce(Over::Rows, square);
     let (storage, in_place, fold) = (Storage::default(), None, Fold::Sum);
     let pass = ColumnPass { m, n, row_numbers: m, storage, in_place, fold };
-    let columns = reduce::pass(plan, &pass, &p, &Activation::IDENTITY, aligned, caps)?.columns;
+    let columns = reduce::pass(plan, &pass, &p, &[], aligned, caps)?.columns;
     let all = Stack { rows: columns.rows * columns.cols, cols: 1, ..columns };
     Ok(reduce::folded(plan, 1, all, 1, Fold::Sum)?.first)
 }

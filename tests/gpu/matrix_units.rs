@@ -115,6 +115,20 @@ pub fn exact(units: MatrixUnits, class: Option<DeviceClass>, dtypes: &[Float], s
     passes(&gpu, &specs);
 }
 
+/// What is computed at each load is scaled, rounded and split like what lies in memory, by the activation in front and not the layer's.
+#[test]
+fn what_is_in_front_of_a_layer() {
+    let front = "front=gelu/constant/yes/yes/no/layer dscale=set dshift=set";
+    for units in [MatrixUnits::Rounded, MatrixUnits::Split] {
+        let gpu = opened(units, None);
+        let tile = tiles(&gpu.caps()).last().map_or(String::new(), |tile| format!("tile={tile}"));
+        for strategy in ["prologue", "two_pass"] {
+            let text = format!("m=66 n=64 k=72 activation=leaky_relu(0.5) saved=z {front} strategy={strategy} {tile}");
+            passes(&gpu, &[text.parse().unwrap()]);
+        }
+    }
+}
+
 #[test]
 fn stored_halves_on_integers() {
     exact(MatrixUnits::Stored, None, &[Float::F16, Float::F16, Float::F32], 71);

@@ -12,7 +12,7 @@ use elbow_verify::points;
 
 use crate::{
     common::{Numbers, as_a_gpu, each, gpu, options},
-    whole::HostNetwork,
+    whole::{HostNetwork, SIZES},
 };
 
 /// The same adapter, taken for a GPU that one workgroup fills: lanes have eight rows.
@@ -109,21 +109,6 @@ fn every_activation() {
     }
 }
 
-/// Sizes of every width of the kernel and beside it, one layer to five.
-const SIZES: [&[usize]; 12] = [
-    &[1, 1],
-    &[16, 16],
-    &[128, 128],
-    &[3, 16, 1],
-    &[2, 32, 32, 3],
-    &[64, 64, 64, 64],
-    &[17, 33, 33, 5],
-    &[127, 128, 126],
-    &[3, 64, 64, 64, 64, 4],
-    &[100, 12, 12, 12, 99],
-    &[1, 1, 1, 1, 1, 1],
-    &[4, 128, 128, 128, 128, 1],
-];
 const ROWS: [usize; 7] = [1, 2, 31, 64, 129, 0, 515];
 
 #[test]

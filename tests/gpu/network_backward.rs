@@ -14,7 +14,7 @@ use elbow_verify::points;
 
 use crate::{
     common::{Numbers, as_a_gpu, each, gpu, options},
-    whole::HostNetwork,
+    whole::{HostNetwork, SIZES},
 };
 
 /// A network, its input and dy, and the types of x, weights and dx, and of dy.
@@ -122,21 +122,6 @@ fn every_activation() {
     assert!(last.len() <= learn.len() + hidden.len());
 }
 
-/// Sizes of every width of the kernel and beside it, one layer to five.
-const SIZES: [&[usize]; 12] = [
-    &[1, 1],
-    &[16, 16],
-    &[128, 128],
-    &[3, 16, 1],
-    &[2, 32, 32, 3],
-    &[64, 64, 64, 64],
-    &[17, 33, 33, 5],
-    &[127, 128, 126],
-    &[3, 64, 64, 64, 64, 4],
-    &[100, 12, 12, 12, 99],
-    &[1, 1, 1, 1, 1, 1],
-    &[4, 128, 128, 128, 128, 1],
-];
 /// Around a block of 8, 16, 32 or 64 rows, and many of them.
 const ROWS: [usize; 11] = [1, 7, 8, 9, 15, 17, 33, 63, 65, 0, 300];
 

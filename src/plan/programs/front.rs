@@ -6,7 +6,7 @@ use crate::{
     norm::Norm,
     operand::Operand,
     program::{By, Function, Over, Program, Value, Write},
-    request::{Front, Saved, Want},
+    request::{Front, Want},
 };
 
 /// The number of the front's activation in a kernel that finishes with the layer's.
@@ -55,22 +55,6 @@ fn pre_activation(p: &mut Program, front: &Front, scale: Option<Value>, u: Value
             p.add(v, shift)
         }
         false => v,
-    }
-}
-
-/// The front's activation, with v for z.
-const fn local(front: &Front) -> Local {
-    Local {
-        activation: front.activation,
-        alpha: front.alpha,
-        alpha_operand: Operand::FrontAlpha,
-        channel: By::Column,
-        saved: Saved::Z,
-        from: Operand::X,
-        row_weight: None,
-        dropout: None,
-        jet: None,
-        gate: None,
     }
 }
 
@@ -139,7 +123,8 @@ pub(in super::super) fn gradient(front: &Front, wanted: &Wanted, upstream: Upstr
     let loaded = normalised.as_ref().filter(|_| needs_v).map(|normalised| {
         let v = pre_activation(&mut p, front, scale, normalised.u);
         let alpha = alpha(&mut p, front.alpha, Operand::FrontAlpha, By::Column);
-        Loaded { local: local(front), alpha, kept: Some(v), row_weight: None }
+        let local = Local::of_z(front.activation, front.alpha, Operand::FrontAlpha, By::Column);
+        Loaded { local, alpha, kept: Some(v), row_weight: None }
     });
     let dv = match &loaded {
         Some(loaded) if bends && dv_needed => loaded.dz(&mut p, upstream),
