@@ -12,10 +12,12 @@ pub(crate) mod operands;
 mod pipeline;
 mod poll;
 pub mod record;
+mod scratch;
 mod self_test;
 mod subnormals;
 pub mod transfer;
 mod trusted;
+mod warm;
 
 use std::{
     fmt,
@@ -27,7 +29,9 @@ use std::{
 };
 
 pub use adapter::{AdapterChoice, adapters};
+pub use scratch::ScratchRequirement;
 pub use subnormals::Subnormals;
+pub use warm::Buffers;
 
 use crate::{
     error::{Error, Result},
@@ -108,6 +112,8 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
+    /// Scratch memory of the host's, in the place of the pool's.
+    scratch: Option<scratch::Supplied>,
 }
 
 struct Inner {
@@ -243,7 +249,7 @@ impl Gpu {
             checks,
             units,
         };
-        Gpu { inner: Arc::new(inner) }
+        Gpu { inner: Arc::new(inner), scratch: None }
     }
 
     /// The wgpu device, for resources of your own.

@@ -120,6 +120,11 @@ pub mod train;
 mod view;
 mod words;
 
+/// The pages of `docs/` whose code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Pages;
+
 pub use activation::Activation;
 pub use dropout::Dropout;
 pub use dtype::{Dtype, Float, HostValue};

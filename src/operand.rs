@@ -199,6 +199,8 @@ operands! {
     Partials = "partials",
     /// Largest magnitudes of the rows and columns that a product scales, in elbow's scratch memory.
     Scales = "scales",
+    /// All scratch memory of a call, where the host supplies it ([`crate::Gpu::with_scratch`]).
+    Scratch = "scratch",
     /// A tensor outside a call of a layer: of an upload, a download or a view.
     Tensor = "tensor",
     /// The parameters rounded to the type that layers read, kept beside those in f32 (training).

@@ -21,8 +21,9 @@ struct Span<'a> {
     written: bool,
 }
 
-/// Checks type, usage, alignment, length and overlap of every operand of the call, and that none is mapped.
-pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result<()> {
+/// Checks type, usage, alignment, length and overlap of every operand of the call, and that none is mapped. Scratch memory that the host supplies
+/// is one more that is written.
+pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, scratch: Option<View<'_>>) -> Result<()> {
     // A browser refuses two bindings whose ranges overlap if one is written, also where no element is in both.
     let by_columns = gpu.info().backend != wgpu::Backend::BrowserWebGpu;
     let uses = || plan.dispatches.iter().flat_map(|d| d.kernel.slots.iter().zip(&d.uses));
@@ -53,6 +54,11 @@ pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Resul
             return Err(Error::Operand { operand, expected, got });
         }
         spans.push(Span { operand, view, bytes, written });
+    }
+    if let Some(view) = scratch {
+        let bytes = span(Operand::Scratch, view, wgpu::BufferUsages::STORAGE)?;
+        not_mapped(Operand::Scratch, buffer(Operand::Scratch, view)?)?;
+        spans.push(Span { operand: Operand::Scratch, view, bytes, written: true });
     }
     for (i, one) in spans.iter().enumerate() {
         for other in &spans[i + 1..] {
@@ -120,7 +126,7 @@ pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::B
 }
 
 /// The byte range of an operand; an error if its buffer is too short, misaligned or lacks the usage.
-fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
+pub(super) fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
     shape::elements(operand, &shape)?;
     let bytes = view.extent().saturating_mul(dtype.bytes());

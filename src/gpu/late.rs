@@ -142,8 +142,14 @@ impl Gpu {
 
     /// The first step of every call: an error if an earlier call has failed meanwhile, or if the device is lost.
     pub(super) fn check(&self) -> Result<()> {
-        self.inner.late.heard().map_err(|error| self.forget(error))?;
+        self.check_known()?;
         self.check_alive()
+    }
+
+    /// [`Gpu::check`] for calls in loops: the device is not asked, which allocates.
+    pub(super) fn check_known(&self) -> Result<()> {
+        self.inner.late.heard().map_err(|error| self.forget(error))?;
+        self.check_known_loss()
     }
 
     /// Awaits wgpu's answers to all calls so far: Ok, or the first error among them as [`Error::Late`]; each further await returns the

@@ -17,7 +17,12 @@ impl Gpu {
             // If the callback was faster, its reason stays: it says more.
             let _ = lost.set("it was destroyed, or its driver gave it up".into());
         }
-        match lost.get() {
+        self.check_known_loss()
+    }
+
+    /// [`Gpu::check_alive`] without the probe: what an earlier call, or the callback of a device of our own, has found.
+    pub(super) fn check_known_loss(&self) -> Result<()> {
+        match self.inner.lost.get() {
             Some(reason) => Err(Error::DeviceLost { reason: reason.clone() }),
             None => Ok(()),
         }

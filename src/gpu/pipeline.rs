@@ -23,6 +23,8 @@ pub(super) struct Compiled {
 #[derive(Default)]
 pub(super) struct Pipelines {
     cache: Mutex<Cache<Variant, Compiled>>,
+    /// Binaries of the driver, which the host keeps.
+    binaries: Mutex<Option<wgpu::PipelineCache>>,
 }
 
 struct Cache<K, T> {
@@ -78,9 +80,21 @@ impl Pipelines {
         self.cache().compiled.len()
     }
 
+    pub(super) fn set_cache(&self, binaries: Option<wgpu::PipelineCache>) {
+        *self.binaries.lock().unwrap_or_else(PoisonError::into_inner) = binaries;
+    }
+
+    fn binaries(&self) -> Option<wgpu::PipelineCache> {
+        self.binaries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Drops them all: the next look-up compiles again.
     pub(super) fn clear(&self) {
         self.cache().compiled.clear();
+    }
+
+    pub(super) fn holds(&self, kernel: &Kernel, binding: Binding) -> bool {
+        self.cache().compiled.contains_key(&(kernel.clone(), binding))
     }
 
     pub(super) fn get(&self, gpu: &Gpu, kernel: &Kernel, binding: Binding) -> Result<Arc<Compiled>> {
@@ -120,7 +134,7 @@ fn compile(gpu: &Gpu, kernel: &Kernel, binding: Binding, text: &str) -> Result<C
             zero_initialize_workgroup_memory: gpu.inner.checks == Checks::Checked,
             ..Default::default()
         },
-        cache: None,
+        cache: gpu.inner.pipelines.binaries().as_ref(),
     });
     let compiling = || format!("compiling {label}");
     let errors = [gpu.caught(validation, compiling), gpu.caught(internal, compiling)];

@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 
-use super::{Gpu, check, memory, operands::Operands};
+use super::{
+    Gpu, check, memory,
+    operands::Operands,
+    scratch::{self, Place, Supplied},
+};
 use crate::{
     error::{Error, Result},
     kernel::{GRID_X, Kernel, Slot},
     operand::Operand,
-    plan::{Plan, SCRATCH, Use},
+    plan::{Plan, Use},
     shader::Binding,
 };
 
@@ -105,15 +109,16 @@ impl Bound {
 pub struct Prepared {
     gpu: Gpu,
     ready: Vec<Ready>,
-    /// Held so that the memory counts against the limit as long as the bind groups use it.
-    _scratch: Vec<(Operand, Arc<memory::Owned>)>,
+    _scratch: Vec<Place>,
 }
 
 impl Prepared {
-    /// Records the call into an encoder or an open pass; [`Target`] says what changes there. Fails only where the device is lost, or with
-    /// an [`Error::Late`] of an earlier call.
+    /// Records the call into an encoder or an open pass; [`Target`] says what changes there. Nothing is allocated but by wgpu.
+    ///
+    /// Fails only where the device is known to be lost, or with an [`Error::Late`] of an earlier call. It does not ask the device, as all other calls do:
+    /// [`Gpu::submit`] and every download will.
     pub fn record<'t, 'p: 't>(&self, target: impl Into<Target<'t, 'p>>) -> Result<()> {
-        self.gpu.check()?;
+        self.gpu.check_known()?;
         if self.ready.is_empty() {
             return Ok(());
         }
@@ -152,14 +157,9 @@ impl std::fmt::Debug for Prepared {
 /// Checks everything, then binds every dispatch of the plan. Nothing is recorded.
 pub(crate) fn prepare(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>) -> Result<Prepared> {
     gpu.check()?;
-    check::operands(gpu, plan, operands)?;
-    let mut scratch = Vec::new();
-    for operand in SCRATCH {
-        let bytes = plan.scratch(operand) * 4;
-        if bytes > 0 {
-            scratch.push((operand, gpu.inner.memory.scratch(gpu, operand, bytes)?));
-        }
-    }
+    let supplied = scratch::supplied(gpu, plan)?;
+    check::operands(gpu, plan, operands, supplied.as_ref().map(Supplied::view))?;
+    let scratch = scratch::places(gpu, plan, supplied.as_ref())?;
     let mut ready = Vec::with_capacity(plan.dispatches.len());
     for dispatch in &plan.dispatches {
         let mut bound = Vec::with_capacity(dispatch.uses.len());
@@ -212,20 +212,14 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     Ok((compiled, group, grid))
 }
 
-fn bind(
-    gpu: &Gpu,
-    slot: &Slot,
-    part: &Use,
-    operands: &Operands<'_>,
-    scratch: &[(Operand, Arc<memory::Owned>)],
-) -> Result<Bound> {
+fn bind(gpu: &Gpu, slot: &Slot, part: &Use, operands: &Operands<'_>, scratch: &[Place]) -> Result<Bound> {
     let operand = part.operand;
     if part.len == 0 {
         let buffer = gpu.inner.memory.nothing(gpu)?;
         return Ok(Bound { operand, buffer, offset: 0, size: memory::NOTHING, first: 0 });
     }
-    let (buffer, start) = match scratch.iter().find(|(o, _)| *o == operand) {
-        Some((_, owned)) => (owned.buffer.clone(), 0),
+    let (buffer, start) = match scratch.iter().find(|place| place.operand == operand) {
+        Some(place) => (place.buffer.clone(), place.offset),
         None => {
             let view = operands.get(operand)?;
             (check::buffer(operand, view)?.clone(), view.offset)

@@ -9,17 +9,18 @@ use elbow::{Activation, Error, Float, Gpu, Options, Saved, View, affine::Forward
 
 use crate::common::{checks, gpu};
 
+/// The adapter under test, as a host would find it.
+pub fn adapter() -> wgpu::Adapter {
+    let ours = |a: &wgpu::Adapter| {
+        let info = a.get_info();
+        info.name == gpu().info().name && info.backend == gpu().info().backend
+    };
+    elbow::native::adapters().unwrap().into_iter().find(ours).expect("the adapter under test")
+}
+
 /// A device as a host would open it.
-fn host() -> (wgpu::Device, wgpu::Queue) {
-    let adapter = elbow::native::adapters()
-        .unwrap()
-        .into_iter()
-        .find(|a| {
-            let info = a.get_info();
-            info.name == gpu().info().name && info.backend == gpu().info().backend
-        })
-        .expect("the adapter under test");
-    pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default()))
+pub fn host() -> (wgpu::Device, wgpu::Queue) {
+    pollster::block_on(adapter().request_device(&wgpu::DeviceDescriptor::default()))
         .expect("a device with default limits")
 }
 

@@ -23,6 +23,7 @@ mod fuzz;
 mod gated;
 mod gates;
 mod golden;
+mod guest;
 mod host;
 mod jets;
 mod large;

@@ -53,6 +53,8 @@ fn a_prepared_call_knows_when_its_device_is_lost() {
     let prepared = elbow::elementwise::Forward::new(Activation::RELU, &x, &y).prepare(&gpu).unwrap();
     gpu.submit(|e| prepared.record(e)).unwrap();
     gpu.device().destroy();
+    // Recording does not ask; submitting does, and from then on it is known.
+    assert!(matches!(gpu.submit(|e| prepared.record(e)), Err(Error::DeviceLost { .. })));
     let mut encoder = gpu.device().create_command_encoder(&elbow::wgpu::CommandEncoderDescriptor::default());
     assert!(matches!(prepared.record(&mut encoder), Err(Error::DeviceLost { .. })));
 }
