@@ -117,6 +117,8 @@ pub struct Gpu {
 }
 
 struct Inner {
+    /// Of a device that elbow opened: no other has it. wgpu's own numbers are the same in every `wgpu::Instance`.
+    number: Option<u64>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
@@ -175,7 +177,9 @@ impl Gpu {
             wanted: format!("a device of {}: {error}", adapter::describe(&adapter.get_info())),
             found: vec![adapter::describe(&adapter.get_info())],
         })?;
-        let gpu = Self::on(&device, &queue, options.checks, options.class, units);
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        let number = Some(OPENED.fetch_add(1, Ordering::Relaxed));
+        let gpu = Self::on(&device, &queue, number, options.checks, options.class, units);
         // The device is ours: its loss is noticed without waiting for it, and its errors go to the log, not to a panic.
         let lost = Arc::clone(&gpu.inner.lost);
         device.set_device_lost_callback(move |reason, message| {
@@ -213,12 +217,13 @@ impl Gpu {
     /// # }
     /// ```
     pub fn from_wgpu_with(device: &wgpu::Device, queue: &wgpu::Queue, checks: Checks) -> Self {
-        Self::on(device, queue, checks, None, matrix::Units::default())
+        Self::on(device, queue, None, checks, None, matrix::Units::default())
     }
 
     fn on(
         device: &wgpu::Device,
         queue: &wgpu::Queue,
+        number: Option<u64>,
         checks: Checks,
         class: Option<DeviceClass>,
         units: matrix::Units,
@@ -232,6 +237,7 @@ impl Gpu {
             _ => DeviceClass::Discrete,
         });
         let inner = Inner {
+            number,
             features: device.features(),
             limits: device.limits(),
             pipelines: pipeline::Pipelines::default(),
@@ -401,6 +407,15 @@ impl Gpu {
         self.inner.pipelines.len()
     }
 }
+
+/// Clones are equal, and no two that were opened or made from a host's device.
+impl PartialEq for Gpu {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for Gpu {}
 
 /// How long a blocking call waits, unless [`Gpu::set_timeout`] says otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(5);

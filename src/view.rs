@@ -39,6 +39,8 @@ pub struct View<'a> {
     strides: Option<[usize; MOST_DIMENSIONS]>,
     pub(crate) dtype: Dtype,
     pub(crate) read_only: bool,
+    /// The device whose tensor it is a part of, by the number that elbow gave it; None for a host's buffer or device.
+    pub(crate) owner: Option<u64>,
 }
 
 /// Strides as kernels take them, in elements; None for no gap.
@@ -53,7 +55,8 @@ impl<'a> View<'a> {
     /// dimensions the leading ones are merged ([`Shape`]). A call that reads another type refuses the view.
     ///
     /// Calls check the buffer: it must be of the same device as the [`Gpu`](crate::Gpu), have `BufferUsages::STORAGE` and not be mapped (no
-    /// other thread may map or unmap it during a call). They cannot notice a buffer of another `wgpu::Instance`.
+    /// other thread may map or unmap it during a call). They cannot notice a host's buffer of another `wgpu::Instance`, for which wgpu has no answer but a
+    /// panic; of a [`Tensor`](crate::Tensor) they know.
     ///
     /// ```no_run
     /// use elbow::{Dtype, View, wgpu};
@@ -64,6 +67,11 @@ impl<'a> View<'a> {
     /// ```
     pub fn new(buffer: &'a wgpu::Buffer, offset: u64, shape: &[usize], dtype: impl Into<Dtype>) -> Self {
         View { buffer: Some(buffer), offset, ..View::absent(shape, dtype) }
+    }
+
+    /// Says whose it is.
+    pub(crate) fn owned_by(self, owner: Option<u64>) -> Self {
+        View { owner, ..self }
     }
 
     /// An operand without memory, shape and type alone. A host that runs backward later states the layer as forward had it, but has kept
@@ -78,7 +86,7 @@ impl<'a> View<'a> {
     /// ```
     pub fn absent(shape: &[usize], dtype: impl Into<Dtype>) -> Self {
         let shape = Shape::new(shape);
-        View { buffer: None, offset: 0, shape, strides: None, dtype: dtype.into(), read_only: false }
+        View { buffer: None, offset: 0, shape, strides: None, dtype: dtype.into(), read_only: false, owner: None }
     }
 
     /// The same shape at other strides: elements from one index to the next, one stride for each dimension; 0 repeats an element. An error

@@ -39,7 +39,7 @@ pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, scratch:
                 _ => view.floats(operand).map(drop)?,
             }
         }
-        let bytes = span(operand, view, wgpu::BufferUsages::STORAGE)?;
+        let bytes = span(gpu, operand, view, wgpu::BufferUsages::STORAGE)?;
         // Once for each buffer: the check takes microseconds.
         if !bytes.is_empty() && !spans.iter().any(|s| s.view.buffer == view.buffer) {
             not_mapped(operand, buffer(operand, view)?)?;
@@ -56,7 +56,7 @@ pub(super) fn operands(gpu: &Gpu, plan: &Plan, operands: &Operands<'_>, scratch:
         spans.push(Span { operand, view, bytes, written });
     }
     if let Some(view) = scratch {
-        let bytes = span(Operand::Scratch, view, wgpu::BufferUsages::STORAGE)?;
+        let bytes = span(gpu, Operand::Scratch, view, wgpu::BufferUsages::STORAGE)?;
         not_mapped(Operand::Scratch, buffer(Operand::Scratch, view)?)?;
         spans.push(Span { operand: Operand::Scratch, view, bytes, written: true });
     }
@@ -96,8 +96,8 @@ fn side_by_side(one: &Span<'_>, other: &Span<'_>) -> bool {
 }
 
 /// The byte range of a view for a copy from the host or to it; an error if its buffer cannot be copied.
-pub(super) fn copied(view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
-    let bytes = span(Operand::Tensor, view, usage)?;
+pub(super) fn copied(gpu: &Gpu, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
+    let bytes = span(gpu, Operand::Tensor, view, usage)?;
     if !bytes.is_empty() {
         not_mapped(Operand::Tensor, buffer(Operand::Tensor, view)?)?;
     }
@@ -125,8 +125,20 @@ pub(super) fn buffer<'a>(operand: Operand, view: View<'a>) -> Result<&'a wgpu::B
     })
 }
 
-/// The byte range of an operand; an error if its buffer is too short, misaligned or lacks the usage.
-pub(super) fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
+/// An error for a tensor of another device, if elbow opened both. wgpu, whose numbers for buffers begin anew in each instance, would take one of this device in its place, or panic.
+fn of_this_device(gpu: &Gpu, operand: Operand, view: View<'_>) -> Result<()> {
+    match (view.owner, gpu.inner.number) {
+        (Some(owner), Some(number)) if owner != number => Err(Error::Buffer {
+            operand,
+            expected: "a tensor of this device".into(),
+            got: "one that another Gpu has made".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The byte range of an operand; an error if its buffer is of another device, too short, misaligned or lacks the usage.
+pub(super) fn span(gpu: &Gpu, operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) -> Result<Range<u64>> {
     let View { offset, shape, dtype, .. } = view;
     shape::elements(operand, &shape)?;
     let bytes = view.extent().saturating_mul(dtype.bytes());
@@ -134,6 +146,7 @@ pub(super) fn span(operand: Operand, view: View<'_>, usage: wgpu::BufferUsages) 
         return Ok(0..0);
     }
     let buffer = buffer(operand, view)?;
+    of_this_device(gpu, operand, view)?;
     if !offset.is_multiple_of(dtype.bytes()) {
         return Err(Error::Misaligned { operand, alignment: dtype.bytes(), offset });
     }

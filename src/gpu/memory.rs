@@ -20,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) buffer: wgpu::Buffer,
+    /// The number of the device that it is of, if elbow opened that.
+    pub(super) owner: Option<u64>,
     _share: Share,
 }
 
@@ -173,6 +175,6 @@ fn allocate(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped
     }
     match validation {
         Some(error) => Err(gpu.refused(creating(), &error)),
-        None => Ok(Owned { buffer, _share: share }),
+        None => Ok(Owned { buffer, owner: gpu.inner.number, _share: share }),
     }
 }

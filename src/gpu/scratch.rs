@@ -161,7 +161,7 @@ impl Gpu {
         let view = scratch.into();
         view.contiguous(Operand::Scratch)?;
         check::writable(Operand::Scratch, view)?;
-        let bytes = check::span(Operand::Scratch, view, wgpu::BufferUsages::STORAGE)?;
+        let bytes = check::span(self, Operand::Scratch, view, wgpu::BufferUsages::STORAGE)?;
         let alignment = alignment(self);
         if !view.offset.is_multiple_of(alignment) {
             return Err(Error::Misaligned { operand: Operand::Scratch, alignment, offset: view.offset });

@@ -58,12 +58,12 @@ impl Tensor {
 
     /// All of it as an operand, to be sliced, transposed or expanded.
     pub fn view(&self) -> View<'_> {
-        View::new(self.buffer(), 0, &self.shape, self.dtype)
+        self.view_as(&self.shape)
     }
 
     /// Its first elements as an operand of another shape, of as many elements or fewer.
     pub fn view_as(&self, shape: &[usize]) -> View<'_> {
-        View::new(self.buffer(), 0, shape, self.dtype)
+        View::new(self.buffer(), 0, shape, self.dtype).owned_by(self.memory.owner)
     }
 }
 
@@ -184,7 +184,7 @@ impl Gpu {
         fits(&View::absent(shape, dtype), values)?;
         let tensor = self.zeros_of(dtype, shape)?;
         // Of an odd number of halves the last word has a spare half: it is written too.
-        let bytes = check::copied(tensor.view(), USAGE)?;
+        let bytes = check::copied(self, tensor.view(), USAGE)?;
         self.put(tensor.view(), bytes.start..bytes.end.next_multiple_of(4), values)?;
         Ok(tensor)
     }
@@ -214,7 +214,7 @@ impl Gpu {
         let view = target.into();
         fits(&view, values)?;
         check::writable(Operand::Tensor, view)?;
-        let bytes = check::copied(view, wgpu::BufferUsages::COPY_DST)?;
+        let bytes = check::copied(self, view, wgpu::BufferUsages::COPY_DST)?;
         if in_whole_words(&view, &bytes) {
             return self.put(view, bytes, values);
         }
@@ -321,7 +321,7 @@ impl Gpu {
     /// Downloads the bytes of a view and passes them to `read`.
     async fn fetch<R>(&self, view: View<'_>, read: impl FnOnce(&[u8]) -> R) -> Result<R> {
         self.check()?;
-        let bytes = check::copied(view, wgpu::BufferUsages::COPY_SRC)?;
+        let bytes = check::copied(self, view, wgpu::BufferUsages::COPY_SRC)?;
         if bytes.is_empty() {
             return Ok(read(&[]));
         }

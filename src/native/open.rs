@@ -35,9 +35,19 @@ impl Gpu {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn with_options(options: Options) -> Result<Self> {
-        let choice = AdapterChoice::from_env();
+        Self::with_choice(&AdapterChoice::from_env(), options)
+    }
+
+    /// [`Gpu::with_options`] on an adapter of your choice, whatever the environment says.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, Options, gpu::AdapterChoice};
+    /// let gpu = Gpu::with_choice(&AdapterChoice::default().name("radeon".to_owned()), Options::default())?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn with_choice(choice: &AdapterChoice, options: Options) -> Result<Self> {
         let untested = Options { self_test: false, ..options };
-        let gpu = until(TIMEOUT, || Ok(()), Gpu::open(&choice, untested))??;
+        let gpu = until(TIMEOUT, || Ok(()), Gpu::open(choice, untested))??;
         if options.self_test {
             // Not inside `Gpu::open`: a blocking wait notices a lost device only on a `Gpu` that exists.
             gpu.self_test()?;

@@ -7,7 +7,7 @@ use elbow::{
 };
 
 use super::{Layer, fails, good, pin};
-use crate::common::{checks, gpu};
+use crate::common::{checks, gpu, options};
 
 fn buffer_of(device: &wgpu::Device, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
     device.create_buffer(&wgpu::BufferDescriptor { label: Some("host's"), size, usage, mapped_at_creation: false })
@@ -246,7 +246,37 @@ fn n53_another_device() {
     good(&gpu);
 }
 
-/// 54: wgpu numbers the buffers of each instance by itself, so that a buffer of another instance can pass for one of this
+/// 53: so is a tensor of another `Gpu`, whose instance wgpu numbers as it numbers ours: it would take a buffer of ours in its place.
+#[test]
+fn n53_a_tensor_of_another_gpu() {
+    let gpu = gpu();
+    let o = Layer::new(gpu).unwrap();
+    let other = elbow::Gpu::with_options(options()).unwrap();
+    assert!(other != *gpu && other == other.clone());
+    let stranger = other.zeros(&[64]).unwrap();
+    let call = o.forward();
+    let said = "expected a tensor of this device, got one that another Gpu has made";
+    for (operand, call) in [
+        ("x", call.x(stranger.view_as(&[4, 5]))),
+        ("w", call.w(stranger.view_as(&[3, 5]))),
+        ("y", call.y(stranger.view_as(&[4, 3]))),
+    ] {
+        let error = gpu.submit(|e| call.record(gpu, e)).unwrap_err();
+        assert!(matches!(error, Error::Buffer { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("{operand}: {said}"));
+    }
+    let gives = |error: Result<(), Error>| assert_eq!(error.unwrap_err().to_string(), format!("tensor: {said}"));
+    gives(gpu.download(&stranger).map(drop));
+    gives(gpu.write(&stranger, &[0.0; 64]));
+    // Two guests on one device are no strangers.
+    let [one, two] = [(); 2].map(|()| elbow::Gpu::from_wgpu_with(gpu.device(), gpu.queue(), checks()));
+    let x = one.upload(&[1.0, 2.0], &[2]).unwrap();
+    assert_eq!(two.download(&x).unwrap(), [1.0, 2.0]);
+    assert_eq!(gpu.download(&x).unwrap(), [1.0, 2.0]);
+    good(gpu);
+}
+
+/// 54: wgpu numbers the buffers of each instance by itself, so that a host's buffer of another instance can pass for one of this
 /// device's: that can't be detected. It may end in a panic of wgpu's own; what is good before is good after.
 #[test]
 fn n54_another_instance() {
