@@ -40,7 +40,7 @@ mod left;
 mod loss;
 mod mask;
 mod network;
-mod outputs;
+pub mod outputs;
 mod packed;
 mod panels;
 mod pass;

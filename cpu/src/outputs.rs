@@ -1,4 +1,5 @@
-//! Output slices: checks of their length, and that no gradient of a constant α is wanted; sums written to them, or added.
+//! Output slices: checks of their length, and that no gradient of a constant α is wanted; sums written to them, or added. For those who take the
+//! same outputs to another device, such as elbow-host.
 
 use elbow::{
     Operand,
@@ -7,8 +8,14 @@ use elbow::{
     request::{AlphaSource, Want},
 };
 
-/// The first elements of an output, as many as `shape` has.
-pub(crate) fn slice_mut<'a, T>(operand: Operand, given: &'a mut [T], shape: &[usize]) -> Result<&'a mut [T]> {
+/// The first elements of an output, as many as `shape` has. [`Error::Shape`] if there are fewer.
+///
+/// ```
+/// use elbow::Operand;
+/// assert_eq!(elbow_cpu::outputs::slice_mut(Operand::Y, &mut [1.0, 2.0, 3.0], &[2])?, [1.0, 2.0]);
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn slice_mut<'a, T>(operand: Operand, given: &'a mut [T], shape: &[usize]) -> Result<&'a mut [T]> {
     let length = operands::slice(operand, given, shape)?.len();
     Ok(&mut given[..length])
 }
@@ -32,8 +39,15 @@ pub(crate) fn dalpha<'a>(
     }
 }
 
-/// The output of a gradient if it is wanted; an error if it is wanted but not given or too short.
-pub(crate) fn gradient<'a>(
+/// The output of a gradient if it is wanted, and how it is written; an error if it is wanted but not given or too short.
+///
+/// ```
+/// use elbow::{Operand, Want};
+/// assert!(elbow_cpu::outputs::gradient(Operand::Db, None, Want::Overwrite, &[2]).is_err());
+/// assert!(elbow_cpu::outputs::gradient(Operand::Db, None, Want::No, &[2])?.is_none());
+/// # Ok::<(), elbow::Error>(())
+/// ```
+pub fn gradient<'a>(
     operand: Operand,
     given: Option<&'a mut [f32]>,
     want: Want,

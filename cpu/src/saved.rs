@@ -43,7 +43,7 @@ pub enum SavedIn<'a> {
 
 impl<'a> SavedIn<'a> {
     /// Its name in requests.
-    pub(crate) fn kind(&self) -> Saved {
+    pub fn kind(&self) -> Saved {
         match self {
             SavedIn::None => Saved::None,
             SavedIn::Z(_) => Saved::Z,
