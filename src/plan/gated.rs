@@ -39,6 +39,15 @@ pub(super) fn forward(
     let together = if gate.is_apart() { gated::behind(request, gate, z) } else { gated::layer(request, gate, None) };
     let (fronted, w) = (Fronted { affine: request, aligned, caps, pin }, programs::plain(Operand::W));
     let x = fronted.entering(plan, &together, &w)?;
+    // Four neighbours of a weight in rows of both sides by turns would be those of two units.
+    if !(gate.is_interleaved() && request.layout == WeightLayout::InOut) {
+        let of_all = forward_product(request, x.clone(), gated::layer(request, gate, None), in_place);
+        let pair = Some(Pair { interleaved: gate.is_interleaved() });
+        let b = Matrix { program: gated::weight(gate), ..of_all.b };
+        if split::paired(plan, &Product { cols: request.n as u64, b, pair, ..of_all }, aligned, caps, pin)? {
+            return Ok(());
+        }
+    }
     if gate.is_apart() {
         let of_gate = gate.side_of_gate();
         let gates = side(request, gate, of_gate, x.clone(), gated::linear_of(request, gate, of_gate, z));
@@ -49,14 +58,6 @@ pub(super) fn forward(
         of_up.finish.in_place = in_place.filter(|_| binds);
         split::product(plan, &of_up, aligned, caps, pin)?;
         return if binds { Ok(()) } else { units(plan, request, gate, z, in_place, aligned, caps) };
-    }
-    // Four neighbours of a weight in rows of both sides by turns would be those of two units.
-    if !(gate.is_interleaved() && request.layout == WeightLayout::InOut) {
-        let together = forward_product(request, x.clone(), together, in_place);
-        let pair = Some(Pair { interleaved: gate.is_interleaved() });
-        if split::paired(plan, &Product { cols: request.n as u64, pair, ..together }, aligned, caps, pin)? {
-            return Ok(());
-        }
     }
     split::product(plan, &forward_product(request, x, gated::linear(request, z), None), aligned, caps, pin)?;
     units(plan, request, gate, z, in_place, aligned, caps)
