@@ -1,6 +1,7 @@
 //! Gated layers. Forward is one product whose lanes hold gate and up of the same units, where a tile serves it; else a product that leaves z, and a
 //! pass over it. (Backward is that of every layer: dgate and dup lie in one matrix, so that dx, dW and db of both are those of one linear layer.)
-//! Of weights apart forward is two products, of which the second reads what the first has left; in backward dgate and dup are two matrices.
+//! Of weights apart forward is one product on matrix units, else two, of which the second reads what the first has left; in backward dgate and dup are
+//! two matrices.
 
 use super::{
     Caps, Pin, Plan,
