@@ -114,6 +114,9 @@ pub enum Step {
     /// In a program that loads an operand of a product: an element of two operands that lie one behind the other along the reduction, each a
     /// half of it.
     LoadJoined(Operand, Operand),
+    /// In a program that loads B of a product which finishes two sums for each element: an element of the operand of the side that the kernel loads,
+    /// the first or the second.
+    LoadApart(Operand, Operand),
     /// Loads the element's bit of a mask.
     LoadBit(Operand),
     /// v + w
@@ -155,6 +158,7 @@ impl Step {
             | Step::Parameter(_)
             | Step::Load(..)
             | Step::LoadJoined(..)
+            | Step::LoadApart(..)
             | Step::LoadBit(_)
             | Step::Dropout(..) => [None; 3],
             Step::NotPositive(v)
@@ -248,6 +252,11 @@ impl Program {
     /// [`Step::LoadJoined`]
     pub fn load_joined(&mut self, first: Operand, second: Operand) -> Value {
         self.step(Step::LoadJoined(first, second))
+    }
+
+    /// [`Step::LoadApart`]
+    pub fn load_apart(&mut self, first: Operand, second: Operand) -> Value {
+        self.step(Step::LoadApart(first, second))
     }
 
     /// [`Step::LoadBit`]
@@ -354,7 +363,7 @@ impl Program {
         for step in &self.steps {
             let (operand, by, written) = match *step {
                 Step::Load(operand, by) => (operand, Some(by), false),
-                Step::LoadJoined(first, second) => {
+                Step::LoadJoined(first, second) | Step::LoadApart(first, second) => {
                     all.extend([first, second].map(|operand| Access {
                         operand,
                         by: Some(By::Element),
@@ -411,6 +420,14 @@ impl Program {
     /// Whether what it loads is made of two operands, one behind the other.
     pub fn joins(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::LoadJoined(..)))
+    }
+
+    /// The operands of both sides, if what it loads is an element of one of them.
+    pub fn apart(&self) -> Option<[Operand; 2]> {
+        match self.steps[..] {
+            [Step::LoadApart(first, second)] => Some([first, second]),
+            _ => None,
+        }
     }
 
     /// Whether it calls an activation.

@@ -84,7 +84,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
     }
     text.push_str(&template::expand(&functions, &flags).map_err(fail)?);
     let inner = |along, across| if kernel.flag(along) == 1 { lower::ALONG } else { across };
-    let of_b = if kernel.flag("PAIRED") == 1 { "(2u * P.cols)" } else { "P.cols" };
+    let of_b = if kernel.flag("PAIRED") > kernel.flag("APART") { "(2u * P.cols)" } else { "P.cols" };
     let operands = [("a", &kernel.a, inner("A_ALONG_K", "P.rows")), ("b", &kernel.b, inner("B_ALONG_K", of_b))];
     for (name, program, inner) in operands {
         if !program.is_empty() {

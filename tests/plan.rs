@@ -482,6 +482,60 @@ fn what_cannot_be_split_is_plain_and_says_why() {
     says(&request, &caps.matrix_size(0), "the device has none that can be used");
 }
 
+/// Gate and up on matrix units: one product with the tile of a layer of as many outputs, in the types and layouts that it takes; and why not.
+#[test]
+fn gate_and_up_are_one_product_on_matrix_units() {
+    let caps = MATRICES.matrix_units(MatrixUnits::Rounded);
+    let layer = AffineRequest::new(2048, 1024, 256, Activation::SILU).saved(Saved::None);
+    let plan = |layer: &AffineRequest, caps: &Caps, pin: Pin| plan::forward(layer, true, false, caps, &pin).unwrap();
+    let [product, pass] = [KernelFile::ProductCoop, KernelFile::Rows];
+    let plain = plan(&layer.n(2048), &caps, Pin::default());
+    let tile =
+        |plan: &Plan| ["BM", "BN", "LANES", "MATRICES_M", "MATRICES_N"].map(|f| plan.dispatches[0].kernel.flag(f));
+    let [stacked, interleaved, apart] = [Gate::stacked(), Gate::interleaved(), Gate::apart()];
+    for (gate, layout) in [
+        (stacked, WeightLayout::OutIn),
+        (stacked.up_first(), WeightLayout::InOut),
+        (interleaved, WeightLayout::OutIn),
+        (apart, WeightLayout::OutIn),
+        (apart.up_first(), WeightLayout::InOut),
+    ] {
+        let gated = plan(&layer.gate(gate).layout(layout), &caps, Pin::default());
+        assert_eq!(files(&gated), [product], "{gated}");
+        assert_eq!((gated.dispatches[0].kernel.flag("PAIRED"), gated.scratch_bytes()), (1, 0), "{gated}");
+        assert_eq!(tile(&gated), tile(&plain), "{gated}");
+        assert_eq!(gated.dispatches[0].params.tiles, plain.dispatches[0].params.tiles, "{gated}");
+        // As many workgroups as the same weights have without a gate, and half of what they store.
+        let units = 4 * 2048 * 1024;
+        assert_eq!(gated.bytes(), plain.bytes() - units, "{gated}");
+        // z in scratch memory, written and read: what a product and a pass move besides.
+        let parts = plan(&layer.gate(interleaved).layout(WeightLayout::InOut), &caps, Pin::default());
+        assert_eq!((files(&parts), parts.bytes()), (vec![product, pass], gated.bytes() + 4 * units), "{parts}");
+        // Split operands have a scale for each row of x and of both weights.
+        let split = plan(&layer.gate(gate).layout(layout), &caps.matrix_units(MatrixUnits::Split), Pin::default());
+        let products: Vec<_> = split.dispatches.iter().filter(|d| d.kernel.file == product).collect();
+        assert_eq!((products.len(), split.scratch(Operand::Scales)), (1, 4096), "{split}");
+        let flags = ["PAIRED", "SPLIT_B", "LANES"].map(|flag| products[0].kernel.flag(flag));
+        assert_eq!(flags, [1, 1, 256], "{split}");
+    }
+    let apart = layer.gate(apart);
+    let (of_two, of_three) =
+        (plan(&apart, &caps.max_bindings(5), Pin::default()), plan(&apart, &caps, Pin::default().splits(2)));
+    assert_eq!(files(&of_two), [product; 2], "as many operands as both products have: {of_two}");
+    assert_eq!(of_three.dispatches.iter().filter(|d| d.kernel.file == product).count(), 2, "{of_three}");
+    let stacked = layer.gate(stacked);
+    let halved = plan(&stacked, &caps.subgroup(8), Pin::default().tile(20));
+    assert_eq!(files(&halved), [product, pass], "one matrix a subgroup is one of gates or of ups: {halved}");
+    let says = |layer: &AffineRequest, caps: &Caps, pin: Pin, why: &str| {
+        let plan = plan(layer, caps, pin);
+        let staged = plan.dispatches.iter().all(|d| d.kernel.file == KernelFile::ProductStaged);
+        assert!(staged && plan.dispatches.len() == 1 && plan.to_string().contains(why), "{plan}");
+    };
+    says(&stacked, &caps, Pin::default().tile(13), "another tile is pinned");
+    says(&stacked, &caps.matrix_units(MatrixUnits::Stored), Pin::default(), "an operand is not f16 in memory");
+    says(&stacked, &caps.matrix_size(0), Pin::default(), "the device has none that can be used");
+}
+
 /// Weights apart: what is read is what is bound, of every choice of gradients, kept or not; and dx is one product where a tile joins both weights, two
 /// where none does, and a stage more where the second has no binding left for what the first has left.
 #[test]

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use elbow::{
-    Activation, AlphaSource, Dropout, Gate, Jet, Norm, Operand, ResidualAt, Saved, Strategy, Want, WeightLayout,
+    Activation, AlphaSource, Dropout, Gate, Jet, MatrixUnits, Norm, Operand, ResidualAt, Saved, Strategy, Want,
+    WeightLayout,
     cpu::{
         ForwardInputs, FrontInputs,
         reference::{self, BackwardInputs, Gradient, ReturningInputs},
@@ -92,6 +93,13 @@ impl Memory for Seen<'_> {
         let step = if along { n } else { m };
         let (operand, step) = if step < half { (operands[0], step) } else { (operands[1], step - half) };
         self.numbers.get(operand, if along { m * half + step } else { step * across + n })
+    }
+
+    fn load_apart(&self, operands: [Operand; 2], m: usize, n: usize) -> f64 {
+        let [cols, k] = [self.dispatch.params.cols, self.dispatch.params.k].map(|size| size as usize);
+        let (column, along) = if self.dispatch.kernel.flag("B_ALONG_K") == 1 { (m, true) } else { (n, false) };
+        let (side, column) = (column / cols, column % cols);
+        self.numbers.get(operands[side], if along { column * k + n } else { m * cols + column })
     }
 
     fn dropout(&self, state: Operand, dropout: Dropout, m: usize, n: usize) -> f64 {
@@ -266,7 +274,7 @@ prop_compose! {
         [bias, in_out, weight, statistics, prologue] in any::<[bool; 5]>(),
         [x, w, b, dalpha, dresidual, dweight] in [want(), want(), want(), want(), want(), want()],
         front in prop::option::of((0..4usize, 0..3usize, 0..5usize, any::<[bool; 3]>(), [want(), want(), want()])),
-        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..8usize, tile in 0..2usize, [w_up, b_up] in [want(), want()], leaves in prop::option::of(0..4usize), skip: bool, bindings in 0..3usize,
+        below in prop::option::of((0..2usize, want(), any::<bool>())), jets in 0..4usize, gates in 0..8usize, tile in 0..3usize, [w_up, b_up] in [want(), want()], leaves in prop::option::of(0..4usize), skip: bool, bindings in 0..3usize,
     ) -> (BackwardRequest, Strategy, usize, u32) {
         let activation: Activation = ["leaky_relu(0.25)", "tanh", "elu(0.5)", "identity"][which].parse().unwrap();
         let alpha = if activation.has_alpha() {
@@ -312,8 +320,10 @@ proptest! {
     #[test]
     fn programs_compute_what_the_reference_computes((request, strategy, tile, bindings) in any_request(), seed: u32) {
         let caps = Caps::defaults(DeviceClass::Discrete).max_bindings(if request.affine.is_apart() { bindings } else { bindings.max(9) });
-        // Two sums for each element in one product, or in a product and a pass; operands of two weights joined, or one after the other.
-        let tile = if request.affine.gate.is_some() { [0, 13][tile] } else { 0 };
+        // Two sums for each element in one product, staged or on matrix units, or in a product and a pass; operands of two weights joined, or one after
+        // the other.
+        let tile = if request.affine.gate.is_some() { [0, 13, 20][tile] } else { 0 };
+        let caps = if tile == 20 { caps.matrix_size(16).subgroup(32).matrix_units(MatrixUnits::Rounded).f16(true).workgroup_bytes(49_152) } else { caps };
         let pin = Pin::default().tile(tile).splits(1).strategy(strategy);
         let affine = request.affine;
         let AffineRequest { m, n, k, .. } = affine;

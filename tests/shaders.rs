@@ -502,6 +502,18 @@ fn on_matrix_units() -> HashSet<Kernel> {
                     let affine = affine.storage(elbow_verify::with_gaps(&affine, j % 3));
                     let pin = Pin::default().tile(tile).splits(splits);
                     add(plan::forward(&affine, true, false, &caps, &pin));
+                    let gates = [
+                        Gate::stacked(),
+                        Gate::interleaved().limited(2.0).unwrap(),
+                        Gate::apart(),
+                        Gate::apart().up_first(),
+                    ];
+                    for gate in gates.into_iter().filter(|_| splits == 1) {
+                        let saved = if more { Saved::Z } else { Saved::None };
+                        let gated = affine.statistics(Statistics::default()).residual(None).saved(saved).gate(gate);
+                        let gated = gated.storage(elbow_verify::with_gaps(&gated, j % 3));
+                        add(plan::forward(&gated, true, false, &caps, &pin));
+                    }
                     let gradients = Gradients::default().x(Want::Overwrite).w(Want::Accumulate).b(Want::Overwrite);
                     for strategy in [Strategy::Prologue, Strategy::TwoPass] {
                         let affine = affine.statistics(Statistics::default()).residual(None);
@@ -744,6 +756,9 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
                     let pin = Pin::default().tile(tile).splits(1).strategy(Strategy::Prologue);
                     let affine = AffineRequest::new(m, size, size, Activation::RELU).saved(saved);
                     add(plan::forward(&affine, true, false, &caps, &pin));
+                    for gate in [Gate::stacked(), Gate::apart()] {
+                        add(plan::forward(&affine.gate(gate).saved(Saved::Z), true, false, &caps, &pin));
+                    }
                     let below = Below::new(Activation::RELU, saved).alpha(AlphaSource::Constant).db(Want::Overwrite);
                     let gradients = Gradients::default().x(Want::Overwrite);
                     let backward = BackwardRequest::new(affine, gradients).upstream_is_dz(true).below(below);

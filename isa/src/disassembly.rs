@@ -37,8 +37,9 @@ pub(crate) struct Reduction {
 /// What instructions begin with; everything else is a comment or a heading.
 const PREFIXES: [&str; 7] = ["v_", "s_", "ds_", "buffer_", "global_", "flat_", "scratch_"];
 
-const MULTIPLY_ADDS: [&str; 8] =
-    ["v_fma_", "v_fmac_", "v_fmaak_", "v_fmamk_", "v_mad_", "v_mac_", "v_pk_fma_", "v_dot"];
+/// A matrix that is multiplied and added is one of them.
+const MULTIPLY_ADDS: [&str; 9] =
+    ["v_wmma_", "v_fma_", "v_fmac_", "v_fmaak_", "v_fmamk_", "v_mad_", "v_mac_", "v_pk_fma_", "v_dot"];
 
 fn name(instruction: &str) -> &str {
     instruction.split_whitespace().next().unwrap_or_default()
@@ -185,6 +186,7 @@ mod tests {
             "v_dual_fmac_f32 v0, v1, v2 :: v_dual_mul_f32 v3, v4, v5",
             "v_dual_mul_f32 v3, v4, v5 :: v_dual_fmac_f32 v0, v1, v2",
             "v_fma_mix_f32 v1, v2, v3, v4",
+            "v_wmma_f32_16x16x16_f16 v[0:7], v[8:15], v[16:23], v[0:7]",
         ] {
             assert!(is_multiply_add(name), "{name}");
         }

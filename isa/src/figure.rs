@@ -9,24 +9,43 @@ use crate::{disassembly::Disassembly, failure::Failure, kernels::Named, radv::Co
 pub(crate) enum Family {
     Rdna2,
     Rdna3,
+    /// RDNA3 by its matrix units, for the kernels that use them, in waves of 32 lanes.
+    Rdna3Units,
 }
 
 impl Family {
-    pub(crate) const ALL: [Family; 2] = [Family::Rdna2, Family::Rdna3];
+    pub(crate) const ALL: [Family; 3] = [Family::Rdna2, Family::Rdna3, Family::Rdna3Units];
+    /// Those that are asked unless one is named.
+    pub(crate) const USUAL: [Family; 2] = [Family::Rdna2, Family::Rdna3];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Family::Rdna2 => "rdna2",
             Family::Rdna3 => "rdna3",
+            Family::Rdna3Units => "rdna3-units",
         }
     }
 
-    /// What `RADV_FORCE_FAMILY` takes.
+    /// What `RADV_FORCE_FAMILY` takes: since Mesa 23.3, the first with cooperative matrices, in small letters.
+    pub(crate) const fn asked(self) -> &'static str {
+        match self {
+            Family::Rdna3Units => "navi31",
+            _ => self.chip(),
+        }
+    }
+
+    /// What the driver then calls the chip.
     pub(crate) const fn chip(self) -> &'static str {
         match self {
             Family::Rdna2 => "NAVI21",
             Family::Rdna3 => "GFX1100",
+            Family::Rdna3Units => "NAVI31",
         }
+    }
+
+    /// Whether it is asked about matrix units.
+    pub(crate) const fn on_matrix_units(self) -> bool {
+        matches!(self, Family::Rdna3Units)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which kernels are looked at: those of the plans that elbow makes by default for a discrete GPU, each once, under the name of the
 //! first call that asks for it.
 
+mod matrix_units;
+
 use std::collections::HashSet;
 
 use elbow::{
@@ -25,7 +27,7 @@ use elbow::{
     storage::Storage,
 };
 
-use crate::{failure::Failure, radv::Buffer, spirv};
+use crate::{failure::Failure, figure::Family, radv::Buffer, spirv};
 
 /// A kernel, and what it is called in the table.
 #[derive(Debug)]
@@ -45,8 +47,8 @@ impl Named {
 
     /// Whether it has a loop over a reduction whose multiply-adds are what it is for.
     pub(crate) fn is_product(&self) -> bool {
-        use KernelFile::{ProductBroadcast, ProductDirect, ProductSlicedK, ProductStaged};
-        matches!(self.kernel.file, ProductDirect | ProductStaged | ProductBroadcast | ProductSlicedK)
+        use KernelFile::{ProductBroadcast, ProductCoop, ProductDirect, ProductSlicedK, ProductStaged};
+        matches!(self.kernel.file, ProductDirect | ProductStaged | ProductBroadcast | ProductSlicedK | ProductCoop)
     }
 
     /// Multiply-adds of the product in a trip of its loop, where activations in the same loop have some of their own.
@@ -126,25 +128,14 @@ const fn browser() -> Caps {
     Caps::defaults(DeviceClass::Discrete)
 }
 
-/// All of them, sorted by name.
-pub(crate) fn all() -> Result<Vec<Named>, Failure> {
-    let mut all = Collected { caps: caps(), seen: HashSet::new(), kernels: Vec::new() };
-    for (dtype, shapes) in [(Float::F32, &SHAPES[..]), (Float::F16, &SHAPES[..1]), (Float::Bf16, &SHAPES[..1])] {
-        all.layers(dtype, shapes)?;
+/// All of them that a family is asked about, sorted by name.
+pub(crate) fn all(family: Family) -> Result<Vec<Named>, Failure> {
+    let matrix_units = family.on_matrix_units();
+    let mut all = Collected { caps: caps(), matrix_units, seen: HashSet::new(), kernels: Vec::new() };
+    match all.matrix_units {
+        true => all.on_matrix_units()?,
+        false => all.on_arithmetic_units()?,
     }
-    all.layers(Float::F32, &[ODD])?;
-    all.around_the_activation()?;
-    all.jets()?;
-    all.gates()?;
-    all.fronts()?;
-    all.double_backward()?;
-    all.networks()?;
-    all.elementwise()?;
-    all.others()?;
-    // Last, so that only what is another kernel there has a name of its own.
-    all.caps = browser();
-    all.layers(Float::F32, &[LARGE])?;
-    all.layers(Float::F16, &[LARGE])?;
     all.kernels.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all.kernels)
 }
@@ -152,17 +143,40 @@ pub(crate) fn all() -> Result<Vec<Named>, Failure> {
 /// The kernels of plans, each once.
 struct Collected {
     caps: Caps,
+    /// Only those on matrix units, or all.
+    matrix_units: bool,
     seen: HashSet<Vec<u32>>,
     kernels: Vec<Named>,
 }
 
 impl Collected {
+    /// Every kernel but those on matrix units.
+    fn on_arithmetic_units(&mut self) -> Result<(), Failure> {
+        for (dtype, shapes) in [(Float::F32, &SHAPES[..]), (Float::F16, &SHAPES[..1]), (Float::Bf16, &SHAPES[..1])] {
+            self.layers(dtype, shapes)?;
+        }
+        self.layers(Float::F32, &[ODD])?;
+        self.around_the_activation()?;
+        self.jets()?;
+        self.gates()?;
+        self.fronts()?;
+        self.double_backward()?;
+        self.networks()?;
+        self.elementwise()?;
+        self.others()?;
+        // Last, so that only what is another kernel there has a name of its own.
+        self.caps = browser();
+        self.layers(Float::F32, &[LARGE])?;
+        self.layers(Float::F16, &[LARGE])
+    }
+
     fn add(&mut self, call: &str, plan: elbow::Result<Plan>) -> Result<(), Failure> {
         let plan = plan.map_err(|error| Failure::new(format_args!("{call}: {error}")))?;
-        let call = if self.caps == caps() { call.to_owned() } else { format!("{call} browser") };
-        for kernel in plan.dispatches.into_iter().map(|dispatch| dispatch.kernel) {
+        let call = if self.caps == browser() { format!("{call} browser") } else { call.to_owned() };
+        let kernels = plan.dispatches.into_iter().map(|dispatch| dispatch.kernel);
+        for kernel in kernels.filter(|kernel| !self.matrix_units || kernel.file == KernelFile::ProductCoop) {
             // Texts that differ in names alone are one kernel.
-            let spirv = spirv::write(&shader::assemble(&kernel, Binding::Exclusive)?)?;
+            let spirv = spirv::write(&shader::assemble(&kernel, Binding::Exclusive)?, self.matrix_units)?;
             if !self.seen.insert(spirv.clone()) {
                 continue;
             }
@@ -443,16 +457,16 @@ mod tests {
 
     #[test]
     fn every_kernel_of_a_gpu_has_one_name() {
-        let all = all().unwrap();
+        let all: Vec<_> =
+            [Family::Rdna2, Family::Rdna3Units].into_iter().flat_map(|family| all(family).unwrap()).collect();
         let names: HashSet<_> = all.iter().map(|named| named.name.as_str()).collect();
         assert_eq!(names.len(), all.len(), "names are the rows of the table");
         // What takes a name apart: the table's columns, and words of a shell.
         assert!(names.iter().all(|name| !name.contains(['\t', '\n', '\'', '"'])), "{names:?}");
-        // Those of software adapters are not for AMD's compiler, that of the subnormals is a question, no work, and RADV has no matrix units
-        // without hardware.
+        // Those of software adapters are not for AMD's compiler, and that of the subnormals is a question, no work.
         let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
         let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
-        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::ProductCoop, &KernelFile::Subnormals]);
+        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::Subnormals]);
         for form in ["NT y", "NN y", "NN dx", "TN dw"] {
             assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Every kernel that a discrete GPU's plans ask for is translated as wgpu does it and compiled by RADV, Mesa's driver, for RDNA2 and
 //! RDNA3. What it says of its code, and what can be counted in that, is a table: printed, compared with the committed one
-//! (`--check`), or committed anew (`--write`). docs/performance.md says how to read it.
+//! (`--check`), or committed anew (`--write`). With `--matrix-units` they are the kernels on matrix units. docs/performance.md says how to read it.
 
 mod disassembly;
 mod failure;
@@ -24,8 +24,9 @@ use clap::Parser;
 
 use crate::{failure::Failure, figure::Family, radv::Radv, table::Table, workers::Share};
 
-/// The committed table, from the root of the repository.
+/// The committed tables, from the root of the repository.
 const COMMITTED: &str = "docs/isa.tsv";
+const COMMITTED_OF_UNITS: &str = "docs/isa_matrix_units.tsv";
 
 /// What AMD's compiler makes of elbow's kernels, without an AMD GPU.
 #[derive(Debug, Parser)]
@@ -36,14 +37,16 @@ struct Args {
     /// Only this family; both are asked otherwise
     #[arg(long)]
     family: Option<Family>,
-    /// Compare with a table: fails on a spill, and on a figure more than 5 % worse
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = COMMITTED, require_equals = true,
-        conflicts_with_all = ["words", "family"])]
-    check: Option<PathBuf>,
+    /// The kernels on matrix units, for RDNA3: of a RADV that has them and compiles without a GPU (Mesa 23.3 to 25)
+    #[arg(long, conflicts_with = "family")]
+    matrix_units: bool,
+    /// Compare with a table, by default the committed one: fails on a spill, and on a figure more than 5 % worse
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with_all = ["words", "family"])]
+    check: Option<Option<PathBuf>>,
     /// Write the table: what a change on purpose commits
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = COMMITTED, require_equals = true,
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true,
         conflicts_with_all = ["words", "family", "check"])]
-    write: Option<PathBuf>,
+    write: Option<Option<PathBuf>>,
     /// Print tab-separated columns
     #[arg(long, conflicts_with_all = ["check", "write"])]
     tsv: bool,
@@ -66,12 +69,22 @@ struct Args {
 
 impl Args {
     fn families(&self) -> Vec<Family> {
-        self.family.map_or(Family::ALL.to_vec(), |family| vec![family])
+        match (self.family, self.matrix_units) {
+            (Some(family), _) => vec![family],
+            (None, true) => vec![Family::Rdna3Units],
+            (None, false) => Family::USUAL.to_vec(),
+        }
     }
 
     /// Where there is one answer alone.
     fn one_family(&self) -> Family {
-        self.family.unwrap_or(Family::Rdna2)
+        self.families()[0]
+    }
+
+    /// The table to compare with or to write: the given one, or the committed one.
+    fn table<'a>(&self, file: Option<&'a PathBuf>) -> &'a Path {
+        let usual = if self.matrix_units { COMMITTED_OF_UNITS } else { COMMITTED };
+        file.map_or(Path::new(usual), PathBuf::as_path)
     }
 }
 
@@ -97,7 +110,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
             None => print(&format!("{}\n", Radv::open(args.one_family())?.driver)),
         };
     }
-    let before = args.check.as_deref().map(committed).transpose()?;
+    let before = args.check.as_ref().map(|file| committed(args.table(file.as_ref()))).transpose()?;
     let icd = args.icd.clone().map_or_else(workers::installed, Ok)?;
     if args.dump.is_some() || args.driver {
         return here(args, &icd);
@@ -110,6 +123,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         return check(&table, &before);
     }
     if let Some(file) = &args.write {
+        let file = args.table(file.as_ref());
         fs::write(file, table.to_tsv()).map_err(|error| Failure::new(format_args!("{}: {error}", file.display())))?;
         let (rows, spills) = (table.rows.len(), table.spills());
         return print(&format!("{}: {rows} rows, {spills} of them spill on RDNA2\n", file.display()));
@@ -174,8 +188,14 @@ mod tests {
         use clap::CommandFactory as _;
         Args::command().debug_assert();
         let parsed = |arguments: &[&str]| Args::try_parse_from([&["elbow-isa"], arguments].concat());
-        assert_eq!(parsed(&["--check"]).unwrap().check, Some(COMMITTED.into()));
-        assert_eq!(parsed(&["--write=x.tsv"]).unwrap().write, Some("x.tsv".into()));
+        let check = parsed(&["--check"]).unwrap();
+        assert_eq!((check.check.clone(), check.table(None)), (Some(None), Path::new(COMMITTED)));
+        let write = parsed(&["--write=x.tsv", "--matrix-units"]).unwrap();
+        assert_eq!(
+            (write.write.clone(), write.table(None)),
+            (Some(Some("x.tsv".into())), Path::new(COMMITTED_OF_UNITS))
+        );
+        assert_eq!(write.families(), [Family::Rdna3Units]);
         assert_eq!(parsed(&["NT", "relu"]).unwrap().words, ["NT", "relu"]);
         assert_eq!(parsed(&["--worker", "1/2", "--", "-x"]).unwrap().worker, Some(Share { index: 1, of: 2 }));
         for wrong in [&["--check", "relu"][..], &["--check", "--write"], &["--worker", "2/2"], &["--family", "rdna9"]] {

@@ -18,6 +18,8 @@ pub(crate) struct Radv {
     pub(crate) driver: String,
     /// What it calls the chip.
     pub(crate) chip: String,
+    /// Lanes of a wave, where the kernels count on a number.
+    lanes: Option<u32>,
     executables: khr::pipeline_executable_properties::Device,
     device: ash::Device,
     instance: ash::Instance,
@@ -77,7 +79,8 @@ impl Radv {
         match Self::device(&instance, family) {
             Ok((device, driver, chip)) => {
                 let executables = khr::pipeline_executable_properties::Device::new(&instance, &device);
-                Ok(Radv { driver, chip, executables, device, instance, _entry: entry })
+                let lanes = family.on_matrix_units().then_some(32);
+                Ok(Radv { driver, chip, lanes, executables, device, instance, _entry: entry })
             }
             Err(failure) => {
                 // SAFETY: nothing was made of it that is still there.
@@ -115,7 +118,12 @@ impl Radv {
         if !has(khr::pipeline_executable_properties::NAME) {
             return Err(Failure::new(format_args!("{driver} does not tell what it compiles")));
         }
-        let extensions = [khr::pipeline_executable_properties::NAME.as_ptr(), ext::robustness2::NAME.as_ptr()];
+        let units = family.on_matrix_units();
+        if units && !has(khr::cooperative_matrix::NAME) {
+            return Err(Failure::new(format_args!("{driver} has no matrix units")));
+        }
+        let mut extensions = vec![khr::pipeline_executable_properties::NAME.as_ptr(), ext::robustness2::NAME.as_ptr()];
+        extensions.extend(units.then_some(khr::cooperative_matrix::NAME.as_ptr()));
         let mut told =
             vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default().pipeline_executable_info(true);
         // wgpu switches robust access on wherever it is offered, trusted modules or not, and this compiler then merges fewer loads.
@@ -124,8 +132,12 @@ impl Radv {
         let mut halves = vk::PhysicalDeviceVulkan11Features::default()
             .storage_buffer16_bit_access(true)
             .uniform_and_storage_buffer16_bit_access(true);
-        let mut narrow = vk::PhysicalDeviceVulkan12Features::default().shader_float16(true).shader_int8(true);
+        let mut narrow = vk::PhysicalDeviceVulkan12Features::default()
+            .shader_float16(true)
+            .shader_int8(true)
+            .vulkan_memory_model(units);
         let mut waves = vk::PhysicalDeviceVulkan13Features::default().subgroup_size_control(true);
+        let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default().cooperative_matrix(true);
         let priorities = [1.0];
         let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&priorities)];
         let info = vk::DeviceCreateInfo::default()
@@ -137,6 +149,7 @@ impl Radv {
             .push_next(&mut halves)
             .push_next(&mut narrow)
             .push_next(&mut waves);
+        let info = if units { info.push_next(&mut matrices) } else { info };
         // SAFETY: every device has a queue family 0; an extension or a feature that it has not is an error that Vulkan returns.
         let device = unsafe { instance.create_device(physical, &info, None) }.map_err(failed("opening the device"))?;
         Ok((device, driver, chip))
@@ -184,12 +197,16 @@ impl Radv {
         // SAFETY: naga wrote the words from a module that it had validated, with capabilities that the device has.
         let module = unsafe { self.device.create_shader_module(&info, None) }.map_err(failed("a shader module"))?;
         let name = std::ffi::CString::new(ENTRY_POINT).map_err(Failure::new)?;
-        let stage = vk::PipelineShaderStageCreateInfo::default()
+        let lanes = self.lanes.unwrap_or_default();
+        let mut wave = vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default().required_subgroup_size(lanes);
+        let stage = vk::PipelineShaderStageCreateInfo::default();
+        let stage = match self.lanes {
+            // wgpu pins no number: a device on which elbow takes matrix units has one alone.
+            Some(_) => stage.push_next(&mut wave),
             // As wgpu does where elbow has asked for subgroups.
-            .flags(vk::PipelineShaderStageCreateFlags::ALLOW_VARYING_SUBGROUP_SIZE)
-            .stage(vk::ShaderStageFlags::COMPUTE)
-            .module(module)
-            .name(&name);
+            None => stage.flags(vk::PipelineShaderStageCreateFlags::ALLOW_VARYING_SUBGROUP_SIZE),
+        };
+        let stage = stage.stage(vk::ShaderStageFlags::COMPUTE).module(module).name(&name);
         let keep = vk::PipelineCreateFlags::CAPTURE_STATISTICS_KHR
             | vk::PipelineCreateFlags::CAPTURE_INTERNAL_REPRESENTATIONS_KHR;
         let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout).flags(keep)];

@@ -39,19 +39,25 @@ const CAPABILITIES: &[Capability] = &[
     Capability::Int8,
 ];
 
+/// What it lets ask for besides where a host asks for matrix units.
+const OF_MATRIX_UNITS: [Capability; 2] = [Capability::CooperativeMatrixKHR, Capability::VulkanMemoryModel];
+
 /// Parses, validates and writes. No kernel has overrides, so there is nothing to settle in between.
-pub(crate) fn write(text: &str) -> Result<Vec<u32>, Failure> {
+pub(crate) fn write(text: &str, matrix_units: bool) -> Result<Vec<u32>, Failure> {
     let module = wgsl::parse_str(text).map_err(|error| Failure::new(error.emit_to_string(text)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16)
+    let allowed = Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
+    let allowed = allowed | if matrix_units { Capabilities::COOPERATIVE_MATRIX } else { Capabilities::empty() };
+    let info = Validator::new(ValidationFlags::all(), allowed)
         .validate(&module)
         .map_err(|error| Failure::new(error.emit_to_string(text)))?;
     let unchecked = BoundsCheckPolicy::Unchecked;
+    let besides = OF_MATRIX_UNITS.into_iter().filter(|_| matrix_units);
     let options = spv::Options {
         // RADV is a Vulkan 1.3 driver.
         lang_version: (1, 6),
         // wgpu sets both on AMD's devices; no kernel has varyings or points. Names for debuggers come with debug builds alone.
         flags: WriterFlags::LABEL_VARYINGS | WriterFlags::FORCE_POINT_SIZE,
-        capabilities: Some(CAPABILITIES.iter().copied().collect()),
+        capabilities: Some(CAPABILITIES.iter().copied().chain(besides).collect()),
         bounds_check_policies: BoundsCheckPolicies {
             index: unchecked,
             buffer: unchecked,

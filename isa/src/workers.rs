@@ -58,7 +58,7 @@ pub(crate) fn command(family: Family, driver: &Path) -> Result<Command, Failure>
     for variable in OTHER_VARIABLES {
         command.env_remove(variable);
     }
-    command.env("RADV_FORCE_FAMILY", family.chip()).env("VK_DRIVER_FILES", driver).stdin(Stdio::null());
+    command.env("RADV_FORCE_FAMILY", family.asked()).env("VK_DRIVER_FILES", driver).stdin(Stdio::null());
     // Loaders before 1.3.207 know the older name alone.
     command.env("VK_ICD_FILENAMES", driver);
     command.arg("--family").arg(family.name());
@@ -97,7 +97,7 @@ pub(crate) fn work(family: Family, share: Share, words: &[String]) -> Result<(),
     let worked = || {
         let radv = Radv::open(family)?;
         say(&format!("driver\t{}", radv.driver))?;
-        let all = kernels::all()?;
+        let all = kernels::all(family)?;
         let mine: Vec<_> = all.iter().filter(|named| fits(named, words)).skip(share.index).step_by(share.of).collect();
         say(&format!("total\t{}", mine.len()))?;
         for named in mine {
@@ -112,7 +112,7 @@ pub(crate) fn work(family: Family, share: Share, words: &[String]) -> Result<(),
 
 /// The machine code of the one kernel whose name is this, or has it as a part.
 pub(crate) fn dump(family: Family, name: &str) -> Result<String, Failure> {
-    let all = kernels::all()?;
+    let all = kernels::all(family)?;
     let exact = all.iter().find(|named| named.name == name);
     let parts: Vec<_> = all.iter().filter(|named| named.name.contains(name)).collect();
     let named = match (exact, parts.as_slice()) {
@@ -236,6 +236,10 @@ fn end(worker: &mut Worker) -> Result<(), Failure> {
     let at = worker.at.take().map(|name| format!(" at {name}")).unwrap_or_default();
     match worker.failed.take() {
         Some(sentence) => Err(Failure::new(format_args!("{family}{at}: {sentence}"))),
+        None if !status.success() && at.is_empty() => Err(Failure::new(format_args!(
+            "{family}: the driver ended its process before it compiled: {status}; it may not know {}",
+            family.asked()
+        ))),
         None if !status.success() => {
             Err(Failure::new(format_args!("{family}{at}: the compiler took its process along: {status}")))
         }

@@ -30,7 +30,7 @@ const A_WIDTH = BM / 4u;
 const A_PITCH = A_WIDTH + 2u;
 const A_SIZE = BK * A_PITCH;
 #end
-// Behind the tile of an operand in two parts lies that of its low parts.
+// Of B a tile for each side, one behind the other. Behind the tile of an operand in two parts lies that of its low parts.
 #if SPLIT_A
 const B_TILE = 2u * A_SIZE;
 #else
@@ -40,19 +40,22 @@ const B_TILE = A_SIZE;
 const B_ALONG = true;
 const B_WIDTH = QUADS;
 const B_PITCH = B_WIDTH + 2u;
-const B_SIZE = BN * B_PITCH;
+const B_SIDE = BN / SIDES * B_PITCH;
 #else
 const B_ALONG = false;
-const B_WIDTH = BN / 4u;
+const B_WIDTH = BN / SIDES / 4u;
 const B_PITCH = B_WIDTH + 2u;
-const B_SIZE = BK * B_PITCH;
+const B_SIDE = BK * B_PITCH;
 #end
+const B_SIZE = SIDES * B_SIDE;
 #if SPLIT_B
 const TILE = B_TILE + 2u * B_SIZE;
 #else
 const TILE = B_TILE + B_SIZE;
 #end
 var<workgroup> tile: array<vec4<f16>, TILE>;
+// Of a subgroup's matrices of sums the first of a row are those of the first side.
+const SIDE_N = MATRICES_N / SIDES;
 // One matrix of sums for each subgroup.
 const MATRIX_FOURS = MATRIX * MATRIX / 4u;
 const MATRIX_ROW = MATRIX / 4u;
@@ -109,13 +112,25 @@ fn a_four_of(u: u32, at: Place, length: u32) -> Four {
     return four;
 }
 
-fn b_four_of(u: u32, at: Place, length: u32) -> Four {
-    var four = four_of(u, B_ALONG, at.col, P.cols, B_WIDTH, B_TILE, length);
+// Of a side of B; both lie in one operand, but with APART.
+fn b_four_of(u: u32, side: u32, at: Place, length: u32) -> Four {
+    var four = four_of(u, B_ALONG, at.col, P.cols, B_WIDTH, B_TILE + side * B_SIDE, length);
 #if SCALE_B
 #if B_ALONG_K
-    four.scale = vec4<f32>(power2(b_exponent(four.outer)));
+    four.scale = vec4<f32>(power2(b_exponent(four.outer, side)));
 #else
-    four.scale = powers2(b_exponents(four.inner));
+    four.scale = powers2(b_exponents(four.inner, side));
+#end
+#end
+#if PAIRED
+#if !APART
+#if B_ALONG_K
+    four.outer = b_column(four.outer, side);
+    four.index = four.outer * P.k + four.inner;
+#else
+    four.inner = b_column(four.inner, side);
+    four.index = four.outer * b_columns() + four.inner;
+#end
 #end
 #end
     return four;
@@ -179,9 +194,14 @@ fn fill(lane: u32, at: Place, length: u32, r0: u32, end: u32) {
     for (var t = 0u; t < A_EACH; t += 1u) {
         fill_a(a_four_of(lane + t * LANES, at, length), r0, end);
     }
+#for s in SIDES
+#if APART
+    b_side = {s}u;
+#end
     for (var t = 0u; t < B_EACH; t += 1u) {
-        fill_b(b_four_of(lane + t * LANES, at, length), r0, end);
+        fill_b(b_four_of(lane + t * LANES, {s}u, at, length), r0, end);
     }
+#end
 }
 
 @compute @workgroup_size(LANES)
@@ -198,7 +218,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let at = place_of(workgroup_number(wid));
     // The subgroup's part of the tile.
     let row0 = group / SUBGROUPS_X * MATRICES_M * MATRIX;
-    let col0 = group % SUBGROUPS_X * MATRICES_N * MATRIX;
+    let col0 = group % SUBGROUPS_X * SIDE_N * MATRIX;
 #for m in MATRICES_M
 #for n in MATRICES_N
     var acc_{m}_{n} = Sums();
@@ -217,9 +237,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let a_{t} = a_four_of(lane + {t}u * LANES, at, length);
     var next_a_{t}: AHalf;
 #end
+#for s in SIDES
 #for t in B_EACH
-    let b_{t} = b_four_of(lane + {t}u * LANES, at, length);
-    var next_b_{t}: BHalf;
+    let b_{s}_{t} = b_four_of(lane + {t}u * LANES, {s}u, at, length);
+    var next_b_{s}_{t}: BHalf;
+#end
 #end
 #end
     // naga wants the places and strides of matrices in names of their own.
@@ -239,11 +261,16 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         next_a_{t} = a_half(a_value(a_fetch(a_{t}.index + next * P.rows, a_{t}.outer + next, a_{t}.inner)), a_{t}.scale);
 #end
 #end
+#for s in SIDES
+#if APART
+        b_side = {s}u;
+#end
 #for t in B_EACH
 #if B_ALONG_K
-        next_b_{t} = b_half(b_value(b_fetch(b_{t}.index + next, b_{t}.outer, b_{t}.inner + next)), b_{t}.scale);
+        next_b_{s}_{t} = b_half(b_value(b_fetch(b_{s}_{t}.index + next, b_{s}_{t}.outer, b_{s}_{t}.inner + next)), b_{s}_{t}.scale);
 #else
-        next_b_{t} = b_half(b_value(b_fetch(b_{t}.index + next * P.cols, b_{t}.outer + next, b_{t}.inner)), b_{t}.scale);
+        next_b_{s}_{t} = b_half(b_value(b_fetch(b_{s}_{t}.index + next * b_columns(), b_{s}_{t}.outer + next, b_{s}_{t}.inner)), b_{s}_{t}.scale);
+#end
 #end
 #end
 #end
@@ -253,14 +280,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #for k in UNROLLED
 #for n in MATRICES_N
 #if B_ALONG_K
-            let b_at_{k}_{n} = B_TILE + (col0 + {n}u * MATRIX) * B_PITCH + (q + {k}u) * MATRIX_ROW;
+            let b_at_{k}_{n} = B_TILE + {n}u / SIDE_N * B_SIDE + (col0 + {n}u % SIDE_N * MATRIX) * B_PITCH + (q + {k}u) * MATRIX_ROW;
             let right_{k}_{n} = coopLoad<Right>(&tile[b_at_{k}_{n}], b_pitch);
 #if SPLIT_B
             let b_low_at_{k}_{n} = b_at_{k}_{n} + B_SIZE;
             let right_low_{k}_{n} = coopLoad<Right>(&tile[b_low_at_{k}_{n}], b_pitch);
 #end
 #else
-            let b_at_{k}_{n} = B_TILE + (q + {k}u) * MATRIX * B_PITCH + col0 / 4u + {n}u * MATRIX_ROW;
+            let b_at_{k}_{n} = B_TILE + {n}u / SIDE_N * B_SIDE + (q + {k}u) * MATRIX * B_PITCH + col0 / 4u + {n}u % SIDE_N * MATRIX_ROW;
             let right_{k}_{n} = coopLoadT<Right>(&tile[b_at_{k}_{n}], b_pitch);
 #if SPLIT_B
             let b_low_at_{k}_{n} = b_at_{k}_{n} + B_SIZE;
@@ -307,8 +334,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #for t in A_EACH
         store_a(a_{t}.to, next_a_{t});
 #end
+#for s in SIDES
 #for t in B_EACH
-        store_b(b_{t}.to, next_b_{t});
+        store_b(b_{s}_{t}.to, next_b_{s}_{t});
+#end
 #end
 #end
         r += BK;
@@ -330,7 +359,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     workgroupBarrier();
 #for t in RUN
 #if SCALED
-    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX_ROW], at.row + local_row({m}u * RUN + {t}u, y), at.col + local_col({n}u * 4u, x));
+    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX_ROW], at.row + local_row({m}u * RUN + {t}u, y), at.col + local_col({n}u % SIDE_N * 4u, x), {n}u / SIDE_N);
 #else
     let v_{m}_{n}_{t} = drained[from_place + {t}u * MATRIX_ROW];
 #end

@@ -83,16 +83,17 @@ fn a_exponent(row: u32) -> i32 {
 #end
 }
 
-fn b_exponent(col: u32) -> i32 {
+// Of B's column for column `col` of C on this side.
+fn b_exponent(col: u32, side: u32) -> i32 {
 #if SCALE_B
-    return exponent_for(scales_at(P.rows + min(col, P.cols - 1u)));
+    return exponent_for(scales_at(P.rows + b_column(min(col, P.cols - 1u), side)));
 #else
     return 0;
 #end
 }
 
-fn b_exponents(col: u32) -> vec4<i32> {
-    return vec4<i32>(b_exponent(col), b_exponent(col + 1u), b_exponent(col + 2u), b_exponent(col + 3u));
+fn b_exponents(col: u32, side: u32) -> vec4<i32> {
+    return vec4<i32>(b_exponent(col, side), b_exponent(col + 1u, side), b_exponent(col + 2u, side), b_exponent(col + 3u, side));
 }
 
 fn powers2(n: vec4<i32>) -> vec4<f32> {
@@ -106,9 +107,9 @@ fn divided(v: f32, n: i32) -> f32 {
 }
 
 // Four sums of a row, from this column on, as if nothing had been scaled; NaN where an infinity or a NaN is in the row of A or the column of B.
-fn unscaled(v: vec4<f32>, row: u32, col: u32) -> vec4<f32> {
+fn unscaled(v: vec4<f32>, row: u32, col: u32, side: u32) -> vec4<f32> {
     let a = vec4<i32>(a_exponent(row));
-    let b = b_exponents(col);
+    let b = b_exponents(col, side);
     let n = a + b;
     let finite = vec4<f32>(divided(v.x, n.x), divided(v.y, n.y), divided(v.z, n.z), divided(v.w, n.w));
     let spoilt = bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>(0x7fc00000u));

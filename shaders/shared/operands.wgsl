@@ -20,12 +20,26 @@ fn a_four(outer: u32, inner: u32) -> vec4<f32> {
 #end
 }
 
-// The length of a row of B that lies across the reduction: with PAIRED it has two numbers for each column of C.
+// The length of a row of B that lies across the reduction: with PAIRED it has two numbers for each column of C, but where the sides are operands of
+// their own.
 fn b_columns() -> u32 {
 #if PAIRED
+#if APART
+    return P.cols;
+#else
     return 2u * P.cols;
+#end
 #else
     return P.cols;
+#end
+}
+
+// The column of B that belongs to column `col` of C on this side: the second side lies behind the first, or with ALTERNATE by turns with it.
+fn b_column(col: u32, side: u32) -> u32 {
+#if ALTERNATE
+    return 2u * col + side;
+#else
+    return side * P.cols + col;
 #end
 }
 

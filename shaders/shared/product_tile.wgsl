@@ -36,7 +36,7 @@ fn local_row(i: u32, y: u32) -> u32 {
 
 fn local_col(j: u32, x: u32) -> u32 {
 #if MATRIX
-    return x / LX * MATRICES_N * MATRIX + j / 4u * MATRIX + x % LX * 4u + j % 4u;
+    return x / LX * (MATRICES_N / SIDES) * MATRIX + j / 4u * MATRIX + x % LX * 4u + j % 4u;
 #else
 #if INTERLEAVED
     return (j / 4u * WX + x) * 4u + j % 4u;

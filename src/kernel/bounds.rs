@@ -65,7 +65,8 @@ impl Kernel {
                 // Each lane fills its fours of both operands, element by element along the reduction: before the loop, or in it where
                 // nothing is loaded ahead.
                 let each = |along| if flag(along) == 1 { 5 } else { 1 };
-                let fill = flag("A_EACH") * each("A_ALONG_K") + flag("B_EACH") * each("B_ALONG_K");
+                let of_b = flag("SIDES") * flag("B_EACH");
+                let fill = flag("A_EACH") * each("A_ALONG_K") + of_b * each("B_ALONG_K");
                 let [once, turns] = if flag("AHEAD") == 1 { [fill, 0] } else { [0, fill] };
                 let matrices = flag("BK") / flag("MATRIX") / flag("UNROLLED");
                 once + steps.div_ceil(flag("BK")) * (1 + turns + matrices) + self.store_tile(u64::from(p.cols))
@@ -198,7 +199,7 @@ impl Kernel {
                 let sides = if flag("PAIRED") == 1 { 2 } else { 1 };
                 let indices = (rows * k).max(sides * cols * k).max(splits * sides * rows * cols).max(sums);
                 // The scales of the columns lie behind those of the rows.
-                let scales = if flag("SCALED") == 1 { rows + cols } else { 0 };
+                let scales = if flag("SCALED") == 1 { rows + sides * cols } else { 0 };
                 edge.max(k + step).max(indices).max(scales)
             }
             KernelFile::SplitSum => {

@@ -1,6 +1,7 @@
 //! Gated layers. Forward is one product whose lanes hold gate and up of the same units, where a tile serves it; else a product that leaves z, and a
 //! pass over it. (Backward is that of every layer: dgate and dup lie in one matrix, so that dx, dW and db of both are those of one linear layer.)
-//! Of weights apart forward is two products, of which the second reads what the first has left; in backward dgate and dup are two matrices.
+//! Of weights apart forward is one product on matrix units, else two, of which the second reads what the first has left; in backward dgate and dup are
+//! two matrices.
 
 use super::{
     Caps, Pin, Plan,
@@ -39,6 +40,15 @@ pub(super) fn forward(
     let together = if gate.is_apart() { gated::behind(request, gate, z) } else { gated::layer(request, gate, None) };
     let (fronted, w) = (Fronted { affine: request, aligned, caps, pin }, programs::plain(Operand::W));
     let x = fronted.entering(plan, &together, &w)?;
+    // Four neighbours of a weight in rows of both sides by turns would be those of two units.
+    if !(gate.is_interleaved() && request.layout == WeightLayout::InOut) {
+        let of_all = forward_product(request, x.clone(), gated::layer(request, gate, None), in_place);
+        let pair = Some(Pair { interleaved: gate.is_interleaved() });
+        let b = Matrix { program: gated::weight(gate), ..of_all.b };
+        if split::paired(plan, &Product { cols: request.n as u64, b, pair, ..of_all }, aligned, caps, pin)? {
+            return Ok(());
+        }
+    }
     if gate.is_apart() {
         let of_gate = gate.side_of_gate();
         let gates = side(request, gate, of_gate, x.clone(), gated::linear_of(request, gate, of_gate, z));
@@ -49,14 +59,6 @@ pub(super) fn forward(
         of_up.finish.in_place = in_place.filter(|_| binds);
         split::product(plan, &of_up, aligned, caps, pin)?;
         return if binds { Ok(()) } else { units(plan, request, gate, z, in_place, aligned, caps) };
-    }
-    // Four neighbours of a weight in rows of both sides by turns would be those of two units.
-    if !(gate.is_interleaved() && request.layout == WeightLayout::InOut) {
-        let together = forward_product(request, x.clone(), together, in_place);
-        let pair = Some(Pair { interleaved: gate.is_interleaved() });
-        if split::paired(plan, &Product { cols: request.n as u64, pair, ..together }, aligned, caps, pin)? {
-            return Ok(());
-        }
     }
     split::product(plan, &forward_product(request, x, gated::linear(request, z), None), aligned, caps, pin)?;
     units(plan, request, gate, z, in_place, aligned, caps)

@@ -67,7 +67,9 @@ impl Product {
         let of = |operand: &Operand| self.finish.storage.of(*operand);
         match operand.program.steps() {
             [Step::Load(operand, By::Element)] => Some(of(operand)),
-            [Step::LoadJoined(first, second)] if of(first) == of(second) => Some(of(first)),
+            [Step::LoadJoined(first, second) | Step::LoadApart(first, second)] if of(first) == of(second) => {
+                Some(of(first))
+            }
             _ => None,
         }
     }
@@ -85,6 +87,11 @@ impl Product {
     /// Columns of B for each of C.
     pub(super) fn sides(&self) -> u32 {
         if self.pair.is_some() { 2 } else { 1 }
+    }
+
+    /// All columns of B.
+    pub(super) fn cols_of_b(&self) -> u64 {
+        u64::from(self.sides()) * self.cols
     }
 
     /// Whether its operands are two each, one behind the other along the reduction.
@@ -237,7 +244,7 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
             let steps = coop_steps(caps);
             let each = |across: u32| across * steps / 4 / (tile.wx * tile.wy);
             build.flag("BK", steps).flag("QUADS", steps / 4).on("AHEAD", gpu);
-            build.flag("A_EACH", each(tile.bm())).flag("B_EACH", each(tile.bn()));
+            build.flag("A_EACH", each(tile.bm())).flag("B_EACH", each(tile.bn() / sides)).flag("SIDES", sides);
             if let Some(Arrangement { subgroups, matrices, lanes, run }) = method.tile.arrangement(caps) {
                 let size = caps.matrix_size;
                 build
@@ -272,17 +279,19 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
     }
     build.flag("WX", wx).flag("WY", wy).flag("TM", tm).flag("TN", tn).flag("TM4", tm.div_ceil(4)).flag("TN4", tn / 4);
     build.flag("BM", tile.bm()).flag("BN", tile.bn()).flag("LANES", wx * wy);
-    build.on("PAIRED", pair.is_some()).on("ALTERNATE", pair.is_some_and(|pair| pair.interleaved));
+    let apart = b.program.apart().is_some();
+    build.on("PAIRED", pair.is_some()).on("ALTERNATE", pair.is_some_and(|pair| pair.interleaved)).on("APART", apart);
     build
         .on("WIDE", wide)
         .on("VEC", vec)
         .on("A_ALONG_K", a.along)
         .on("B_ALONG_K", b.along)
         .on("VEC_STEPS", vec && a.along);
-    // The columns of a tile are those of C, and of a pair they are at two places of B.
-    let by_cols = if pair.is_some() { |_| Along::All } else { Along::Cols as fn(u64) -> Along };
-    let of_b = u64::from(sides) * cols;
-    for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, of_b, by_cols)] {
+    // The columns of a tile are those of C, and of a pair in one operand they are at two places of it.
+    let two_places = pair.is_some() && !apart;
+    let by_cols = if two_places { |_| Along::All } else { Along::Cols as fn(u64) -> Along };
+    let (of_b, across) = (product.cols_of_b(), if two_places { 2 * cols } else { cols });
+    for (role, matrix, across, by) in [("a", a, rows, Along::Rows as fn(u64) -> Along), ("b", b, across, by_cols)] {
         // Rows and columns as in memory: rows run along the output or along the reduction.
         let steps = product.steps_of_one();
         let (rows, cols, by_row) = match (matrix.along, product.joined()) {
@@ -295,7 +304,7 @@ pub(super) fn tiled(product: &Product, method: &Method, caps: &Caps) -> Result<(
         build.load(role, matrix.program.clone(), &grid);
     }
     if tile.stage == Stage::Coop && product.scaled(caps) {
-        build.read("scales", Elem::Scalar, Operand::Scales, rows + cols);
+        build.read("scales", Elem::Scalar, Operand::Scales, rows + of_b);
     }
     let split_tiles = tile.tiles(rows, of_b);
     let tiles_cols = of_b.div_ceil(u64::from(tile.bn()));

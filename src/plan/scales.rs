@@ -3,7 +3,8 @@
 use super::{
     Caps, Plan,
     builder::PartialSums,
-    product::Product,
+    product::{Matrix, Product},
+    programs,
     reduce::{self, ColumnPass, Fold},
 };
 use crate::{
@@ -16,10 +17,16 @@ use crate::{
 pub(super) fn scales(plan: &mut Plan, product: &Product, aligned: bool, caps: &Caps) -> Result<()> {
     let &Product { rows, cols, k, ref a, ref b, ref finish, .. } = product;
     // As the kernel reads them: the columns of B lie behind the rows of A, also where those are not scaled.
-    for (matrix, across, to) in [(a, rows, 0), (b, cols, rows)] {
-        if !product.half(matrix, caps).scaled() {
-            continue;
+    let of_b = match b.program.apart() {
+        None => vec![(b.clone(), product.cols_of_b(), rows)],
+        Some(sides) => {
+            let side = |operand| Matrix { program: programs::plain(operand), ..*b };
+            sides.into_iter().zip([rows, rows + cols]).map(|(operand, to)| (side(operand), cols, to)).collect()
         }
+    };
+    let scaled = |matrix, parts| if product.half(matrix, caps).scaled() { parts } else { Vec::new() };
+    let of_a = scaled(a, vec![(a.clone(), rows, 0)]);
+    for (matrix, across, to) in of_a.into_iter().chain(scaled(b, of_b)) {
         let (m, n, over) = if matrix.along { (across, k, Over::Columns) } else { (k, across, Over::Rows) };
         let pass = ColumnPass { m, n, row_numbers: m, storage: finish.storage, in_place: None, fold: Fold::Largest };
         let PartialSums { columns, rows } =

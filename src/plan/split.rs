@@ -82,11 +82,7 @@ fn on(
             },
         });
     }
-    let plain_because = match tile.stage {
-        Stage::Coop => None,
-        _ if caps.matrix_size > 0 => tile::refused(caps, rows, cols, form).or(Some("another tile is pinned")),
-        _ => plain_because,
-    };
+    let plain_because = because(&tile, caps, [rows, cols], form, plain_because);
     if let Some(pinned) = pin.splits {
         splits = pinned.max(1);
     }
@@ -128,29 +124,53 @@ fn on(
     split_sum(plan, product, &from, aligned, caps)
 }
 
-/// Adds a product that finishes two sums for each element, in one dispatch, and says whether it has: not where its reduction is better split, where
-/// matrix units are to multiply, or where no tile or too few bindings serve it.
+/// Why a product with this tile is not on matrix units, if they were asked for; `without`: why it may not use them.
+fn because(
+    tile: &Tile,
+    caps: &Caps,
+    [rows, cols]: [u64; 2],
+    form: Form,
+    without: Option<&'static str>,
+) -> Option<&'static str> {
+    match tile.stage {
+        Stage::Coop => None,
+        _ if caps.matrix_size > 0 => tile::refused(caps, rows, cols, form).or(Some("another tile is pinned")),
+        _ => without,
+    }
+}
+
+/// Adds a product that finishes two sums for each element, in one dispatch, and says whether it has: not where its reduction is better split, or where
+/// no tile or too few bindings serve it.
 pub(super) fn paired(plan: &mut Plan, product: &Product, aligned: bool, device: &Caps, pin: &Pin) -> Result<bool> {
-    let &Product { rows, cols, k, .. } = product;
-    let (caps, _) = product.caps(device);
-    let form = Form::new(product.a.along, product.b.along);
-    let of_b = 2 * cols;
-    let matrix_units = caps.matrix_size > 0 && tile::refused(&caps, rows, of_b, form).is_none();
-    let Some(tile) = tile::paired(&caps, rows, of_b, k, form, pin.tile).filter(|_| !matrix_units) else {
+    let &Product { rows, k, .. } = product;
+    let (caps, without) = product.caps(device);
+    let (asked, of_b) = (asked(product, device), product.cols_of_b());
+    let sides = product.b.program.apart();
+    let Some((tile, splits)) = tile::paired(&caps, [rows, of_b, k], &asked, sides.is_some(), pin.tile) else {
         return Ok(false);
     };
-    let splits = pin.splits.unwrap_or_else(|| tile::splits(&caps, &tile, rows, of_b, k));
-    let (vec, wide) = (aligned && product.vectors(), wide(cols, aligned));
+    let plain_because = because(&tile, &caps, [rows, of_b], asked.form, without);
+    let (vec, wide) = (aligned && product.vectors(), wide(product.cols, aligned));
     let chunk = k.next_multiple_of(4).max(4);
-    let method = Method { tile, splits: 1, chunk, partial: false, vec, wide, plain_because: None };
+    let method = Method { tile, splits: 1, chunk, partial: false, vec, wide, plain_because };
     let (dispatch, _) = tiled(product, &method, &caps)?;
-    // Any tile may use any row of w.
+    // Any tile may use any row of a weight.
     let storage = &product.finish.storage;
-    let [rows_of_w, in_row] = if product.b.along { [of_b, k] } else { [k, of_b] };
-    let weight = rows_of_w * storage.row_stride(Operand::W).map_or(in_row, u64::from) * storage.of(Operand::W).bytes();
-    let whole = splits <= 1 && longest_chunk(&dispatch) >= k && weight <= caps.max_binding;
-    let serves = whole && dispatch.kernel.bindings() <= caps.max_bindings.min(MOST_SLOTS as u32);
+    let bytes = |operand: Operand, across: u64| {
+        let [rows_of_w, in_row] = if product.b.along { [across, k] } else { [k, across] };
+        rows_of_w * storage.row_stride(operand).map_or(in_row, u64::from) * storage.of(operand).bytes()
+    };
+    let weights = match sides {
+        None => vec![bytes(Operand::W, of_b)],
+        Some(sides) => sides.map(|operand| bytes(operand, product.cols)).to_vec(),
+    };
+    let whole = pin.splits.unwrap_or(splits) <= 1 && longest_chunk(&dispatch) >= k;
+    let binds = dispatch.kernel.bindings() <= caps.max_bindings.min(MOST_SLOTS as u32);
+    let serves = whole && binds && weights.into_iter().all(|weight| weight <= caps.max_binding);
     if serves {
+        if tile.stage == Stage::Coop && product.scaled(&caps) {
+            scales::scales(plan, product, aligned, &caps)?;
+        }
         plan.dispatches.push(dispatch);
     }
     Ok(serves)

@@ -338,22 +338,40 @@ pub(super) fn choose(caps: &Caps, rows: u64, cols: u64, k: u64, asked: &Asked) -
     (*sliced.unwrap_or(&tile), splits)
 }
 
-/// The tiles of products that finish two sums for each element: a lane has whole groups of four columns of either half of the tile.
+/// The staged tiles of products that finish two sums for each element, the best first.
 const PAIRED: [usize; 3] = [13, 7, 21];
 
-/// The tile of a product that finishes two sums for each element, with so many columns of B, if one serves it better than a product and a pass: not
-/// for few rows, and not on software adapters, which have other tiles.
-pub(super) fn paired(caps: &Caps, rows: u64, cols: u64, k: u64, form: Form, pinned: Option<usize>) -> Option<Tile> {
-    let fitting = || PAIRED.into_iter().filter(|&index| TILES[index].fits(caps, form));
+/// The tile of a product that finishes two sums for each element, with so many columns of B, and the splits that it would have alone, if one serves it
+/// better than a product and a pass. On matrix units it is the tile that the product has, if its lanes hold both sums. Else not for few rows, not on software
+/// adapters, which have other tiles, and not for weights `apart`, for which a staged tile does not load.
+pub(super) fn paired(
+    caps: &Caps,
+    [rows, cols, k]: [u64; 3],
+    asked: &Asked,
+    apart: bool,
+    pinned: Option<usize>,
+) -> Option<(Tile, u32)> {
+    let staged = if apart { &[][..] } else { &PAIRED };
+    // A subgroup has as many matrices of either side.
+    let on_matrices = |tile: &Tile| tile.arrangement(caps).is_some_and(|of| of.matrices[1].is_multiple_of(2));
+    let serves = |index: &usize| {
+        let tile = &TILES[*index];
+        asked.served_by(tile, caps) && (staged.contains(index) || on_matrices(tile))
+    };
+    let with_splits = |index: usize| (TILES[index], splits(caps, &TILES[index], rows, cols, k));
     if let Some(pinned) = pinned {
-        return fitting().find(|&index| index == pinned).map(|index| TILES[index]);
+        return Some(pinned).filter(|pinned| *pinned < TILES.len()).filter(serves).map(with_splits);
+    }
+    if caps.matrix_size > 0 && refused(caps, rows, cols, asked.form).is_none() {
+        return Some(choose(caps, rows, cols, k, asked)).filter(|(tile, _)| on_matrices(tile));
     }
     if caps.class == DeviceClass::Software || matches!(Size::of(rows, cols, k), Size::Row | Size::Few) {
         return None;
     }
+    let fitting = || staged.iter().copied().filter(serves);
     let wanted = u64::from(caps.choices.workgroups()).div_ceil(2);
     let fills = |index: &usize| TILES[*index].tiles(rows, cols) >= wanted;
-    fitting().find(fills).or_else(|| fitting().next_back()).map(|index| TILES[index])
+    fitting().find(fills).or_else(|| fitting().next_back()).map(with_splits)
 }
 
 /// The fewest terms of a reduction that slices of a workgroup share: two steps of four slices.

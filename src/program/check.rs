@@ -59,7 +59,7 @@ impl Program {
             match *step {
                 Step::Constant(bits) if !f32::from_bits(bits).is_finite() => return fail("not a finite number".into()),
                 Step::Sum(member) if members > 1 && member >= members => return fail(format!("for {members} rows")),
-                Step::LoadJoined(..) if self.steps.len() > 1 => {
+                Step::LoadJoined(..) | Step::LoadApart(..) if self.steps.len() > 1 => {
                     return fail("more than the load of an operand of a product".into());
                 }
                 Step::LoadBit(_) | Step::StoreBit(..) | Step::Reduce(Over::Columns, _) | Step::Dropout(..)
@@ -190,6 +190,13 @@ mod tests {
         refused(
             |p| {
                 p.load_joined(Operand::X, Operand::Ddx);
+                p.sum_of(0);
+            },
+            "more than the load",
+        );
+        refused(
+            |p| {
+                p.load_apart(Operand::W, Operand::WUp);
                 p.sum_of(0);
             },
             "more than the load",

@@ -11,6 +11,8 @@ pub trait Memory {
     fn store(&mut self, operand: Operand, by: By, m: usize, n: usize, value: f64);
     /// Reads an element of two operands that lie one behind the other along the reduction.
     fn load_joined(&self, operands: [Operand; 2], m: usize, n: usize) -> f64;
+    /// Reads an element of two operands that lie one behind the other along the output, those of the two sides.
+    fn load_apart(&self, operands: [Operand; 2], m: usize, n: usize) -> f64;
     /// What the element in row m and column n is multiplied by in a dropout with this state.
     fn dropout(&self, state: Operand, dropout: Dropout, m: usize, n: usize) -> f64;
     /// Reads the bit of a mask for the element in row m and column n.
@@ -50,6 +52,7 @@ impl Program {
                     memory.load(operand, by, m, n)
                 }
                 Step::LoadJoined(first, second) => memory.load_joined([first, second], m, n),
+                Step::LoadApart(first, second) => memory.load_apart([first, second], m, n),
                 Step::LoadBit(operand) => f64::from(memory.bit(operand, m, n)),
                 Step::Dropout(state, dropout) => memory.dropout(state, dropout, m, n),
                 Step::Add(a, b) => v(a) + v(b),

@@ -36,6 +36,7 @@ impl fmt::Display for Step {
             Step::Parameter(place) => write!(f, "p[{place}]"),
             Step::Load(operand, by) => write!(f, "{operand}{by}"),
             Step::LoadJoined(first, second) => write!(f, "{first}[m,n], then {second}[m,n]"),
+            Step::LoadApart(first, second) => write!(f, "{first}[m,n], or {second}[m,n]"),
             Step::LoadBit(operand) => write!(f, "bit {operand}[m,n]"),
             Step::Add(v, w) => write!(f, "{v} + {w}"),
             Step::Subtract(v, w) => write!(f, "{v} - {w}"),

@@ -41,6 +41,10 @@ fn outer(name: &str, inner: &str) -> &'static str {
 
 /// Writes the functions that load an operand of a product; `inner` is the length of its rows in memory.
 pub(super) fn load(program: &Program, slots: &[Slot], name: &str, inner: &'static str, text: &mut String) {
+    if program.apart().is_some() {
+        // The kernel sets it before each load, to a number that every compiler sees: no load asks.
+        text.push_str("var<private> b_side: u32;\n");
+    }
     for wide in [false, true] {
         let lowered =
             Lowered { program, slots, wide, row: "outer", col: "inner", rows: outer(name, inner), cols: inner };
@@ -62,7 +66,10 @@ pub(super) fn ahead(operands: [(&str, &Program, &'static str); 2], slots: &[Slot
         let steps = program.steps().iter().enumerate();
         steps
             .filter(|(_, step)| {
-                matches!(step, Step::Load(..) | Step::LoadJoined(..) | Step::LoadBit(_) | Step::Dropout(..))
+                matches!(
+                    step,
+                    Step::Load(..) | Step::LoadJoined(..) | Step::LoadApart(..) | Step::LoadBit(_) | Step::Dropout(..)
+                )
             })
             .map(|(i, _)| i)
             .collect::<Vec<_>>()
@@ -184,7 +191,7 @@ impl Lowered<'_> {
                 Step::Load(_, By::Row | By::RowPlane(_)) => ROW,
                 Step::Sum(_) | Step::Load(_, By::Element | By::Member(_)) => COLUMN | ROW,
                 Step::Load(_, By::Stacked(_) | By::Interleaved(_)) => COLUMN | ROW,
-                Step::LoadJoined(..) | Step::LoadBit(_) | Step::Dropout(..) => COLUMN | ROW,
+                Step::LoadJoined(..) | Step::LoadApart(..) | Step::LoadBit(_) | Step::Dropout(..) => COLUMN | ROW,
                 Step::Load(_, By::State) => 0,
                 Step::Store(..) | Step::StoreBit(..) | Step::Reduce(..) => COLUMN | ROW,
                 _ => 0,
@@ -262,6 +269,14 @@ impl Lowered<'_> {
             Step::Load(operand, by) => self.at(operand, &self.index(operand, by)),
             Step::LoadJoined(first, second) => {
                 self.joined([first, second], i, text);
+                return;
+            }
+            Step::LoadApart(first, second) => {
+                let _ = writeln!(text, "    var v{i}: {real};\n    if (b_side == 0u) {{");
+                for (operand, behind) in [(first, "    } else {\n"), (second, "    }\n")] {
+                    let _ = writeln!(text, "        v{i} = {};", self.at(operand, &self.index(operand, By::Element)));
+                    text.push_str(behind);
+                }
                 return;
             }
             Step::LoadBit(operand) if self.wide => {

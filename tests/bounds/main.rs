@@ -513,6 +513,11 @@ fn a_matrix_outside_of_its_tile_is_found() {
         let product = plan.dispatches.iter().find(|dispatch| dispatch.kernel.file == KernelFile::ProductCoop);
         let good = product.unwrap_or_else(|| panic!("{plan}"));
         checked(&plan, true);
+        for gate in [Gate::stacked(), Gate::interleaved(), Gate::apart()] {
+            let gated = plan::forward(&request.n(18).gate(gate), true, false, caps, &Pin::default().splits(1)).unwrap();
+            assert!(gated.dispatches.iter().any(|dispatch| dispatch.kernel.flag("PAIRED") == 1), "{gated}");
+            checked(&gated, true);
+        }
         // A workgroup that counts one subgroup fewer than it has, and a tile of fewer steps than are multiplied.
         for (flag, wrong) in [("SUBGROUPS", good.kernel.flag("SUBGROUPS") / 2), ("BN", 32), ("MATRICES_M", 9)] {
             let mut planted = good.clone();

@@ -1,16 +1,20 @@
 //! Gated layers: gate and up in one product or in a product and a pass, however they lie, with every activation; batches; mistakes.
 
 use elbow::{
-    Activation, Checks, Dtype, Gate, Gpu, Jet, ResidualAt, Saved, Tensor, View, WeightLayout,
+    Activation, Checks, DeviceClass, Dtype, Gate, Gpu, Jet, MatrixUnits, ResidualAt, Saved, Tensor, View, WeightLayout,
     affine::{Forward, Statistics},
     cpu::{ForwardInputs, reference},
     elementwise,
+    kernel::KernelFile,
     plan::{Form, Pin, TILES},
     request::AffineRequest,
 };
 use elbow_verify::{Spec, points};
 
-use crate::common::{Numbers, as_a_gpu, checks, full, gpu, passes};
+use crate::{
+    common::{Numbers, as_a_gpu, checks, full, gpu, passes},
+    matrix_units::{opened, there, tiles},
+};
 
 fn spec(text: &str) -> Spec {
     text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -38,8 +42,8 @@ fn exact(gpu: &Gpu, tile: usize, (asked, choices): (usize, &str), more: &str) {
     if !TILES[tile].fits(&gpu.caps(), Form::Nt) {
         return;
     }
-    let text =
-        format!("m=1 n=1 k=1 activation=leaky_relu(0.5) {choices} tile={tile} data=integers seed={asked} {more}");
+    let data = if choices.contains("data=") { "" } else { "data=integers" };
+    let text = format!("m=1 n=1 k=1 activation=leaky_relu(0.5) {choices} tile={tile} {data} seed={asked} {more}");
     let spec = Spec { misalign: tile % 2, ..spec(&text) };
     let sizes = [[1, 1, 1], [3, 5, 3], [17, 31, 36], [33, 36, 16], [66, 64, 65], [9, 132, 8]];
     passes(gpu, &sizes.map(|[m, n, k]| spec.sized(m, n, k)));
@@ -87,6 +91,73 @@ fn integers_in_one_product() {
     exact(gpu(), 21, 0, "");
     if checks() == Checks::Trusted {
         exact(as_a_gpu(), 21, 2, "");
+    }
+}
+
+/// Forward of every layout, type and end, for matrix units; numbers of many magnitudes where a scale could be another row's or column's.
+const ON_MATRIX_UNITS: [&str; 8] = [
+    "gate=stacked saved=z",
+    "gate=interleaved,up_first,limit=16 saved=z residual=after gap=4 dtype=bf16",
+    "gate=stacked,up_first,limit=16 layout=in_out saved=none bias=no row_weight=yes dtype=f16",
+    "gate=apart saved=z residual=after gap=1",
+    "gate=apart,up_first,limit=16 layout=in_out saved=none row_weight=yes dropout=0.5",
+    "gate=apart saved=z dtype=bf16 alpha=channel gap=4",
+    "gate=interleaved saved=z data=normal",
+    "gate=apart,up_first layout=in_out saved=z data=normal",
+];
+
+/// By the texts of a software adapter and of a GPU, rounded and split; where there are no matrix units, by the plan without.
+#[test]
+fn one_product_on_matrix_units() {
+    let checked = checks() == Checks::Checked;
+    let step = if checked { 6 } else { 3 };
+    for (i, units) in [MatrixUnits::Rounded, MatrixUnits::Split].into_iter().enumerate() {
+        for (j, class) in [None, Some(DeviceClass::Discrete)].into_iter().enumerate() {
+            let gpu = opened(units, class);
+            let tiles = tiles(&gpu.caps());
+            let tile = tiles.last().copied().unwrap_or(0);
+            assert_eq!(tile == 0, there(&gpu).is_none(), "{gpu}");
+            // The largest has several matrices of either side; a compiler for a CPU takes half a minute for one.
+            if let (Some(&large), MatrixUnits::Rounded, None) = (tiles.first().filter(|_| !checked), units, class) {
+                exact(&gpu, large, (2, ON_MATRIX_UNITS[2]), "dx=no dw=no db=no");
+            }
+            for (asked, choices) in ON_MATRIX_UNITS.into_iter().enumerate() {
+                if full() || (asked + 2 * i + j) % step == 0 {
+                    let magnitudes = if units == MatrixUnits::Split { "lognormal" } else { "normal" };
+                    exact(&gpu, tile, (asked, &choices.replace("normal", magnitudes)), "dx=no dw=no db=no");
+                }
+            }
+        }
+    }
+}
+
+/// What is scaled is scaled before; then gate and up are one dispatch and no pass, but for columns by turns across the reduction, and where the
+/// reduction is split.
+#[test]
+fn dispatches_on_matrix_units() {
+    let absent = |shape: &[usize]| View::absent(shape, Dtype::F32);
+    for units in [MatrixUnits::Rounded, MatrixUnits::Split] {
+        let gpu = opened(units, None);
+        let there = there(&gpu).is_some();
+        for (gate, layout, pin, paired) in [
+            (Gate::stacked(), WeightLayout::OutIn, Pin::default(), true),
+            (Gate::stacked().up_first(), WeightLayout::InOut, Pin::default(), true),
+            (Gate::interleaved(), WeightLayout::OutIn, Pin::default(), true),
+            (Gate::interleaved(), WeightLayout::InOut, Pin::default(), false),
+            (Gate::apart(), WeightLayout::OutIn, Pin::default(), true),
+            (Gate::apart(), WeightLayout::InOut, Pin::default(), true),
+            (Gate::apart(), WeightLayout::OutIn, Pin::default().splits(2), false),
+        ] {
+            let outputs = if gate.is_apart() { 64 } else { 128 };
+            let w = if layout == WeightLayout::OutIn { [outputs, 64] } else { [64, outputs] };
+            let layer = Forward::new(Activation::SILU, absent(&[128, 64]), absent(&w), absent(&[128, 64]));
+            let layer = layer.layout(layout).w_up(gate.is_apart().then(|| absent(&w)));
+            let plan = layer.gate(gate).saved(Saved::None).pin(pin).plan(&gpu).unwrap();
+            let products = plan.dispatches.iter().filter(|d| d.kernel.flags.contains_key("TM"));
+            let last = plan.dispatches.last().unwrap();
+            let together = last.kernel.file == KernelFile::ProductCoop && last.kernel.flag("PAIRED") == 1;
+            assert_eq!(together && products.count() == 1, there && paired, "{gate} {layout:?} {units}\n{plan}");
+        }
     }
 }
 
@@ -185,10 +256,19 @@ fn halves(whole: &Tensor, n: usize) -> [View<'_>; 2] {
     [0, 1].map(|i| whole.view().slice(1, i * n..(i + 1) * n).unwrap())
 }
 
-/// Weights apart, of a batch, in halves of one tensor or in tensors of their own: what one weight gives.
+/// Weights apart, of a batch, in halves of one tensor or in tensors of their own: what one weight gives; and on matrix units the same.
 #[test]
 fn weights_apart_are_one_weight() {
-    let (gpu, mut numbers) = (gpu(), Numbers::new(7));
+    let plain = stacked_and_apart(gpu(), Pin::default());
+    let units = opened(MatrixUnits::Rounded, None);
+    if let Some(&tile) = tiles(&units.caps()).last() {
+        assert_eq!(stacked_and_apart(&units, Pin::default().tile(tile)), plain);
+    }
+}
+
+/// y, dx, z, dW and db of both.
+fn stacked_and_apart(gpu: &Gpu, pin: Pin) -> [Vec<f32>; 5] {
+    let mut numbers = Numbers::new(7);
     let [layers, m, n, k] = [3, 6, 8, 12];
     let mut upload = |shape: &[usize]| {
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| numbers.integer(3)).collect();
@@ -201,6 +281,7 @@ fn weights_apart_are_one_weight() {
     let (y, dx, kept) = (zeros(&[layers, m, n]), zeros(&[layers, m, k]), zeros(&[layers, m, 2 * n]));
     let (dw, db) = (zeros(&[layers, 2 * n, k]), zeros(&[layers, 2 * n]));
     let layer = Forward::new(Activation::RELU, &x, &w, &y).b(&b).residual(&residual).saved(Saved::Z).save_to(&kept);
+    let layer = layer.pin(pin);
     let stacked = layer.gate(Gate::stacked());
     gpu.submit_pass(|pass| {
         stacked.record(gpu, &mut *pass)?;
@@ -233,6 +314,7 @@ fn weights_apart_are_one_weight() {
         };
         assert_eq!([down(&y), down(&dx), down(&kept), joined(&of_w), joined(&of_b)], expected);
     }
+    expected
 }
 
 /// y may be the memory of the residual, as in every layer.

@@ -87,8 +87,12 @@ const fn place(gate: &Gate, side: u8) -> By {
 }
 
 /// The bias of a side.
-const fn place_of_bias(gate: &Gate, side: u8) -> By {
-    if gate.is_interleaved() { By::InterleavedColumn(side) } else { By::Plane(side) }
+const fn place_of_bias(gate: &Gate, side: u8) -> (Operand, By) {
+    match (gate.is_apart(), gate.is_interleaved()) {
+        (true, _) => (weights(gate, side)[1], By::Column),
+        (false, true) => (Operand::B, By::InterleavedColumn(side)),
+        (false, false) => (Operand::B, By::Plane(side)),
+    }
 }
 
 /// Where dz of a side is written, in scratch memory.
@@ -105,13 +109,24 @@ pub(in super::super) const fn weights(gate: &Gate, side: u8) -> [Operand; 2] {
     if side == gate.side_of_gate() { [Operand::W, Operand::B] } else { [Operand::WUp, Operand::BUp] }
 }
 
+/// Loads an element of the weight of both sides.
+pub(in super::super) fn weight(gate: &Gate) -> Program {
+    let mut p = Program::default();
+    match gate.is_apart() {
+        true => p.load_apart(weights(gate, 0)[0], weights(gate, 1)[0]),
+        false => p.load(Operand::W, By::Element),
+    };
+    p
+}
+
 /// z = sum + b of one of the weights apart.
 fn pre_activation_of(p: &mut Program, request: &AffineRequest, gate: &Gate, side: u8) -> Value {
     let sum = p.sum_of(0);
     if !request.bias {
         return sum;
     }
-    let b = p.load(weights(gate, side)[1], By::Column);
+    let (operand, by) = place_of_bias(gate, side);
+    let b = p.load(operand, by);
     p.add(sum, b)
 }
 
@@ -169,7 +184,8 @@ pub(in super::super) fn layer(request: &AffineRequest, gate: &Gate, z: Option<Op
         None => {
             let mut z = p.sum_of(side);
             if request.bias {
-                let b = p.load(Operand::B, place_of_bias(gate, side));
+                let (operand, by) = place_of_bias(gate, side);
+                let b = p.load(operand, by);
                 z = p.add(z, b);
             }
             if request.saved == Saved::Z {
