@@ -466,7 +466,8 @@ mod tests {
         // Those of software adapters are not for AMD's compiler, and that of the subnormals is a question, no work.
         let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
         let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
-        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::Subnormals]);
+        // Whole networks on matrix units are asked about nowhere yet.
+        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::NetworkCoop, &KernelFile::Subnormals]);
         for form in ["NT y", "NN y", "NN dx", "TN dw"] {
             assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
         }
