@@ -270,7 +270,7 @@ fn jets_by_reference(layers: &Layers, x: &[f32], all: &[f32]) -> (Vec<f64>, [f64
 }
 
 /// A jet of eight rows whose operator has terms of every kind: of one tangent, of two neighbours, of the first group of four rows and of the second.
-fn six() -> Jet {
+pub fn six() -> Jet {
     let mut c = [[0.0; 6]; 6];
     (c[0][0], c[3][3], c[5][5]) = (1.0, -2.0, 3.0);
     for (i, j, v) in [(0, 1, 0.5), (1, 4, -1.0), (2, 3, 2.0), (4, 5, 1.5)] {
