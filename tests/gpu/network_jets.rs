@@ -202,6 +202,18 @@ fn rows_past_the_last_add_nothing() {
             gpu.submit(|encoder| network.backward(&dy).gradient(&gradient).record(gpu, encoder)).unwrap();
             let gradient = gpu.download(&gradient).unwrap();
             assert_eq!((gradient[0], gradient[layers.place(0).b]), (f32::INFINITY, 3.0), "{jet}");
+            // y of the rows past the edge is infinite here by a bias, which they have too.
+            let layers = Layers::new(&[1, 1, 1], Activation::RELU).unwrap().jet(layers.jet);
+            let (mut all, x) = (vec![1.0; layers.elements()], vec![1.0; rows]);
+            all[layers.place(0).b] = f32::INFINITY;
+            let parameters = gpu.upload(&all, &[all.len()]).unwrap();
+            let (x, gradient) = (gpu.upload(&x, &[rows, 1]).unwrap(), gpu.zeros(&[all.len()]).unwrap());
+            let network = Forward::new(layers, &x, &parameters, View::absent(&[rows, 1], Float::F32));
+            gpu.submit(|encoder| network.backward(&dy).gradient(&gradient).record(gpu, encoder)).unwrap();
+            let gradient = gpu.download(&gradient).unwrap();
+            let [hidden, last] = [0, 1].map(|l| layers.place(l));
+            let got = [gradient[hidden.w], gradient[hidden.b], gradient[last.w], gradient[last.b]];
+            assert_eq!(got, [rows as f32, 3.0, f32::INFINITY, 3.0], "{jet}");
         }
     }
 }
