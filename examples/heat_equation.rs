@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows.clear();
         rows.extend(points.iter().flat_map(|&[t, x]| group(t, x)));
         gpu.write(&x, &rows)?;
-        gpu.submit(|encoder| mlp.forward(&gpu, encoder, x.view()))?;
+        gpu.submit(|encoder| mlp.forward_for_backward(&gpu, encoder, x.view()))?;
         let mut loss = 0.0;
         for (i, (y, dy)) in gpu.download(u)?.chunks_exact(ROWS).zip(dy.chunks_exact_mut(ROWS)).enumerate() {
             let [t, x] = points[i];
@@ -107,7 +107,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // On a grid that training never saw.
     let grid: Vec<[f32; 2]> = (0..POINTS).map(|i| [(i / 16) as f32 / 15.0, (i % 16) as f32 / 15.0]).collect();
     gpu.write(&x, &grid.iter().flat_map(|&[t, x]| group(t, x)).collect::<Vec<f32>>())?;
-    gpu.submit(|encoder| mlp.forward(&gpu, encoder, x.view()))?;
+    gpu.submit(|encoder| mlp.infer(&gpu, encoder, x.view()))?;
     let (mut off, mut size) = (0.0, 0.0);
     for (y, &[t, x]) in gpu.download(u)?.chunks_exact(ROWS).zip(&grid) {
         off += (y[0] - solution(t, x)).powi(2);

@@ -146,8 +146,10 @@ impl<'a> Forward<'a> {
 /// Two dispatches: workgroups take their rows forward again and then back, and sum what each row adds to a gradient; then the sums are added, in
 /// order. No atomics: the same bits every time. Many rows whose z do not fit into one scratch buffer take a dispatch more for as many as do.
 ///
-/// [`Error::LimitExceeded`](crate::Error::LimitExceeded) as [`Forward`] has it, [`Error::Unsupported`](crate::Error::Unsupported) with
-/// [`Layers::jet`]: such gradients are computed [layer by layer](crate::affine). [`Forward::backward`] has an example.
+/// With [`Layers::jet`] the rows of x, dy and dx are groups, as [`Forward`] has them: dz of a group is that of a layer with
+/// [jets](crate::affine::Forward::jet), db the sum over the values' rows, and dy that of any loss of u, its derivatives and the operator.
+///
+/// [`Error::LimitExceeded`](crate::Error::LimitExceeded) as [`Forward`] has it. [`Forward::backward`] has an example.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Backward<'a> {

@@ -52,7 +52,10 @@ fn few_bytes_and_one_dispatch() {
 }
 
 fn whole_step(sizes: &[usize], rows: usize, caps: &Caps) -> elbow::Result<Plan> {
-    let layers = Layers::new(sizes, Activation::SILU).unwrap();
+    gradients_of(Layers::new(sizes, Activation::SILU).unwrap(), rows, caps)
+}
+
+fn gradients_of(layers: Layers, rows: usize, caps: &Caps) -> elbow::Result<Plan> {
     let forward = NetworkForward { rows, layers, copy: false, storage: Storage::default() };
     let request = NetworkBackward { forward, dx: Want::No, parameters: Want::Overwrite };
     plan::network_backward(&request, true, caps)
@@ -60,10 +63,20 @@ fn whole_step(sizes: &[usize], rows: usize, caps: &Caps) -> elbow::Result<Plan> 
 
 /// Dispatches and bytes of forward and backward as an `Mlp` does them.
 fn step_by_step(sizes: &[usize], rows: usize, caps: &Caps) -> (usize, u64) {
+    layers_step_by_step(sizes, rows, Activation::SILU, None, caps)
+}
+
+fn layers_step_by_step(
+    sizes: &[usize],
+    rows: usize,
+    hidden: Activation,
+    jet: Option<Jet>,
+    caps: &Caps,
+) -> (usize, u64) {
     let count = sizes.len() - 1;
     let layer = |l: usize| {
-        let activation = if l + 1 < count { Activation::SILU } else { Activation::IDENTITY };
-        AffineRequest::new(rows, sizes[l + 1], sizes[l], activation)
+        let activation = if l + 1 < count { hidden } else { Activation::IDENTITY };
+        AffineRequest::new(rows, sizes[l + 1], sizes[l], activation).jet(jet)
     };
     let mut plans: Vec<Plan> = Vec::new();
     for l in 0..count {
@@ -75,7 +88,7 @@ fn step_by_step(sizes: &[usize], rows: usize, caps: &Caps) -> (usize, u64) {
             None => backward,
             Some(below) => {
                 let saved = below.resolve().unwrap().saved;
-                let below = Below::new(below.activation, saved).db(Want::Overwrite);
+                let below = Below::new(below.activation, saved).db(Want::Overwrite).jet(jet);
                 backward.gradients(gradients.x(Want::Overwrite)).below(below)
             }
         };
@@ -102,6 +115,31 @@ fn few_dispatches_and_bytes_of_a_training_step() {
         let own = y.bytes() + gradients.bytes() - gradients.scratch(Operand::Z) * 4 + 4 * kept;
         let got = [1 + gradients.dispatches.len() as u64, own, dispatches as u64, bytes];
         assert_eq!(got, figures, "{sizes:?}, {kept} of them z\n{gradients}");
+    }
+}
+
+/// The step of a physics-informed network, 4 hidden layers of 64 (docs/performance.md): points of 2 inputs in rows of four, of 3 in rows of eight.
+#[test]
+fn few_dispatches_of_a_step_with_jets() {
+    let caps = caps();
+    for (inputs, jet, points, hidden, figures) in [
+        (2, Jet::two([0.0, 0.0, 1.0]), 4096, 64, [3, 176_712_192, 25, 143_740_712]),
+        (3, Jet::laplacian(3), 2048, 64, [3, 177_893_376, 25, 144_199_960]),
+        (2, Jet::two([0.0, 0.0, 1.0]), 65_536, 32, [5, 746_200_576, 25, 1_057_200_520]),
+    ] {
+        let jet = jet.unwrap();
+        let sizes = [inputs, hidden, hidden, hidden, hidden, 1];
+        let rows = points * jet.members();
+        let layers = Layers::new(&sizes, Activation::TANH).unwrap().jet(jet);
+        assert_eq!(step_by_step_because(&layers, rows, &caps), None);
+        let forward = NetworkForward { rows, layers, copy: false, storage: Storage::default() };
+        let (y, gradients) =
+            (plan::network_forward(&forward, true, &caps).unwrap(), gradients_of(layers, rows, &caps).unwrap());
+        let (dispatches, bytes) = layers_step_by_step(&sizes, rows, Activation::TANH, Some(jet), &caps);
+        let kept = (rows * (4 * hidden + 4) * 4) as u64;
+        let own = y.bytes() + gradients.bytes() - gradients.scratch(Operand::Z) * 4 + 4 * kept;
+        let got = [1 + gradients.dispatches.len() as u64, own, dispatches as u64, bytes];
+        assert_eq!(got, figures, "{sizes:?}\n{gradients}");
     }
 }
 

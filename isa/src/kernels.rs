@@ -335,6 +335,13 @@ impl Collected {
             let name = format!("network jet tanh f32 {rows}x64, 3 to 1");
             self.add(&name, plan::network_forward(&request, true, &self.caps))?;
         }
+        for (inputs, width) in [(2, 64), (3, 64), (2, 128), (3, 32)] {
+            let layers = Layers::new(&[inputs, width, width, width, 1], Activation::TANH)?;
+            let forward = NetworkForward { rows: 16_384, layers: layers.jet(Jet::laplacian(inputs)?), ..request };
+            let request = NetworkBackward { forward, dx: Want::No, parameters: Want::Overwrite };
+            let name = format!("network jet backward tanh f32 16384x{width}, {inputs} to 1");
+            self.add(&name, plan::network_backward(&request, true, &self.caps))?;
+        }
         let layers = Layers::new(&[3, 64, 64, 64, 1], Activation::RELU)?;
         let storage = Storage::all(Float::F16);
         let request = NetworkForward { rows: 1 << 20, layers, copy: true, storage };

@@ -7,6 +7,8 @@
 // Rows past the edge and columns that a layer does not have are zero in `state` and in `weights`, whatever NaN the neighbours are.
 #use tile
 #use layers
+#use lane_rows
+#use lane_points
 // Lanes along the rows, which are neighbours.
 const WY = LANES / COLUMNS4;
 const BM = 4u * WY;
@@ -93,40 +95,9 @@ fn upstream(row: u32, n: u32) -> vec4<f32> {
     return v;
 }
 
-// The gradient for z of the last layer, from dy.
-fn last_gradient(z: mat4x4<f32>, row: u32, n: u32) -> mat4x4<f32> {
-    var dz = z;
-    for (var r = 0u; r < 4u; r += 1u) {
-        dz[r] = output_times(upstream(row + r, n), output_slope(z[r]));
-    }
-    return dz;
+fn upstream_rows(row: u32, n: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(upstream(row, n), upstream(row + 1u, n), upstream(row + 2u, n), upstream(row + 3u, n));
 }
-
-fn hidden_gradient(dy: mat4x4<f32>, z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
-    var dz = dy;
-    for (var r = 0u; r < 4u; r += 1u) {
-        dz[r] = hidden_times(dy[r], hidden_slope(z[r], alpha));
-    }
-    return dz;
-}
-
-#if LEARNS
-fn hidden_alpha_slope(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
-    return vec4<f32>(act0_da(z.x, vec2<f32>(alpha.x, P.p.y)), act0_da(z.y, vec2<f32>(alpha.y, P.p.y)),
-                     act0_da(z.z, vec2<f32>(alpha.z, P.p.y)), act0_da(z.w, vec2<f32>(alpha.w, P.p.y)));
-}
-
-// What four rows add to dα of four columns.
-fn alpha_gradient(dy: mat4x4<f32>, z: mat4x4<f32>, alpha: vec4<f32>, row: u32) -> vec4<f32> {
-    let inside = rows_inside(row);
-    var sum = vec4<f32>();
-    for (var r = 0u; r < 4u; r += 1u) {
-        let v = hidden_times(dy[r], hidden_alpha_slope(z[r], alpha));
-        sum += select(vec4<f32>(), v, vec4<bool>(inside[r]));
-    }
-    return sum;
-}
-#end
 
 // A block of the weights for this lane to bring, from step `first` of the reduction on: four steps of four results.
 fn block_of(layer: Layer, back: bool, first: u32, lane: u32) -> mat4x4<f32> {
@@ -289,24 +260,30 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let blocks = (min(P.chunk, P.rows - first) + BM - 1u) / BM;
     let y = lane % WY;
     let n = 4u * (lane / WY);
-    // This lane's four columns and four rows in `state`.
+    // This lane's four columns and four rows in `state`, and what it finishes: its OWN columns of HALVES groups of four rows.
     let place = n * APART + y;
+    let own_y = y - y % HALVES;
+    let own_n = n + y % HALVES * OWN;
+    let own_place = own_n * APART + own_y;
 #if DW
     let sums = (tile % P.splits) * layer_at(P.parts - 1u).alpha;
 #end
     for (var block = 0u; block < blocks; block += 1u) {
         let row = first + block * BM + 4u * y;
+        let own_row = first + block * BM + 4u * own_y;
         keep(input_rows(row, n), place, row, n, P.k);
         for (var number = 0u; number < P.parts; number += 1u) {
             let layer = layer_at(number);
             let kept = scratch_place(tile, number, block, lane);
             // b is padded to more columns than there are.
-            let z = with_bias(product(layer, false, lane), parameters_at4(layer.b + n));
+            let z = own(with_own_bias(product(layer, false, lane), parameters_at4(layer.b + n), y), place, y);
             if (number + 1u == P.parts) {
-                put_scratch_rows(kept, n < layer.n, last_gradient(z, row, n));
+                // Points are exchanged where nobody reads before the way back; the barrier in it lets the next block into the other half.
+                let dy = own(upstream_rows(row, n), GRADIENTS + place, y);
+                put_scratch_rows(kept, own_n < layer.n, last_gradient(dy, z));
             } else {
-                put_scratch_rows(kept, n < layer.n, z);
-                keep(hidden_rows(z, alpha_of(layer, n)), place, row, n, layer.n);
+                put_scratch_rows(kept, own_n < layer.n, z);
+                keep_own(hidden_own(z, own_columns(alpha_of(layer, n), y)), own_place, own_row, own_n, layer.n);
             }
         }
     }
@@ -315,7 +292,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         let below = layer_at(max(above, 2u) - 2u);
         var alpha = vec4<f32>();
         if (above > 1u) {
-            alpha = alpha_of(below, n);
+            alpha = own_columns(alpha_of(below, n), y);
         }
         var db = vec4<f32>();
         var dalpha = vec4<f32>();
@@ -335,13 +312,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
             for (var block = 0u; block < blocks; block += 1u) {
                 let row = first + block * BM + 4u * y;
-                let dz = scratch_rows(scratch_place(tile, layer.number, block, lane), n < layer.n);
+                let own_row = first + block * BM + 4u * own_y;
+                let dz = scratch_rows(scratch_place(tile, layer.number, block, lane), own_n < layer.n);
                 let kept = scratch_place(tile, below.number, block, lane);
                 workgroupBarrier();
-                keep(dz, GRADIENTS + place, row, n, layer.n);
+                keep_own(dz, GRADIENTS + own_place, own_row, own_n, layer.n);
                 if (above > 1u) {
 #if DW
-                    keep(hidden_rows(scratch_rows(kept, n < below.n), alpha), place, row, n, layer.k);
+                    keep_own(hidden_own(scratch_rows(kept, own_n < below.n), alpha), own_place, own_row, own_n, layer.k);
 #end
                 } else {
 #if DW
@@ -379,25 +357,23 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
                 // The last part takes dz back to the layer below, whose z is not read again.
                 if (part + 1u == PARTS) {
-                    let inside = rows_inside(row);
-#for r in 4
-                    db += select(vec4<f32>(), dz[{r}], vec4<bool>(inside[{r}]));
-#end
+                    db += bias_gradient(dz, own_row);
 #if !DX
                     if (above == 1u) {
                         continue;
                     }
 #end
-                    let dy = product(layer, true, lane);
+                    let below_rows = product(layer, true, lane);
                     if (above > 1u) {
-                        let z = scratch_rows(kept, n < below.n);
-                        put_scratch_rows(kept, n < below.n, hidden_gradient(dy, z, alpha));
+                        let dy = own(below_rows, place, y);
+                        let z = scratch_rows(kept, own_n < below.n);
+                        put_scratch_rows(kept, own_n < below.n, hidden_gradient(dy, z, alpha));
 #if LEARNS
-                        dalpha += alpha_gradient(dy, z, alpha, row);
+                        dalpha += alpha_gradient(dy, z, alpha, own_row);
 #end
                     } else {
 #for r in 4
-                        store(row + {r}u, n, dy[{r}]);
+                        store(row + {r}u, n, below_rows[{r}]);
 #end
                     }
                 }
@@ -423,7 +399,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
         }
 #if DW
-        let of_columns = over_rows(db, lane);
+        let of_columns = over_rows(all_columns(db, y), lane);
         if (y == 0u) {
             put_sums(sums, layer.b, n, layer.n, of_columns);
         }
@@ -431,7 +407,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
         put_zeros(sums, layer.b + layer.n, layer.alpha, lane);
 #if PER_CHANNEL
         if (above > 1u) {
-            let of_alpha = over_rows(dalpha, lane);
+            let of_alpha = over_rows(all_columns(dalpha, y), lane);
             if (y == 0u) {
                 put_sums(sums, below.alpha, n, below.n, of_alpha);
             }
@@ -440,7 +416,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #if PER_LAYER
         if (above > 1u) {
-            let of_alpha = over_all(dalpha, n, below.n, lane);
+            let of_alpha = over_all(all_columns(dalpha, y), n, below.n, lane);
             if (lane == 0u) {
                 put_sum(sums, below.alpha, of_alpha);
             }

@@ -1,8 +1,10 @@
 // What becomes of a network's rows behind a product: the activation of rows that belong together, and y.
 #use layers
+#use form
 #if JET
 // The rows of a point: its value, its tangents, and the operator's row (src/jet.rs). b moves the value alone.
-alias Point = array<vec4<f32>, MEMBERS_OF_JET>;
+alias Member = vec4<f32>;
+alias Point = array<Member, MEMBERS_OF_JET>;
 
 #if BENDS
 fn hidden_bend(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
@@ -12,19 +14,6 @@ fn hidden_bend(z: vec4<f32>, alpha: vec4<f32>) -> vec4<f32> {
 
 fn output_bend(z: vec4<f32>) -> vec4<f32> {
     return vec4<f32>(act1_dzz(z.x, P.p.zw), act1_dzz(z.y, P.p.zw), act1_dzz(z.z, P.p.zw), act1_dzz(z.w, P.p.zw));
-}
-
-// The operator's quadratic form of the tangents.
-fn form(z: Point) -> vec4<f32> {
-    var sum = vec4<f32>();
-#for i in TANGENTS
-#for j in TANGENTS
-#if C{i}{j}
-    sum += bitcast<f32>(C{i}{j}) * (z[{i}u + 1u] * z[{j}u + 1u]);
-#end
-#end
-#end
-    return sum;
 }
 #end
 

@@ -35,6 +35,34 @@ impl Mlp {
         target.into().in_one_pass(|pass| self.inference(gpu, rows, x, &mut |call| call.in_pass(gpu, &mut *pass)))
     }
 
+    /// Records y of the last layer, and whatever [`Mlp::backward`] of the same batch reads: between the two comes a loss of your own, which writes
+    /// [`Mlp::dz`] of the last layer. This is [`Mlp::forward`] or, where backward is [two dispatches](crate::network::Backward) that need nothing of it,
+    /// [`Mlp::infer`].
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gpu, Jet, mlp::{Architecture, Mlp}};
+    /// let gpu = Gpu::new()?;
+    /// // u(t, x) at 4,096 points, with u_t, u_x and u_xx.
+    /// let architecture = Architecture::new(&[2, 32, 32, 1], Activation::TANH, 4096 * 4).jet(Jet::two([0.0, 0.0, 1.0])?);
+    /// let (mlp, x) = (Mlp::new(&gpu, &architecture, &mut || 0.5)?, gpu.zeros(&[4096, 4, 2])?);
+    /// gpu.submit_pass(|pass| {
+    ///     mlp.forward_for_backward(&gpu, &mut *pass, x.view())?;
+    ///     // here what reads mlp.output(2) and writes mlp.dz(2)
+    ///     mlp.backward(&gpu, &mut *pass, x.view())?;
+    ///     mlp.step(&gpu, pass, 0.01, 0.9)
+    /// })?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
+    pub fn forward_for_backward<'t, 'p: 't>(
+        &self,
+        gpu: &Gpu,
+        target: impl Into<Target<'t, 'p>>,
+        x: View<'_>,
+    ) -> Result<()> {
+        let rows = self.rows(x)?;
+        target.into().in_one_pass(|pass| self.training_calls(gpu, rows, x, &mut |call| call.in_pass(gpu, &mut *pass)))
+    }
+
     /// The plans of [`Mlp::infer`] for a batch: one, or one for each layer.
     ///
     /// ```no_run

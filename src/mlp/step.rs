@@ -156,8 +156,8 @@ impl Mlp {
     /// Records all gradients ([`Mlp::gradients`]) from dz of the last layer, after forward of the same batch x.
     ///
     /// Where the plan expects it to be faster these are [two dispatches](crate::network::Backward) for all layers: hidden layers of one size of at
-    /// most 32 columns, wider ones up to 128 for few rows, on a GPU. Then nothing of forward is needed but the last y for the loss:
-    /// [`Mlp::train`] and [`Mlp::learn`] leave the rest out. Anything else is computed layer by layer.
+    /// most 32 columns, wider ones up to 128 for few rows, on a GPU; jets too. Then nothing of forward is needed but the last y for the loss:
+    /// [`Mlp::train`], [`Mlp::learn`] and [`Mlp::forward_for_backward`] leave the rest out. Anything else is computed layer by layer.
     ///
     /// ```no_run
     /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};

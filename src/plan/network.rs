@@ -164,19 +164,7 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
             (block.kernel(&request, aligned, caps), block.rows())
         }
     };
-    let members = members(&layers);
-    if let Some(jet) = layers.jet {
-        kernel.flag("JET", 1).on("EIGHT", members == 8).flag("MEMBERS_OF_JET", members);
-        kernel.flag("TANGENTS", jet.tangents() as u32).on("BENDS", !jet.is_first_order());
-        request.slopes(&mut kernel);
-        for (name, (i, j)) in COEFFICIENTS.into_iter().zip((0..6).flat_map(|i| (i..6).map(move |j| (i, j)))) {
-            let factor = if i == j { 1.0 } else { 2.0 };
-            let bits = (factor * jet.coefficient(i, j)).to_bits();
-            if bits != 0 {
-                kernel.flag(name, bits);
-            }
-        }
-    }
+    request.jets(&mut kernel);
     request.matrix(&mut kernel, Operand::Y, n, aligned);
     kernel.cut.rows = u64::from(block_rows);
     kernel.cut.cols = n as u64;
@@ -221,6 +209,22 @@ impl NetworkForward {
         (kernel.params.k, kernel.params.channels, kernel.params.cols) = (k as u32, layers.hidden as u32, n as u32);
         kernel.params.parts = layers.count as u32;
         kernel
+    }
+
+    /// What the rows of a point are, and the operator's coefficients: of two tangents that differ both at once.
+    fn jets(&self, kernel: &mut Builder) {
+        let Some(jet) = self.layers.jet else { return };
+        let members = jet.members() as u32;
+        kernel.flag("JET", 1).on("EIGHT", members == 8).flag("MEMBERS_OF_JET", members);
+        kernel.flag("TANGENTS", jet.tangents() as u32).on("BENDS", !jet.is_first_order());
+        self.slopes(kernel);
+        for (name, (i, j)) in COEFFICIENTS.into_iter().zip((0..6).flat_map(|i| (i..6).map(move |j| (i, j)))) {
+            let factor = if i == j { 1.0 } else { 2.0 };
+            let bits = (factor * jet.coefficient(i, j)).to_bits();
+            if bits != 0 {
+                kernel.flag(name, bits);
+            }
+        }
     }
 
     /// Which of the two activations stop what comes from above where they are flat.

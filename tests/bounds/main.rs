@@ -282,7 +282,7 @@ prop_compose! {
                 let rows_apart = |size: usize| (gap > 0).then_some((size + gap) as u32);
                 let storage = storage.with_row_stride(Operand::X, rows_apart(inputs)).with_row_stride(Operand::Y, rows_apart(outputs));
                 let forward = plan::NetworkForward { rows: m, layers, copy: scaled, storage };
-                if kind == 16 || layers.jet.is_some() {
+                if kind == 16 {
                     return plan::network_forward(&forward, aligned, caps);
                 }
                 let storage = storage.with_row_stride(Operand::Dy, rows_apart(outputs)).with_row_stride(Operand::Dx, rows_apart(inputs));

@@ -3,6 +3,7 @@
 use elbow::{
     Activation, AlphaSource, Jet, ResidualAt, Saved, Want, WeightLayout,
     cpu::{ForwardInputs, reference},
+    network::Layers,
     request::{AffineRequest, BackwardRequest, Below, Gradients},
 };
 use elbow_cpu::SavedIn;
@@ -105,6 +106,73 @@ fn the_rows_of_a_jet_are_the_derivatives_of_the_network() {
     };
     let coefficients = prop::array::uniform3(-64i8..64);
     check(300, &(prop::sample::select(smooth), any::<bool>(), coefficients, any::<u64>()), property).unwrap();
+}
+
+/// Gradients of a loss of all rows of two points, by differences of the rows: of every input and parameter, b moving values and α all derivatives.
+#[test]
+fn the_gradients_of_a_network_of_jets_are_differences_of_its_rows() {
+    let smooth: Vec<Activation> = defaults().filter(|a| a.kinks().is_empty() && !a.is_piecewise()).collect();
+    let property = |(activation, six, coefficients, alpha, seed): (Activation, bool, [i8; 3], usize, u64)| {
+        let mut numbers = Numbers(seed);
+        let c = coefficients.map(|c| f32::from(c) / 32.0);
+        let jet = match six {
+            true => Jet::six(std::array::from_fn(|i| std::array::from_fn(|j| c[(i + j) % 3]))).unwrap(),
+            false => Jet::two(c).unwrap(),
+        };
+        let sources = [AlphaSource::Constant, AlphaSource::PerLayer, AlphaSource::PerChannel];
+        let alpha = if activation.has_alpha() { sources[alpha] } else { AlphaSource::Constant };
+        let layers = Layers::new(&[2, 3, 3, 2], activation).unwrap().alpha(alpha).output(Activation::TANH).jet(jet);
+        let rows = 2 * jet.members();
+        let mut parameters = vec![0.0; layers.elements()];
+        let mut there = Vec::new();
+        for l in 0..layers.count {
+            let (place, [n, k]) = (layers.place(l), layers.shape(l));
+            for (at, length) in [(place.w, n * k), (place.b, n)] {
+                parameters[at..at + length].copy_from_slice(&numbers.dyadic(length));
+                there.extend(at..at + length);
+            }
+            if let Some(at) = place.alpha {
+                let length = if alpha == AlphaSource::PerLayer { 1 } else { n };
+                (0..length).for_each(|i| parameters[at + i] = 0.75 + 0.125 * i as f32);
+                there.extend(at..at + length);
+            }
+        }
+        let (x, dy) = (numbers.dyadic(rows * 2), numbers.dyadic(rows * 2));
+        let loss = |x: &[f32], parameters: &[f32]| -> f64 {
+            let y = reference::network(&layers, rows, x, parameters).unwrap();
+            y.iter().zip(&dy).map(|(y, &dy)| y * f64::from(dy)).sum()
+        };
+        let gradients = reference::network_backward(&layers, rows, &x, &parameters, &dy).unwrap();
+        // Steps of powers of two, that f32 adds without rounding.
+        let differences = |from: &[f32], at: usize, f: &dyn Fn(&[f32]) -> f64| {
+            let moved = |h: f32| {
+                let mut moved = from.to_vec();
+                moved[at] += h;
+                f(&moved)
+            };
+            let of = |h: f32| (moved(h) - moved(-h)) / (2.0 * f64::from(h));
+            let [a, b, c] = [1.0, 2.0, 4.0].map(|part| of(1.0 / 128.0 / part));
+            let [d, e] = [(4.0 * b - a) / 3.0, (4.0 * c - b) / 3.0];
+            (16.0 * e - d) / 15.0
+        };
+        let close = |what: &str, at: usize, got: f64, terms: f64, expected: f64| {
+            let close = (got - expected).abs() <= 1e-5 * (1.0 + terms);
+            prop_assert!(close, "{activation} {alpha:?} {jet}: {what}[{at}] is {got}, by differences {expected}");
+            Ok(())
+        };
+        for at in 0..x.len() {
+            let expected = differences(&x, at, &|x| loss(x, &parameters));
+            close("dx", at, gradients.dx.value[at], gradients.dx.terms[at], expected)?;
+        }
+        for at in there {
+            let expected = differences(&parameters, at, &|parameters| loss(&x, parameters));
+            close("gradient", at, gradients.parameters.value[at], gradients.parameters.terms[at], expected)?;
+        }
+        Ok(())
+    };
+    let choices =
+        (prop::sample::select(smooth), any::<bool>(), prop::array::uniform3(-64i8..64), 0..3usize, any::<u64>());
+    check(200, &choices, property).unwrap();
 }
 
 #[test]

@@ -18,39 +18,40 @@ use crate::{
 };
 
 /// A network, its input and dy, and the types of x, weights and dx, and of dy.
-struct Case<'a> {
-    sizes: &'a [usize],
-    activation: Activation,
-    alpha: AlphaSource,
-    output: Activation,
-    rows: usize,
-    types: [Float; 4],
+pub struct Case<'a> {
+    pub sizes: &'a [usize],
+    pub activation: Activation,
+    pub alpha: AlphaSource,
+    pub output: Activation,
+    pub jet: Option<Jet>,
+    pub rows: usize,
+    pub types: [Float; 4],
     /// Elements between rows of x, dy and dx, and before the first.
-    gap: usize,
+    pub gap: usize,
 }
 
 /// Operands on the host, and what came back for dx and for the gradient of all parameters.
-struct Ran {
-    host: HostNetwork,
-    layers: Layers,
-    x: Vec<f32>,
-    dy: Vec<f32>,
-    dx: Vec<f32>,
-    gradient: Vec<f32>,
+pub struct Ran {
+    pub host: HostNetwork,
+    pub layers: Layers,
+    pub x: Vec<f32>,
+    pub dy: Vec<f32>,
+    pub dx: Vec<f32>,
+    pub gradient: Vec<f32>,
 }
 
 impl<'a> Case<'a> {
-    fn new(sizes: &'a [usize], activation: Activation, rows: usize) -> Self {
+    pub fn new(sizes: &'a [usize], activation: Activation, rows: usize) -> Self {
         let (alpha, output) = (AlphaSource::Constant, Activation::IDENTITY);
-        Case { sizes, activation, alpha, output, rows, types: [Float::F32; 4], gap: 0 }
+        Case { sizes, activation, alpha, output, jet: None, rows, types: [Float::F32; 4], gap: 0 }
     }
 
     /// Both gradients. What lies between and around the rows of dx must not change, and between two parts of the parameters there is 0.
-    fn run(&self, gpu: &Gpu, mut host: HostNetwork, numbers: &mut Numbers, number: impl Fn(f32) -> f32) -> Ran {
-        let &Case { sizes, alpha, output, rows, types: [of_x, of_w, of_dx, of_dy], gap, .. } = self;
+    pub fn run(&self, gpu: &Gpu, mut host: HostNetwork, numbers: &mut Numbers, number: impl Fn(f32) -> f32) -> Ran {
+        let &Case { sizes, alpha, output, jet, rows, types: [of_x, of_w, of_dx, of_dy], gap, .. } = self;
         let (k, n) = (sizes[0], sizes[sizes.len() - 1]);
         host.0.last_mut().unwrap().activation = output;
-        let layers = Layers::new(sizes, self.activation).unwrap().alpha(alpha).output(output);
+        let layers = Layers::new(sizes, self.activation).unwrap().alpha(alpha).output(output).jet(jet);
         let all = host.all(&layers);
         let parameters = gpu.upload(&all, &[all.len()]).unwrap();
         let copy = (of_w != Float::F32).then(|| gpu.upload_as(of_w, &all, &[all.len()]).unwrap());
@@ -161,7 +162,7 @@ fn every_type() {
 }
 
 /// The same adapter with so little room for scratch that a few workgroups go at a time, each with a few rows.
-fn with_little_memory(class: DeviceClass) -> Gpu {
+pub fn with_little_memory(class: DeviceClass) -> Gpu {
     let gpu = Gpu::with_options(options().class(class).self_test(false)).expect("an adapter");
     let mut choices = Choices::of(class);
     choices.set_workgroups(16);
@@ -378,9 +379,9 @@ fn mistakes_are_named() {
         let error = result.unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}: expected {words:?}");
     }
-    let jets = network.layers(layers.activation(Activation::TANH).jet(Jet::laplacian(2).unwrap()));
+    let jets = network.layers(layers.activation(Activation::TANH).jet(Jet::laplacian(3).unwrap()));
     let error = jets.backward(&dy).gradient(&gradient).plan(gpu).unwrap_err();
-    assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("jets"), "{error}");
+    assert!(matches!(error, Error::Shape { .. }) && error.to_string().contains("groups of 8"), "{error}");
     let deep = Layers::new(&[16; 4000], Activation::RELU).unwrap();
     let (many, x16) = (zeros(&[deep.elements()]), zeros(&[4, 16]));
     let network = Forward::new(deep, &x16, &many, View::absent(&[4, 16], Float::F32));

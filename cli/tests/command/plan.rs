@@ -111,8 +111,9 @@ fn the_plan_of_a_whole_network() {
     );
     let short = of(&["--dtype", "f16"]);
     assert!(!short.contains("backward") && short.contains("copy"), "{short}");
-    let jets = plan(&["--activation", "tanh", "4096", "3", "1", "--hidden", "32", "--jet", JET, "--class", "discrete"]);
-    has(&jets, &["forward of 2 layers", "TANGENTS"]);
+    let jets = ["--activation", "tanh", "4096", "3", "1", "--hidden", "32", "--jet", JET, "--class", "discrete"];
+    let jets = plan(&[&jets[..], &["--backward"]].concat());
+    has(&jets, &["forward of 2 layers", "TANGENTS", "backward, an Mlp does it so:", "HALVES"]);
     let software = plan(&[&network[..], &["--class", "software", "--backward"]].concat());
     has(&software, &["forward of 4 layers, an Mlp goes layer by layer: ", "backward, an Mlp goes layer by layer: "]);
     for (arguments, words) in [
@@ -121,7 +122,7 @@ fn the_plan_of_a_whole_network() {
         (&["--activation", "relu", "4", "3", "4", "--hidden", "8", "--gate", "stacked"], "cannot be used with"),
         (&["--activation", "relu", "4", "3", "4", "--hidden", "8", "--save", "z"], "cannot be used with"),
         (&["--activation", "relu", "4", "3", "4", "--output", "tanh"], "--hidden"),
-        (&["--activation", "tanh", "8", "3", "4", "--hidden", "8", "--jet", JET, "--backward"], "network of jets"),
+        (&["--activation", "tanh", "9", "3", "4", "--hidden", "8", "--jet", JET, "--backward"], "groups of 8"),
     ] {
         let output = run(&[arguments, &["--class", "discrete"]].concat());
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,10 +1,14 @@
 //! A whole network, in f64 from x to y.
 
-use super::{Gradient, jet, with_alpha};
+use super::{
+    Gradient,
+    jet::{self, Local},
+    with_alpha,
+};
 use crate::{
     activation::Activation,
     cpu::operands,
-    error::{Error, Result},
+    error::Result,
     operand::Operand,
     request::{AlphaSource, Layers, Place},
 };
@@ -43,7 +47,7 @@ pub struct NetworkGradients {
     pub parameters: Gradient,
 }
 
-/// The gradients of a network of which [`network()`] is the value, from dy `[rows, N]`. [`Error::Unsupported`] with jets.
+/// The gradients of a network of which [`network()`] is the value, from dy `[rows, N]`.
 ///
 /// ```
 /// use elbow::{Activation, cpu::reference, network::Layers};
@@ -65,12 +69,7 @@ pub fn network_backward(
 ) -> Result<NetworkGradients> {
     let [x, parameters] = operands::network(layers, rows, x, parameters)?;
     let dy = operands::slice(Operand::Dy, dy, &[rows, layers.outputs])?;
-    if layers.jet.is_some() {
-        return Err(Error::Unsupported {
-            what: "gradients of a whole network with jets".into(),
-            why: "reference::backward has them, layer by layer".into(),
-        });
-    }
+    let members = layers.jet.map_or(1, |jet| jet.members());
     let mut inputs: Vec<Vec<f64>> = vec![x.iter().map(|&x| f64::from(x)).collect()];
     let mut sums: Vec<Vec<f64>> = Vec::new();
     for l in 0..layers.count {
@@ -84,18 +83,26 @@ pub fn network_backward(
         let layer = Layer::of(layers, l, parameters);
         let Layer { place, n, k, weights, .. } = layer;
         let mut below = Gradient::zeros(rows * k);
-        for (i, (&z, &dy)) in sums[l].iter().zip(&dx.value).enumerate() {
+        for i in 0..rows * n {
             let (row, channel) = (i / n, i % n);
+            let member = row % members;
+            let of_member = |m: usize| (row - member + m) * n + channel;
+            let dy = |m| (dx.value[of_member(m)], dx.value[of_member(m)].abs());
             let activation = layer.activation(layers, channel);
-            let dz = activation.passed(dy, activation.slope(z));
-            if let Some(alpha) = place.alpha {
-                let at = if layers.alpha == AlphaSource::PerLayer { alpha } else { alpha + channel };
-                gradients.add(at, activation.passed(dy, activation.alpha_slope(z)));
+            let Local { dz: (dz, size), dalpha: (dalpha, size_of_alpha) } =
+                jet::gradient(layers.jet.as_ref(), &activation, member, |m| sums[l][of_member(m)], dy);
+            // α and b are felt by the value of a jet: its term has the derivatives' parts.
+            if member == 0 {
+                if let Some(alpha) = place.alpha {
+                    let at = if layers.alpha == AlphaSource::PerLayer { alpha } else { alpha + channel };
+                    gradients.add_with(at, dalpha, size_of_alpha);
+                }
+                gradients.add_with(place.b + channel, dz, size);
             }
-            gradients.add(place.b + channel, dz);
             for j in 0..k {
-                gradients.add(place.w + channel * k + j, dz * inputs[l][row * k + j]);
-                below.add(row * k + j, dz * f64::from(weights[channel * k + j]));
+                let (x, w) = (inputs[l][row * k + j], f64::from(weights[channel * k + j]));
+                gradients.add_with(place.w + channel * k + j, dz * x, size * x.abs());
+                below.add_with(row * k + j, dz * w, size * w.abs());
             }
         }
         dx = below;

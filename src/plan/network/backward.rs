@@ -2,7 +2,7 @@
 
 use super::NetworkForward;
 use crate::{
-    error::{Error, Result},
+    error::Result,
     kernel::{Elem, KernelFile, MOST_TRIPS},
     operand::Operand,
     plan::{
@@ -76,9 +76,6 @@ impl Block {
 /// Why the gradients of a network of so many rows are better computed layer by layer on this device; None if two dispatches are likely to be
 /// faster.
 pub fn step_by_step_because(layers: &Layers, rows: usize, caps: &Caps) -> Option<&'static str> {
-    if layers.jet.is_some() {
-        return Some("gradients of jets are computed layer by layer");
-    }
     if caps.class == DeviceClass::Software {
         return Some("a CPU has the layers in its cache");
     }
@@ -102,12 +99,6 @@ pub fn network_backward(request: &NetworkBackward, aligned: bool, caps: &Caps) -
     let NetworkBackward { forward, dx, parameters } = *request;
     let forward = forward.checked()?;
     let NetworkForward { rows, layers, .. } = forward;
-    if layers.jet.is_some() {
-        return Err(Error::Unsupported {
-            what: "gradients of a network of jets in two dispatches".into(),
-            why: "they take third derivatives and twice the memory: affine::Backward has them, layer by layer".into(),
-        });
-    }
     let [k, n] = [layers.inputs, layers.outputs];
     shape::elements(Operand::X, &[rows, k])?;
     shape::elements(Operand::Dy, &[rows, n])?;
@@ -118,6 +109,8 @@ pub fn network_backward(request: &NetworkBackward, aligned: bool, caps: &Caps) -
     if rows > 0 && (dx.wanted() || parameters.wanted()) {
         let mut kernel = forward.kernel(KernelFile::NetworkBackward, [block.columns, block.bk()], aligned, caps);
         forward.slopes(&mut kernel);
+        forward.jets(&mut kernel);
+        kernel.flag("HALVES", super::members(&layers) / 4);
         let [outputs, inputs, parts] = block.sums(parameters.wanted());
         kernel.flag("LANES", LANES).flag("TN", outputs).flag("TK", inputs).flag("PARTS", parts);
         let learns = layers.alpha != AlphaSource::Constant && parameters.wanted();
