@@ -39,6 +39,8 @@ pub enum KernelFile {
     Copy,
     /// Every layer of a network, for a block of rows.
     Network,
+    /// The same on the device's matrix units.
+    NetworkCoop,
     /// Mean and variance of each row.
     RowMoments,
     /// Gradients of a network by blocks of rows, and the sums of each workgroup's.
@@ -63,7 +65,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 21] = [
+    pub const ALL: [KernelFile; 22] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -75,6 +77,7 @@ impl KernelFile {
         KernelFile::Flat,
         KernelFile::Copy,
         KernelFile::Network,
+        KernelFile::NetworkCoop,
         KernelFile::RowMoments,
         KernelFile::NetworkBackward,
         KernelFile::SoftmaxCrossEntropy,
@@ -115,6 +118,7 @@ impl KernelFile {
             KernelFile::Flat => row!("flat"),
             KernelFile::Copy => row!("copy"),
             KernelFile::Network => row!("network"),
+            KernelFile::NetworkCoop => row!("network_coop"),
             KernelFile::RowMoments => row!("row_moments"),
             KernelFile::NetworkBackward => row!("network_backward"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
@@ -193,6 +197,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Whether it uses the device's matrix units.
+    pub const fn on_matrix_units(&self) -> bool {
+        matches!(self.file, KernelFile::ProductCoop | KernelFile::NetworkCoop)
+    }
+
     /// Number of storage bindings: of the slots that are not read through another's binding.
     pub fn bindings(&self) -> u32 {
         self.slots.iter().filter(|slot| slot.within.is_none()).count() as u32

@@ -37,7 +37,8 @@ use crate::{
 ///
 /// x `[.., K]` and y `[.., N]` of any type, with any distance from row to row; parameters f32, one tensor of [`Layers::elements`] numbers in the
 /// order of [`Layers::place`]. Any number of rows and layers, up to [`Layers::MOST_COLUMNS`] columns of x, of a hidden layer and of y. Sums and
-/// what goes from layer to layer are f32, whatever the types.
+/// what goes from layer to layer are f32, whatever the types; on matrix units, where [`Options::matrix_units`](crate::Options::matrix_units) asks for them,
+/// x, weights and what goes from layer to layer are factors of products there, rounded or split as [`MatrixUnits`](crate::MatrixUnits) says.
 ///
 /// With [`Layers::jet`] the rows of x and y are groups of four or eight that carry derivatives along ([`Jet`](crate::Jet)): `[.., 4, K]` and
 /// `[.., 4, N]`, or 8 for 4.

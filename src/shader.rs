@@ -13,7 +13,7 @@ use crate::{
     activation,
     dtype::Float,
     error::{Error, Result},
-    kernel::{Elem, Kernel, KernelFile},
+    kernel::{Elem, Kernel},
     program::Step,
 };
 
@@ -63,7 +63,7 @@ pub fn assemble(kernel: &Kernel, binding: Binding) -> Result<String> {
         program.check().map_err(fail)?;
     }
     let native = kernel.flag(NATIVE_F16) != 0;
-    let matrices = kernel.file == KernelFile::ProductCoop;
+    let matrices = kernel.on_matrix_units();
     let rounds = ["ROUND_A", "ROUND_B"].iter().any(|flag| kernel.flag(flag) == 1);
     let mut text = String::from(if native || matrices { "enable f16;\n" } else { "" });
     text.push_str(if matrices { "enable wgpu_cooperative_matrix;\n" } else { "" });
@@ -131,6 +131,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "span" => include_str!("../shaders/shared/span.wgsl"),
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
+        "finished_rows" => include_str!("../shaders/shared/finished_rows.wgsl"),
         "layers" => include_str!("../shaders/shared/layers.wgsl"),
         "log" => include_str!("../shaders/shared/log.wgsl"),
         "philox" => include_str!("../shaders/shared/philox.wgsl"),

@@ -291,6 +291,7 @@ fn every_kernel() -> Vec<Kernel> {
     }
     kernels.extend(on_matrix_units());
     kernels.extend(whole_networks());
+    kernels.extend(networks_on_matrix_units());
     // The narrow types, packed and native, on a tile of each kind.
     for stored in NARROW {
         for (tile, size) in [(0, 32), (0, 33), (3, 33), (5, 32), (8, 32)] {
@@ -522,10 +523,39 @@ fn on_matrix_units() -> HashSet<Kernel> {
     kernels
 }
 
+/// Whole networks on the matrix units of every such device: each width, way to f16, type, α and jet.
+fn networks_on_matrix_units() -> HashSet<Kernel> {
+    let mut kernels = HashSet::new();
+    let devices =
+        [DeviceClass::Software, DeviceClass::Discrete].into_iter().flat_map(|class| MATRICES.map(|m| (class, m)));
+    let devices = devices.flat_map(|device| [MatrixUnits::Rounded, MatrixUnits::Split].map(|units| (device, units)));
+    let jets = [None, Some(Jet::two([1.0, 0.0, -0.5])), Some(Jet::laplacian(5)), Some(Jet::two([0.0; 3]))];
+    for (i, ((class, (subgroup, size)), units)) in devices.enumerate() {
+        let caps = Caps::defaults(class).f16(true).subgroup(subgroup).matrix_size(size);
+        let caps = caps.matrix_units(units).workgroup_bytes(49_152);
+        for (j, (width, dtype)) in [20, 64, 128].into_iter().flat_map(|n| Float::ALL.map(|d| (n, d))).enumerate() {
+            let i = i + j;
+            let activation: Activation = if i.is_multiple_of(2) { "prelu" } else { "swish" }.parse().unwrap();
+            let inputs = [width, 3][i / 3 % 2];
+            let layers = elbow::network::Layers::new(&[inputs, width, width, 5], activation).unwrap();
+            let layers = layers.alpha(ALPHAS[j % 3]).output(Activation::SIGMOID);
+            let layers = layers.jet(jets[i % 4].clone().map(|jet| jet.unwrap().even_if_flat()));
+            let gap = (i % 2 == 1).then_some(inputs as u32 + 4);
+            let storage = Storage::all(dtype).with_row_stride(Operand::X, gap);
+            let request =
+                plan::NetworkForward { rows: 1 << (8 + i % 3 * 5), layers, copy: dtype != Float::F32, storage };
+            let plan = plan::network_forward(&request, true, &caps).unwrap();
+            kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel).filter(Kernel::on_matrix_units));
+        }
+    }
+    assert!(kernels.len() > 100, "{}", kernels.len());
+    kernels
+}
+
 fn check(kernel: &Kernel, binding: Binding) -> Result<(), String> {
     let text = assemble(kernel, binding).map_err(|e| e.to_string())?;
     let module = wgsl::parse_str(&text).map_err(|e| format!("{}\n{text}", e.emit_to_string(&text)))?;
-    let coop = kernel.file == KernelFile::ProductCoop;
+    let coop = kernel.on_matrix_units();
     let units = if coop { Capabilities::COOPERATIVE_MATRIX } else { Capabilities::empty() };
     let info = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16 | units)
         .validate(&module)
@@ -751,6 +781,11 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
                 }
             }
         }
+        for width in [32, 64, 128] {
+            let layers = elbow::network::Layers::new(&[3, width, width, 2], Activation::RELU).unwrap();
+            let request = plan::NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
+            add(plan::network_forward(&request, true, &caps));
+        }
         kernels
     };
     let products = [
@@ -759,6 +794,8 @@ fn no_product_takes_more_workgroup_memory_than_the_device_has() {
         KernelFile::ProductBroadcast,
         KernelFile::ProductSlicedK,
         KernelFile::ProductCoop,
+        KernelFile::Network,
+        KernelFile::NetworkCoop,
     ];
     let mut failures = Vec::new();
     let mut taken: HashMap<Kernel, u32> = HashMap::new();
@@ -811,8 +848,8 @@ fn tint_accepts_what_naga_accepts() {
     let step = if std::env::var("ELBOW_TEST_FULL").is_ok_and(|v| v == "1") { 1 } else { 8 };
     let (mut seen, mut failures) = (0, Vec::new());
     // Cooperative matrix is wgpu's own extension of WGSL.
-    let naga_only = [KernelFile::ProductBroadcast, KernelFile::ProductCoop];
-    let subgroups = |k: &Kernel| naga_only.contains(&k.file) || k.flag("SUBGROUP") == 1;
+    let naga_only = |k: &Kernel| k.file == KernelFile::ProductBroadcast || k.on_matrix_units();
+    let subgroups = |k: &Kernel| naga_only(k) || k.flag("SUBGROUP") == 1;
     for kernel in every_kernel().iter().filter(|k| !subgroups(k)).step_by(step) {
         let file = folder.join("kernel.wgsl");
         std::fs::write(&file, assemble(kernel, Binding::Exclusive).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use elbow::{
-    Activation, AlphaSource, Caps, DeviceClass, Error, Operand, Pin, Plan,
+    Activation, AlphaSource, Caps, DeviceClass, Error, Float, Jet, MatrixUnits, Operand, Pin, Plan,
     cpu::reference,
     kernel::KernelFile,
     network::Layers,
@@ -166,6 +166,69 @@ fn blocks_of_rows() {
     assert!(matches!(error, Error::LimitExceeded { asked: 16_384, limit: 16_383, .. }), "{error}");
     let error = whole(&[128, 128], 100, &Caps::defaults(DeviceClass::Discrete).max_invocations(64)).unwrap_err();
     assert!(matches!(error, Error::LimitExceeded { asked: 128, limit: 64, .. }), "{error}");
+}
+
+/// As an H100's are.
+const MATRICES: Caps =
+    Caps::defaults(DeviceClass::Discrete).subgroup(32).f16(true).workgroup_bytes(49_152).matrix_size(16);
+
+/// The same dispatch and bytes on matrix units; rows of a workgroup and how numbers become f16. What can't be there says why.
+#[test]
+fn blocks_of_matrices() {
+    let request = |sizes: &[usize], rows| {
+        let layers = Layers::new(sizes, Activation::SILU).unwrap();
+        NetworkForward { rows, layers, copy: false, storage: Storage::default() }
+    };
+    let plan = |request: &NetworkForward, caps: &Caps| plan::network_forward(request, true, caps).unwrap();
+    let of =
+        ["COLUMNS", "BK", "LANES", "MATRICES_M", "MATRICES_N", "ROUND_A", "ROUND_B", "SPLIT_A", "SPLIT_B", "SCALE_B"];
+    let flags = |request: &NetworkForward, units: MatrixUnits| {
+        let plan = plan(request, &MATRICES.matrix_units(units).max_work(u64::MAX).max_binding(1 << 31));
+        let [dispatch] = &plan.dispatches[..] else { panic!("{plan}") };
+        assert_eq!(dispatch.kernel.file, KernelFile::NetworkCoop, "{plan}");
+        // 32 rows for each subgroup of four, of eight where rows are groups of eight.
+        let rows = dispatch.kernel.flag("LANES") * dispatch.kernel.flag("ROWS") / 4;
+        assert_eq!(dispatch.params.tiles, (request.rows as u32).div_ceil(rows), "{plan}");
+        (plan.bytes(), of.map(|flag| dispatch.kernel.flag(flag)))
+    };
+    let many = request(&[3, 64, 64, 64, 64, 4], 1 << 20);
+    let bytes = plan(&many, &caps()).bytes();
+    assert_eq!(flags(&many, MatrixUnits::Rounded), (bytes, [64, 32, 128, 2, 4, 1, 1, 0, 0, 0]));
+    assert_eq!(flags(&many, MatrixUnits::Split), (bytes, [64, 16, 64, 2, 4, 0, 0, 1, 1, 1]));
+    // Fewer rows make smaller workgroups, and so do more columns.
+    assert_eq!(flags(&request(&[3, 64, 64, 4], 20_000), MatrixUnits::Rounded).1[2], 64);
+    let wide = request(&[128, 128, 128], 1 << 20);
+    assert_eq!(flags(&wide, MatrixUnits::Rounded).1[..5], [128, 32, 64, 2, 8]);
+    assert_eq!(flags(&wide, MatrixUnits::Split).1[..5], [128, 16, 32, 2, 8]);
+    // Weights in two bytes.
+    let copied = |dtype| NetworkForward { copy: true, storage: Storage::default().with(Operand::Copy, dtype), ..many };
+    assert_eq!(flags(&copied(Float::F16), MatrixUnits::Rounded).1[5..], [1, 0, 0, 0, 0]);
+    assert_eq!(flags(&copied(Float::F16), MatrixUnits::Split).1[5..], [0, 0, 1, 0, 0]);
+    assert_eq!(flags(&copied(Float::Bf16), MatrixUnits::Split).1[5..], [0, 1, 1, 0, 1]);
+    let jet = NetworkForward { layers: many.layers.jet(Jet::laplacian(5).unwrap()), ..many };
+    assert_eq!(flags(&jet, MatrixUnits::Rounded).1[..5], [64, 32, 64, 4, 4]);
+    let says = |request: &NetworkForward, caps: &Caps, why: Option<&str>| {
+        let plan = plan(request, caps);
+        let plain = plan.dispatches.iter().all(|d| d.kernel.file == KernelFile::Network && d.plain_because == why);
+        assert!(plain, "{plan}");
+    };
+    let rounded = MATRICES.matrix_units(MatrixUnits::Rounded);
+    let no_block = "no block of rows suits the device's subgroups, its workgroup memory, or a lane's registers";
+    says(&many, &MATRICES, None);
+    says(&many, &rounded.matrix_size(0), Some("the device has none that can be used"));
+    says(
+        &copied(Float::F16),
+        &MATRICES.matrix_units(MatrixUnits::Stored),
+        Some("an operand is not f16 in memory, or is computed"),
+    );
+    says(&request(&[3, 64, 4], 16), &rounded, Some("16 rows or columns, or fewer"));
+    says(&request(&[16, 16, 16], 100), &rounded, Some("16 rows or columns, or fewer"));
+    says(&wide, &rounded.workgroup_bytes(16_384), Some(no_block));
+    says(&wide, &rounded.subgroup(0), Some(no_block));
+    says(&NetworkForward { layers: wide.layers.jet(Jet::laplacian(5).unwrap()), ..wide }, &rounded, Some(no_block));
+    // There memory takes longer than arithmetic.
+    assert_eq!(layer_by_layer_because(&wide.layers, wide.rows, &rounded), None);
+    assert!(layer_by_layer_because(&wide.layers, wide.rows, &rounded.workgroup_bytes(16_384)).is_some());
 }
 
 #[test]

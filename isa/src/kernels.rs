@@ -452,7 +452,8 @@ mod tests {
         // without hardware.
         let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
         let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
-        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::ProductCoop, &KernelFile::Subnormals]);
+        let units = [&KernelFile::ProductCoop, &KernelFile::NetworkCoop];
+        assert_eq!(absent, [&KernelFile::ProductBroadcast, units[0], units[1], &KernelFile::Subnormals]);
         for form in ["NT y", "NN y", "NN dx", "TN dw"] {
             assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
         }

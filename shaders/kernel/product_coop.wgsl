@@ -58,6 +58,29 @@ const MATRIX_FOURS = MATRIX * MATRIX / 4u;
 const MATRIX_ROW = MATRIX / 4u;
 var<workgroup> drained: array<vec4<f32>, SUBGROUPS * MATRIX_FOURS>;
 
+#if SCALED
+// The largest magnitudes of the rows of A lie in `scales`, behind them those of the columns of B. A row or column beyond the edge counts as the last.
+fn a_exponent(row: u32) -> i32 {
+#if SCALE_A
+    return exponent_for(scales_at(min(row, P.rows - 1u)));
+#else
+    return 0;
+#end
+}
+
+fn b_exponent(col: u32) -> i32 {
+#if SCALE_B
+    return exponent_for(scales_at(P.rows + min(col, P.cols - 1u)));
+#else
+    return 0;
+#end
+}
+
+fn b_exponents(col: u32) -> vec4<i32> {
+    return vec4<i32>(b_exponent(col), b_exponent(col + 1u), b_exponent(col + 2u), b_exponent(col + 3u));
+}
+#end
+
 // Four elements of an operand, neighbours in memory.
 struct Four {
     // Its first step.
@@ -330,7 +353,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     workgroupBarrier();
 #for t in RUN
 #if SCALED
-    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX_ROW], at.row + local_row({m}u * RUN + {t}u, y), at.col + local_col({n}u * 4u, x));
+    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX_ROW],
+                               a_exponent(at.row + local_row({m}u * RUN + {t}u, y)), b_exponents(at.col + local_col({n}u * 4u, x)));
 #else
     let v_{m}_{n}_{t} = drained[from_place + {t}u * MATRIX_ROW];
 #end

@@ -74,27 +74,6 @@ fn exponent_for(largest: f32) -> i32 {
 // That of a row or column with an infinity or a NaN, and of no other.
 const NOT_FINITE = -114;
 
-// The largest magnitudes of the rows of A lie in `scales`, behind them those of the columns of B. A row or column beyond the edge counts as the last.
-fn a_exponent(row: u32) -> i32 {
-#if SCALE_A
-    return exponent_for(scales_at(min(row, P.rows - 1u)));
-#else
-    return 0;
-#end
-}
-
-fn b_exponent(col: u32) -> i32 {
-#if SCALE_B
-    return exponent_for(scales_at(P.rows + min(col, P.cols - 1u)));
-#else
-    return 0;
-#end
-}
-
-fn b_exponents(col: u32) -> vec4<i32> {
-    return vec4<i32>(b_exponent(col), b_exponent(col + 1u), b_exponent(col + 2u), b_exponent(col + 3u));
-}
-
 fn powers2(n: vec4<i32>) -> vec4<f32> {
     return vec4<f32>(power2(n.x), power2(n.y), power2(n.z), power2(n.w));
 }
@@ -105,13 +84,13 @@ fn divided(v: f32, n: i32) -> f32 {
     return opaque(v * power2(-half)) * power2(half - n);
 }
 
-// Four sums of a row, from this column on, as if nothing had been scaled; NaN where an infinity or a NaN is in the row of A or the column of B.
-fn unscaled(v: vec4<f32>, row: u32, col: u32) -> vec4<f32> {
-    let a = vec4<i32>(a_exponent(row));
-    let b = b_exponents(col);
-    let n = a + b;
+// Four sums of a row as if nothing had been scaled, by the exponents of the row of A and of the columns of B; NaN where an infinity or a NaN is in the row
+// or the column.
+fn unscaled(v: vec4<f32>, row: i32, cols: vec4<i32>) -> vec4<f32> {
+    let a = vec4<i32>(row);
+    let n = a + cols;
     let finite = vec4<f32>(divided(v.x, n.x), divided(v.y, n.y), divided(v.z, n.z), divided(v.w, n.w));
     let spoilt = bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) | vec4<u32>(0x7fc00000u));
-    return select(finite, spoilt, (a == vec4<i32>(NOT_FINITE)) | (b == vec4<i32>(NOT_FINITE)));
+    return select(finite, spoilt, (a == vec4<i32>(NOT_FINITE)) | (cols == vec4<i32>(NOT_FINITE)));
 }
 #end

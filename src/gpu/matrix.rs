@@ -8,8 +8,8 @@ use crate::{
     dtype::Float,
     error::Result,
     operand::Operand,
-    plan::{self, Caps, MatrixUnits, Pin, Plan, Stage, TILES},
-    request::{AffineRequest, BackwardRequest, Gradients, Saved, Want},
+    plan::{self, Caps, MatrixUnits, NetworkForward, Pin, Plan, Stage, TILES},
+    request::{AffineRequest, AlphaSource, BackwardRequest, Gradients, Layers, Saved, Want},
     storage::Storage,
 };
 
@@ -92,8 +92,8 @@ impl Gpu {
         }
     }
 
-    /// Compares products on the matrix units, in all three forms, with the sums that the same integers must give (and the plain tiles do give: every
-    /// partial sum is exact). Where one differs no product of this device uses them from then on: they are optional, the rest of the device is not to
+    /// Compares products on the matrix units, in all three forms, and a whole network, with the sums that the same integers must give (and the plain tiles do
+    /// give: every partial sum is exact). Where one differs no product of this device uses them from then on: they are optional, the rest of the device is not to
     /// blame, and plans say so.
     pub(super) async fn test_matrix_units(&self) -> Result<()> {
         let caps = self.caps();
@@ -101,6 +101,12 @@ impl Gpu {
         let Some(tile) = tile.filter(|_| caps.matrix_size > 0) else { return Ok(()) };
         let Products { m, n, k, x, w, dy, expected } = Products::new(caps.matrix_units);
         let dtypes = dtypes(caps.matrix_units);
+        let network = Network::new(caps.matrix_units);
+        let (network_x, parameters) = (
+            self.upload(&network.x, &[ROWS, SIZES[0]])?,
+            self.upload(&network.parameters, &[network.parameters.len()])?,
+        );
+        let network_y = self.upload(&vec![CANARY; ROWS * SIZES[2]], &[ROWS, SIZES[2]])?;
         let upload = |i: usize, v: &[f32], shape: &[usize]| self.upload_as(dtypes[i], v, shape);
         let (x, w, dy) = (upload(0, &x, &[m, k])?, upload(1, &w, &[n, k])?, upload(2, &dy, &[m, n])?);
         let [y, dx, dw] = [[m, n], [m, k], [n, k]].map(|shape| self.upload(&vec![CANARY; shape[0] * shape[1]], &shape));
@@ -109,17 +115,27 @@ impl Gpu {
         operands.add(Operand::X, x.view()).add(Operand::W, w.view()).add(Operand::Dy, dy.view());
         operands.add(Operand::Y, y.view()).add(Operand::Dx, dx.view()).add(Operand::Dw, dw.view());
         let [forward, backward] = plans(m, n, k, &caps, tile)?;
+        let mut of_network = Operands::default();
+        of_network.add(Operand::X, network_x.view()).add(Operand::Parameter, parameters.view());
+        of_network.add(Operand::Y, network_y.view());
+        let whole = prepare(self, &network.plan(&caps)?, &of_network)?;
         let (forward, backward) = (prepare(self, &forward, &operands)?, prepare(self, &backward, &operands)?);
         self.submit(|encoder| {
             forward.record(&mut *encoder)?;
-            backward.record(encoder)
+            backward.record(&mut *encoder)?;
+            whole.record(encoder)
         })?;
-        for (name, out, expected) in [("NT", &y, &expected[0]), ("NN", &dx, &expected[1]), ("TN", &dw, &expected[2])] {
+        for (name, out, expected) in [
+            ("product NT", &y, &expected[0]),
+            ("product NN", &dx, &expected[1]),
+            ("product TN", &dw, &expected[2]),
+            ("network", &network_y, &network.expected),
+        ] {
             let got = self.download_async(out).await?;
             if let Some((i, (got, expected))) =
                 got.iter().zip(expected).enumerate().find(|(_, (got, right))| got != right)
             {
-                let why = format!("a product {name} of integers has {got} at element {i}, expected {expected}");
+                let why = format!("a {name} of integers has {got} at element {i}, expected {expected}");
                 log::warn!("the matrix units of {self} are not used: {why}");
                 let _ = self.inner.units.why_not.set(why);
                 return Ok(());
@@ -181,6 +197,55 @@ impl Products {
     }
 }
 
+/// Rows of the network, and its sizes: no block, matrix or piece of the weights divides them.
+const ROWS: usize = 37;
+const SIZES: [usize; 3] = [20, 36, 18];
+
+/// A network of two layers of integers, and its y.
+struct Network {
+    layers: Layers,
+    x: Vec<f32>,
+    parameters: Vec<f32>,
+    expected: Vec<f32>,
+}
+
+impl Network {
+    /// Where operands are split, x and the hidden layer have more digits than one number of f16.
+    fn new(units: MatrixUnits) -> Self {
+        let [inputs, hidden, outputs] = SIZES;
+        let layers = Layers {
+            inputs,
+            hidden,
+            outputs,
+            count: 2,
+            activation: Activation::RELU,
+            alpha: AlphaSource::Constant,
+            output: Activation::IDENTITY,
+            jet: None,
+        };
+        let integer = |i: usize| (i * 5 / 3 % 7) as f32 - 3.0;
+        let large = if units == MatrixUnits::Split { 256.0 } else { 1.0 };
+        let x: Vec<f32> = (0..ROWS * inputs).map(|i| integer(i) * large + (i % 2) as f32).collect();
+        let parameters: Vec<f32> = (0..layers.elements()).map(integer).collect();
+        let mut expected = x.clone();
+        for l in 0..layers.count {
+            let ([n, k], place) = (layers.shape(l), layers.place(l));
+            let z = |(row, j): (&[f32], usize)| {
+                let terms = row.iter().zip(&parameters[place.w + j * k..]);
+                let z = parameters[place.b + j] + terms.map(|(x, w)| x * w).sum::<f32>();
+                if l == 0 { z.max(0.0) } else { z }
+            };
+            expected = expected.chunks(k).flat_map(|row| (0..n).map(move |j| (row, j))).map(z).collect();
+        }
+        Network { layers, x, parameters, expected }
+    }
+
+    fn plan(&self, caps: &Caps) -> Result<Plan> {
+        let request = NetworkForward { rows: ROWS, layers: self.layers, copy: false, storage: Storage::default() };
+        plan::network_forward(&request, true, caps)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,6 +269,10 @@ mod tests {
             let exact = |v: &f32| v.fract() == 0.0 && v.abs() < f64::powi(2.0, 22) as f32;
             let products = Products::new(units);
             assert!(products.expected.iter().flatten().all(exact));
+            let network = Network::new(units);
+            let kernel = &network.plan(&caps).expect("a plan").dispatches[0].kernel;
+            assert_eq!(kernel.file == KernelFile::NetworkCoop, units != MatrixUnits::Stored);
+            assert!(network.expected.iter().all(exact));
             let beyond_f16 = products.x.iter().any(|&v| Float::F16.round(v) != v);
             assert_eq!(beyond_f16, units == MatrixUnits::Split, "a second number has something to say");
         }

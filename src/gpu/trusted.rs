@@ -17,8 +17,8 @@
 //!
 //! Experimental features are ones that wgpu itself does not vouch for: to open a device with one takes a token whose maker accepts that the feature may
 //! have bugs that lead to undefined behaviour. It is made for one feature, cooperative matrix, and only if the caller's options ask for matrix units.
-//! What is done with it is narrow: one kernel, of this crate's text, whose matrices are loaded from and stored to workgroup arrays at places that are
-//! constants of the text or multiples of the subgroup's number, always inside (`tests/bounds` computes the extent of each), in uniform control flow, in
+//! What is done with it is narrow: two kernels, of this crate's text, whose matrices are loaded from and stored to workgroup arrays at places that are
+//! constants of the text, multiples of the subgroup's number, or steps of a loop over the columns of a layer, always inside (`tests/bounds` computes the extent of each), in uniform control flow, in
 //! matrices that the adapter lists. Storage is read and written by the ordinary, guarded accessors alone. Known defects of wgpu's translation are kept
 //! away from by hand (docs/design.md, entry 73).
 
@@ -45,7 +45,7 @@ pub(super) fn module(gpu: &Gpu, label: &str, text: &str) -> wgpu::ShaderModule {
 pub(super) fn experimental(matrix_units: bool) -> wgpu::ExperimentalFeatures {
     match matrix_units {
         false => wgpu::ExperimentalFeatures::disabled(),
-        // SAFETY: the caller's options ask for it, and the one kernel that uses it does so within what the argument above says.
+        // SAFETY: the caller's options ask for it, and the two kernels that use it do so within what the argument above says.
         true => unsafe { wgpu::ExperimentalFeatures::enabled() },
     }
 }

@@ -98,6 +98,24 @@ impl Kernel {
                 let four = if flag("STATIC") + flag("JET") > 0 { 1 } else { 5 };
                 flag("LANE_ROWS4") + steps * step + layers * flag("TURNS") * four
             }
+            KernelFile::NetworkCoop => {
+                let [layers, hidden, outputs] = [p.parts, p.channels, p.cols].map(u64::from);
+                let [lanes, bk, columns, matrix] = ["LANES", "BK", "COLUMNS", "MATRIX"].map(flag);
+                let block = self.network_rows();
+                let steps = k.div_ceil(bk) + (layers - 1) * hidden.div_ceil(bk);
+                let fill = (block * columns / 4).div_ceil(lanes);
+                // A turn finishes a column of matrices, and where rows are scaled it is taken twice but for the last layer's.
+                let four = if flag("STATIC") + flag("JET") > 0 { 1 } else { 5 };
+                let scaled = flag("SCALE_A");
+                let between = (layers - 1) * hidden.next_multiple_of(bk) / matrix;
+                let turns = (1 + scaled) * between + outputs.div_ceil(matrix);
+                let weights = |n: u64, k: u64| columns.div_ceil(lanes) + (n * k.div_ceil(4)).div_ceil(lanes);
+                let magnitudes = |n: u64, k: u64| block.div_ceil(lanes) + flag("SCALE_B") * weights(n, k);
+                let first = magnitudes(if layers == 1 { outputs } else { hidden }, k);
+                let rest = (layers - 1) * magnitudes(hidden.max(outputs), hidden);
+                let scales = scaled * (block.div_ceil(lanes) + fill + first + rest);
+                fill + steps * (1 + bk / matrix / flag("UNROLLED")) + turns * four + scales
+            }
             KernelFile::RowMoments => {
                 let (span, width) = (flag("SPAN"), self.width());
                 let sweeps = 1 + flag("CENTRED");
@@ -136,6 +154,11 @@ impl Kernel {
             KernelFile::NonFinite => chunk.min(rows).div_ceil(flag("LANES")),
             KernelFile::LossScale => rows.div_ceil(flag("LANES")),
         }
+    }
+
+    /// Rows of a workgroup of a network on matrix units.
+    fn network_rows(&self) -> u64 {
+        self.of("LANES") / self.of("SPAN").max(1) * self.of("MATRICES_M") * self.of("MATRIX")
     }
 
     /// Iterations of a product's epilogue: register tile, words of the mask, sums. Columns beyond the edge have none; the first lane has
@@ -222,6 +245,11 @@ impl Kernel {
                 let step = flag("BK") + flag("COLUMNS") + 4;
                 // The parameters are bounded by the length of their operand (`Use`), and the size of a layer by the kernel's columns.
                 (rows + block).max(rows * k).max(rows * cols).max(k + step).max(channels + step)
+            }
+            KernelFile::NetworkCoop => {
+                let step = flag("COLUMNS") + flag("BK") + 4;
+                let edge = (rows + self.network_rows()).max(k + step).max(channels + step).max(cols + step);
+                edge.max(rows * k).max(rows * cols)
             }
             KernelFile::RowMoments => {
                 let edge = (rows + flag("LANES")).max(cols + flag("SPAN") * self.width());

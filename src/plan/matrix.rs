@@ -1,6 +1,13 @@
 //! Products on matrix units: which of them may run there, and how a workgroup's matrices lie in its tile.
 
-use crate::words::words;
+use crate::{dtype::Float, words::words};
+
+/// Why what matrix units are asked for is computed elsewhere.
+pub(super) const ABSENT: &str = "the device has none that can be used";
+pub(super) const NOT_STORED: &str = "an operand is not f16 in memory, or is computed";
+pub(super) const FEW: &str = "16 rows or columns, or fewer";
+/// Products of fewer rows or columns stay elsewhere: most of a matrix would be padding, and they wait for memory anyway.
+pub(super) const FEWEST: u64 = 17;
 
 /// Which products may run on the device's matrix units. They multiply numbers of f16 and add in f32, many times faster than
 /// the arithmetic units that every other product uses.
@@ -48,6 +55,16 @@ pub(super) enum Half {
 }
 
 impl Half {
+    /// Of an operand that goes into the product as it lies in memory, in this type, or is computed.
+    pub(super) const fn of(stored: Option<Float>, units: MatrixUnits) -> Self {
+        match (stored, units) {
+            (Some(Float::F16), _) => Half::Stored,
+            (Some(Float::Bf16), MatrixUnits::Split) => Half::Scaled,
+            (_, MatrixUnits::Split) => Half::Split,
+            _ => Half::Rounded,
+        }
+    }
+
     pub(super) fn rounded(self) -> bool {
         matches!(self, Half::Rounded | Half::Scaled)
     }

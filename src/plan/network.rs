@@ -1,11 +1,14 @@
 //! A whole network in one dispatch: every layer of a block of rows in one workgroup, what goes between them in its memory.
 
 mod backward;
+mod matrices;
 
 pub use backward::{NetworkBackward, network_backward, step_by_step_because};
 
+use matrices::Matrices;
+
 use super::{
-    Along, Builder, Caps, DeviceClass, Plan,
+    Along, Builder, Caps, DeviceClass, Dispatch, Plan,
     builder::workgroups,
     pieces::{self, ELEMENT},
 };
@@ -63,6 +66,16 @@ impl Block {
         4 * self.columns * (self.rows() + self.bk())
     }
 
+    /// The kernel, with the flags that a block has.
+    fn kernel(&self, request: &NetworkForward, aligned: bool, caps: &Caps) -> Builder {
+        let Block { columns, lanes, lane_rows } = *self;
+        let members = members(&request.layers);
+        let mut kernel = request.kernel(KernelFile::Network, [columns, self.bk()], aligned, caps);
+        kernel.flag("LANES", lanes).flag("LANE_ROWS", lane_rows).flag("LANE_ROWS4", lane_rows / 4);
+        kernel.flag("TURNS", lane_rows / members).flag("ROWS_BEHIND", lane_rows - members);
+        kernel
+    }
+
     /// The one for so many rows: eight a lane read half as much of the weights for each row, four make twice as many workgroups; so do half the lanes
     /// where the eight rows of a jet stay in one.
     fn of(layers: &Layers, rows: u64, caps: &Caps) -> Result<Self> {
@@ -109,10 +122,15 @@ fn expect_room(workgroup_bytes: u32, lanes: u32, caps: &Caps) -> Result<()> {
 
 /// Why a network of so many rows is better computed layer by layer on this device; None if one dispatch is likely to be faster.
 pub fn layer_by_layer_because(layers: &Layers, rows: usize, caps: &Caps) -> Option<&'static str> {
-    let rows = rows as u64;
     if caps.class == DeviceClass::Software {
         return Some("a CPU has the layers in its cache");
     }
+    // On matrix units memory takes longer than arithmetic at any width.
+    let request = NetworkForward { rows, layers: *layers, copy: false, storage: Storage::default() };
+    if Matrices::of(&request, caps).is_ok() {
+        return None;
+    }
+    let rows = rows as u64;
     let Ok(block) = Block::of(layers, rows, caps) else {
         return Some("a layer has too many columns, or the device too little workgroup memory");
     };
@@ -134,14 +152,19 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
     shape::elements(Operand::Y, &[rows, n])?;
     shape::elements(Operand::Parameter, &[layers.elements()])?;
     let mut plan = Plan::default();
-    let block = Block::of(&layers, rows as u64, caps)?;
-    if rows == 0 {
-        return Ok(plan);
-    }
-    let mut kernel = request.kernel(KernelFile::Network, [block.columns, block.bk()], aligned, caps);
+    let matrices = Matrices::of(&request, caps);
+    let plain_because = matrices.err().flatten();
+    let (mut kernel, block_rows) = match matrices {
+        Ok(block) => (block.kernel(&request, aligned, caps), block.rows()),
+        Err(_) => {
+            let block = Block::of(&layers, rows as u64, caps)?;
+            if rows == 0 {
+                return Ok(plan);
+            }
+            (block.kernel(&request, aligned, caps), block.rows())
+        }
+    };
     let members = members(&layers);
-    kernel.flag("LANES", block.lanes).flag("LANE_ROWS", block.lane_rows).flag("LANE_ROWS4", block.lane_rows / 4);
-    kernel.flag("TURNS", block.lane_rows / members).flag("ROWS_BEHIND", block.lane_rows - members);
     if let Some(jet) = layers.jet {
         kernel.flag("JET", 1).on("EIGHT", members == 8).flag("MEMBERS_OF_JET", members);
         kernel.flag("TANGENTS", jet.tangents() as u32).on("BENDS", !jet.is_first_order());
@@ -155,12 +178,13 @@ pub fn network_forward(request: &NetworkForward, aligned: bool, caps: &Caps) -> 
         }
     }
     request.matrix(&mut kernel, Operand::Y, n, aligned);
-    kernel.cut.rows = u64::from(block.rows());
+    kernel.cut.rows = u64::from(block_rows);
     kernel.cut.cols = n as u64;
-    kernel.cut.work = kernel.cut.rows.saturating_mul(layers.work().saturating_add(request.activations(block.columns)));
+    let columns = kernel.kernel.flag("COLUMNS");
+    kernel.cut.work = kernel.cut.rows.saturating_mul(layers.work().saturating_add(request.activations(columns)));
     kernel.params.chunk = kernel.params.k;
     kernel.params.tiles = workgroups((rows as u64).div_ceil(kernel.cut.rows))?;
-    plan.dispatches.push(kernel.build());
+    plan.dispatches.push(Dispatch { plain_because, ..kernel.build() });
     pieces::cut(&mut plan, caps)?;
     Ok(plan)
 }

@@ -3,7 +3,7 @@
 use super::{
     Along, Builder, Caps, Cut, DeviceClass, Dispatch, Grid, Stage, Tile,
     builder::{PartialSums, workgroups},
-    matrix::{Arrangement, Half, MatrixUnits},
+    matrix::{self, Arrangement, Half, MatrixUnits},
     programs,
     tile::coop_steps,
 };
@@ -74,12 +74,7 @@ impl Product {
 
     /// How an operand becomes f16 on its way to matrix units.
     pub(super) fn half(&self, operand: &Matrix, caps: &Caps) -> Half {
-        match (self.stored(operand), caps.matrix_units) {
-            (Some(Float::F16), _) => Half::Stored,
-            (Some(Float::Bf16), MatrixUnits::Split) => Half::Scaled,
-            (_, MatrixUnits::Split) => Half::Split,
-            _ => Half::Rounded,
-        }
+        Half::of(self.stored(operand), caps.matrix_units)
     }
 
     /// Columns of B for each of C.
@@ -118,11 +113,11 @@ impl Product {
         let stored = self.halves(caps) == [Half::Stored; 2];
         let why = match caps.matrix_units {
             MatrixUnits::Off => None,
-            _ if caps.matrix_size == 0 => Some("the device has none that can be used"),
+            _ if caps.matrix_size == 0 => Some(matrix::ABSENT),
             _ if self.finish.program.members() > 1 => {
                 Some("what it finishes are groups of rows, and a lane has two of a matrix")
             }
-            MatrixUnits::Stored if !stored => Some("an operand is not f16 in memory, or is computed"),
+            MatrixUnits::Stored if !stored => Some(matrix::NOT_STORED),
             // Where nothing is to be split it takes the tiles of what is stored.
             MatrixUnits::Split if stored => return (caps.matrix_units(MatrixUnits::Stored), None),
             _ => return (*caps, None),

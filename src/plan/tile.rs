@@ -3,7 +3,7 @@
 use super::{
     Caps, DeviceClass,
     choices::{Form, Size},
-    matrix::{Arrangement, MatrixUnits},
+    matrix::{self, Arrangement, MatrixUnits},
 };
 use crate::shape;
 
@@ -252,8 +252,6 @@ impl Tile {
     }
 }
 
-/// Products of fewer rows or columns stay on the plain tiles: most of a matrix would be padding, and they wait for memory anyway.
-const FEWEST: u64 = 17;
 /// Where the tiles on matrix units begin in [`TILES`], the largest first: 128×128 with 256 lanes and with 128, 64×64.
 const COOP: usize = 18;
 
@@ -269,8 +267,8 @@ const fn on_matrix_units(caps: &Caps) -> usize {
 
 /// Why a product of this size, whose operands may go to the matrix units, does not; `None` if it does.
 pub(super) fn refused(caps: &Caps, rows: u64, cols: u64, form: Form) -> Option<&'static str> {
-    if rows.min(cols) < FEWEST {
-        return Some("16 rows or columns, or fewer");
+    if rows.min(cols) < matrix::FEWEST {
+        return Some(matrix::FEW);
     }
     let fits = TILES.iter().any(|tile| tile.stage == Stage::Coop && tile.fits(caps, form));
     (!fits).then_some("no tile suits the device's subgroups, or its workgroup memory")

@@ -519,6 +519,18 @@ fn a_matrix_outside_of_its_tile_is_found() {
             planted.kernel.flags.insert(flag, wrong);
             assert!(run(&planted, true).is_err(), "{flag}={wrong}: {}", planted.kernel);
         }
+        let layers = elbow::network::Layers::new(&[36, 45, 45, 33], Activation::RELU).unwrap();
+        let request = plan::NetworkForward { rows: 700, layers, copy: false, storage: Storage::default() };
+        let plan = plan::network_forward(&request, true, caps).unwrap();
+        let good = &plan.dispatches[0];
+        assert_eq!(good.kernel.file, KernelFile::NetworkCoop, "{plan}");
+        checked(&plan, true);
+        let [columns, matrices] = ["MATRICES_N", "MATRICES_M"].map(|flag| good.kernel.flag(flag));
+        for (flag, wrong) in [("MATRICES_N", 2 * columns), ("COLUMNS", 32), ("ROWS", matrices / 2)] {
+            let mut planted = good.clone();
+            planted.kernel.flags.insert(flag, wrong);
+            assert!(run(&planted, true).is_err(), "{flag}={wrong}: {}", planted.kernel);
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod matrix_units;
 mod narrow;
 mod network;
 mod network_backward;
+mod network_matrices;
 mod pasted;
 mod prepared;
 mod random;

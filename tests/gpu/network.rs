@@ -28,23 +28,23 @@ fn as_a_small_gpu() -> &'static Gpu {
 }
 
 /// A network and its input, in these types, and the types of x, of the weights and of y.
-struct Case<'a> {
-    sizes: &'a [usize],
-    activation: Activation,
-    alpha: AlphaSource,
-    rows: usize,
-    types: [Float; 3],
+pub struct Case<'a> {
+    pub sizes: &'a [usize],
+    pub activation: Activation,
+    pub alpha: AlphaSource,
+    pub rows: usize,
+    pub types: [Float; 3],
     /// Elements between rows of x and of y, and before the first.
-    gap: usize,
+    pub gap: usize,
 }
 
 impl<'a> Case<'a> {
-    fn new(sizes: &'a [usize], activation: Activation, rows: usize) -> Self {
+    pub fn new(sizes: &'a [usize], activation: Activation, rows: usize) -> Self {
         Case { sizes, activation, alpha: AlphaSource::Constant, rows, types: [Float::F32; 3], gap: 0 }
     }
 
     /// y, and the host's network and x. What lies between and around the rows of y must not change.
-    fn run(&self, gpu: &Gpu, host: HostNetwork, numbers: &mut Numbers, number: impl Fn(f32) -> f32) -> Ran {
+    pub fn run(&self, gpu: &Gpu, host: HostNetwork, numbers: &mut Numbers, number: impl Fn(f32) -> f32) -> Ran {
         let &Case { sizes, alpha, rows, types: [of_x, of_w, of_y], gap, .. } = self;
         let (k, n) = (sizes[0], sizes[sizes.len() - 1]);
         let layers = host.layers(alpha);
@@ -61,7 +61,9 @@ impl<'a> Case<'a> {
         let (x_, y_): (&'static Tensor, &'static Tensor) = (Box::leak(x_.into()), Box::leak(y_.into()));
         let network = Forward::new(layers, part(x_, k), &parameters, part(y_, n));
         let network = network.copy(copy.as_ref().map(|copy| copy.view()));
-        assert_eq!(network.plan(gpu).unwrap().dispatches.len(), usize::from(rows > 0));
+        let plan = network.plan(gpu).unwrap();
+        assert_eq!(plan.dispatches.len(), usize::from(rows > 0));
+        let on_matrix_units = plan.dispatches.iter().any(|dispatch| dispatch.kernel.on_matrix_units());
         gpu.submit(|encoder| network.record(gpu, encoder)).unwrap();
         let got = gpu.download(y_).unwrap();
         let mut y = Vec::with_capacity(rows * n);
@@ -69,13 +71,14 @@ impl<'a> Case<'a> {
             assert!(row[..gap].iter().chain(&row[gap + n..]).all(|&v| v == 7.0), "{sizes:?}: a gap was written");
             y.extend(&row[gap..gap + n]);
         }
-        Ran { host, x, y }
+        Ran { host, x, y, on_matrix_units }
     }
 
-    fn check(&self, gpu: &Gpu, numbers: &mut Numbers) {
+    /// Whether it ran on matrix units; y is within its bound.
+    pub fn check(&self, gpu: &Gpu, numbers: &mut Numbers) -> bool {
         let [_, of_w, of_y] = self.types;
         let host = HostNetwork::random(self.sizes, self.activation, self.alpha, numbers);
-        let Ran { host, x, y } = self.run(gpu, host, numbers, |v| v);
+        let Ran { host, x, y, on_matrix_units } = self.run(gpu, host, numbers, |v| v);
         // The judge's own sums beside the reference's.
         let layers = host.layers(self.alpha);
         let reference = cpu::reference::network(&layers, self.rows, &x, &host.all(&layers)).unwrap();
@@ -86,16 +89,19 @@ impl<'a> Case<'a> {
         }
         let rounding = of_w.rounding(1.0).max(of_y.rounding(1.0));
         let rounding = if [of_w, of_y] == [Float::F32; 2] { 0.0 } else { rounding };
+        let rounding = if on_matrix_units { rounding.max(gpu.caps().matrix_rounding()) } else { rounding };
         let Case { sizes, activation, alpha, rows, types, .. } = self;
         assert_eq!(y.len(), rows * sizes[sizes.len() - 1]);
         host.judge(&format!("{sizes:?} {activation} {alpha:?} {types:?} {rows} rows"), &x, &y, rounding);
+        on_matrix_units
     }
 }
 
-struct Ran {
-    host: HostNetwork,
-    x: Vec<f32>,
-    y: Vec<f32>,
+pub struct Ran {
+    pub host: HostNetwork,
+    pub x: Vec<f32>,
+    pub y: Vec<f32>,
+    pub on_matrix_units: bool,
 }
 
 #[test]
@@ -157,7 +163,7 @@ fn exact_numbers_are_the_same_bits() {
         for gpu in [gpu(), as_a_gpu()] {
             let host = HostNetwork::random(sizes, Activation::RELU, AlphaSource::Constant, &mut numbers).integers(2.0);
             let case = Case::new(sizes, Activation::RELU, 70);
-            let Ran { host, x, y } = case.run(gpu, host, &mut numbers, |v| (v * 2.0).round());
+            let Ran { host, x, y, .. } = case.run(gpu, host, &mut numbers, |v| (v * 2.0).round());
             let mut below = gpu.upload(&x, &[70, sizes[0]]).unwrap();
             for layer in &host.0 {
                 let w = gpu.upload(&layer.w, &[layer.n, layer.k]).unwrap();
@@ -258,7 +264,7 @@ fn parameters_of_an_mlp() {
 }
 
 /// y of groups of rows by the reference, and the largest magnitude of each row of a group.
-fn jets_by_reference(layers: &Layers, x: &[f32], all: &[f32]) -> (Vec<f64>, [f64; 8]) {
+pub fn jets_by_reference(layers: &Layers, x: &[f32], all: &[f32]) -> (Vec<f64>, [f64; 8]) {
     let y = cpu::reference::network(layers, x.len() / layers.inputs, x, all).unwrap();
     let members = layers.jet.unwrap().members();
     let mut largest = [1e-3; 8];
@@ -270,7 +276,7 @@ fn jets_by_reference(layers: &Layers, x: &[f32], all: &[f32]) -> (Vec<f64>, [f64
 }
 
 /// A jet of eight rows whose operator has terms of every kind: of one tangent, of two neighbours, of the first group of four rows and of the second.
-fn six() -> Jet {
+pub fn six() -> Jet {
     let mut c = [[0.0; 6]; 6];
     (c[0][0], c[3][3], c[5][5]) = (1.0, -2.0, 3.0);
     for (i, j, v) in [(0, 1, 0.5), (1, 4, -1.0), (2, 3, 2.0), (4, 5, 1.5)] {

@@ -155,14 +155,20 @@ impl HostNetwork {
         for layer in &self.0 {
             let Step { y: values, y_errors: errors, .. } = &steps[steps.len() - 1];
             let mut step = Step::default();
+            // What is rounded to f16 loses more below 2⁻¹⁴, or beside a magnitude that is so many times larger.
+            let least = |largest: f64| rounding * f64::powi(2.0, -14) * largest.max(1.0);
+            let of_values = least(values.iter().fold(0.0, |largest, v| v.abs().max(largest)));
             for n in 0..layer.n {
+                let weights = &layer.w[n * layer.k..][..layer.k];
+                let of_weights = least(weights.iter().fold(0.0, |largest, w| f64::from(w.abs()).max(largest)));
                 let mut z = f64::from(layer.b[n]);
                 let (mut size, mut carried) = (z.abs(), 0.0);
                 for k in 0..layer.k {
-                    let w = f64::from(layer.w[n * layer.k + k]);
+                    let w = f64::from(weights[k]);
                     z += w * values[k];
                     size += (w * values[k]).abs();
-                    carried += w.abs() * (errors[k] + values[k].abs() * rounding);
+                    carried += w.abs() * (errors[k] + values[k].abs() * rounding + of_values);
+                    carried += values[k].abs() * of_weights;
                 }
                 let e = carried + size * (layer.k as f64 + 2.0) * EPSILON;
                 let [y, wrong] = layer.near(n, Quantity::Value, z, e);
