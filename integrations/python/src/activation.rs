@@ -54,10 +54,9 @@ pub(crate) fn parse(value: &Bound<'_, PyAny>) -> PyResult<Act> {
 }
 
 /// The number of an α of one element or of one for each channel, the last dimension.
-fn alpha_at(alpha: &[f32], channels: usize) -> PyResult<impl Fn(usize) -> f32 + '_> {
+fn alpha_at(alpha: &[f32], channels: usize) -> PyResult<impl Fn(usize) -> f32 + Sync> {
     match alpha.len() {
-        1 => Ok(Box::new(move |_| alpha[0]) as Box<dyn Fn(usize) -> f32 + '_>),
-        count if count == channels => Ok(Box::new(move |index: usize| alpha[index % channels])),
+        count if count == 1 || count == channels => Ok(move |index: usize| alpha[index % count]),
         count => Err(expected("alpha", &format!("1 element or {channels}, one for each channel"), count)),
     }
 }
@@ -75,7 +74,8 @@ impl Activation {
             None => py.detach(|| values.iter().map(|&z| act.evaluate(quantity, z)).collect()),
             Some(alpha) => {
                 let at = alpha_at(alpha, z.shape().last().copied().unwrap_or(1))?;
-                values.iter().enumerate().map(|(i, &z)| act.with_alpha(at(i)).evaluate(quantity, z)).collect()
+                let of = |(i, &z): (usize, &f64)| act.with_alpha(at(i)).evaluate(quantity, z);
+                py.detach(|| values.iter().enumerate().map(of).collect())
             }
         };
         array(py, results, z.shape())

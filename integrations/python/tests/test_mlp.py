@@ -1,5 +1,9 @@
 """Networks that learn, and their files."""
 
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -72,3 +76,21 @@ def test_what_does_not_fit_is_named_and_changes_nothing(gpu):
         assert text in str(raised.value), f"{text}: {raised.value}"
     after = mlp.state_dict()
     assert all((after[name] == before[name]).all() for name in before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interrupt_ends_a_long_training():
+    program = """
+import numpy as np, elbow
+mlp = elbow.Mlp([8, 16, 2], max_batch=16)
+print("begun", flush=True)
+mlp.fit(np.zeros((256, 8), np.float32), np.zeros(256, int), epochs=10**9)
+"""
+    running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout.readline() == "begun\n"
+        running.send_signal(signal.SIGINT)
+        _, error = running.communicate(timeout=60)
+        assert "KeyboardInterrupt" in error and running.returncode != 0
+    finally:
+        running.kill()

@@ -170,6 +170,9 @@ class Mlp:
     with options beta1 or momentum, beta2, epsilon, weight_decay, l1, max_norm; of a loss delta or label_smoothing.
     """
 
+    gpu: Gpu
+    sizes: list[int]
+
     def __init__(
         self,
         sizes: Iterable[int],

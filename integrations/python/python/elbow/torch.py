@@ -6,6 +6,8 @@ float32 is computed by elbow; float16 and bfloat16 are computed from their value
 stays float32; float64 is the mode for checks: elbow's f64 mathematics around PyTorch's products (a learnable alpha counts as a float32 there).
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,12 @@ from ._elbow import Activation, Layer, set_threads
 # PyTorch's number of threads, which torchrun sets; it counts if nothing has run before.
 set_threads(torch.get_num_threads())
 
-_NARROW = (torch.float16, torch.bfloat16)
 _NAMES = ("dx", "dw", "db", "dalpha")
+
+
+@lru_cache
+def _layer(activation, gate=None):
+    return Layer(activation, gate=gate)
 
 
 def _array(tensor):
@@ -36,9 +42,13 @@ def _nothing(like):
     return like.new_empty(0)
 
 
+def _new(like):
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
 def _kind(x, activation, alpha):
     """What forward keeps: the cheapest that is enough; in float64 always z."""
-    kind = Layer(activation).keeps(learnable_alpha=alpha is not None)
+    kind = _layer(activation).keeps(learnable_alpha=alpha is not None)
     return "z" if x.dtype == torch.float64 and kind != "none" else kind
 
 
@@ -67,7 +77,7 @@ def _affine(x: Tensor, w: Tensor, b: Tensor | None, alpha: Tensor | None, activa
     if x.dtype == torch.float64:
         z = _z(x, w, b)
         return _f64(activation, "value", z, alpha), z if _kind(x, activation, alpha) == "z" else _nothing(x)
-    y, kept = Layer(activation).forward(*map(_array, (x, w, b)), alpha=_array(alpha), keep=True)
+    y, kept = _layer(activation).forward(*map(_array, (x, w, b)), alpha=_array(alpha), keep=True)
     if kept is None or _keeps_y_itself(x, activation, alpha):
         return _tensor(y, x), torch.empty(0)
     if kept is y:
@@ -97,7 +107,8 @@ def _kept_array(kept):
 
 @torch.library.custom_op("elbow::affine_backward", mutates_args=(), device_types="cpu")
 def _affine_backward(
-    dy: Tensor, x: Tensor, w: Tensor, b: Tensor | None, alpha: Tensor | None, kept: Tensor, activation: str, wants: list[bool]
+    dy: Tensor, x: Tensor, w: Tensor, b: Tensor | None, alpha: Tensor | None, kept: Tensor, activation: str,
+    wants: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     inputs = (x, w, b, alpha)
     if x.dtype == torch.float64:
@@ -112,7 +123,7 @@ def _affine_backward(
         )
         return tuple(make() if want else _nothing(x) for make, want in zip(makes, wants))
     names = [name for name, want in zip(_NAMES, wants) if want]
-    gradients = Layer(activation).backward(
+    gradients = _layer(activation).backward(
         *map(_array, (dy, x, w, b)), alpha=_array(alpha), kept=_kept_array(kept), wants=names
     )
     made = [_tensor(gradients[name], like) if want else None for name, like, want in zip(_NAMES, inputs, wants)]
@@ -121,7 +132,7 @@ def _affine_backward(
 
 @_affine_backward.register_fake
 def _(dy, x, w, b, alpha, kept, activation, wants):
-    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) if want else _nothing(x) for t, want in zip((x, w, b, alpha), wants))
+    return tuple(_new(t) if want else _nothing(x) for t, want in zip((x, w, b, alpha), wants))
 
 
 @torch.library.custom_op("elbow::affine_double_backward", mutates_args=(), device_types="cpu")
@@ -131,8 +142,8 @@ def _affine_double_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     if x.dtype == torch.float64:
         return _double_in_f64(dy, x, w, b, alpha, ddx, ddw, ddb, ddalpha, activation)
-    returning = {name: value for name, value in zip(("ddx", "ddw", "ddb", "ddalpha"), map(_array, (ddx, ddw, ddb, ddalpha)))}
-    seconds = Layer(activation).double_backward(
+    returning = dict(zip(("ddx", "ddw", "ddb", "ddalpha"), map(_array, (ddx, ddw, ddb, ddalpha))))
+    seconds = _layer(activation).double_backward(
         *map(_array, (dy, x, w, b)), alpha=_array(alpha), kept=_kept_array(kept), **returning
     )
     likes = {"ddy": dy, "dx2": x, "dw2": w, "db2": b, "dalpha2": alpha}
@@ -165,8 +176,7 @@ def _double_in_f64(dy, x, w, b, alpha, ddx, ddw, ddb, ddalpha, activation):
 
 @_affine_double_backward.register_fake
 def _(dy, x, w, b, alpha, kept, ddx, ddw, ddb, ddalpha, activation):
-    new = lambda t: _nothing(x) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
-    return tuple(map(new, (dy, x, w, b, alpha)))
+    return tuple(_nothing(x) if t is None else _new(t) for t in (dy, x, w, b, alpha))
 
 
 def _remember(ctx, inputs, output):
@@ -213,7 +223,7 @@ def _gated(
     if x.dtype == torch.float64:
         gate, up = _z(x, w_gate, b_gate), _z(x, w_up, b_up)
         return _f64(activation, "value", gate, None) * up, torch.cat((gate, up), -1)
-    layer = Layer(activation, gate="apart")
+    layer = _layer(activation, "apart")
     y, z = layer.forward(*map(_array, (x, w_gate, b_gate)), w_up=_array(w_up), b_up=_array(b_up), keep=True)
     return _tensor(y, x), torch.from_numpy(z)
 
@@ -227,8 +237,8 @@ def _(x, w_gate, w_up, b_gate, b_up, activation):
 
 @torch.library.custom_op("elbow::gated_backward", mutates_args=(), device_types="cpu")
 def _gated_backward(
-    dy: Tensor, x: Tensor, w_gate: Tensor, w_up: Tensor, b_gate: Tensor | None, b_up: Tensor | None, z: Tensor, activation: str,
-    wants: list[bool],
+    dy: Tensor, x: Tensor, w_gate: Tensor, w_up: Tensor, b_gate: Tensor | None, b_up: Tensor | None, z: Tensor,
+    activation: str, wants: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     inputs = (x, w_gate, w_up, b_gate, b_up)
     if x.dtype == torch.float64:
@@ -244,7 +254,7 @@ def _gated_backward(
         )
         return tuple(make() if want else _nothing(x) for make, want in zip(makes, wants))
     names = ("dx", "dw", "dw_up", "db", "db_up")
-    gradients = Layer(activation, gate="apart").backward(
+    gradients = _layer(activation, "apart").backward(
         *map(_array, (dy, x, w_gate, b_gate)), w_up=_array(w_up), b_up=_array(b_up), kept=_kept_array(z),
         wants=[name for name, want in zip(names, wants) if want],
     )
@@ -255,7 +265,7 @@ def _gated_backward(
 @_gated_backward.register_fake
 def _(dy, x, w_gate, w_up, b_gate, b_up, z, activation, wants):
     inputs = (x, w_gate, w_up, b_gate, b_up)
-    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) if want else _nothing(x) for t, want in zip(inputs, wants))
+    return tuple(_new(t) if want else _nothing(x) for t, want in zip(inputs, wants))
 
 
 def _remember_gated(ctx, inputs, output):
@@ -277,10 +287,10 @@ torch.library.register_autograd("elbow::gated", _gated_order, setup_context=_rem
 
 
 def _cast(*tensors):
-    """As torch.nn.functional.linear: under autocast operands have its type; else they must have one."""
+    """As torch.nn.functional.linear: under autocast operands have its type, but for float64; else they must have one."""
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
-        return tuple(None if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors) if tensors[0].dtype != torch.float64 else tensors
+        tensors = tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
     types = {t.dtype for t in tensors if t is not None}
     if len(types) > 1:
         raise ValueError(f"operands: expected one dtype, got {', '.join(sorted(map(str, types)))}")
@@ -303,8 +313,8 @@ def fused_linear(x, w, b=None, activation="gelu", alpha=None):
     if alpha is not None and tuple(alpha.shape) not in ((1,), (w.shape[0],)):
         raise ValueError(f"alpha: expected [1] or [{w.shape[0]}], got {list(alpha.shape)}")
     x, w, b = _cast(x, w, b)
-    if alpha is not None and alpha.dtype != x.dtype and x.dtype != torch.float64:
-        alpha = alpha.to(torch.float32)
+    if alpha is not None and alpha.dtype != x.dtype:
+        alpha = alpha.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
     return torch.ops.elbow.affine(x, w, b, alpha, str(activation))[0]
 
 
