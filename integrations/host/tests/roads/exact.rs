@@ -73,6 +73,8 @@ fn backward_cases() -> Vec<(&'static str, BackwardRequest, Saved)> {
     let apart = layer(5, 6, 7).gate(Gate::apart());
     let before = layer(5, 6, 7).residual(ResidualAt::BeforeActivation);
     let square = layer(5, 6, 6).residual(ResidualAt::AfterActivation);
+    let below = Below::new(Activation::prelu(0.25).unwrap(), Saved::Z).alpha(AlphaSource::PerChannel).dalpha(O);
+    let below = below.row_weight(true).drow_weight(O).dropout(half()).db(O);
     let chain = |saved| BackwardRequest::new(layer(5, 6, 7), all()).below(Below::new(Activation::RELU, saved).db(O));
     vec![
         case("from y", layer(5, 7, 6), all(), Saved::Y),
@@ -99,6 +101,7 @@ fn backward_cases() -> Vec<(&'static str, BackwardRequest, Saved)> {
         ("from dz", BackwardRequest::new(layer(5, 6, 7), all()).upstream_is_dz(true), Saved::Y),
         ("chain over z", chain(Saved::Z), Saved::Z),
         ("chain over y", chain(Saved::Y), Saved::Y),
+        ("chain over all that a layer has", chain(Saved::Z).below(below), Saved::Z),
         case("no rows", layer(0, 4, 3), all(), Saved::Z),
     ]
 }

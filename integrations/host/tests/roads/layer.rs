@@ -113,6 +113,7 @@ impl Layer {
             (self.request, self.request.outputs_of_w(), request.gradients);
         let (forward, mask) = self.forward(&Host::cpu(), saved)?;
         let [y, z, moments] = [0, 1, 2].map(|i| &forward[i].1[..]);
+        let below = request.below;
         let inputs = BackwardInputs {
             x: &self.x,
             w: &self.w,
@@ -126,7 +127,7 @@ impl Layer {
                 _ => SavedIn::None,
             },
             // Of the layer below x is y.
-            saved_below: match request.below.map(|below| below.saved) {
+            saved_below: match below.map(|below| below.saved) {
                 Some(Saved::Z) => SavedIn::Z(&self.x),
                 Some(Saved::Y) => SavedIn::Y(&self.x),
                 _ => SavedIn::None,
@@ -136,13 +137,15 @@ impl Layer {
             dropout_state: self.state(),
             w_up: self.inputs().w_up,
             b_up: self.inputs().b_up,
+            alpha_below: below.filter(|below| below.alpha != AlphaSource::Constant).map(|_| &self.columns[3][..]),
+            row_weight_below: below.filter(|below| below.row_weight).map(|_| &self.row_weight[..]),
+            dropout_state_below: below.and_then(|below| below.dropout).map(|_| Dropout::state(3, 5, 1)),
             front: self.front(),
             moments: (!moments.is_empty()).then_some(moments),
-            ..Default::default()
         };
         let room = |length: usize, want: Want| vec![if want == Want::Accumulate { 1.0 } else { f32::NAN }; length];
         let alphas = alpha_length(self.request.alpha, n);
-        let below = request.below.map_or(Want::No, |below| below.db);
+        let of_below = below.map_or([Want::No; 3], |below| [below.db, below.dalpha, below.drow_weight]);
         let mut places = [
             ("dx", wants.x, m * k),
             ("dw", wants.w, of_w * k),
@@ -155,11 +158,14 @@ impl Layer {
             ("dfront_alpha", wants.front_alpha, k),
             ("dw_up", wants.w_up, n * k),
             ("db_up", wants.b_up, n),
-            ("db_below", below, k),
+            ("db_below", of_below[0], k),
+            ("dalpha_below", of_below[1], k),
+            ("drow_weight_below", of_below[2], m),
         ]
         .map(|(name, want, length)| (name, want, room(length, want)));
-        let [dx, dw, db, dalpha, dresidual, drow_weight, dscale, dshift, dfront_alpha, dw_up, db_up, db_below] =
+        let [dx, dw, db, dalpha, dresidual, drow_weight, dscale, dshift, dfront_alpha, dw_up, db_up, of_below @ ..] =
             places.each_mut().map(|(_, want, room)| want.wanted().then_some(&mut room[..]));
+        let [db_below, dalpha_below, drow_weight_below] = of_below;
         let outputs = BackwardOutputs {
             dx,
             dw,
@@ -173,7 +179,8 @@ impl Layer {
             dw_up,
             db_up,
             db_below,
-            ..Default::default()
+            dalpha_below,
+            drow_weight_below,
         };
         host.backward(request, inputs, outputs)?;
         let wanted = places.into_iter().filter(|(_, want, _)| want.wanted());

@@ -2,9 +2,14 @@
 
 use elbow::{
     Activation, Norm, Saved, Want,
-    cpu::reference::{self, BackwardInputs, ReturningInputs},
+    cpu::{
+        FrontInputs,
+        reference::{self, BackwardInputs, ReturningInputs},
+    },
     request::{AffineRequest, BackwardRequest, DoubleBackwardRequest, Front, Gradients, Returning, SecondGradients},
 };
+
+use elbow_cpu::ForwardOutputs;
 
 use crate::{
     hosts,
@@ -88,5 +93,32 @@ fn norms_in_front_agree_with_the_reference_on_both_roads() {
             let expected = [("dx", dx), ("dw", dw), ("dscale", dscale), ("dshift", dshift)];
             within(&case, &got, &expected.map(|(name, g)| (name, &g.value[..], &g.terms[..])));
         }
+    }
+}
+
+#[test]
+fn running_statistics_are_moved_and_used_alike_on_both_roads() {
+    let front = |norm| Front::new(Activation::IDENTITY).norm(norm).running(true);
+    let request = |norm| AffineRequest::new(17, 6, 12, Activation::TANH).front(front(norm));
+    let layer = Layer::new(request(Norm::batch()), false);
+    let start: Vec<f32> = (0..24).map(|i| 0.5 + i as f32 / 16.0).collect();
+    let expected = |norm: Norm| {
+        let given = layer.inputs().front(FrontInputs::default().running_moments(Some(&start)));
+        reference::forward(&request(norm), given).unwrap()
+    };
+    let (moved, used) = (expected(Norm::batch()), expected(Norm::running()));
+    for host in hosts() {
+        let (mut y, mut running) = (vec![f32::NAN; 17 * 6], start.clone());
+        let outputs = ForwardOutputs { y: &mut y, running_moments: Some(&mut running), ..Default::default() };
+        host.forward(&request(Norm::batch()), layer.inputs(), outputs).unwrap();
+        let got = vec![("y", y), ("running", running)];
+        let ones = vec![1.0; 24];
+        let expected = [("y", &moved.y[..], &moved.z_terms[..]), ("running", &moved.running_moments, &ones)];
+        within(&format!("moved, {host}"), &got, &expected);
+
+        let mut y = vec![f32::NAN; 17 * 6];
+        let given = layer.inputs().front(FrontInputs::default().running_moments(Some(&start)));
+        host.forward(&request(Norm::running()), given, ForwardOutputs { y: &mut y, ..Default::default() }).unwrap();
+        within(&format!("used, {host}"), &vec![("y", y)], &[("y", &used.y, &used.z_terms)]);
     }
 }
