@@ -264,9 +264,10 @@ fn blocks_of_matrices() {
     says(&wide, &rounded.workgroup_bytes(16_384), Some(no_block));
     says(&wide, &rounded.subgroup(0), Some(no_block));
     says(&NetworkForward { layers: wide.layers.jet(Jet::laplacian(5).unwrap()), ..wide }, &rounded, Some(no_block));
-    // There memory takes longer than arithmetic.
-    assert_eq!(layer_by_layer_because(&wide.layers, wide.rows, &rounded), None);
-    assert!(layer_by_layer_because(&wide.layers, wide.rows, &rounded.workgroup_bytes(16_384)).is_some());
+    // At 128 columns lanes have not enough registers for their sums: only for few rows.
+    assert_eq!(layer_by_layer_because(&many.layers, many.rows, &rounded), None);
+    assert!(layer_by_layer_because(&wide.layers, wide.rows, &rounded).is_some());
+    assert_eq!(layer_by_layer_because(&wide.layers, 4096, &rounded), None);
 }
 
 #[test]

@@ -174,7 +174,8 @@ impl Collected {
         let plan = plan.map_err(|error| Failure::new(format_args!("{call}: {error}")))?;
         let call = if self.caps == browser() { format!("{call} browser") } else { call.to_owned() };
         let kernels = plan.dispatches.into_iter().map(|dispatch| dispatch.kernel);
-        for kernel in kernels.filter(|kernel| !self.matrix_units || kernel.file == KernelFile::ProductCoop) {
+        let on_units = |file| matches!(file, KernelFile::ProductCoop | KernelFile::NetworkCoop);
+        for kernel in kernels.filter(|kernel| !self.matrix_units || on_units(kernel.file)) {
             // Texts that differ in names alone are one kernel.
             let spirv = spirv::write(&shader::assemble(&kernel, Binding::Exclusive)?, self.matrix_units)?;
             if !self.seen.insert(spirv.clone()) {
@@ -473,8 +474,7 @@ mod tests {
         // Those of software adapters are not for AMD's compiler, and that of the subnormals is a question, no work.
         let asked: HashSet<_> = all.iter().map(|named| named.kernel.file).collect();
         let absent: Vec<_> = KernelFile::ALL.iter().filter(|file| !asked.contains(file)).collect();
-        // Whole networks on matrix units are asked about nowhere yet.
-        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::NetworkCoop, &KernelFile::Subnormals]);
+        assert_eq!(absent, [&KernelFile::ProductBroadcast, &KernelFile::Subnormals]);
         for form in ["NT y", "NN y", "NN dx", "TN dw"] {
             assert!(names.iter().any(|name| name.ends_with(&format!("product_staged {form}"))), "no staged {form}");
         }

@@ -125,16 +125,11 @@ pub fn layer_by_layer_because(layers: &Layers, rows: usize, caps: &Caps) -> Opti
     if caps.class == DeviceClass::Software {
         return Some("a CPU has the layers in its cache");
     }
-    // On matrix units memory takes longer than arithmetic at any width.
-    let request = NetworkForward { rows, layers: *layers, copy: false, storage: Storage::default() };
-    if Matrices::of(&request, caps).is_ok() {
-        return None;
-    }
     let rows = rows as u64;
     let Ok(block) = Block::of(layers, rows, caps) else {
         return Some("a layer has too many columns, or the device too little workgroup memory");
     };
-    // Each workgroup reads all weights. Wide layers of many rows do more with each weight where a workgroup has 128 rows of one.
+    // Each workgroup reads all weights, and on matrix units spills sums of 128 columns (docs/isa_matrix_units.tsv). Wide layers of many rows do more with each weight where a workgroup has 128 rows of one.
     let waves = rows.div_ceil(u64::from(block.rows())) / u64::from(caps.choices.workgroups()).max(1);
     (block.columns > WIDE && waves > 1).then_some("wide layers of many rows are limited by arithmetic, not by memory")
 }

@@ -1,7 +1,9 @@
-//! Products on matrix units. They are asked about apart from all others: another driver knows them.
+//! Products and whole networks on matrix units. They are asked about apart from all others: another driver knows them.
 
 use elbow::{
-    Activation, Caps, Float, Gate, MatrixUnits, Pin, Saved, Want, WeightLayout, plan,
+    Activation, Caps, Float, Gate, Jet, MatrixUnits, Pin, Saved, Want, WeightLayout,
+    network::Layers,
+    plan::{self, NetworkForward},
     request::{AffineRequest, BackwardRequest, Gradients},
     storage::Storage,
 };
@@ -34,6 +36,28 @@ impl Collected {
             for gate in [Gate::stacked(), Gate::apart()] {
                 let across = layer(n / 2).layout(WeightLayout::InOut).gate(gate);
                 self.forward(&format!("gated forward silu {gate} in_out {name}"), &across)?;
+            }
+        }
+        self.networks_on_matrix_units()
+    }
+
+    /// Whole networks on matrix units.
+    fn networks_on_matrix_units(&mut self) -> Result<(), Failure> {
+        for units in [MatrixUnits::Rounded, MatrixUnits::Split] {
+            self.caps = with_matrices(units);
+            let mut network = |name: &str, layers: Layers| {
+                let request = NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
+                self.add(&format!("network {name} {units} f32"), plan::network_forward(&request, true, &self.caps))
+            };
+            for width in [32, 64, 128] {
+                for activation in [Activation::RELU, Activation::SILU] {
+                    let layers = Layers::new(&[width, width, width, width], activation)?;
+                    network(&format!("{} {width}", activation.name()), layers)?;
+                }
+            }
+            for inputs in [2, 3] {
+                let layers = Layers::new(&[20, 64, 64, 64, 17], Activation::TANH)?.jet(Jet::laplacian(inputs)?);
+                network(&format!("jet of {inputs} tanh 64"), layers)?;
             }
         }
         Ok(())
