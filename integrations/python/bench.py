@@ -5,6 +5,7 @@ random: a sum's ones would let products be cheaper. Figures are of this machine 
 """
 
 import argparse
+import os
 import platform
 import time
 
@@ -48,6 +49,8 @@ def checked(name, layer, exact, x, dy):
 def main():
     torch.manual_seed(0)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    # PyTorch's threads otherwise spin on the cores that ours want next: README.md, "Beside PyTorch's own".
+    print(f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', '(not set: threads of PyTorch spin)')}")
     print(f"road: {elbow.Host()}")
     print(f"{'M x N x K':>16} {'':>8} {'torch min':>10} {'median':>8} {'elbow min':>10} {'median':>8} ms   torch / elbow")
     for shape in options.shapes:
