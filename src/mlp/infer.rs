@@ -16,8 +16,8 @@ impl Mlp {
     /// [`Mlp::forward`] up to rounding. Nothing is kept for backward, and the outputs of other layers are left as they are or overwritten.
     ///
     /// Where the plan expects it to be faster this is [one dispatch](crate::network) for all layers: hidden layers of one size of at most 64 columns,
-    /// wider ones up to 128 for few rows or on matrix units, on a GPU; jets too. It rounds nothing between layers (but where matrix units round), so that
-    /// an [`Mlp`] that stores f16 or bf16 gets somewhat better numbers. Anything else is computed layer by layer.
+    /// wider ones up to 128 for few rows, on a GPU; jets too. It rounds nothing between layers (but where matrix units round), so that an [`Mlp`] that
+    /// stores f16 or bf16 gets somewhat better numbers. Anything else is computed layer by layer.
     ///
     /// ```no_run
     /// use elbow::{Activation, Gpu, mlp::{Architecture, Mlp}};

@@ -17,7 +17,7 @@ fn gradients_of_gradients_are_an_error() {
 }
 
 #[test]
-#[ignore = "started by the test above"]
+#[ignore = "the test above runs it, in a process with another environment: cargo test -p elbow-candle --test layers second"]
 fn inside_of_a_process_that_asks_for_them() {
     begin();
     let x = Var::new(&[[1f32]], &Device::Cpu).unwrap();
