@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -16,8 +18,11 @@ def run(*command):
     return done.stdout
 
 
-def test_the_tutorial_learns_to_read_digits():
-    assert "of those held back right" in run(sys.executable, EXAMPLES / "tutorial.py")
+def test_the_notebook_learns_to_read_digits():
+    notebook = nbformat.read(EXAMPLES / "tutorial.ipynb", 4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": EXAMPLES}}).execute()
+    said = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("of those held back right" in text for text in said)
 
 
 @pytest.mark.parametrize("processes", [2, 4])
