@@ -9,36 +9,106 @@ use clap::{
 };
 use elbow::{MatrixUnits, Saved, Strategy, WeightLayout};
 
-use crate::{failure::Failure, out, tuning::Tuning};
+use crate::{failure::Failure, out, table::Format, tuning::Tuning};
 
 /// Fused affine + activation layers, forward and backward, on any GPU.
 #[derive(Debug, Parser)]
 #[command(name = "elbow", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// The adapters of this machine, and the one that elbow would use. Exit code 2 if there is none.
+    #[command(after_help = "Example:\n  elbow info")]
     Info,
     /// Runs the library's own tests on your adapter: a table of the worst errors. Exit code 1 if anything is wrong.
+    ///
+    /// Checks every kernel, activation, strategy and saved choice on odd shapes: layers of integers to the last bit, of real numbers within
+    /// their bounds, NaN and infinities, the memory around the operands, and that repeated calls give the same bits.
+    #[command(after_help = "Example, a fiftieth of the short run:\n  elbow verify --quick --part 1/50")]
     Verify(Verify),
     /// The accuracy of activations over all bit patterns of f32, in ulp. Exit code 1 if one is beyond its tolerance.
+    ///
+    /// Compares value, slope, second derivative and the derivatives by α with f64.
+    #[command(after_help = "Example, every 100,003rd number:\n  elbow sweep gelu --stride 100003")]
     Sweep(Sweep),
     /// Measures the fastest tile for each kind of product on your adapter and keeps the result. Takes seconds, on a software adapter
     /// minutes.
+    ///
+    /// Every tile must first be exact on integers. A tile is chosen if it is faster by 5 % and by more than the noise; none is tried any more
+    /// near the speed of a copy or of the multiply-adds alone, measured before. `elbow bench`, `elbow eval`, and networks of programs (`Mlp`)
+    /// use the result, unless told not to.
+    #[command(
+        after_help = "Example, two tiles on products of one row, kept nowhere:\n  elbow tune --sizes row --forms NT --tiles 0,3 --dry-run"
+    )]
     Tune(Tune),
-    /// Compares your adapter's speed with your CPU's: forward, backward and a training step, each verified before it is timed.
-    Bench(crate::bench::Options),
+    /// Says whether your GPU is worth it, for your network: training and inference beside your CPU, verified before they are timed.
+    ///
+    /// Times a whole network (--mlp, --model) or layers on the GPU and on the CPU, in turns: device time (by timestamps), wall time, and wall
+    /// time with the transfers. Every case is verified against the f64 reference before it is timed. The first line is the answer.
+    #[command(after_help = "Example:\n  elbow bench --mlp 8,64,64,1 --activation gelu --quick --report out.html")]
+    Bench(Box<crate::bench::Options>),
+    /// Compares two runs of `elbow bench`: what became slower or faster, beyond the noise of both. Exit code 1 if anything is slower.
+    ///
+    /// Times that are in both runs, with the ratio new / old: it is slower, or faster, if the 99 % confidence intervals do not touch, and more
+    /// than 5 % apart is possible. Times of the CPU are compared too: if they moved as well, so did the machine, and that
+    /// is said. Noise is that within each run: take both on the same machine, with nothing else running.
+    #[command(
+        after_help = "Example, of a run with itself:\n  elbow bench --mlp 4,8,1 --quick --elements 1000 --format json > run.json\n  \
+                            elbow compare run.json run.json"
+    )]
+    Compare(crate::compare::Options),
     /// Times every tile on products of sizes that you name, each exact on integers before it is timed.
+    ///
+    /// Times C = A·B of each size and form on each tile that can run it, and on the plan's own choice. Each is first compared with integers
+    /// that the host computed. Exit code 1 if one was wrong.
+    #[command(after_help = "Example:\n  elbow tiles --shapes 64x64x64 --forms NT --tiles 0,3 --quick")]
     Tiles(crate::tiles::Options),
     /// Shows what would run for a layer: dispatches, the program of each kernel, its WGSL.
+    ///
+    /// Prints the dispatches of forward, and of backward if wanted, of a layer or of a whole network (--hidden): kernel, tiles, loops, operands, scratch; then
+    /// the program of each kernel, one step a line, and with --wgsl its text. Assumes that every operand starts at a multiple of 16 bytes.
+    #[command(after_help = "Example, M K N:\n  elbow plan --activation gelu 64 256 256 --backward --class discrete")]
     Plan(crate::plan::Options),
     /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
+    #[command(after_help = EVAL)]
     Eval(Eval),
+    /// Prints the completions of a shell, for its folder of completions.
+    #[command(after_help = "Example:\n  elbow completions bash > elbow.bash")]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page of the command, or of one of its commands.
+    #[command(after_help = "Example:\n  elbow man bench > elbow-bench.1\n\nTo read one: elbow man bench | man -l -")]
+    Man {
+        /// The command, such as bench.
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
+    },
 }
+
+/// The first command makes a file of x = (-1, 2), so that the second works anywhere.
+const EVAL: &str = r#"Example, of two numbers, -1 and 2:
+  printf '\66\0\0\0\0\0\0\0{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}\0\0\200\277\0\0\0\100' > in.safetensors
+  elbow eval --activation gelu in.safetensors out.safetensors"#;
+
+/// What `elbow` without a command prints: what to do next.
+pub(crate) const GUIDE: &str = "\
+elbow: fused affine + activation layers on any GPU
+
+What next?
+  elbow info                                       is there a GPU, and which one is used?
+  elbow verify --quick                             does it compute right?
+  elbow bench --mlp 8,64,64,1 --activation gelu    is it worth it, for your network?
+  elbow tune                                       faster still: the best tiles of this GPU
+  elbow eval --help                                run a layer of your own
+  elbow --help                                     everything else
+";
 
 impl Command {
     /// Whether the command loads a graphics driver.
@@ -50,14 +120,14 @@ impl Command {
             | Command::Tune(_)
             | Command::Bench(_)
             | Command::Tiles(_) => true,
+            Command::Compare(_) | Command::Completions { .. } | Command::Man { .. } => false,
             Command::Plan(options) => options.opens_device(),
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
     }
 }
 
-/// Checks every kernel, activation, strategy and saved choice on odd shapes: layers of integers to the last bit, of real numbers within
-/// their bounds, NaN and infinities, the memory around the operands, and that repeated calls give the same bits.
+/// The options of `elbow verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     /// Checks only a sample of the kernels, in seconds.
@@ -69,17 +139,15 @@ pub(crate) struct Verify {
     /// Also on matrix units, where the adapter has them: products of operands that are stored as f16, or of all, rounded to f16, or split into two numbers of f16.
     #[arg(long, value_parser = words(MatrixUnits::ALL, MatrixUnits::name), default_value_t)]
     pub(crate) matrix_units: MatrixUnits,
-    /// JSON instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
     /// Runs one case again, as printed by a run that failed.
     #[arg(long, value_name = "CASE", conflicts_with_all = ["quick", "part"])]
     pub(crate) case: Option<String>,
 }
 
-/// Every tile must first be exact on integers. A tile is chosen if it is faster by 5 % and by more than the noise; none is tried any more
-/// near the speed of a copy or of the multiply-adds alone, measured before. `elbow bench`, `elbow eval`, and networks of programs (`Mlp`)
-/// use the result, unless told not to.
+/// The options of `elbow tune`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Tune {
     /// File for the result; otherwise a file of this adapter in your cache folder.
@@ -102,15 +170,15 @@ pub(crate) struct Tune {
     pub(crate) forget: bool,
 }
 
-/// Compares value, slope, second derivative and the derivatives by α with f64.
+/// The options of `elbow sweep`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sweep {
     /// Checks every N-th bit pattern. 1 checks all 4,294,967,296, which takes minutes for each activation.
     #[arg(long, value_name = "N", default_value = "1021")]
     pub(crate) stride: NonZeroU32,
-    /// One line of JSON for each function instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How the results are printed; JSON is a line for each function.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
     /// Activations; all of them if none is named.
     #[arg(value_name = "SPEC")]
     pub(crate) activation: Vec<String>,
@@ -177,10 +245,6 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(),
         },
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::new(
-            "expected a command: info, verify, sweep, tune, bench, tiles, plan or eval (see elbow --help), got none",
-        )
-        .report(),
         _ => {
             let text = error.render().to_string();
             let useful =

@@ -1,39 +1,66 @@
-//! `elbow bench`: compares the adapter's speed with the CPU's, with the accuracy and limits that are needed to judge the figures.
+//! `elbow bench`: is the GPU worth it, for a network or for layers? With the accuracy and limits that are needed to judge the figures.
 
+mod answer;
 mod cases;
 mod chart;
 pub(crate) mod lines;
+#[cfg(test)]
+mod made;
+mod model;
 mod page;
-mod results;
+pub(crate) mod results;
 mod sections;
-mod table;
+mod tables;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use elbow::{Activation, Float, MatrixUnits, Pin};
-use elbow_measure::{About, Budget, Device, Shape, footprint, probe};
+use elbow_measure::{About, Budget, Device, Loss, Perceptron, Shape, footprint, probe};
 
-use crate::{args::words, destination::Destination, failure::Failure, out, tiles, tuning::Tuning, verify::bar};
-use results::Results;
+use crate::{
+    args::words,
+    destination::{Destination, twin},
+    failure::Failure,
+    out,
+    table::Format,
+    tiles,
+    tuning::Tuning,
+    verify::bar,
+};
+use results::{NetworkResult, Results};
 
-/// Times layers on the GPU and on the CPU baseline: device time (by timestamps), wall time, and wall time with the transfers of x, y and
-/// their gradients. Every case is verified against the f64 reference before it is timed.
+/// The options of `elbow bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Shapes MxKxN, separated by commas: x is [M, K], W is [N, K]. Three or more M of one K and N give a crossover.
-    #[arg(long, value_name = "SHAPES", value_delimiter = ',')]
+    /// A network by its sizes: features of the input, of each hidden layer, and of the output; the last layer is linear.
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', conflicts_with = "model")]
+    mlp: Vec<NonZeroUsize>,
+    /// A network from a safetensors file, by PyTorch's names: 0.weight [N, K], 0.bias [N], 2.weight, ...
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The activation of the network's hidden layers.
+    #[arg(long, value_name = "SPEC", default_value = "relu", conflicts_with = "activations")]
+    activation: Activation,
+    /// The loss of the network's training step: mse, huber, bce (of logits) or cross_entropy (of classes).
+    #[arg(long, value_name = "LOSS", default_value = "mse")]
+    loss: Loss,
+    /// The batches that the network is timed at, separated by commas.
+    #[arg(long, value_name = "BATCHES", value_delimiter = ',')]
+    batches: Vec<NonZeroUsize>,
+    /// Layers alone: shapes MxKxN, separated by commas; x is [M, K], W is [N, K]. Three or more M of one K and N give an answer.
+    #[arg(long, value_name = "SHAPES", value_delimiter = ',', conflicts_with_all = OF_A_NETWORK)]
     pub(crate) shapes: Vec<Shape>,
-    /// Activations, separated by semicolons.
-    #[arg(long, value_name = "SPECS", value_delimiter = ';', default_value = "relu;gelu")]
+    /// Activations of layers alone, separated by semicolons.
+    #[arg(long, value_name = "SPECS", value_delimiter = ';', default_value = "relu;gelu", conflicts_with_all = OF_A_NETWORK)]
     pub(crate) activations: Vec<Activation>,
-    /// Type in which the GPU stores x, w, y, z, dy and dx: f32, f16 or bf16. The CPU computes in f32.
-    #[arg(long, value_name = "TYPE", default_value_t)]
+    /// Type in which the GPU stores x, w, y, z, dy and dx of layers: f32, f16 or bf16. The CPU computes in f32.
+    #[arg(long, value_name = "TYPE", default_value_t, conflicts_with_all = OF_A_NETWORK)]
     pub(crate) dtype: Float,
-    /// The tile of every product, by its number (see `elbow tiles`), instead of the plan's choice; a product that it cannot serve gets
-    /// another.
-    #[arg(long, value_name = "NUMBER", value_parser = tiles::tile)]
+    /// The tile of every product of layers, by its number (see `elbow tiles`), instead of the plan's choice; a product that it cannot
+    /// serve gets another.
+    #[arg(long, value_name = "NUMBER", value_parser = tiles::tile, conflicts_with_all = OF_A_NETWORK)]
     pub(crate) tile: Option<usize>,
-    /// Which products may run on the adapter's matrix units. `rounded` computes with operands rounded to f16, and is judged accordingly; `split` with two numbers of f16 for each, and is judged as f32.
+    /// Which products may run on the adapter's matrix units. `rounded` computes with operands rounded to f16, and is judged accordingly; `split` with two numbers of f16 for each, and is judged as f32. A network is not timed with `rounded`.
     #[arg(long, value_parser = words(MatrixUnits::ALL, MatrixUnits::name), default_value_t)]
     pub(crate) matrix_units: MatrixUnits,
     #[command(flatten)]
@@ -41,31 +68,58 @@ pub(crate) struct Options {
     /// Elements of the tensors that the activations alone run on.
     #[arg(long, value_name = "COUNT")]
     pub(crate) elements: Option<std::num::NonZeroU32>,
-    /// Only the GPU, as one line of JSON for each case when it is measured. A case that fails is a line too, and the others go on; then
-    /// the exit code is 1.
-    #[arg(long, conflicts_with_all = ["json", "report"])]
+    /// Only the GPU, and only layers, as one line of JSON for each case when it is measured. A case that fails is a line too, and the
+    /// others go on; then the exit code is 1.
+    #[arg(long, conflicts_with_all = ["format", "report", "mlp", "model"])]
     pub(crate) lines: bool,
     /// Only small shapes and few samples, in seconds.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// JSON instead of a table.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Writes an HTML page with charts: one file that loads no others.
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Writes an HTML page with charts, one file that loads no others, and the same as JSON beside it: OUT.json, for `elbow compare`.
     #[arg(long, value_name = "OUT.html")]
     pub(crate) report: Option<PathBuf>,
 }
 
+/// What is not said of layers where a network is.
+const OF_A_NETWORK: [&str; 2] = ["mlp", "model"];
+
 impl Options {
     fn pin(&self) -> Pin {
         Pin::default().tile(self.tile)
+    }
+
+    /// The network that is asked about, if one is.
+    fn network(&self) -> Result<Option<Perceptron>, Failure> {
+        let (activation, loss) = (self.activation, self.loss);
+        match &self.model {
+            Some(file) => model::read(file, activation, loss).map(Some),
+            None if self.mlp.is_empty() => match self.batches.is_empty() {
+                true => Ok(None),
+                false => Err(Failure::mismatch("--batches", "a network (--mlp or --model)", "none")),
+            },
+            None => {
+                let sizes: Vec<usize> = self.mlp.iter().map(|size| size.get()).collect();
+                let network = Perceptron::new(&sizes, activation, loss);
+                network.map(Some).map_err(|why| Failure::new(format_args!("--mlp: {why}")))
+            }
+        }
+    }
+
+    fn file(&self) -> Option<String> {
+        self.model.as_ref().map(|file| file.display().to_string())
     }
 }
 
 /// Measures, writes the page if one is wanted, and prints the results.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     // Mistakes are found before the minutes of measuring.
+    let twin = options.report.as_deref().map(twin).transpose()?;
+    [options.report.as_deref(), twin.as_deref()].into_iter().flatten().try_for_each(Destination::check)?;
     let report = options.report.as_deref().map(Destination::new).transpose()?;
+    let network = options.network()?;
     let gpu = options.tuning.open(elbow::Options::default().matrix_units(options.matrix_units))?;
     let device = Device::new(gpu);
     if options.lines {
@@ -74,24 +128,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let failed = lines::run(&device, options, &shapes, elements, budget, &about)?;
         return Ok(ExitCode::from(u8::from(failed > 0)));
     }
-    let results = measure(&device, options)?;
+    let results = measure(&device, options, network.as_ref())?;
+    let json = serde_json::to_string_pretty(&results).map_err(Failure::new)? + "\n";
     // The results are printed even if the page cannot be written.
     let saved = report.map_or(Ok(()), |report| report.write(page::html(&results).as_bytes()));
-    let text = if options.json {
-        serde_json::to_string_pretty(&results).map_err(Failure::new)? + "\n"
-    } else {
-        table::text(&results)
-    };
-    out::print(&text)?;
+    let saved = saved.and_then(|()| twin.map_or(Ok(()), |twin| Destination::new(&twin)?.write(json.as_bytes())));
+    out::print(&if options.format == Format::Json { json } else { tables::text(&results, options.format) })?;
     saved.map(|()| ExitCode::SUCCESS)
 }
 
 /// The shapes, the elements of tensors, and how long to take samples.
 fn sizes(device: &Device, options: &Options) -> (Vec<Shape>, usize, Budget) {
     let (quick, software) = (options.quick, device.gpu.is_software());
+    // At least as many samples as an interval needs.
     let budget = match quick {
-        true => Budget { samples: 3, seconds: 0.01, most_seconds: 1.0 },
-        false => Budget { samples: 7, seconds: 0.1, most_seconds: 5.0 },
+        true => Budget { samples: 8, seconds: 0.01, most_seconds: 2.0 },
+        false => Budget { samples: 20, seconds: 0.1, most_seconds: 8.0 },
     };
     let shapes = if options.shapes.is_empty() { shapes(software, quick) } else { options.shapes.clone() };
     let elements = match (software, quick) {
@@ -102,42 +154,96 @@ fn sizes(device: &Device, options: &Options) -> (Vec<Shape>, usize, Budget) {
     (shapes, options.elements.map_or(elements, |elements| elements.get() as usize), budget)
 }
 
-fn measure(device: &Device, options: &Options) -> Result<Results, Failure> {
+fn measure(device: &Device, options: &Options, network: Option<&Perceptron>) -> Result<Results, Failure> {
     let (quick, software) = (options.quick, device.gpu.is_software());
     let (shapes, elements, budget) = sizes(device, options);
+    let batches = batches(options, software);
+    let layers: Vec<(Shape, Activation)> = match network {
+        Some(network) => cases::layers_of(network, &batches),
+        None => options.activations.iter().flat_map(|&a| shapes.iter().map(move |&shape| (shape, a))).collect(),
+    };
+    let activations = if network.is_some() { vec![options.activation] } else { options.activations.clone() };
     let bar = bar(match software {
         // Said before measuring, not at the end.
         true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",
         false => "{spinner} {msg:<32} [{bar:30}] {pos}/{len} {elapsed}",
     });
-    bar.set_length((shapes.len() + 1) as u64 * options.activations.len() as u64 + 2);
+    let of_network = if network.is_some() { batches.len() } else { 0 };
+    bar.set_length((layers.len() + activations.len() + of_network) as u64 + 2);
     let say = |message: String| {
         bar.set_message(message);
         bar.inc(1);
     };
+    let of_network = match network {
+        None => None,
+        Some(network) => {
+            let at = |&batch: &usize| {
+                say(format!("{network}, batch {batch}"));
+                cases::network(device, network, batch, budget).map_err(failure)
+            };
+            Some(NetworkResult {
+                sizes: network.sizes().to_vec(),
+                activation: network.activation().to_string(),
+                loss: network.loss(),
+                weights: network.weights(),
+                file: options.file(),
+                batches: batches.iter().map(at).collect::<Result<_, _>>()?,
+            })
+        }
+    };
     say("ceilings".into());
     let ceilings = probe::ceilings(device, budget).map_err(failure)?;
-    let mut layers = Vec::new();
+    let layers = layers.into_iter().map(|(shape, activation)| {
+        say(format!("{shape} {activation}"));
+        cases::layer(device, shape, activation, options.dtype, options.pin(), budget).map_err(failure)
+    });
+    let layers = layers.collect::<Result<_, _>>()?;
     let mut alone = Vec::new();
-    for &activation in &options.activations {
-        for &shape in &shapes {
-            say(format!("{shape} {activation}"));
-            layers
-                .push(cases::layer(device, shape, activation, options.dtype, options.pin(), budget).map_err(failure)?);
-        }
+    for &activation in &activations {
         say(format!("{activation} alone"));
         alone.extend(cases::alone(device, elements, activation, options.dtype, budget).map_err(failure)?);
     }
     say("memory".into());
-    let (depth, width, batch) = if quick { (4, 64, 64) } else { (8, 1024, 1024) };
-    // On a software adapter a step of the large network would take seconds.
-    let (width, batch) = if software && !quick { (256, 256) } else { (width, batch) };
-    let memory = options.activations.iter().map(|&a| footprint(&device.gpu, a, options.dtype, depth, width, batch));
+    let (sizes, batch) = match (network, software, quick) {
+        (Some(network), ..) => (network.sizes().to_vec(), batches.iter().copied().max().unwrap_or(1)),
+        (None, _, true) => (vec![64; 5], 64),
+        // On a software adapter a step of the large network would take seconds.
+        (None, true, false) => (vec![256; 9], 256),
+        (None, false, false) => (vec![1024; 9], 1024),
+    };
+    let memory = activations.iter().map(|&a| footprint(&device.gpu, a, options.dtype, &sizes, batch));
     let memory = memory.collect::<Result<_, _>>().map_err(failure)?;
     bar.finish_and_clear();
-    let (units, tuning) = (device.gpu.matrix_units(), options.tuning.says());
-    let about = About::new(&device.gpu, command());
-    Ok(Results::new(about, units, tuning, options.dtype, ceilings, layers, alone, memory))
+    let results = Results {
+        answer: String::new(),
+        answers: Vec::new(),
+        about: About::new(&device.gpu, command()),
+        matrix_units: device.gpu.matrix_units(),
+        tuning: options.tuning.says(),
+        dtype: options.dtype.name().to_owned(),
+        ceilings,
+        network: of_network,
+        layers,
+        alone,
+        memory,
+    };
+    Ok(results.answered())
+}
+
+/// The batches of a network, ascending: far apart, because the answer is a region.
+fn batches(options: &Options, software: bool) -> Vec<usize> {
+    let mut batches: Vec<usize> = options.batches.iter().map(|batch| batch.get()).collect();
+    if batches.is_empty() {
+        batches = match (software, options.quick) {
+            (true, true) => vec![4, 32, 256],
+            (true, false) => vec![16, 256, 1024],
+            (false, true) => vec![16, 256, 4096],
+            (false, false) => vec![1, 16, 64, 256, 1024, 4096, 16_384],
+        };
+    }
+    batches.sort_unstable();
+    batches.dedup();
+    batches
 }
 
 /// The default shapes: one K and N with growing M, for the crossover, and larger layers.
@@ -167,7 +273,7 @@ fn failure(error: elbow_measure::Error) -> Failure {
 }
 
 /// The command as it was typed, without the program's folder.
-fn command() -> String {
+pub(crate) fn command() -> String {
     let quoted = |argument: String| match argument.chars().all(|c| c.is_alphanumeric() || "-_=.,/:+".contains(c)) {
         true => argument,
         false => format!("'{}'", argument.replace('\'', r"'\''")),

@@ -95,3 +95,12 @@ fn target(path: &Path) -> Result<PathBuf, String> {
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+/// The path of a page's JSON twin: the same name with `.json`.
+pub(crate) fn twin(page: &Path) -> Result<PathBuf, Failure> {
+    let twin = page.with_extension("json");
+    match twin == page {
+        true => Err(Failure::mismatch(page.display(), "the name of a page, such as out.html", "that of its JSON twin")),
+        false => Ok(twin),
+    }
+}

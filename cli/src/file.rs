@@ -55,7 +55,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
 }
 
 /// The bytes of a file; None if it is too long.
-fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > LARGEST {

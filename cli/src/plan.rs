@@ -14,8 +14,7 @@ use elbow::{
 
 use crate::{args::words, failure::Failure, out};
 
-/// Prints the dispatches of forward, and of backward if wanted, of a layer or of a whole network (--hidden): kernel, tiles, loops, operands, scratch; then
-/// the program of each kernel, one step a line, and with --wgsl its text. Assumes that every operand starts at a multiple of 16 bytes.
+/// The options of `elbow plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// The activation: relu, leaky_relu(0.01), gelu, ...

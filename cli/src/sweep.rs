@@ -6,14 +6,20 @@ use std::{
     time::Instant,
 };
 
-use elbow::{Activation, Gpu, gpu::Subnormals};
+use elbow::{Activation, Gpu};
 use elbow_verify::{
     points,
     sweep::{self, CLASSES, Swept},
 };
 use serde_json::json;
 
-use crate::{args::Sweep, failure::Failure, out, verify::bar};
+use crate::{
+    args::Sweep,
+    failure::Failure,
+    out,
+    table::{Format, Table},
+    verify::bar,
+};
 
 /// Sweeps each activation and prints a row for each quantity when it is done. Exit code 1 if one is beyond its tolerance.
 pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
@@ -22,9 +28,12 @@ pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
         false => args.activation.iter().map(|spec| spec.parse()).collect::<elbow::Result<Vec<Activation>>>()?,
     };
     let gpu = Gpu::new()?;
-    if !args.json {
+    if args.format != Format::Json {
         let total = (1u64 << 32).div_ceil(u64::from(args.stride.get()));
-        out::print(&head(&gpu, &gpu.subnormals()?, total))?;
+        let subnormals = gpu.subnormals()?;
+        out::print(&format!(
+            "{gpu}\nsubnormal numbers: {subnormals}\n{total} inputs each; errors in ulp of the terms\n"
+        ))?;
     }
     let mut beyond = 0;
     for activation in activations {
@@ -35,11 +44,12 @@ pub(crate) fn run(args: &Sweep) -> Result<ExitCode, Failure> {
         let found = sweep::sweep(&gpu, activation, args.stride.get(), &mut |done| bar.inc(done))?;
         bar.finish_and_clear();
         beyond += found.iter().map(|s| s.beyond).sum::<u64>();
-        for swept in &found {
-            let line = if args.json { as_json(&activation, swept) } else { row(&activation, swept) };
-            out::print(&(line + "\n"))?;
-        }
-        if !args.json {
+        let text = match args.format {
+            Format::Json => found.iter().map(|swept| as_json(&activation, swept) + "\n").collect(),
+            format => format!("\n{}", table(&activation, &found).print(format)),
+        };
+        out::print(&text)?;
+        if args.format != Format::Json {
             log(&activation, start);
         }
     }
@@ -50,17 +60,15 @@ fn log(activation: &Activation, start: Instant) {
     let _ = writeln!(io::stderr(), "{activation}: {:.0} s", start.elapsed().as_secs_f64());
 }
 
-fn head(gpu: &Gpu, subnormals: &Subnormals, total: u64) -> String {
+/// A row for each function of an activation.
+fn table(activation: &Activation, found: &[Swept]) -> Table {
     let classes: Vec<String> = CLASSES[1..].iter().map(|end| format!("≤ {end}")).collect();
-    format!(
-        "{gpu}\nsubnormal numbers: {subnormals}\n{total} inputs each; errors in ulp of the terms\n\n\
-         | function | worst | allowed | at | rounded right | {} | more |\n|---|---|---|---|---|{}---|\n",
-        classes.join(" | "),
-        "---|".repeat(CLASSES.len() - 1)
-    )
+    let heads = ["function", "worst", "allowed", "at", "exact"].into_iter().chain(classes.iter().map(String::as_str));
+    let heads: Vec<&str> = heads.chain(["more"]).collect();
+    Table::new(&heads, 1).with(found.iter().map(|swept| row(activation, swept)))
 }
 
-fn row(activation: &Activation, swept: &Swept) -> String {
+fn row(activation: &Activation, swept: &Swept) -> Vec<String> {
     let w = swept.worst;
     let total: u64 = swept.histogram.iter().sum();
     let share = |count: &u64| match *count {
@@ -69,10 +77,10 @@ fn row(activation: &Activation, swept: &Swept) -> String {
         count if count * 1000 < total => format!("{count}"),
         count => format!("{:.1} %", count as f64 * 100.0 / total as f64),
     };
-    let classes: Vec<String> = swept.histogram.iter().map(share).collect();
-    let allowed = activation.row().tolerance(w.quantity);
-    let name = w.quantity.wgsl_name();
-    format!("| `{activation}` {name} | {:.2} | {allowed} | {:e} | {} |", w.ulp.max(0.0), w.x, classes.join(" | "))
+    let of = format!("{activation} {}", w.quantity.wgsl_name());
+    let allowed = activation.row().tolerance(w.quantity).to_string();
+    let figures = [of, format!("{:.2}", w.ulp.max(0.0)), allowed, format!("{:e}", w.x)];
+    figures.into_iter().chain(swept.histogram.iter().map(share)).collect()
 }
 
 fn as_json(activation: &Activation, swept: &Swept) -> String {

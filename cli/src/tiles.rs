@@ -7,18 +7,19 @@ use elbow::{
     native::tune::Product,
     plan::{Form, Stage, TILES, Tile},
 };
-use elbow_measure::{Budget, Device, Result, Shape, Timing};
+use elbow_measure::{Budget, Device, Estimate, Result, Shape};
 use serde_json::json;
 
 use crate::{
     args::words,
     bench::lines::{joined, print},
     failure::Failure,
+    numbers::{digits, ms},
     out,
+    table::{Format, line},
 };
 
-/// Times C = A·B of each size and form on each tile that can run it, and on the plan's own choice. Each is first compared with integers
-/// that the host computed. Exit code 1 if one was wrong.
+/// The options of `elbow tiles`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Sizes MxKxN, separated by commas: C is [M, N], with a reduction over K.
@@ -47,9 +48,9 @@ pub(crate) struct Options {
     /// Few samples, for a rehearsal.
     #[arg(long)]
     quick: bool,
-    /// One line of JSON for each, as soon as it is measured.
-    #[arg(long)]
-    json: bool,
+    /// How the results are printed, each as soon as it is measured; JSON is a line for each.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// A tile's number, for clap.
@@ -70,8 +71,8 @@ pub(crate) fn run(options: &Options) -> std::result::Result<ExitCode, Failure> {
     let gpu = &device.gpu;
     let caps = gpu.caps();
     let units = options.matrix_units != MatrixUnits::Off;
-    if !options.json {
-        out::print(&format!("{gpu}\nmatrix units: {}\n\n", gpu.matrix_units()))?;
+    if options.format != Format::Json {
+        out::print(&format!("{gpu}\nmatrix units: {}\n\n{}", gpu.matrix_units(), head(options.format)))?;
     }
     let begin = Instant::now();
     let (mut wrong, mut left) = (0, 0);
@@ -99,21 +100,25 @@ pub(crate) fn run(options: &Options) -> std::result::Result<ExitCode, Failure> {
                 let measured =
                     product.map_err(elbow_measure::Error::from).and_then(|p| time(&device, p, tile, options.quick));
                 wrong += usize::from(!measured.as_ref().is_ok_and(|(_, exact)| *exact));
-                report(options.json, what, measured.map(|(timing, exact)| (timing, exact, 2.0 * (m * k * n) as f64)))?;
+                report(
+                    options.format,
+                    what,
+                    measured.map(|(timing, exact)| (timing, exact, 2.0 * (m * k * n) as f64)),
+                )?;
             }
             gpu.trim();
         }
     }
     let says = format!("{wrong} wrong or failed; {left} not begun, the time was over");
-    match options.json {
-        true => print(&json!({"line": "end", "wrong": wrong, "not_begun": left}))?,
-        false => out::print(&format!("\n{says}\n"))?,
+    match options.format {
+        Format::Json => print(&json!({"line": "end", "wrong": wrong, "not_begun": left}))?,
+        _ => out::print(&format!("\n{says}\n"))?,
     }
     Ok(ExitCode::from(u8::from(wrong > 0)))
 }
 
 /// The time, unless the result is wrong.
-fn time(device: &Device, product: &Product, tile: Option<usize>, quick: bool) -> Result<(Option<Timing>, bool)> {
+fn time(device: &Device, product: &Product, tile: Option<usize>, quick: bool) -> Result<(Option<Estimate>, bool)> {
     let gpu = &device.gpu;
     let prepared = product.prepare(gpu, tile)?;
     if product.wrong(gpu, &prepared)?.is_some() {
@@ -138,28 +143,42 @@ fn describe(tile: Option<usize>) -> String {
     })
 }
 
+const HEADS: [&str; 6] = ["size", "form", "tile", "about", "ms", "GFLOP/s"];
+
+/// The widths of the columns: rows come one by one, over minutes.
+const WIDTHS: [usize; 6] = [16, 4, 4, 18, 14, 9];
+
+fn row(format: Format, cells: &[&str]) -> String {
+    match format {
+        Format::Md => format!("| {} |\n", cells.join(" | ")),
+        _ => line(cells, &WIDTHS, |i| i < 4),
+    }
+}
+
+fn head(format: Format) -> String {
+    let rule = WIDTHS.map(|width| "-".repeat(width));
+    row(format, &HEADS) + &row(format, &rule.each_ref().map(String::as_str))
+}
+
 fn report(
-    as_json: bool,
+    format: Format,
     what: serde_json::Value,
-    measured: Result<(Option<Timing>, bool, f64)>,
+    measured: Result<(Option<Estimate>, bool, f64)>,
 ) -> std::result::Result<(), Failure> {
-    if as_json {
+    if format == Format::Json {
         let measured = measured.map(|(timing, exact, operations)| {
             let rate = timing.map(|timing| operations / timing.median / 1e9);
             json!({"exact": exact, "time": timing, "gflops": rate})
         });
         return print(&joined(what, measured.map_err(|error| error.to_string())));
     }
-    let says = match measured {
-        Ok((Some(t), _, operations)) => {
-            let (ms, noise) = (t.median * 1e3, (t.high - t.low) * 500.0);
-            format!("{ms:>10.4} ms ± {noise:.4} {:>10.1} GFLOP/s", operations / t.median / 1e9)
-        }
-        Ok((None, ..)) => "WRONG, not timed".into(),
-        Err(error) => format!("failed: {error}"),
+    let [time, rate] = match measured {
+        Ok((Some(t), _, operations)) => [ms(&t), digits(operations / t.median / 1e9)],
+        Ok((None, ..)) => ["WRONG".into(), "not timed".into()],
+        Err(error) => [format!("failed: {error}"), String::new()],
     };
     let size = format!("{}x{}x{}", what["m"], what["k"], what["n"]);
     let (form, about) = (what["form"].as_str().unwrap_or_default(), what["about"].as_str().unwrap_or_default());
     let number = what["tile"].as_u64().map_or("–".into(), |tile| tile.to_string());
-    out::print(&format!("{size:<16} {form}  tile {number:>2}  {about:<28} {says}\n"))
+    out::print(&row(format, &[&size, form, &number, about, &time, &rate]))
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use elbow::{
     Gpu,
-    native::tune::{Timing, Tuning},
+    native::tune::{Decision, Timing, Tuning},
     plan::{Form, Size},
 };
 use elbow_measure::{Budget, Device, probe};
 
-use crate::{args::Tune, destination::Destination, failure::Failure, interrupt, out, verify::bar};
+use crate::{args::Tune, destination::Destination, failure::Failure, interrupt, out, table::Table, verify::bar};
 
 /// Measures, prints the choices before and after, and writes the file, except with --dry-run.
 pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     };
     let bar = bar("{spinner} {msg} {elapsed}");
     bar.enable_steady_tick(std::time::Duration::from_millis(100));
-    let mut times = String::new();
+    let mut times = Table::new(&["size", "form", "tile", "ms", "±"], 3);
     bar.set_message("multiply-adds alone");
     let device = Device::new(gpu);
     // Where they cannot be measured there is no bound of theirs, and all tiles are tried.
@@ -41,10 +41,9 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let tiles = (!args.tiles.is_empty()).then_some(&args.tiles[..]);
     let tuning = Tuning::default().sizes(sizes).forms(forms).tiles(tiles).operations_per_second(rate.ok());
     let tuned = gpu.tune(&tuning, &mut |timing| {
-        let line = describe(&timing);
-        bar.set_message(line.clone());
-        times += &line;
-        times.push('\n');
+        let row = row(&timing);
+        bar.set_message(row.join("  "));
+        times.push(row);
     })?;
     bar.finish_and_clear();
     // The results are printed even if the file cannot be written.
@@ -58,8 +57,14 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
             Err(error) => (Err(error), "could not be kept".to_owned()),
         },
     };
-    let chosen = tuned.choices;
-    out::print(&format!("{gpu}\nmultiply-adds alone: {bound}\n\n{times}\n{tuned}\nchosen:\n{chosen}{says}\n"))?;
+    let decisions = Table::new(&["size", "form", "before", "now", "won", "ms", "bound, ms", "not tried"], 2)
+        .with(tuned.decisions.iter().map(decided));
+    let [times, decisions] = [times, decisions].map(|table| table.text());
+    out::print(&format!(
+        "{gpu}\nmultiply-adds alone: {bound}\n\n{times}\nchosen, and how many times as fast as before:\n\n{decisions}\n\
+         {}{says}\n",
+        tuned.choices
+    ))?;
     saved.map_err(Failure::from)
 }
 
@@ -71,15 +76,37 @@ fn writable(path: &Path) -> Result<(), Failure> {
     Destination::check(path)
 }
 
-fn describe(timing: &Timing) -> String {
+/// The time of a tile.
+fn row(timing: &Timing) -> Vec<String> {
     let Timing { size, form, tile, time, .. } = timing;
-    let time = match time {
-        Some(time) => {
-            format!("{:>9.4} ms ± {:.4}", time.median.as_secs_f64() * 1e3, time.noise.as_secs_f64() * 1e3)
-        }
-        None => "WRONG, not used".to_owned(),
+    let [median, noise] = match time {
+        Some(time) => [time.median, time.noise].map(|time| format!("{:.4}", time.as_secs_f64() * 1e3)),
+        None => ["WRONG".into(), "not used".into()],
     };
-    format!("{:<4} {}  tile {tile:>2}  {time}", size.name(), form.name())
+    vec![size.name().into(), form.name().into(), tile.to_string(), median, noise]
+}
+
+/// What was chosen for a size and form, and what that won.
+fn decided(decision: &Decision) -> Vec<String> {
+    let ((usual, _), (tile, time)) = (decision.usual, decision.chosen);
+    let won = match decision.won() {
+        None => "was WRONG".into(),
+        Some(_) if usual == tile => "stays".into(),
+        Some(won) => format!("{won:.2}x"),
+    };
+    let [ms, bound] = [time.median, decision.bound].map(|time| format!("{:.4}", time.as_secs_f64() * 1e3));
+    let tiles = [usual, tile].map(|tile| tile.to_string());
+    let [before, now] = tiles;
+    vec![
+        decision.size.name().into(),
+        decision.form.name().into(),
+        before,
+        now,
+        won,
+        ms,
+        bound,
+        decision.spared.to_string(),
+    ]
 }
 
 /// A size by its name, for clap.

@@ -10,7 +10,12 @@ use elbow_verify::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::{args::Verify, failure::Failure, out};
+use crate::{
+    args::Verify,
+    failure::Failure,
+    out,
+    table::{Format, Table},
+};
 
 /// Runs all groups, or one case, and prints a table or JSON.
 pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
@@ -22,9 +27,9 @@ pub(crate) fn run(args: &Verify) -> Result<ExitCode, Failure> {
     };
     let right = reports.iter().all(|report| report.failed == 0);
     let subnormals = gpu.subnormals()?.to_string();
-    let text = match args.json {
-        true => as_json(&gpu, &subnormals, &reports, right, args.matrix_units),
-        false => as_table(&gpu, &subnormals, &reports, right, args.matrix_units),
+    let text = match args.format {
+        Format::Json => as_json(&gpu, &subnormals, &reports, right, args.matrix_units),
+        format => as_text(&gpu, &subnormals, &reports, right, args.matrix_units, format),
     };
     out::print(&text)?;
     Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -53,14 +58,13 @@ pub(crate) fn bar(template: &str) -> ProgressBar {
     bar
 }
 
-fn as_table(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool, units: MatrixUnits) -> String {
-    let mut text = format!(
-        "{gpu}\nsubnormal numbers: {subnormals}\n\n{:<16}{:>8}{:>8}{:>9}  worst error\n",
-        "group", "checks", "failed", "seconds"
-    );
-    for r in reports {
-        let _ = writeln!(text, "{:<16}{:>8}{:>8}{:>9.1}  {}", r.group.name(), r.checks, r.failed, r.seconds, r.worst);
-    }
+fn as_text(gpu: &Gpu, subnormals: &str, reports: &[Report], right: bool, units: MatrixUnits, format: Format) -> String {
+    let heads = ["group", "checks", "failed", "seconds", "worst error"];
+    let table = Table::new(&heads, 1).noted().with(reports.iter().map(|r| {
+        let [checks, failed] = [r.checks, r.failed].map(|count| count.to_string());
+        vec![r.group.name().to_owned(), checks, failed, format!("{:.1}", r.seconds), r.worst.clone()]
+    }));
+    let mut text = format!("{gpu}\nsubnormal numbers: {subnormals}\n\n{}", table.print(format));
     for broken in reports.iter().flat_map(|r| &r.broken) {
         let _ = writeln!(text, "\nWRONG: {}", broken.message);
         if !broken.case.is_empty() {

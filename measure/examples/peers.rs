@@ -12,7 +12,7 @@
 use std::error::Error;
 
 use elbow::{Float, Gpu, Pin};
-use elbow_measure::{About, Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape, Timing};
+use elbow_measure::{About, Alone, AlonePart, Budget, Device, Estimate, Layer, Part, Result, Shape};
 
 const SHAPES: [(usize, usize, usize); 5] =
     [(64, 256, 256), (256, 512, 512), (512, 1024, 1024), (1024, 1024, 4096), (1, 1024, 1024)];
@@ -32,10 +32,10 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let peer = if cpu { "elbow CPU" } else { "elbow GPU" };
     let wanted = |op: &str, size: &str| format!("{op} {size}").contains(filter);
     // The first round warms up.
-    let report = |op: &str, size: &str, timing: &dyn Fn() -> Result<Timing>| -> Result<()> {
+    let report = |op: &str, size: &str, timing: &dyn Fn() -> Result<Estimate>| -> Result<()> {
         if wanted(op, size) {
             timing()?;
-            let Timing { median, low, high, samples } = timing()?;
+            let Estimate { median, low, high, samples } = timing()?;
             let [median, low, high] = [median, low, high].map(|seconds| 1e3 * seconds);
             println!("{peer}\t{op}\t{size}\t{median:.4}\t{low:.4}\t{high:.4}\t{samples}");
         }
@@ -71,7 +71,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
                 report(&both, size, &|| {
                     let (f, b) = (timing(AlonePart::Forward)?, timing(AlonePart::Backward)?);
                     let samples = f.samples.min(b.samples);
-                    Ok(Timing { median: f.median + b.median, low: f.low + b.low, high: f.high + b.high, samples })
+                    Ok(Estimate { median: f.median + b.median, low: f.low + b.low, high: f.high + b.high, samples })
                 })?;
             }
         }

@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use elbow::Gpu;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Adapter, driver, processor, date and command: without them a figure means nothing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
     /// Version of elbow.
-    pub elbow: &'static str,
+    pub elbow: String,
     /// The date in UTC, `YYYY-MM-DD`.
     pub date: String,
     /// The command that repeats the measurement.
@@ -35,7 +35,7 @@ impl About {
     pub fn new(gpu: &Gpu, command: String) -> Self {
         let info = gpu.info();
         About {
-            elbow: env!("CARGO_PKG_VERSION"),
+            elbow: env!("CARGO_PKG_VERSION").into(),
             date: today(),
             command,
             adapter: info.name.clone(),

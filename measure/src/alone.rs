@@ -13,10 +13,11 @@ use elbow::{
 };
 
 use crate::{
-    budget::{Budget, Timing},
+    budget::Budget,
     device::Device,
     error::Result,
     numbers::{normals, worst},
+    statistics::Estimate,
 };
 
 /// Number of elements that are verified, spread over the whole tensor.
@@ -26,7 +27,7 @@ const SAMPLE: usize = 1 << 16;
 const TOLERANCE: f64 = 2e-6;
 
 /// A timed call of an activation alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlonePart {
     /// y = act(x).
@@ -97,12 +98,12 @@ impl<'d> Alone<'d> {
     }
 
     /// Device time of one repetition; None if the device has no clock.
-    pub fn device_timing(&self, part: AlonePart, budget: Budget) -> Result<Option<Timing>> {
+    pub fn device_timing(&self, part: AlonePart, budget: Budget) -> Result<Option<Estimate>> {
         self.device.device_timing(budget, &|pass| self.record(part, pass))
     }
 
     /// Wall time of one submission until it is done, without transfers.
-    pub fn wall_timing(&self, part: AlonePart, budget: Budget) -> Result<Timing> {
+    pub fn wall_timing(&self, part: AlonePart, budget: Budget) -> Result<Estimate> {
         self.device.wall_timing(budget, &|pass| self.record(part, pass))
     }
 
@@ -117,7 +118,7 @@ impl<'d> Alone<'d> {
     }
 
     /// Runs the same work on the CPU baseline once.
-    pub fn cpu_timing(&self, part: AlonePart, budget: Budget) -> Result<Timing> {
+    pub fn cpu_timing(&self, part: AlonePart, budget: Budget) -> Result<Estimate> {
         let mut out = vec![0.0; self.x.len()];
         budget.run(|| {
             let start = Instant::now();

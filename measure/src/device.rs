@@ -8,8 +8,9 @@ use std::{
 use elbow::{Gpu, wgpu};
 
 use crate::{
-    budget::{Budget, Timing},
+    budget::Budget,
     error::{Error, Result},
+    statistics::Estimate,
 };
 
 /// Records the timed work into a pass.
@@ -59,16 +60,21 @@ impl Device {
         let start = Instant::now();
         self.gpu.submit_pass(record)?;
         self.gpu.wait()?;
-        self.busy.set(Some(Instant::now()));
+        self.worked();
         Ok(start.elapsed())
     }
 
+    /// Notes that the device had work until now.
+    pub(crate) fn worked(&self) {
+        self.busy.set(Some(Instant::now()));
+    }
+
     /// Raises the clock of a device that was idle, by running this work.
-    fn wake(&self, record: &Record<'_>) -> Result<()> {
+    pub(crate) fn wake(&self, record: &Record<'_>) -> Result<()> {
         if self.busy.get().is_none_or(|busy| busy.elapsed() > IDLE) {
             self.gpu.warm_up(&mut || self.gpu.submit_pass(record).and_then(|()| self.gpu.wait()))?;
         }
-        self.busy.set(Some(Instant::now()));
+        self.worked();
         Ok(())
     }
 
@@ -79,7 +85,7 @@ impl Device {
         // Some drivers return an end before the beginning: then it is measured again.
         for _ in 0..5 {
             let time = clock.time(&self.gpu, &work)?;
-            self.busy.set(Some(Instant::now()));
+            self.worked();
             if let Some(time) = time {
                 return Ok(time);
             }
@@ -88,19 +94,24 @@ impl Device {
     }
 
     /// Device time of one repetition, with as many in a pass as it needs to be long enough. None if the device has no clock.
-    pub fn device_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Option<Timing>> {
-        if self.clock.is_none() {
-            return Ok(None);
-        }
+    pub fn device_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Option<Estimate>> {
         self.wake(record)?;
-        let once = self.device_time(1, record)?.max(Duration::from_nanos(100));
-        let repeats =
-            (LONG_ENOUGH.as_secs_f64() / once.as_secs_f64()).ceil().clamp(1.0, f64::from(MOST_REPEATS)) as u32;
+        let Some(repeats) = self.repeats(record)? else { return Ok(None) };
         budget.run(|| Ok(self.device_time(repeats, record)? / repeats)).map(Some)
     }
 
+    /// How many repetitions make a pass long enough. None if the device has no clock.
+    pub(crate) fn repeats(&self, record: &Record<'_>) -> Result<Option<u32>> {
+        if self.clock.is_none() {
+            return Ok(None);
+        }
+        let once = self.device_time(1, record)?.max(Duration::from_nanos(100));
+        let repeats = (LONG_ENOUGH.as_secs_f64() / once.as_secs_f64()).ceil();
+        Ok(Some(repeats.clamp(1.0, f64::from(MOST_REPEATS)) as u32))
+    }
+
     /// Wall time of one submission, without transfers.
-    pub fn wall_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Timing> {
+    pub fn wall_timing(&self, budget: Budget, record: &Record<'_>) -> Result<Estimate> {
         self.wake(record)?;
         budget.run(|| self.wall_time(record))
     }

@@ -19,16 +19,18 @@ use elbow::{
 };
 
 use crate::{
-    budget::{Budget, Timing},
+    budget::Budget,
     device::Device,
     error::{Error, Result},
     numbers::normals,
+    rounds::{Comparison, Sides},
+    statistics::Estimate,
 };
 pub use judge::Errors;
 use on_cpu::OnCpu;
 
 /// M×K×N: x is `[M, K]`, W is `[N, K]`, y is `[M, N]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Shape {
     /// M, rows of x.
     pub m: usize,
@@ -39,7 +41,7 @@ pub struct Shape {
 }
 
 /// A timed part of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Forward without anything kept: y = act(x·Wᵀ + b) in one dispatch.
@@ -254,36 +256,42 @@ impl<'d> Layer<'d> {
     }
 
     /// Device time of one repetition; None if the device has no clock.
-    pub fn device_timing(&self, part: Part, budget: Budget) -> Result<Option<Timing>> {
+    pub fn device_timing(&self, part: Part, budget: Budget) -> Result<Option<Estimate>> {
         self.device.device_timing(budget, &|pass| self.record(part, pass))
     }
 
     /// Wall time of one submission until it is done, without transfers.
-    pub fn wall_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
+    pub fn wall_timing(&self, part: Part, budget: Budget) -> Result<Estimate> {
         self.device.wall_timing(budget, &|pass| self.record(part, pass))
     }
 
-    /// Wall time with the transfers of a layer whose parameters stay on the device: upload x and download y for forward, upload dy and
-    /// download dx for backward, all four for both.
-    pub fn transfer_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
+    /// Times a part beside the same on the CPU baseline, in rounds. The parameters stay on the device: with transfers x goes up and y comes
+    /// down in forward, dy up and dx down in backward, all four for both.
+    pub fn compare(&self, part: Part, budget: Budget) -> Result<Comparison> {
         let (gpu, g) = (&self.device.gpu, &self.on_gpu);
-        budget.run(|| {
-            let start = Instant::now();
-            if part != Part::Backward {
-                gpu.write(&g.x, &self.host.x)?;
-            }
-            if part.has_backward() {
-                gpu.write(&g.dy, &self.host.dy)?;
-            }
-            gpu.submit_pass(|pass| self.record(part, pass))?;
-            if part != Part::Backward {
-                gpu.download(&g.y)?;
-            }
-            if part.has_backward() {
-                gpu.download(&g.dx)?;
-            }
-            Ok(start.elapsed())
-        })
+        let mut cpu = OnCpu::new(self);
+        // Backward needs what forward keeps.
+        cpu.run(Part::Forward)?;
+        let [forward, backward] = [part != Part::Backward, part.has_backward()];
+        self.device.compare(
+            budget,
+            Sides {
+                record: &|pass| self.record(part, pass),
+                upload: &|| {
+                    let x = if forward { gpu.write(&g.x, &self.host.x) } else { Ok(()) };
+                    x.and_then(|()| if backward { gpu.write(&g.dy, &self.host.dy) } else { Ok(()) })
+                },
+                download: &|| {
+                    for (wanted, tensor) in [(forward, &g.y), (backward, &g.dx)] {
+                        if wanted {
+                            gpu.download(tensor)?;
+                        }
+                    }
+                    Ok(())
+                },
+                cpu: &mut || cpu.run(part),
+            },
+        )
     }
 
     /// Time of the same work on the CPU baseline.
@@ -298,7 +306,7 @@ impl<'d> Layer<'d> {
     }
 
     /// Runs the same work on the CPU baseline once.
-    pub fn cpu_timing(&self, part: Part, budget: Budget) -> Result<Timing> {
+    pub fn cpu_timing(&self, part: Part, budget: Budget) -> Result<Estimate> {
         let mut cpu = OnCpu::new(self);
         // Backward needs what forward keeps.
         cpu.run(Part::Forward)?;

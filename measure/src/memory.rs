@@ -4,21 +4,19 @@ use elbow::{
     Activation, Dtype, Float, Gpu, Saved,
     mlp::{Architecture, Mlp, Step},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
 /// Bytes on the device in a training step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Footprint {
     /// The activation of the hidden layers.
     pub activation: String,
     /// What a hidden layer keeps for backward.
     pub saved: String,
-    /// Number of layers.
-    pub layers: usize,
-    /// Features of every layer.
-    pub width: usize,
+    /// Features of the input, of each hidden layer, and of the output.
+    pub sizes: Vec<usize>,
     /// M, rows of the input.
     pub batch: usize,
     /// Bytes of W and b.
@@ -43,23 +41,16 @@ pub struct Footprint {
     pub total: u64,
 }
 
-/// Runs one training step of `layers` layers of `width` features, and counts bytes.
-pub fn footprint(
-    gpu: &Gpu,
-    activation: Activation,
-    dtype: Float,
-    layers: usize,
-    width: usize,
-    batch: usize,
-) -> Result<Footprint> {
+/// Runs one training step of a network of these sizes by momentum, and counts bytes.
+pub fn footprint(gpu: &Gpu, activation: Activation, dtype: Float, sizes: &[usize], batch: usize) -> Result<Footprint> {
     gpu.trim();
     let before = gpu.memory_bytes();
-    let sizes = vec![width; layers + 1];
-    let architecture = Architecture::new(&sizes, activation, batch).storage(dtype);
+    let (inputs, layers) = (sizes.first().copied().unwrap_or(0), sizes.len().saturating_sub(1));
+    let architecture = Architecture::new(sizes, activation, batch).storage(dtype);
     // Only sizes matter here, not the numbers.
     let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
     let made = gpu.memory_bytes();
-    let (x, labels) = (gpu.zeros_of(dtype, &[batch, width])?, gpu.zeros_of(Dtype::U32, &[batch])?);
+    let (x, labels) = (gpu.zeros_of(dtype, &[batch, inputs])?, gpu.zeros_of(Dtype::U32, &[batch])?);
     let loss = gpu.zeros(&[batch])?;
     let with_batch = gpu.memory_bytes();
     let step = Step::new(x.view(), labels.view(), loss.view(), 0.0).momentum(0.9);
@@ -68,12 +59,12 @@ pub fn footprint(
     let after = gpu.memory_bytes();
     let bytes = |elements: usize| elements as u64 * dtype.bytes();
     let kept = (0..layers).map(|layer| match mlp.saved(layer) {
-        Some(Saved::Z) => bytes(batch * width),
-        Some(Saved::Mask) => 4 * (batch * width.div_ceil(32)) as u64,
+        Some(Saved::Z) => bytes(batch * sizes[layer + 1]),
+        Some(Saved::Mask) => 4 * (batch * sizes[layer + 1].div_ceil(32)) as u64,
         _ => 0,
     });
     let kept: u64 = kept.sum();
-    let outputs = bytes(layers * batch * width);
+    let outputs = bytes(batch * sizes.iter().skip(1).sum::<usize>());
     let scale = mlp.loss_scale().map_or(0, |state| state.buffer().size());
     // The rest of the network is parameters, gradients and velocities in f32, of equal size, and the narrow copy if there is one.
     let kinds = if dtype == Float::F32 { 12 } else { 12 + dtype.bytes() };
@@ -81,8 +72,7 @@ pub fn footprint(
     Ok(Footprint {
         activation: activation.to_string(),
         saved: mlp.saved(0).map(|saved| saved.to_string()).unwrap_or_default(),
-        layers,
-        width,
+        sizes: sizes.to_vec(),
         batch,
         parameters,
         copy: if dtype == Float::F32 { 0 } else { parameters / 4 * dtype.bytes() + scale },

@@ -5,16 +5,17 @@ use std::{hint::black_box, time::Instant};
 
 use elbow::{Gpu, Tensor, wgpu};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    budget::{Budget, Timing},
+    budget::Budget,
     device::{Device, Record},
     error::{Error, Result},
+    statistics::Estimate,
 };
 
 /// What the machine can do at most, as measured.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Ceilings {
     /// Bytes a second of a copy on the device, read and written bytes both counted.
     pub gpu_bytes: f64,
@@ -56,7 +57,7 @@ fn copy_bytes(gpu: &Gpu) -> usize {
     (wanted.min(most) / 1024 * 1024) as usize
 }
 
-fn copy(device: &Device, budget: Budget, bytes: usize) -> Result<Timing> {
+fn copy(device: &Device, budget: Budget, bytes: usize) -> Result<Estimate> {
     let gpu = &device.gpu;
     let values: Vec<f32> = (0..bytes / 4).map(|i| (i % 8191) as f32).collect();
     let (from, to) = (gpu.upload(&values, &[values.len()])?, gpu.zeros(&[values.len()])?);
@@ -148,7 +149,7 @@ impl Kernel {
         Ok(())
     }
 
-    fn timing(&self, device: &Device, budget: Budget) -> Result<Timing> {
+    fn timing(&self, device: &Device, budget: Budget) -> Result<Estimate> {
         let record: &Record<'_> = &|pass| self.record(pass);
         match device.device_timing(budget, record)? {
             Some(timing) => Ok(timing),

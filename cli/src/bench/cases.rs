@@ -1,12 +1,42 @@
 //! One case: verified, then every part timed with every clock.
 
 use elbow::{Activation, Float, Pin};
-use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape};
+use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Network, Part, Perceptron, Result, Shape};
 
-use super::results::{AloneResult, LayerResult, PartResult};
+use super::results::{AloneResult, BatchResult, LayerResult, PartResult};
 
 /// The parts that are timed on both sides.
 const PARTS: [Part; 3] = [Part::Forward, Part::Backward, Part::Step];
+
+/// A whole network at one batch.
+pub(super) fn network(device: &Device, network: &Perceptron, batch: usize, budget: Budget) -> Result<BatchResult> {
+    let case = Network::new(device, network, batch)?;
+    let result = BatchResult {
+        batch,
+        inference: case.compare(Part::Inference, budget)?,
+        training: case.compare(Part::Step, budget)?,
+        cpu_road: case.road(),
+        of_bound: case.errors(),
+    };
+    drop(case);
+    device.gpu.trim();
+    Ok(result)
+}
+
+/// The layers of a network at each batch, those that are alike once.
+pub(super) fn layers_of(network: &Perceptron, batches: &[usize]) -> Vec<(Shape, Activation)> {
+    let mut layers = Vec::new();
+    for l in 0..network.layers() {
+        let [k, n] = network.shape(l);
+        for &m in batches {
+            let layer = (Shape { m, k, n }, network.activation_of(l));
+            if !layers.contains(&layer) {
+                layers.push(layer);
+            }
+        }
+    }
+    layers
+}
 
 pub(super) fn layer(
     device: &Device,
@@ -22,10 +52,7 @@ pub(super) fn layer(
             part,
             operations: part.operations(shape),
             bytes: layer.bytes(part),
-            gpu_device: layer.device_timing(part, budget)?,
-            gpu_wall: layer.wall_timing(part, budget)?,
-            gpu_transfers: layer.transfer_timing(part, budget)?,
-            cpu: layer.cpu_timing(part, budget)?,
+            times: layer.compare(part, budget)?,
         })
     });
     let one = |part| match layer.device_timing(part, budget)? {

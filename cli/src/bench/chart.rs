@@ -1,8 +1,9 @@
-//! A chart with two logarithmic axes, as SVG text. Colours are CSS classes, which the page defines for light and dark.
+//! A chart with two logarithmic axes, as SVG text, and the legend of several. Colours are CSS classes, which the page defines for light and
+//! dark; each class has a mark of its own too.
 
 use std::fmt::Write as _;
 
-use super::table::digits;
+use crate::{html::escape, numbers::digits};
 
 /// Points and lines over two logarithmic axes.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(super) struct Chart {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
+    /// One of many beside each other.
+    pub(super) small: bool,
 }
 
 #[derive(Debug, Default)]
@@ -19,6 +22,8 @@ pub(super) struct Axis {
     pub(super) label: String,
     /// The ticks of the x axis; decades if empty.
     pub(super) ticks: Vec<f64>,
+    /// What it covers; as much as its points if none.
+    pub(super) range: Option<[f64; 2]>,
 }
 
 /// One line, or one kind of point.
@@ -29,17 +34,17 @@ pub(super) struct Series {
     pub(super) class: &'static str,
     pub(super) line: bool,
     pub(super) marks: bool,
-    /// x, y and the tooltip of each point.
-    pub(super) points: Vec<(f64, f64, String)>,
+    pub(super) points: Vec<Point>,
 }
 
-// Few pixels, so that text stays readable when a phone scales the chart down.
-const WIDTH: f64 = 420.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 54.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 44.0;
+/// A value, between which bounds it lies, and its tooltip.
+#[derive(Debug, Default)]
+pub(super) struct Point {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) bounds: Option<[f64; 2]>,
+    pub(super) says: String,
+}
 
 /// A range of values and the pixels that it covers.
 struct Scale {
@@ -65,7 +70,7 @@ impl Scale {
         self.from + (value.max(1e-300).log10() - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Decades, with 2 and 5 between them if there are few.
+    /// Decades, with 2 and 5 between them if there are few, fewer than all if there are many.
     fn ticks(&self) -> Vec<f64> {
         let within = |step: &[f64]| -> Vec<f64> {
             let decades = (self.low.floor() as i32)..=(self.high.ceil() as i32);
@@ -77,60 +82,90 @@ impl Scale {
     }
 }
 
+/// Pixels of the drawing. Few, so that text stays readable when a phone scales a chart down.
+struct Frame {
+    width: f64,
+    height: f64,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
 impl Chart {
-    /// The chart with its legend, as HTML.
+    /// The y range that covers all of these, so that they can be compared by eye.
+    pub(super) fn common(charts: &mut [Chart]) {
+        let points = || charts.iter().flat_map(|chart| chart.values());
+        let range = points().filter(|v| v.is_finite() && *v > 0.0);
+        let [low, high] = range.fold([f64::MAX, f64::MIN], |[low, high], v| [low.min(v), high.max(v)]);
+        if low <= high {
+            charts.iter_mut().for_each(|chart| chart.y.range = Some([low, high]));
+        }
+    }
+
+    /// Every value on the y axis.
+    fn values(&self) -> impl Iterator<Item = f64> {
+        let points = self.series.iter().flat_map(|series| &series.points);
+        points.flat_map(|point| [point.y].into_iter().chain(point.bounds.into_iter().flatten()))
+    }
+
+    fn frame(&self) -> Frame {
+        let (width, height) = if self.small { (300.0, 210.0) } else { (400.0, 280.0) };
+        Frame { width, height, left: 50.0, right: width - 14.0, top: 26.0, bottom: height - 44.0 }
+    }
+
+    /// The chart without a legend.
     pub(super) fn svg(&self) -> String {
+        let frame = self.frame();
         let points = || self.series.iter().flat_map(|s| &s.points);
-        let x = Scale::new(points().map(|p| p.0), LEFT, WIDTH - RIGHT);
-        let y = Scale::new(points().map(|p| p.1), HEIGHT - BOTTOM, TOP);
+        let of = |axis: &Axis| axis.range.into_iter().flatten().collect::<Vec<f64>>();
+        let x = Scale::new(points().map(|p| p.x).chain(of(&self.x)), frame.left, frame.right);
+        let y = Scale::new(self.values().chain(of(&self.y)), frame.bottom, frame.top);
         let mut svg = format!(
-            "<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{}</title>",
+            "<svg viewBox=\"0 0 {} {}\" role=\"img\"><title>{}</title>",
+            frame.width,
+            frame.height,
             escape(&self.title)
         );
-        self.axes(&mut svg, &x, &y);
+        self.axes(&mut svg, &frame, &x, &y);
         for series in &self.series {
-            let place = |p: &(f64, f64, String)| (x.at(p.0), y.at(p.1));
             if series.line {
-                let path = series.points.iter().map(|p| format!("{:.1},{:.1}", place(p).0, place(p).1));
+                let path = series.points.iter().map(|p| format!("{:.1},{:.1}", x.at(p.x), y.at(p.y)));
                 let path = path.collect::<Vec<_>>().join(" ");
                 let _ = write!(svg, "<polyline class=\"line {}\" points=\"{path}\"/>", series.class);
             }
             for p in series.points.iter().filter(|_| series.marks) {
-                let (cx, cy) = place(p);
-                let (class, says) = (series.class, escape(&p.2));
-                let _ = write!(
-                    svg,
-                    "<circle class=\"mark {class}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"4.5\"><title>{says}</title></circle>"
-                );
+                whisker(&mut svg, series.class, x.at(p.x), p.bounds.map(|bounds| bounds.map(|bound| y.at(bound))));
+                let says = format!("<title>{}</title>", escape(&p.says));
+                mark(&mut svg, series.class, x.at(p.x), y.at(p.y), &says);
             }
         }
-        svg += "</svg><figcaption>";
-        for series in &self.series {
-            let _ = write!(svg, "<span><i class=\"key {}\"></i>{}</span> ", series.class, escape(&series.name));
-        }
-        svg + "</figcaption></figure>\n"
+        svg + "</svg>\n"
     }
 
-    fn axes(&self, svg: &mut String, x: &Scale, y: &Scale) {
+    fn axes(&self, svg: &mut String, frame: &Frame, x: &Scale, y: &Scale) {
+        let Frame { height, left, right, top, bottom, .. } = *frame;
         let or = |axis: &Axis, scale: &Scale| if axis.ticks.is_empty() { scale.ticks() } else { axis.ticks.clone() };
-        let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
+        let mut written = f64::MIN;
         for tick in or(&self.x, x) {
             let at = x.at(tick);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
-                 <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                bottom + 17.0,
-                short(tick)
-            );
+            let _ = write!(svg, "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{top}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>");
+            let label = short(tick);
+            // Labels that would lie on each other are left out.
+            let half = 4.5 * label.len() as f64;
+            if at - half > written {
+                written = at + half;
+                let below = bottom + 17.0;
+                let _ = write!(svg, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{label}</text>");
+            }
         }
         for tick in or(&self.y, y) {
             let at = y.at(tick);
             let _ = write!(
                 svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\"/>\
+                "<line class=\"grid\" x1=\"{left}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\"/>\
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 7.0,
+                left - 7.0,
                 at + 4.5,
                 short(tick)
             );
@@ -139,19 +174,69 @@ impl Chart {
             svg,
             "<text class=\"label\" x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>\
              <text class=\"label\" x=\"4\" y=\"14\">{}</text>",
-            HEIGHT - 6.0,
+            height - 6.0,
             escape(&self.x.label),
             escape(&self.y.label)
         );
     }
 }
 
-/// A number for an axis: 1k for 1000, small numbers in full.
+/// A vertical line between the bounds with a bar at each end, if they are apart.
+fn whisker(svg: &mut String, class: &str, x: f64, bounds: Option<[f64; 2]>) {
+    let Some([low, high]) =
+        bounds.filter(|[low, high]| low.is_finite() && high.is_finite() && (low - high).abs() > 3.0)
+    else {
+        return;
+    };
+    let (left, right) = (x - 4.0, x + 4.0);
+    let _ = write!(
+        svg,
+        "<path class=\"whisker {class}\" d=\"M{x:.1} {low:.1}V{high:.1}M{left:.1} {low:.1}H{right:.1}M{left:.1} {high:.1}H{right:.1}\"/>"
+    );
+}
+
+/// A mark by its class: a square for the CPU, a diamond for transfers and backward, a triangle for a step, else a circle.
+fn mark(svg: &mut String, class: &str, x: f64, y: f64, inside: &str) {
+    let _ = match class {
+        "cpu" => write!(
+            svg,
+            "<rect class=\"mark {class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"8.4\" height=\"8.4\">{inside}</rect>",
+            x - 4.2,
+            y - 4.2
+        ),
+        "transfers" | "backward" => write!(
+            svg,
+            "<path class=\"mark {class}\" d=\"M{x:.1} {:.1}l5.4 5.4 -5.4 5.4 -5.4 -5.4z\">{inside}</path>",
+            y - 5.4
+        ),
+        "step" => {
+            write!(svg, "<path class=\"mark {class}\" d=\"M{x:.1} {:.1}l5.4 9.4h-10.8z\">{inside}</path>", y - 5.8)
+        }
+        _ => write!(svg, "<circle class=\"mark {class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\">{inside}</circle>"),
+    };
+}
+
+/// The legend of these series, once for all charts that have them.
+pub(super) fn legend(series: &[Series]) -> String {
+    let key = |series: &Series| {
+        let mut svg = String::from("<svg class=\"swatch\" viewBox=\"0 0 30 14\" aria-hidden=\"true\">");
+        if series.line {
+            let _ = write!(svg, "<polyline class=\"line {}\" points=\"1,7 29,7\"/>", series.class);
+        }
+        if series.marks {
+            mark(&mut svg, series.class, 15.0, 7.0, "");
+        }
+        format!("<span>{svg}</svg>{}</span>\n", escape(&series.name))
+    };
+    format!("<p class=\"legend\">\n{}</p>\n", series.iter().map(key).collect::<String>())
+}
+
+/// A number for an axis: 100k for 100,000, small numbers in full.
 fn short(value: f64) -> String {
     match value {
         v if v >= 1e9 => format!("{}G", trim(v / 1e9)),
         v if v >= 1e6 => format!("{}M", trim(v / 1e6)),
-        v if v >= 1e4 => format!("{}k", trim(v / 1e3)),
+        v if v >= 1e5 => format!("{}k", trim(v / 1e3)),
         v => trim(v),
     }
 }
@@ -164,32 +249,55 @@ fn trim(value: f64) -> String {
     }
 }
 
-/// Text escaped for elements and attributes.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn chart(values: &[f64], bounds: Option<[f64; 2]>) -> Chart {
+        let point = |(i, &y): (usize, &f64)| Point { x: f64::from(1 << i), y, bounds, says: "a < b".into() };
+        let points = values.iter().enumerate().map(point).collect();
+        let series = vec![Series { name: "GPU".into(), class: "gpu", line: true, marks: true, points }];
+        Chart { series, ..Chart::default() }
+    }
+
     #[test]
-    fn ticks_are_short_and_text_is_escaped() {
-        for (value, text) in
-            [(1.0, "1"), (4096.0, "4096"), (10_000.0, "10k"), (0.001, "0.001"), (0.5, "0.5"), (2e6, "2M")]
-        {
+    fn ticks_are_short() {
+        for (value, text) in [
+            (1.0, "1"),
+            (4096.0, "4096"),
+            (16_384.0, "16384"),
+            (200_000.0, "200k"),
+            (0.001, "0.001"),
+            (0.5, "0.5"),
+            (2e6, "2M"),
+        ] {
             assert_eq!(short(value), text);
         }
-        assert_eq!(escape("<a & \"b\">"), "&lt;a &amp; &quot;b&quot;&gt;");
     }
 
     #[test]
     fn a_larger_value_lies_higher_and_no_value_breaks_a_chart() {
         let y = Scale::new([1.0, 100.0].into_iter(), 300.0, 0.0);
         assert!(y.at(100.0) < y.at(10.0) && y.at(10.0) < y.at(1.0));
-        let empty = Chart::default().svg();
-        assert!(!empty.contains("NaN") && !empty.contains("inf"), "{empty}");
+        for svg in [Chart::default().svg(), chart(&[f64::NAN, 1.0, 0.0], Some([f64::NAN, 1.0])).svg()] {
+            assert!(!svg.contains("inf"), "{svg}");
+        }
         let one = Scale::new([5.0].into_iter(), 0.0, 10.0);
         assert!((one.at(5.0) - 5.0).abs() < 1e-9 && !one.ticks().is_empty());
+    }
+
+    #[test]
+    fn charts_that_are_compared_have_one_scale_and_noise_has_whiskers() {
+        let mut charts = [chart(&[1.0, 2.0], None), chart(&[100.0], Some([10.0, 1000.0]))];
+        Chart::common(&mut charts);
+        assert!(charts.iter().all(|chart| chart.y.range == Some([1.0, 1000.0])));
+        let [first, second] = charts.map(|chart| chart.svg());
+        for tick in [">1<", ">10<", ">100<", ">1000<"] {
+            assert!(first.contains(tick) && second.contains(tick), "{tick}: {first} {second}");
+        }
+        assert!(second.contains("whisker") && !first.contains("whisker"));
+        assert!(second.contains("a &lt; b"));
+        assert!(!chart(&[1.0], Some([0.999, 1.001])).svg().contains("whisker"), "no whisker hides behind its mark");
+        assert_eq!(legend(&chart(&[1.0], None).series).matches("<span>").count(), 1);
     }
 }

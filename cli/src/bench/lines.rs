@@ -1,7 +1,7 @@
 //! The results as they come: one line of JSON for each case, so that what was measured is there if the run is cut off. Only the GPU.
 
 use elbow::Float;
-use elbow_measure::{About, Alone, AlonePart, Budget, Device, Layer, Part, Result, Shape, Timing, probe};
+use elbow_measure::{About, Alone, AlonePart, Budget, Device, Estimate, Layer, Part, Result, Shape, probe};
 use serde_json::{Value, json};
 
 use super::Options;
@@ -97,6 +97,6 @@ fn elementwise(alone: &Alone<'_>, part: AlonePart, budget: Budget) -> std::resul
 }
 
 /// Device time, or wall time without a clock.
-fn timed(device: Option<Timing>, wall: impl FnOnce() -> Result<Timing>) -> Result<Timing> {
+fn timed(device: Option<Estimate>, wall: impl FnOnce() -> Result<Estimate>) -> Result<Estimate> {
     device.map_or_else(wall, Ok)
 }

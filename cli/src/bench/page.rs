@@ -1,48 +1,52 @@
-//! The results as an HTML page: one file that loads no others, for light and dark mode, large and small screens.
+//! The results as an HTML page: the answer on top, a chart for each question, then what it is made of.
 
-use super::{chart::escape, results::Results, sections, table::digits};
+use elbow_measure::Part;
+
+use super::{results::Results, sections};
+use crate::{
+    html::{self, escape, paragraph},
+    numbers::digits,
+};
 
 /// The whole page.
 pub(super) fn html(results: &Results) -> String {
-    let style = include_str!("page.css");
     let about = &results.about;
-    let title = format!("elbow bench: {}", about.adapter);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{0}</title>\n\
-         <style>\n{style}</style>\n</head>\n<body>\n<h1>{0}</h1>\n\
-         <p class=\"soft\">Fused affine + activation layers, GPU against CPU. Every case was verified against an f64 reference \
-         before it was timed, in the same run.</p>\n",
-        escape(&title)
+    let title = match &results.network {
+        Some(network) => format!("Is this GPU worth it for {}?", network.name()),
+        None => "Is this GPU worth it?".into(),
+    };
+    let mut body = paragraph(if about.software { "answer warn" } else { "answer" }, &results.answer);
+    body += &paragraph(
+        "soft",
+        &format!(
+            "{} against {} threads of {}; elbow {}, {}.",
+            about.adapter, about.threads, about.cpu, about.elbow, about.date
+        ),
     );
-    if about.software {
-        page += "<p class=\"warn\">SOFTWARE adapter: a CPU plays GPU here. These times say nothing about a GPU.</p>\n";
+    body += &sections::questions(results);
+    if results.network.is_some() {
+        body += &sections::network(results);
+        body += &sections::layer_charts(results, Part::Step);
     }
-    page += &header(results);
-    for section in [
-        sections::crossovers,
-        sections::roofline,
-        sections::fusion,
-        sections::speed_and_accuracy,
-        sections::alone,
-        sections::memory,
-    ] {
-        page += &section(results);
+    for section in
+        [sections::roofline, sections::speed_and_accuracy, sections::memory, sections::fusion, sections::alone, how]
+    {
+        body += &section(results);
     }
-    page + "</body>\n</html>\n"
+    html::page(&title, &body)
 }
 
-fn header(results: &Results) -> String {
+/// What was measured, on what, and how.
+fn how(results: &Results) -> String {
     let (about, c) = (&results.about, &results.ceilings);
     let clock = if c.device_time { "device time" } else { "wall time: the device has no clock" };
     let rows = [
-        ("adapter", about.adapter.clone()),
+        ("adapter", format!("{}, {}", about.adapter, about.device_type)),
         ("driver", format!("{} ({})", about.driver, about.backend)),
-        ("device type", about.device_type.clone()),
-        ("CPU baseline", format!("{} threads of {}", about.threads, about.cpu)),
-        ("data on the GPU", results.dtype.to_owned()),
-        ("date", about.date.clone()),
-        ("elbow", about.elbow.to_owned()),
+        ("CPU", format!("elbow-cpu on {} threads of {}", about.threads, about.cpu)),
+        ("data on the GPU", results.dtype.clone()),
+        ("matrix units", results.matrix_units.clone()),
+        ("tuning", results.tuning.clone()),
         (
             "ceilings",
             format!(
@@ -55,5 +59,12 @@ fn header(results: &Results) -> String {
     ];
     let rows: String =
         rows.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(value))).collect();
-    format!("<dl>\n{rows}<dt>command</dt><dd><code>{}</code></dd>\n</dl>\n", escape(&about.command))
+    format!(
+        "<h2>How this was measured</h2>\n<p>Every case was verified against an f64 reference before it was timed, in the same \
+         run. GPU and CPU take turns, round by round; a figure is a median with its 99 % confidence interval, which is half of \
+         the ± and the whiskers of the charts. A winner is named where the interval of the ratio, taken round by round, lies on one \
+         side of 1; where the machine was disturbed the rounds were repeated.</p>\n\
+         <dl>\n{rows}<dt>command</dt><dd><code>{}</code></dd>\n</dl>\n",
+        escape(&about.command)
+    )
 }

@@ -1,227 +1,188 @@
-//! The results, as they are in the JSON, and figures derived from them.
+//! The results, as they are in the JSON.
 
-use elbow::Float;
-use elbow_measure::{About, AlonePart, Errors, Footprint, Part, Shape, Timing, probe::Ceilings};
-use serde::Serialize;
+use elbow_measure::{
+    About, AlonePart, Comparison, Errors, Estimate, Footprint, Loss, Part, Road, Shape, probe::Ceilings,
+};
+use serde::{Deserialize, Serialize};
+
+use super::answer::{self, Answer};
 
 /// All results. Times are in seconds.
-#[derive(Debug, Serialize)]
-pub(super) struct Results {
-    pub(super) about: About,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// Whether the GPU is worth it, in a sentence.
+    pub(crate) answer: String,
+    /// The same, question by question.
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) about: About,
     /// What became of the wish for matrix units.
-    pub(super) matrix_units: String,
+    pub(crate) matrix_units: String,
     /// Where the choices of tiles are from.
-    pub(super) tuning: String,
+    pub(crate) tuning: String,
     /// The type of the data on the GPU.
-    pub(super) dtype: &'static str,
-    pub(super) ceilings: Ceilings,
-    pub(super) layers: Vec<LayerResult>,
-    pub(super) alone: Vec<AloneResult>,
-    pub(super) crossovers: Vec<Crossover>,
-    pub(super) memory: Vec<Footprint>,
+    pub(crate) dtype: String,
+    pub(crate) ceilings: Ceilings,
+    /// A whole network, if one was asked about.
+    pub(crate) network: Option<NetworkResult>,
+    pub(crate) layers: Vec<LayerResult>,
+    pub(crate) alone: Vec<AloneResult>,
+    pub(crate) memory: Vec<Footprint>,
+}
+
+/// A whole network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct NetworkResult {
+    /// Features of the input, of each hidden layer, and of the output.
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) activation: String,
+    pub(crate) loss: Loss,
+    /// How many numbers W and b of all layers are.
+    pub(crate) weights: usize,
+    /// The file that they are from; made up without.
+    pub(crate) file: Option<String>,
+    pub(crate) batches: Vec<BatchResult>,
+}
+
+/// A network at one batch.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BatchResult {
+    pub(crate) batch: usize,
+    pub(crate) inference: Comparison,
+    /// Forward, loss, backward, update.
+    pub(crate) training: Comparison,
+    /// How the CPU inferred: the faster of its two roads.
+    pub(crate) cpu_road: Road,
+    /// The largest errors of the GPU and of the CPU, as shares of what is allowed.
+    pub(crate) of_bound: [f64; 2],
 }
 
 /// A layer of one shape and activation.
-#[derive(Debug, Serialize)]
-pub(super) struct LayerResult {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerResult {
     #[serde(flatten)]
-    pub(super) shape: Shape,
-    pub(super) activation: String,
-    pub(super) saved: String,
-    pub(super) parts: Vec<PartResult>,
+    pub(crate) shape: Shape,
+    pub(crate) activation: String,
+    pub(crate) saved: String,
+    pub(crate) parts: Vec<PartResult>,
     /// Forward without anything kept, in one dispatch; device time, or wall time without a clock.
-    pub(super) fused: Timing,
+    pub(crate) fused: Estimate,
     /// Forward in two dispatches.
-    pub(super) unfused: Timing,
-    pub(super) errors: Errors,
+    pub(crate) unfused: Estimate,
+    pub(crate) errors: Errors,
     /// The largest error of the GPU in ulp of Σ|terms|, in the type of its data.
-    pub(super) ulp: f64,
+    pub(crate) ulp: f64,
     /// That error as a share of its tolerance.
-    pub(super) of_bound: f64,
-    pub(super) cpu_ulp: f64,
+    pub(crate) of_bound: f64,
+    pub(crate) cpu_ulp: f64,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct PartResult {
-    pub(super) part: Part,
-    pub(super) operations: u64,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PartResult {
+    pub(crate) part: Part,
+    pub(crate) operations: u64,
     /// Bytes that must at least be moved.
-    pub(super) bytes: u64,
-    pub(super) gpu_device: Option<Timing>,
-    pub(super) gpu_wall: Timing,
-    pub(super) gpu_transfers: Timing,
-    pub(super) cpu: Timing,
+    pub(crate) bytes: u64,
+    #[serde(flatten)]
+    pub(crate) times: Comparison,
 }
 
 /// An activation alone on a tensor.
-#[derive(Debug, Serialize)]
-pub(super) struct AloneResult {
-    pub(super) activation: String,
-    pub(super) elements: usize,
-    pub(super) part: AlonePart,
-    pub(super) bytes: u64,
-    pub(super) gpu_device: Option<Timing>,
-    pub(super) gpu_wall: Timing,
-    pub(super) cpu: Timing,
-    pub(super) error: f64,
-}
-
-/// From which M on the GPU is faster, at one K and N.
-#[derive(Debug, Serialize)]
-pub(super) struct Crossover {
-    pub(super) k: usize,
-    pub(super) n: usize,
-    pub(super) activation: String,
-    pub(super) part: Part,
-    pub(super) points: Vec<Point>,
-    /// The smallest measured M from which on the GPU's wall time is below the CPU's for every larger M.
-    pub(super) wins_from: Option<usize>,
-    /// That M for wall time with transfers.
-    pub(super) wins_from_with_transfers: Option<usize>,
-}
-
-/// Median seconds at one M.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Point {
-    pub(super) m: usize,
-    pub(super) gpu: f64,
-    pub(super) gpu_transfers: f64,
-    pub(super) cpu: f64,
-}
-
-/// The least number of M for a curve.
-const FEWEST_POINTS: usize = 3;
-
-impl Results {
-    #[allow(clippy::too_many_arguments, reason = "one for each field, and only one caller")]
-    pub(super) fn new(
-        about: About,
-        matrix_units: String,
-        tuning: String,
-        dtype: Float,
-        ceilings: Ceilings,
-        layers: Vec<LayerResult>,
-        alone: Vec<AloneResult>,
-        memory: Vec<Footprint>,
-    ) -> Self {
-        let crossovers = crossovers(&layers);
-        Results { about, matrix_units, tuning, dtype: dtype.name(), ceilings, layers, alone, crossovers, memory }
-    }
-}
-
-impl PartResult {
-    /// Device time, or wall time without a clock.
-    pub(super) fn gpu(&self) -> Timing {
-        self.gpu_device.unwrap_or(self.gpu_wall)
-    }
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AloneResult {
+    pub(crate) activation: String,
+    pub(crate) elements: usize,
+    pub(crate) part: AlonePart,
+    pub(crate) bytes: u64,
+    pub(crate) gpu_device: Option<Estimate>,
+    pub(crate) gpu_wall: Estimate,
+    pub(crate) cpu: Estimate,
+    pub(crate) error: f64,
 }
 
 impl AloneResult {
     /// Device time, or wall time without a clock.
-    pub(super) fn gpu(&self) -> Timing {
+    pub(crate) fn gpu(&self) -> Estimate {
         self.gpu_device.unwrap_or(self.gpu_wall)
     }
 }
 
-impl Crossover {
-    /// The crossover in a sentence.
-    pub(super) fn sentence(&self) -> String {
-        let what = format!("{} {}, K = {}, N = {}", self.activation, self.part.name(), self.k, self.n);
-        let (first, last) = (self.points.first().map_or(0, |p| p.m), self.points.last().map_or(0, |p| p.m));
-        let from = |batch: usize| match batch == first {
-            true => format!("at every batch measured, from {first} to {last}"),
-            false => format!("from a batch of {batch} on"),
+/// The same work at every batch that was measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Curve {
+    /// The network, or the layer.
+    pub(crate) of: String,
+    pub(crate) part: Part,
+    /// Batches in ascending order.
+    pub(crate) points: Vec<(usize, Comparison)>,
+}
+
+/// The least number of batches for a curve of a layer.
+const FEWEST_POINTS: usize = 3;
+
+impl Results {
+    /// The results with what follows from them.
+    pub(super) fn answered(mut self) -> Self {
+        self.answers = self.questions().iter().map(|curve| Answer::of(curve, self.about.software)).collect();
+        self.answer = answer::sentence(&self);
+        self
+    }
+
+    /// What is asked: of the network, or of every layer with enough batches.
+    pub(crate) fn questions(&self) -> Vec<Curve> {
+        match &self.network {
+            Some(network) => network.curves(),
+            None => self.layer_curves(&[Part::Forward, Part::Step]),
+        }
+    }
+
+    /// These parts of every layer with enough batches.
+    pub(crate) fn layer_curves(&self, parts: &[Part]) -> Vec<Curve> {
+        let mut found: Vec<Curve> = Vec::new();
+        for layer in &self.layers {
+            for part in layer.parts.iter().filter(|p| parts.contains(&p.part)) {
+                let of = format!("layer {} to {}, {}", layer.shape.k, layer.shape.n, layer.activation);
+                let point = (layer.shape.m, part.times);
+                match found.iter_mut().find(|curve| (&curve.of, curve.part) == (&of, part.part)) {
+                    Some(curve) => curve.points.push(point),
+                    None => found.push(Curve { of, part: part.part, points: vec![point] }),
+                }
+            }
+        }
+        let fewest = if self.network.is_some() { 1 } else { FEWEST_POINTS };
+        found.retain_mut(|curve| {
+            curve.points.sort_by_key(|point| point.0);
+            curve.points.dedup_by_key(|point| point.0);
+            curve.points.len() >= fewest
+        });
+        found
+    }
+}
+
+impl NetworkResult {
+    /// `8-64-64-1, gelu`.
+    pub(crate) fn name(&self) -> String {
+        let sizes: Vec<String> = self.sizes.iter().map(usize::to_string).collect();
+        format!("{}, {}", sizes.join("-"), self.activation)
+    }
+
+    fn curves(&self) -> Vec<Curve> {
+        let of = |part, times: fn(&BatchResult) -> Comparison| {
+            let mut points: Vec<_> = self.batches.iter().map(|b| (b.batch, times(b))).collect();
+            points.sort_by_key(|point| point.0);
+            Curve { of: self.name(), part, points }
         };
-        match (self.wins_from, self.wins_from_with_transfers) {
-            (None, _) => format!(
-                "{what}: the CPU wins at the largest batch measured, {last}: the GPU never overtakes it for good."
-            ),
-            (Some(batch), None) => {
-                format!("{what}: the GPU wins {}, but never when x and y must travel.", from(batch))
-            }
-            (Some(batch), Some(with)) => {
-                format!("{what}: the GPU wins {}; when x and y must travel, {}.", from(batch), from(with))
-            }
-        }
+        vec![of(Part::Step, |b| b.training), of(Part::Inference, |b| b.inference)]
     }
 }
 
-/// The crossover of every K, N, activation and part with enough M.
-fn crossovers(layers: &[LayerResult]) -> Vec<Crossover> {
-    let mut found: Vec<Crossover> = Vec::new();
-    for layer in layers {
-        for part in layer.parts.iter().filter(|p| p.part != Part::Backward) {
-            let point = Point {
-                m: layer.shape.m,
-                gpu: part.gpu_wall.median,
-                gpu_transfers: part.gpu_transfers.median,
-                cpu: part.cpu.median,
-            };
-            let (k, n, activation) = (layer.shape.k, layer.shape.n, &layer.activation);
-            let same = |c: &&mut Crossover| (c.k, c.n, &c.activation, c.part) == (k, n, activation, part.part);
-            match found.iter_mut().find(same) {
-                Some(crossover) => crossover.points.push(point),
-                None => found.push(Crossover {
-                    k,
-                    n,
-                    activation: activation.clone(),
-                    part: part.part,
-                    points: vec![point],
-                    wins_from: None,
-                    wins_from_with_transfers: None,
-                }),
-            }
-        }
-    }
-    found.retain_mut(|crossover| {
-        crossover.points.sort_by_key(|point| point.m);
-        crossover.points.dedup_by_key(|point| point.m);
-        crossover.wins_from = wins_from(&crossover.points, |p| p.gpu);
-        crossover.wins_from_with_transfers = wins_from(&crossover.points, |p| p.gpu_transfers);
-        crossover.points.len() >= FEWEST_POINTS
-    });
-    found
-}
-
-/// The first M of the wins that last to the end.
-fn wins_from(points: &[Point], gpu: impl Fn(&Point) -> f64) -> Option<usize> {
-    points.iter().rev().take_while(|point| gpu(point) < point.cpu).last().map(|point| point.m)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn crossover(gpu: &[f64]) -> Crossover {
-        let point = |(i, &gpu): (usize, &f64)| Point { m: 1 << i, gpu, gpu_transfers: gpu + 0.5, cpu: 1.0 };
-        let points: Vec<Point> = gpu.iter().enumerate().map(point).collect();
-        Crossover {
-            k: 2,
-            n: 3,
-            activation: "relu".into(),
-            part: Part::Forward,
-            wins_from: wins_from(&points, |p| p.gpu),
-            wins_from_with_transfers: wins_from(&points, |p| p.gpu_transfers),
-            points,
-        }
-    }
-
-    #[test]
-    fn a_crossover_is_the_run_of_wins_at_the_end() {
-        for (gpu, from, with_transfers, says) in [
-            (
-                &[2.0, 0.9, 0.1][..],
-                Some(2),
-                Some(4),
-                "from a batch of 2 on; when x and y must travel, from a batch of 4 on",
-            ),
-            (&[0.1, 2.0, 0.9], Some(4), None, "never when x and y must travel"),
-            (&[0.1, 0.1, 2.0], None, None, "never overtakes"),
-            (&[0.1, 0.1, 0.1], Some(1), Some(1), "at every batch measured, from 1 to 4"),
-        ] {
-            let crossover = crossover(gpu);
-            assert_eq!((crossover.wins_from, crossover.wins_from_with_transfers), (from, with_transfers), "{gpu:?}");
-            assert!(crossover.sentence().contains(says), "{}", crossover.sentence());
+impl Curve {
+    /// The question in a word: what the part is called where it is about a whole network.
+    pub(crate) fn question(&self) -> &'static str {
+        match self.part {
+            Part::Step => "Training",
+            Part::Inference => "Inference",
+            Part::Backward => "Backward",
+            _ => "Forward",
         }
     }
 }

@@ -1,53 +1,111 @@
 //! The sections of the page, each with a sentence that says what it shows.
 
-use elbow_measure::Part;
+use elbow_measure::{Estimate, Part};
 
 use super::{
-    chart::{Axis, Chart, Series, escape},
-    results::{Crossover, Point, Results},
-    table::{digits, mib, ms},
+    chart::{Axis, Chart, Point, Series, legend},
+    results::{Curve, Results},
+    tables,
+};
+use crate::{
+    html::escape,
+    numbers::{digits, mib, ms},
 };
 
-/// From which M on the GPU is faster.
-pub(super) fn crossovers(results: &Results) -> String {
-    let mut html = "<h2>From which batch on the GPU wins</h2>\n".to_owned();
-    if results.crossovers.is_empty() {
+/// A chart for each question: the batch against the time, all on one scale.
+pub(super) fn questions(results: &Results) -> String {
+    let curves = results.questions();
+    let html = "<h2>From which batch on is the GPU faster?</h2>\n".to_owned();
+    if curves.is_empty() {
         return html + "<p>Three batches or more of one K and N were not measured; see <code>--shapes</code>.</p>\n";
     }
-    html += "<p>Wall time of one call: what the caller waits. <i>With transfers</i> x goes up and y comes back (for a step dy \
-             and dx too); the parameters live on the device. A step is forward, backward and descent.</p>\n<div class=\"charts\">\n";
-    for crossover in &results.crossovers {
-        html += &format!(
-            "<section class=\"card\"><p>{}</p>{}</section>\n",
-            escape(&crossover.sentence()),
-            crossover_chart(crossover).svg()
-        );
-    }
-    html + "</div>\n"
+    let travels = match &results.network {
+        Some(_) => "x goes up and y comes back; of a training step x and targets go up, and the losses come back",
+        None => "x goes up and y comes back, and in a step dy and dx too",
+    };
+    let lead = format!(
+        "<p>Milliseconds from the call until its result is there; lower is better. <i>With transfers</i> {travels}; the parameters \
+         live on the device.</p>\n"
+    );
+    let mut charts: Vec<Chart> = curves.iter().map(|curve| chart(curve, false)).collect();
+    Chart::common(&mut charts);
+    let legend = charts.first().map_or(String::new(), |chart| legend(&chart.series));
+    let cards = curves.iter().zip(&charts).map(|(curve, chart)| {
+        let name = match &results.network {
+            Some(_) => curve.question().to_owned(),
+            None if curve.part == Part::Step => format!("Training step of a {}", curve.of),
+            None => format!("{} of a {}", curve.question(), curve.of),
+        };
+        format!("<section class=\"card\"><h3>{}</h3>{}</section>\n", escape(&name), chart.svg())
+    });
+    format!("{html}{lead}{legend}<div class=\"charts\">\n{}</div>\n", cards.collect::<String>())
 }
 
-fn crossover_chart(crossover: &Crossover) -> Chart {
-    let series = |name: &str, class, value: fn(&Point) -> f64| Series {
+/// The times of a part over the batch, on both sides.
+fn chart(curve: &Curve, small: bool) -> Chart {
+    let series = |name: &str, class, of: fn(&elbow_measure::Comparison) -> Estimate| Series {
         name: name.to_owned(),
         class,
         line: true,
         marks: true,
-        points: crossover
+        points: curve
             .points
             .iter()
-            .map(|p| (p.m as f64, value(p) * 1e3, format!("{name}, batch {}: {} ms", p.m, digits(value(p) * 1e3))))
+            .map(|(batch, times)| {
+                let time = of(times);
+                Point {
+                    x: *batch as f64,
+                    y: time.median * 1e3,
+                    bounds: Some([time.low, time.high].map(|bound| bound * 1e3)),
+                    says: format!("{name}, batch {batch}: {} ms", ms(&time)),
+                }
+            })
             .collect(),
     };
+    let ticks = curve.points.iter().map(|(batch, _)| *batch as f64).collect();
     Chart {
-        title: crossover.sentence(),
-        x: Axis { label: "batch M".into(), ticks: crossover.points.iter().map(|p| p.m as f64).collect() },
-        y: Axis { label: "milliseconds".into(), ticks: Vec::new() },
+        title: format!("{} of {} over the batch", curve.question(), curve.of),
+        x: Axis { label: "batch".into(), ticks, range: None },
+        y: Axis { label: "milliseconds".into(), ..Axis::default() },
         series: vec![
-            series("GPU", "gpu", |p| p.gpu),
-            series("GPU with transfers", "transfers", |p| p.gpu_transfers),
-            series("CPU", "cpu", |p| p.cpu),
+            series("GPU", "gpu", |times| times.gpu_wall),
+            series("GPU with transfers", "transfers", |times| times.gpu_transfers),
+            series("CPU", "cpu", |times| times.cpu),
         ],
+        small,
     }
+}
+
+/// Small multiples: a part of each layer, all on one scale.
+pub(super) fn layer_charts(results: &Results, part: Part) -> String {
+    let curves: Vec<Curve> = results.layer_curves(&[part]).into_iter().filter(|curve| curve.points.len() > 1).collect();
+    if curves.is_empty() {
+        return String::new();
+    }
+    let mut charts: Vec<Chart> = curves.iter().map(|curve| chart(curve, true)).collect();
+    Chart::common(&mut charts);
+    let legend = charts.first().map_or(String::new(), |chart| legend(&chart.series));
+    let cards = curves.iter().zip(&charts).map(|(curve, chart)| {
+        format!("<section class=\"card\"><h3>{}</h3>{}</section>\n", escape(&curve.of), chart.svg())
+    });
+    format!(
+        "<h2>Layer by layer</h2>\n<p>A training step of each layer alone (forward, backward, update), on one scale: which of them \
+         makes the time.</p>\n{legend}<div class=\"charts small\">\n{}</div>\n",
+        cards.collect::<String>()
+    )
+}
+
+/// The figures of the network.
+pub(super) fn network(results: &Results) -> String {
+    let tables = tables::network(results)
+        .into_iter()
+        .map(|(title, table)| format!("<h3>{}</h3>\n{}", escape(&title), table.html()));
+    format!(
+        "<h2>The whole network</h2>\n<p>Milliseconds, median and half of the 99 % interval. <i>Device</i> is the GPU's own clock, \
+         <i>wall</i> from submission until it is done. {}.</p>\n{}",
+        results.network.as_ref().map_or(String::new(), |network| escape(&tables::accuracy(network))),
+        tables.collect::<String>()
+    )
 }
 
 /// The layers compared with the limits of the device.
@@ -67,25 +125,28 @@ pub(super) fn roofline(results: &Results) -> String {
             .iter()
             .flat_map(|layer| layer.parts.iter().filter(|p| p.part == part).map(move |p| (layer, p)))
             .map(|(layer, p)| {
-                let (intensity, rate) = (p.operations as f64 / p.bytes as f64, p.operations as f64 / p.gpu().median);
-                let roof = (intensity * c.gpu_bytes).min(c.gpu_flops);
+                let time = p.times.gpu();
+                let rate = |seconds: f64| p.operations as f64 / seconds / 1e9;
+                let intensity = p.operations as f64 / p.bytes as f64;
+                let roof = (intensity * c.gpu_bytes).min(c.gpu_flops) / 1e9;
                 let says = format!(
                     "{} {} {}: {} GFLOP/s, {:.0} % of the roof",
                     layer.shape,
                     layer.activation,
                     part.name(),
-                    digits(rate / 1e9),
-                    100.0 * rate / roof
+                    digits(rate(time.median)),
+                    100.0 * rate(time.median) / roof
                 );
-                (intensity, rate / 1e9, says)
+                let bounds = Some([time.high, time.low].map(rate));
+                Point { x: intensity, y: rate(time.median), bounds, says }
             })
             .collect(),
     };
     let points = [Part::Forward, Part::Backward, Part::Step].map(marks);
-    let intensities = || points.iter().flat_map(|s| &s.points).map(|p| p.0);
+    let all = || points.iter().flat_map(|s| &s.points);
     let ridge = c.gpu_flops / c.gpu_bytes;
-    let (low, high) = intensities().fold((ridge / 2.0, ridge * 2.0), |(low, high), i| (low.min(i), high.max(i)));
-    let roof = |i: f64| (i, (i * c.gpu_bytes).min(c.gpu_flops) / 1e9, String::new());
+    let (low, high) = all().fold((ridge / 2.0, ridge * 2.0), |(low, high), p| (low.min(p.x), high.max(p.x)));
+    let roof = |x: f64| Point { x, y: (x * c.gpu_bytes).min(c.gpu_flops) / 1e9, ..Point::default() };
     let ceiling = Series {
         name: format!(
             "ceiling: copy {} GB/s, multiply-add {} GFLOP/s",
@@ -97,111 +158,58 @@ pub(super) fn roofline(results: &Results) -> String {
         marks: false,
         points: vec![roof(low), roof(ridge), roof(high)],
     };
-    let best = points.iter().flat_map(|s| &s.points).max_by(|a, b| a.1.total_cmp(&b.1));
-    let best = best.map_or(String::new(), |p| format!(" The fastest: {}.", p.2));
+    let best = all().max_by(|a, b| a.y.total_cmp(&b.y));
+    let best = best.map_or(String::new(), |p| format!(" The fastest: {}.", p.says));
     let chart = Chart {
         title: "Roofline: operations a second against operations a byte".into(),
-        x: Axis { label: "operations per byte that must move".into(), ticks: Vec::new() },
-        y: Axis { label: "GFLOP/s".into(), ticks: Vec::new() },
+        x: Axis { label: "operations per byte that must move".into(), ..Axis::default() },
+        y: Axis { label: "GFLOP/s".into(), ..Axis::default() },
         series: [ceiling].into_iter().chain(points).collect(),
+        small: false,
     };
     format!(
         "<h2>How near to the ceilings</h2>\n<p>The line is what this device can do at most, by two small kernels timed in the \
-         same run: at the left memory limits, at the right arithmetic. Each point is a layer; bytes are counted as if every \
-         operand moved once.{}</p>\n<section class=\"card wide\">{}</section>\n",
+         same run: at the left memory limits, at the right arithmetic. Each point is a layer at one batch; bytes are counted as if \
+         every operand moved once.{}</p>\n{}<section class=\"card wide\">{}</section>\n",
         escape(&best),
+        legend(&chart.series),
         chart.svg()
+    )
+}
+
+/// Every time of a layer, with the accuracy of its result.
+pub(super) fn speed_and_accuracy(results: &Results) -> String {
+    format!(
+        "<h2>Layers: speed, and accuracy beside it</h2>\n<p>Milliseconds, median and half of the 99 % interval; CPU/GPU is the ratio of \
+         CPU and wall time, round by round. The error is the worst of y, dx, dW and db in a sample of each, in units in the last \
+         place of Σ|terms| in the type it is stored in (2<sup>−23</sup> Σ|terms| in f32, as on the CPU), against the f64 reference; the \
+         bound is 10<sup>−5</sup> Σ|terms|, and for what is stored in a narrower type its roundings.</p>\n{}",
+        tables::layers(results).html()
     )
 }
 
 /// Forward in one dispatch compared with two.
 pub(super) fn fusion(results: &Results) -> String {
-    let rows = results.layers.iter().map(|layer| {
-        [
-            layer.shape.to_string(),
-            layer.activation.clone(),
-            ms(&layer.fused),
-            ms(&layer.unfused),
-            digits(layer.unfused.median / layer.fused.median),
-        ]
-    });
     format!(
         "<h2>Fused against unfused</h2>\n<p>Forward that keeps nothing, in one dispatch, against the product with b followed \
-         by the activation on y in place. Milliseconds, median ± half the interquartile range.</p>\n{}",
-        table(&["shape", "activation", "fused", "unfused", "unfused / fused"], 2, rows)
-    )
-}
-
-/// Every time, with the accuracy of its result.
-pub(super) fn speed_and_accuracy(results: &Results) -> String {
-    let rows = results.layers.iter().flat_map(|layer| {
-        layer.parts.iter().map(move |p| {
-            [
-                layer.shape.to_string(),
-                layer.activation.clone(),
-                p.part.name().to_owned(),
-                p.gpu_device.map_or("–".into(), |t| ms(&t)),
-                ms(&p.gpu_wall),
-                ms(&p.gpu_transfers),
-                ms(&p.cpu),
-                digits(p.cpu.median / p.gpu_wall.median),
-                digits(p.operations as f64 / p.gpu().median / 1e9),
-                format!("{:.2}", layer.ulp),
-                format!("{:.1} %", 100.0 * layer.of_bound),
-                format!("{:.2}", layer.cpu_ulp),
-            ]
-        })
-    });
-    let heads = [
-        "shape M×K×N",
-        "activation",
-        "part",
-        "GPU device",
-        "GPU wall",
-        "with transfers",
-        "CPU",
-        "CPU/GPU",
-        "GFLOP/s",
-        "GPU ulp",
-        "of bound",
-        "CPU ulp",
-    ];
-    format!(
-        "<h2>Speed, and accuracy beside it</h2>\n<p>Milliseconds, median ± half the interquartile range. CPU/GPU is of wall times. The error is the worst \
-         of y, dx, dW and db in a sample of each, in units in the last place of Σ|terms| in the type it is stored in (2<sup>−23</sup> Σ|terms| \
-         in f32, as on the CPU), against the f64 reference; the bound is 10<sup>−5</sup> Σ|terms|, and for what is stored in a \
-         narrower type its roundings.</p>\n{}",
-        table(&heads, 3, rows)
+         by the activation on y in place. Milliseconds of the device.</p>\n{}",
+        tables::fusion(results).html()
     )
 }
 
 /// Activations alone compared with a copy.
 pub(super) fn alone(results: &Results) -> String {
-    let rows = results.alone.iter().map(|a| {
-        let rate = a.bytes as f64 / a.gpu().median;
-        [
-            a.activation.clone(),
-            a.part.name().to_owned(),
-            a.elements.to_string(),
-            ms(&a.gpu()),
-            digits(rate / 1e9),
-            format!("{:.0} %", 100.0 * rate / results.ceilings.gpu_bytes),
-            ms(&a.cpu),
-            if a.error == 0.0 { "0".into() } else { format!("{:.0e}", a.error) },
-        ]
-    });
-    let heads = ["activation", "part", "elements", "GPU, ms", "GB/s", "of the copy", "CPU, ms", "error"];
     format!(
         "<h2>The activations alone</h2>\n<p>They move memory and little else: the copy is the ceiling. The error is relative to \
          the value, or to 1 where it is smaller.</p>\n{}",
-        table(&heads, 2, rows)
+        tables::alone(results).html()
     )
 }
 
 /// The memory of a training step, by use.
 pub(super) fn memory(results: &Results) -> String {
     let mut html = "<h2>Memory of a training step</h2>\n<p>Device bytes that elbow owns after a step of a network (forward, loss, \
-                    backward, descent), by the library's own accounting; nothing is released within a step, so this is the \
+                    backward, update by momentum), by the library's own accounting; nothing is released within a step, so this is the \
                     peak.</p>\n"
         .to_owned();
     let parts = [
@@ -226,10 +234,9 @@ pub(super) fn memory(results: &Results) -> String {
             format!("<span><i class=\"key {class}\"></i>{name} {} MiB</span> ", digits(mib(bytes)))
         });
         html += &format!(
-            "<section class=\"card wide\"><h3>{} layers of {}, {}, batch {}: {} MiB; a hidden layer keeps {}</h3>\n\
-             <div class=\"bars\">{}</div>\n<figcaption class=\"keys\">{}</figcaption></section>\n",
-            m.layers,
-            m.width,
+            "<section class=\"card wide\"><h3>{}, {}, batch {}: {} MiB; a hidden layer keeps {}</h3>\n\
+             <div class=\"bars\">{}</div>\n<p class=\"legend\">{}</p></section>\n",
+            tables::sizes(&m.sizes),
             escape(&m.activation),
             m.batch,
             digits(mib(m.total)),
@@ -239,18 +246,4 @@ pub(super) fn memory(results: &Results) -> String {
         );
     }
     html
-}
-
-/// The first columns are words, the others numbers.
-fn table<const N: usize>(heads: &[&str; N], words: usize, rows: impl Iterator<Item = [String; N]>) -> String {
-    let line = |tag: &str, cells: &mut dyn Iterator<Item = &str>| -> String {
-        let cell = |(i, cell): (usize, &str)| {
-            let class = if i < words { " class=\"left\"" } else { "" };
-            format!("<{tag}{class}>{}</{tag}>", escape(cell))
-        };
-        format!("<tr>{}</tr>\n", cells.enumerate().map(cell).collect::<String>())
-    };
-    let head = line("th", &mut heads.iter().copied());
-    let body: String = rows.map(|row| line("td", &mut row.iter().map(String::as_str))).collect();
-    format!("<div class=\"scroll\"><table><thead>{head}</thead><tbody>\n{body}</tbody></table></div>\n")
 }

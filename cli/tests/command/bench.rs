@@ -10,8 +10,18 @@ const SHAPES: &str = "1x8x8,4x8x8,33x8x8";
 #[test]
 fn a_quick_run_gives_json_and_a_page_that_loads_nothing() {
     let folder = Folder::new("bench");
-    let args =
-        ["bench", "--quick", "--json", "--shapes", SHAPES, "--activations", "relu; gelu", "--report", "out.html"];
+    let args = [
+        "bench",
+        "--quick",
+        "--format",
+        "json",
+        "--shapes",
+        SHAPES,
+        "--activations",
+        "relu; gelu",
+        "--report",
+        "out.html",
+    ];
     let output = folder.elbow(&args);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -30,12 +40,15 @@ fn a_quick_run_gives_json_and_a_page_that_loads_nothing() {
         for clock in ["gpu_wall", "gpu_transfers", "cpu"] {
             assert!(parts.iter().all(|p| number(p, &format!("/{clock}/median")) > 0.0), "{clock}: {layer}");
         }
+        for ratio in ["speedup", "speedup_with_transfers"] {
+            assert!(parts.iter().all(|p| number(p, &format!("/{ratio}/samples")) >= 8.0), "{ratio}: {layer}");
+        }
         assert!(number(layer, "/of_bound") <= 1.0 && number(layer, "/ulp") > 0.0, "{layer}");
         assert!(number(layer, "/fused/median") > 0.0 && number(layer, "/unfused/median") > 0.0, "{layer}");
     }
     assert_eq!(results["alone"].as_array().map(Vec::len), Some(4), "{text}");
     // Forward and step of both activations.
-    assert_eq!(results["crossovers"].as_array().map(Vec::len), Some(4), "{text}");
+    assert_eq!(results["answers"].as_array().map(Vec::len), Some(4), "{text}");
     for footprint in results["memory"].as_array().expect("memory") {
         let bytes = |name: &str| footprint[name].as_u64().unwrap_or_default();
         let parts = ["parameters", "gradients", "velocity", "outputs", "kept", "dz", "batch_bytes", "scratch"];
@@ -59,7 +72,18 @@ fn a_table_names_what_was_measured_on() {
     let output = folder.elbow(&["bench", "--quick", "--shapes", "3x5x7", "--activations", "elu(1)"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for word in ["adapter: ", "CPU baseline: ", "ceilings: ", "3x5x7", "elu", "backward", "step", "fused", "memory"] {
+    for word in [
+        "adapter: ",
+        "CPU: elbow-cpu",
+        "ceilings: ",
+        "3x5x7",
+        "elu",
+        "backward",
+        "step",
+        "fused",
+        "memory",
+        "No verdict: ",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
 }

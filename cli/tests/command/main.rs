@@ -3,9 +3,11 @@
 mod bench;
 mod files;
 mod harness;
+mod help;
 mod info;
 mod mistakes;
 mod narrow;
+mod network;
 mod output;
 mod paths;
 mod plan;

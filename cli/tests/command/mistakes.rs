@@ -81,12 +81,12 @@ fn wrong_parameters_and_choices() {
 }
 
 #[test]
-fn no_command_is_a_mistake_and_help_is_not() {
+fn another_command_is_a_mistake_and_help_is_not() {
     let folder = Folder::new("help");
-    let none = folder.elbow(&[]);
-    assert_eq!(none.status.code(), Some(2), "no command");
-    assert_eq!(String::from_utf8_lossy(&none.stderr).lines().count(), 1, "one line");
-    for args in [&["--help"][..], &["eval", "--help"], &["--version"]] {
+    let other = folder.elbow(&["bnech"]);
+    assert_eq!(other.status.code(), Some(2), "no such command");
+    assert_eq!(String::from_utf8_lossy(&other.stderr).lines().count(), 1, "one line");
+    for args in [&[][..], &["--help"], &["eval", "--help"], &["--version"]] {
         let output = folder.elbow(args);
         assert!(output.status.success() && !output.stdout.is_empty(), "{args:?} must print and succeed");
     }

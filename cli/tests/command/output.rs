@@ -16,15 +16,18 @@ fn elbow(folder: &Folder, args: &[&str]) -> Command {
 }
 
 /// Every command that prints, each as short as it can be. `tune` takes half a minute: the test below reads its text.
-const PRINTING: [&[&str]; 9] = [
+const PRINTING: [&[&str]; 12] = [
+    &[],
     &["--help"],
+    &["man"],
+    &["completions", "fish"],
     &["--version"],
     &["eval", "--help"],
     &["info"],
     &["verify", "--case", "activation:relu"],
-    &["verify", "--json", "--case", "activation:relu"],
+    &["verify", "--format", "json", "--case", "activation:relu"],
     &["sweep", "--stride", "100000007", "relu"],
-    &["sweep", "--json", "--stride", "100000007", "relu"],
+    &["sweep", "--format", "json", "--stride", "100000007", "relu"],
     &["bench", "--quick", "--shapes", "1x1x1", "--activations", "relu"],
 ];
 

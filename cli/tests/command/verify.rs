@@ -7,7 +7,7 @@ use crate::harness::Folder;
 #[test]
 fn a_quick_run_is_all_right_and_says_so_in_json() {
     let folder = Folder::new("verify");
-    let output = folder.elbow(&["verify", "--quick", "--json"]);
+    let output = folder.elbow(&["verify", "--quick", "--format", "json"]);
     let text = String::from_utf8_lossy(&output.stdout);
     let report: Value = serde_json::from_str(&text).expect("JSON on stdout");
     assert!(output.status.success() && report["right"] == true, "{text}");
@@ -53,11 +53,11 @@ fn one_case_can_be_run_again() {
 #[test]
 fn a_sweep_prints_worst_and_spread() {
     let folder = Folder::new("sweep");
-    let output = folder.elbow(&["sweep", "--stride", "1000003", "relu", "gelu"]);
+    let output = folder.elbow(&["sweep", "--stride", "1000003", "--format", "md", "relu", "gelu"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("| `relu` act | 0.00 | 0 |") && text.contains("`gelu_erf` act_dzz"), "{text}");
-    let output = folder.elbow(&["sweep", "--stride", "1000003", "--json", "tanh"]);
+    assert!(text.contains("| relu act | 0.00 | 0 |") && text.contains("gelu_erf act_dzz"), "{text}");
+    let output = folder.elbow(&["sweep", "--stride", "1000003", "--format", "json", "tanh"]);
     let text = String::from_utf8_lossy(&output.stdout);
     let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     assert_eq!(rows.len(), 4, "{text}");

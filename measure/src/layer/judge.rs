@@ -5,7 +5,7 @@ use elbow::{
     cpu::{ForwardInputs, reference},
     request::AffineRequest,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Layer, Part, backward_request, on_cpu::OnCpu};
 use crate::{
@@ -26,7 +26,7 @@ fn tolerance(dtype: Float) -> f64 {
 const MOST_WORK: usize = 1 << 23;
 
 /// The largest errors of a sample, relative to the sum of the absolute values of the terms.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Errors {
     /// The error of y; on the device the larger of fused and unfused.
     pub y: f64,
