@@ -19,7 +19,26 @@
 //! ```
 //!
 //! A layer is stated once, as a [`Forward`]; [`Forward::backward`] makes its [`Backward`], and [`Forward::double_backward`] its
-//! [`DoubleBackward`], for losses that depend on gradients.
+//! [`DoubleBackward`], for losses that depend on gradients. What has a gradient of its own is asked for by name, in a chain that of the
+//! layer below too:
+//!
+//! ```no_run
+//! use elbow::{Activation, Gpu, Saved, Strategy, affine::Forward};
+//! let gpu = Gpu::new()?;
+//! let (x, w, z, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?, gpu.zeros(&[32, 10])?);
+//! let (slopes, factors) = (gpu.upload(&[0.25; 10], &[10])?, gpu.upload(&[1.0; 32], &[32])?);
+//! let (dy, dw, dslopes, dfactors) = (gpu.zeros(&[32, 10])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[10])?, gpu.zeros(&[32])?);
+//! // A slope for each channel, a factor for each row.
+//! let layer = Forward::new(Activation::prelu(0.25)?, &x, &w, &y).alpha(&slopes).row_weight(&factors);
+//! let layer = layer.saved(Saved::Z).save_to(&z);
+//! let backward = layer.backward(&dy).dw(&dw).dalpha(&dslopes).drow_weight(&dfactors).strategy(Strategy::TwoPass);
+//! gpu.submit(|encoder| backward.record(&gpu, encoder))?;
+//! // The same two, made on the way by the layer above.
+//! let (w2, y2, dy2, dz) = (gpu.zeros(&[3, 10])?, gpu.zeros(&[32, 3])?, gpu.zeros(&[32, 3])?, gpu.zeros(&[32, 10])?);
+//! let above = Forward::new(Activation::IDENTITY, &y, &w2, &y2).backward(&dy2).dx(&dz).below(&layer);
+//! gpu.submit(|encoder| above.dalpha_below(&dslopes).drow_weight_below(&dfactors).record(&gpu, encoder))?;
+//! # Ok::<(), elbow::Error>(())
+//! ```
 
 mod backward;
 mod batch;
@@ -144,6 +163,18 @@ pub struct Forward<'a> {
     /// what it lets through of each unit where the [`Gate`] says.
     pub gate: Option<Gate>,
     /// With [`Gate::apart`] the weight of up, shaped as w, which is the gate's alone.
+    ///
+    /// ```no_run
+    /// use elbow::{Activation, Gate, Gpu, affine::Forward};
+    /// let gpu = Gpu::new()?;
+    /// let (x, gate, up, bias, up_bias) =
+    ///     (gpu.zeros(&[32, 64])?, gpu.zeros(&[256, 64])?, gpu.zeros(&[256, 64])?, gpu.zeros(&[256])?, gpu.zeros(&[256])?);
+    /// let (y, dy, dup, dup_bias) = (gpu.zeros(&[32, 256])?, gpu.zeros(&[32, 256])?, gpu.zeros(&[256, 64])?, gpu.zeros(&[256])?);
+    /// let layer = Forward::new(Activation::SILU, &x, &gate, &y).gate(Gate::apart()).w_up(&up).b(&bias).b_up(&up_bias);
+    /// let backward = layer.backward(&dy).dw_up(&dup).db_up(&dup_bias);
+    /// gpu.submit(|encoder| backward.record(&gpu, encoder))?;
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub w_up: Option<View<'a>>,
     /// The bias of up, `[N]`: there if and only if `b` is, which is the gate's alone.
     pub b_up: Option<View<'a>>,

@@ -148,6 +148,9 @@ impl<'a> ForwardInputs<'a> {
 /// ```
 /// use elbow::{Activation, AlphaSource, cpu::Elementwise};
 /// let request = Elementwise::new(2, 3, Activation::prelu(0.25)?).alpha(AlphaSource::PerChannel);
+/// // One slope for each of the three channels; what is behind them is another's.
+/// assert_eq!(request.checked_alpha(Some(&[0.1, 0.2, 0.3, 9.0]))?, Some(&[0.1, 0.2, 0.3][..]));
+/// assert!(request.checked_alpha(Some(&[0.1])).is_err());
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,7 +188,9 @@ impl Elementwise {
 ///
 /// ```
 /// use elbow::{cpu::CrossEntropy, criterion::Reduction};
-/// let request = CrossEntropy::new(2).class_weight(Some(&[1.0, 9.0])).reduction(Reduction::Sum);
+/// let request = CrossEntropy::new(2).class_weight(Some(&[1.0, 9.0])).reduction(Reduction::Sum).ignore_index(7);
+/// assert_eq!([0, 1, 7].map(|label| request.counts(label)), [Some(1.0), Some(9.0), None]);
+/// assert!(request.checked(&[0.0; 4], &[0, 1]).is_ok() && request.checked(&[0.0; 3], &[0, 1]).is_err()); // logits [2, 2]
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]

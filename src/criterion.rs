@@ -78,6 +78,11 @@ pub enum Reduction {
 
 impl Reduction {
     /// The factors of an element's loss in its row, and of its derivative.
+    ///
+    /// ```
+    /// use elbow::criterion::Reduction;
+    /// assert_eq!(Reduction::Mean.factors(8, 4), [1.0 / 4.0, 1.0 / 32.0]);
+    /// ```
     pub fn factors(self, rows: usize, columns: usize) -> [f64; 2] {
         match self {
             Reduction::Mean => [1.0 / columns as f64, 1.0 / (rows as f64 * columns as f64)],

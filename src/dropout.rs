@@ -19,7 +19,8 @@ use crate::{
 /// let dropout = Dropout::new(0.25)?;
 /// let state = Dropout::state(7, 0, 0);
 /// let kept = (0..1000).filter(|&i| dropout.factor(state, i) == 1.0 / 0.75).count();
-/// assert_eq!(kept, 742);
+/// assert_eq!((kept, dropout.p()), (742, 0.25));
+/// assert_eq!(dropout.factors(state, 1), [4, 5, 6, 7].map(|i| dropout.factor(state, i)));
 /// assert!(Dropout::new(-0.1).is_err() && Dropout::new(f32::NAN).is_err());
 /// # Ok::<(), elbow::Error>(())
 /// ```

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 /// ```
 /// use elbow::{Dtype, Float};
 /// assert_eq!((Dtype::from(Float::F16), Dtype::F16.bytes(), "bf16".parse()), (Dtype::F16, 2, Ok(Dtype::BF16)));
+/// assert_eq!((Float::Bf16.name(), Dtype::U32.name()), ("bf16", "u32"));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -69,6 +70,7 @@ impl fmt::Display for Dtype {
 /// ```
 /// use elbow::Float;
 /// assert_eq!((Float::F16.round(0.1), Float::F16.unit_roundoff()), (0.099975586, 1.0 / 2048.0));
+/// assert_eq!((Float::F16.rounding(1000.0), Float::F16.rounding(70000.0)), (0.25, f64::INFINITY));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]

@@ -106,8 +106,9 @@ pub struct Backward<'a> {
 /// let gpu = Gpu::new()?;
 /// let (x, y, dy) = (gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?);
 /// let (ddx, ddy, dx2) = (gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?, gpu.zeros(&[8, 16])?);
-/// let double = Forward::new(Activation::GELU_ERF, &x, &y).backward(&dy).backward(&ddx);
-/// gpu.submit(|encoder| double.ddy(&ddy).dx2(&dx2).record(&gpu, encoder))?;
+/// let (beta, dbeta2) = (gpu.upload(&[1.0], &[1])?, gpu.zeros(&[1])?);
+/// let double = Forward::new(Activation::swish(1.0)?, &x, &y).alpha(&beta).backward(&dy).backward(&ddx);
+/// gpu.submit(|encoder| double.ddy(&ddy).dx2(&dx2).dalpha2(&dbeta2).record(&gpu, encoder))?;
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy)]

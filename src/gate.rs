@@ -52,6 +52,7 @@ use crate::error::{Error, Result};
 /// assert_eq!((halves.gate_at(3, 10), halves.up_at(3, 10)), (13, 3));
 /// let limited = Gate::interleaved().limited(7.0)?;
 /// assert_eq!((limited.gate_at(3, 10), limited.up_at(3, 10)), (6, 7));
+/// assert_eq!((limited.limit(), limited.is_interleaved(), limited.is_apart()), (Some(7.0), true, false));
 /// assert_eq!("interleaved,limit=7".parse(), Ok(limited));
 /// # Ok::<(), elbow::Error>(())
 /// ```

@@ -259,6 +259,16 @@ impl Gpu {
     }
 
     /// The wgpu device, for resources of your own.
+    ///
+    /// ```no_run
+    /// use elbow::{Dtype, Gpu, View, wgpu};
+    /// let gpu = Gpu::new()?;
+    /// let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+    /// let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor { label: None, size: 64, usage, mapped_at_creation: false });
+    /// gpu.queue().write_buffer(&buffer, 0, &1f32.to_le_bytes());
+    /// let x = View::new(&buffer, 0, &[4, 4], Dtype::F32);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn device(&self) -> &wgpu::Device {
         &self.inner.device
     }
@@ -274,6 +284,14 @@ impl Gpu {
     }
 
     /// Whether the adapter is a CPU in the place of a GPU (lavapipe, WARP, SwiftShader): its results are right, its speed is a CPU's.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// if gpu.is_software() {
+    ///     println!("{} is no GPU", gpu.info().name);
+    /// }
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn is_software(&self) -> bool {
         self.inner.class == DeviceClass::Software
     }
@@ -321,6 +339,12 @@ impl Gpu {
     }
 
     /// The limits and choices that plans keep to on this device.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// assert!(gpu.caps().max_bindings >= 8);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn caps(&self) -> Caps {
         let Inner { limits, info, features, .. } = &*self.inner;
         let subgroups = features.contains(wgpu::Features::SUBGROUP);
@@ -364,8 +388,9 @@ impl Gpu {
     /// ```no_run
     /// use elbow::{Error, Gpu};
     /// let gpu = Gpu::new()?;
-    /// gpu.set_memory_limit(256 << 20); // 256 MiB
-    /// assert!(matches!(gpu.zeros(&[1 << 30]), Err(Error::OutOfMemory { .. }))); // 4 GiB
+    /// gpu.set_memory_limit(64 << 20); // 64 MiB
+    /// assert!(gpu.memory_bytes() <= gpu.memory_limit());
+    /// assert!(matches!(gpu.zeros(&[32 << 20]), Err(Error::OutOfMemory { .. }))); // 128 MiB
     /// println!("{} bytes held", gpu.memory_bytes());
     /// # Ok::<(), elbow::Error>(())
     /// ```
@@ -384,6 +409,7 @@ impl Gpu {
     /// use std::time::Duration;
     /// let gpu = elbow::Gpu::new()?;
     /// gpu.set_timeout(Duration::from_secs(10));
+    /// assert_eq!(gpu.timeout(), Duration::from_secs(10));
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn set_timeout(&self, timeout: Duration) {
@@ -403,6 +429,12 @@ impl Gpu {
     }
 
     /// Number of compiled pipelines that are kept: at most 512, those that were used last.
+    ///
+    /// ```no_run
+    /// let gpu = elbow::Gpu::new()?;
+    /// println!("{} kernels compiled so far", gpu.pipelines());
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn pipelines(&self) -> usize {
         self.inner.pipelines.len()
     }

@@ -30,7 +30,8 @@ const PAIRS: usize = MOST * (MOST + 1) / 2;
 /// use elbow::Jet;
 /// // u(t, x) and the heat equation: rows u, u_t, u_x, u_xx.
 /// let heat = Jet::two([0.0, 0.0, 1.0])?;
-/// assert_eq!((heat.members(), heat.coefficient(1, 1)), (4, 1.0));
+/// assert_eq!((heat.members(), heat.tangents(), heat.coefficient(1, 1)), (4, 2, 1.0));
+/// assert!(!heat.is_first_order());
 /// let (t, x) = (0.5, 0.25);
 /// let group = [[t, x], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0]];
 /// assert_eq!(heat, "0,0,1".parse()?);

@@ -62,6 +62,21 @@ use crate::{
 
 /// A multi-layer perceptron on the device: its parameters, their gradients, and the memory of a batch, allocated once. The module has an
 /// example.
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, Saved, mlp::{Architecture, Mlp}};
+/// let gpu = Gpu::new()?;
+/// let mlp = Mlp::new(&gpu, &Architecture::new(&[2, 16, 3], Activation::RELU, 4), &mut || 0.5)?;
+/// assert_eq!((mlp.layers(), mlp.max_batch(), mlp.activation(0)), (2, 4, Some(Activation::RELU)));
+/// assert_eq!((mlp.saved(0), mlp.saved(2)), (Some(Saved::Y), None)); // y tells a ReLU's slope; there is no third layer
+/// assert!(mlp.loss_scale().is_none()); // it is of networks stored in f16
+/// for layer in 0..mlp.layers() {
+///     if let (Some(w), Some(gradients)) = (mlp.stored_weight(layer), mlp.gradients(layer)) {
+///         println!("w {:?}, its gradient {:?}", w.shape(), gpu.download(gradients.w)?);
+///     }
+/// }
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Mlp {
     layers: Vec<Layer>,

@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 /// let norm = Norm::batch().epsilon(1e-3)?.momentum(0.01)?;
 /// assert_eq!("batch,epsilon=0.001,momentum=0.01".parse(), Ok(norm));
 /// assert!(Norm::rms().of_rows() && !norm.of_rows());
+/// assert!(norm.is_batch() && Norm::running().is_running());
+/// assert!(Norm::layer().has_mean() && !Norm::rms().has_mean());
+/// assert_eq!((Norm::layer().get_epsilon(), norm.get_momentum()), (1e-5, 0.01));
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

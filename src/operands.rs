@@ -83,7 +83,7 @@ pub(crate) use recorded;
 /// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
 /// let (dy, dx, dw) = (gpu.zeros(&[32, 10])?, gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?);
 /// let backward = Forward::new(Activation::RELU, &x, &w, &y).backward(&dy);
-/// let backward = backward.dx(&dx).dw(Gradient::accumulate(&dw)); // dx = .., dw += ..
+/// let backward = backward.dx(Gradient::overwrite(&dx)).dw(Gradient::accumulate(&dw)); // dx = .. (as `&dx` says), dw += ..
 /// gpu.submit(|encoder| backward.record(&gpu, encoder))?;
 /// # Ok::<(), elbow::Error>(())
 /// ```

@@ -85,6 +85,11 @@ fn sin_cos(word: u32) -> [f32; 2] {
 /// use elbow::philox::Distribution;
 /// let numbers = Distribution::Normal { mean: 0.0, deviation: 2.0 };
 /// assert_eq!(numbers.at(7, 0, 1000), numbers.at(7, 0, 1000)); // a function of seed, stream and index
+/// // It is made of these words:
+/// use elbow::philox::{normal, uniform, words};
+/// let [first, second, ..] = words(7, 0, 250);
+/// assert_eq!(numbers.at(7, 0, 1000), 2.0 * normal([first, second])[0]);
+/// assert!((0.0..1.0).contains(&uniform(first)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Distribution {

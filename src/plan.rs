@@ -67,6 +67,7 @@ use crate::{
 /// ```
 /// use elbow::DeviceClass;
 /// assert_eq!("discrete".parse(), Ok(DeviceClass::Discrete));
+/// assert!(DeviceClass::Software.max_work() < DeviceClass::Discrete.max_work());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeviceClass {
@@ -81,8 +82,10 @@ pub enum DeviceClass {
 /// The limits and choices that a plan keeps to: those of a device ([`Gpu::caps`](crate::Gpu::caps)), or assumed ones, to plan without one.
 ///
 /// ```
-/// use elbow::{Caps, DeviceClass};
-/// assert_eq!(Caps::defaults(DeviceClass::Discrete).max_bindings, 8);
+/// use elbow::{Caps, DeviceClass, MatrixUnits};
+/// let caps = Caps::defaults(DeviceClass::Discrete);
+/// assert_eq!((caps.max_bindings, caps.matrix_rounding()), (8, 0.0));
+/// assert_eq!(caps.matrix_size(16).matrix_units(MatrixUnits::Rounded).matrix_rounding(), 1.0 / 2048.0);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -265,11 +268,12 @@ impl Dispatch {
 /// A list of dispatches that use common scratch memory: what a call does on a device. It prints as text.
 ///
 /// ```no_run
-/// use elbow::{Activation, Gpu, affine::Forward};
+/// use elbow::{Activation, Gpu, Operand, affine::Forward};
 /// let gpu = Gpu::new()?;
 /// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
 /// let plan = Forward::new(Activation::RELU, &x, &w, &y).plan(&gpu)?;
-/// println!("{} dispatches, {} bytes of scratch\n{plan}", plan.dispatches.len(), plan.scratch_bytes());
+/// println!("{} dispatches that move at least {} bytes\n{plan}", plan.dispatches.len(), plan.bytes());
+/// assert!(plan.scratch(Operand::Partials) * 4 <= plan.scratch_bytes());
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -76,6 +76,11 @@ impl Statistic {
 }
 
 /// Which statistics of z and y forward writes.
+///
+/// ```
+/// use elbow::request::Statistics;
+/// assert!(Statistics::NONE.firing(true).any() && !Statistics::default().any());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -171,9 +176,12 @@ pub enum Strategy {
 /// With a [`Front`], what it makes of x takes the place of x in the product.
 ///
 /// ```
-/// use elbow::{Activation, ResidualAt, Saved, request::AffineRequest};
+/// use elbow::{Activation, Gate, ResidualAt, Saved, request::AffineRequest};
 /// let layer = AffineRequest::new(32, 10, 64, Activation::SILU).residual(ResidualAt::AfterActivation);
 /// assert_eq!(layer.resolve_saved(false)?, Saved::Z); // what Saved::Auto stands for
+/// assert!(layer.y_has_more() && !layer.is_linear());
+/// let gated = layer.gate(Gate::apart());
+/// assert_eq!((gated.outputs(), gated.outputs_of_w(), gated.is_apart()), (20, 10, true));
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -287,7 +295,7 @@ impl AffineRequest {
 /// ```
 /// use elbow::{Want, request::Gradients};
 /// let wants = Gradients::default().x(Want::Overwrite).w(Want::Accumulate);
-/// assert!(!wants.need_z());
+/// assert!(wants.x.wanted() && wants.need_dx() && !wants.need_z());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -12,7 +12,9 @@ use crate::{
 /// use elbow::{Float, Operand, storage::Storage};
 /// let storage = Storage::default().with(Operand::X, Float::F16).with_row_stride(Operand::X, Some(192));
 /// assert_eq!((storage.of(Operand::X), storage.of(Operand::W)), (Float::F16, Float::F32));
-/// assert!(storage.check().is_ok());
+/// let storage = storage.with_batch_stride(Operand::X, Some(32 * 192));
+/// assert_eq!((storage.row_stride(Operand::X), storage.batch_stride(Operand::X)), (Some(192), Some(6144)));
+/// assert!(storage.keeps_fours() && storage.check().is_ok());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Storage {

@@ -114,7 +114,7 @@ impl<'a> View<'a> {
     /// use elbow::{Dtype, View};
     /// let qkv = View::absent(&[1024, 192], Dtype::F32);
     /// let k = qkv.slice(1, 64..128)?; // 64 of the columns
-    /// assert_eq!((k.shape(), k.strides()), (&[1024, 64][..], vec![192, 1]));
+    /// assert_eq!((k.shape(), k.strides(), k.dtype()), (&[1024, 64][..], vec![192, 1], Dtype::F32));
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn slice(self, dimension: usize, part: Range<usize>) -> Result<Self> {

@@ -43,6 +43,12 @@ pub enum SavedIn<'a> {
 
 impl<'a> SavedIn<'a> {
     /// Its name in requests.
+    ///
+    /// ```
+    /// use elbow::Saved;
+    /// use elbow_cpu::SavedIn;
+    /// assert_eq!((SavedIn::Y(&[0.5]).kind(), SavedIn::default().kind()), (Saved::Y, Saved::None));
+    /// ```
     pub fn kind(&self) -> Saved {
         match self {
             SavedIn::None => Saved::None,

@@ -59,6 +59,11 @@ impl Quantity {
     }
 
     /// The name of its function in `shaders/activation`.
+    ///
+    /// ```
+    /// use elbow::activation::Quantity;
+    /// assert_eq!([Quantity::Value.wgsl_name(), Quantity::Slope.wgsl_name()], ["act", "act_dz"]);
+    /// ```
     pub const fn wgsl_name(self) -> &'static str {
         match self {
             Quantity::Value => "act",

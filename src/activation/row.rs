@@ -111,6 +111,11 @@ pub struct Row {
 
 impl Row {
     /// Name and aliases.
+    ///
+    /// ```
+    /// let names: Vec<_> = elbow::activation::Kind::Silu.row().names().collect();
+    /// assert_eq!(names, ["silu", "sigmoid_linear_unit"]);
+    /// ```
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }

@@ -92,6 +92,11 @@ impl Activation {
     }
 
     /// Whether the slope is a constant (identity), so that backward needs nothing saved.
+    ///
+    /// ```
+    /// use elbow::Activation;
+    /// assert!(Activation::IDENTITY.needs_nothing() && !Activation::RELU.needs_nothing());
+    /// ```
     pub fn needs_nothing(&self) -> bool {
         self.kind == Kind::Identity
     }

@@ -54,6 +54,26 @@ use crate::{
 /// It reads, when it runs, dy, x and w, z or what was kept in its place (x, w and b if nothing was), and what comes back; but nothing that the
 /// wanted gradients do not depend on: of ReLU and its like, whose second derivative is 0, neither x nor z for dW2, and the mask is enough.
 /// Jets and row weights have no double backward.
+///
+/// All that there is, for a layer with a learnable α and a residual before its activation:
+///
+/// ```no_run
+/// use elbow::{Activation, Gpu, ResidualAt, affine::Forward};
+/// let gpu = Gpu::new()?;
+/// let rows = || gpu.zeros(&[32, 64]);
+/// let (w, b, alpha) = (gpu.zeros(&[64, 64])?, gpu.zeros(&[64])?, gpu.upload(&[1.0], &[1])?);
+/// let (x, residual, y, dy) = (rows()?, rows()?, rows()?, rows()?);
+/// let layer = Forward::new(Activation::swish(1.0)?, &x, &w, &y).b(&b).alpha(&alpha);
+/// let layer = layer.residual(&residual).residual_at(ResidualAt::BeforeActivation);
+/// // What comes back to the gradients of x, W, b, α and the residual ..
+/// let (ddx, ddw, ddb, ddalpha, ddr) = (rows()?, gpu.zeros(&[64, 64])?, gpu.zeros(&[64])?, gpu.zeros(&[1])?, rows()?);
+/// let second = layer.double_backward(&dy).ddx(&ddx).ddw(&ddw).ddb(&ddb).ddalpha(&ddalpha).ddresidual(&ddr);
+/// // .. and what it adds to those of dy, x, α and the residual.
+/// let (ddy, dx2, dalpha2, dr2) = (rows()?, rows()?, gpu.zeros(&[1])?, rows()?);
+/// let second = second.ddy(&ddy).dx2(&dx2).dalpha2(&dalpha2).dresidual2(&dr2);
+/// gpu.submit(|encoder| second.record(&gpu, encoder))?;
+/// # Ok::<(), elbow::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use = "nothing is recorded yet"]
 pub struct DoubleBackward<'a> {

@@ -26,13 +26,15 @@ use crate::{
 /// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[64, 64])?, gpu.zeros(&[32, 64])?);
 /// let (gamma, beta, moments) = (gpu.upload(&[1.0; 64], &[64])?, gpu.zeros(&[64])?, gpu.zeros(&[2, 64])?);
 /// let (dy, dx, dw) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[32, 64])?, gpu.zeros(&[64, 64])?);
-/// let (dgamma, dbeta) = (gpu.zeros(&[64])?, gpu.zeros(&[64])?);
-/// // A pre-activation residual block: y = x + relu(batch_norm(x))·Wᵀ.
-/// let front = Front::new(Activation::RELU).norm(Norm::batch()).moments(&moments).scale(&gamma).shift(&beta);
+/// let (slope, dgamma, dbeta, dslope) = (gpu.upload(&[0.25], &[1])?, gpu.zeros(&[64])?, gpu.zeros(&[64])?, gpu.zeros(&[1])?);
+/// // A pre-activation residual block: y = x + prelu(batch_norm(x))·Wᵀ.
+/// let front = Front::new(Activation::prelu(0.25)?).alpha(&slope);
+/// let front = front.norm(Norm::batch()).moments(&moments).scale(&gamma).shift(&beta);
 /// let block = Forward::new(Activation::IDENTITY, &x, &w, &y).front(front).residual(&x);
 /// gpu.submit_pass(|pass| {
 ///     block.record(&gpu, &mut *pass)?;
-///     block.backward(&dy).skip().dx(&dx).dw(&dw).dscale(&dgamma).dshift(&dbeta).record(&gpu, pass)
+///     let backward = block.backward(&dy).skip().dx(&dx).dw(&dw);
+///     backward.dscale(&dgamma).dshift(&dbeta).dfront_alpha(&dslope).record(&gpu, pass)
 /// })?;
 /// # Ok::<(), elbow::Error>(())
 /// ```

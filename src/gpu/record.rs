@@ -100,6 +100,7 @@ impl Bound {
 /// let gpu = Gpu::new()?;
 /// let (x, w, y) = (gpu.zeros(&[32, 64])?, gpu.zeros(&[10, 64])?, gpu.zeros(&[32, 10])?);
 /// let layer = Forward::new(Activation::RELU, &x, &w, &y).prepare(&gpu)?;
+/// println!("{} dispatches a step", layer.dispatches());
 /// for _ in 0..100 {
 ///     gpu.submit_pass(|pass| layer.record(pass))?;
 /// }

@@ -24,7 +24,10 @@ const OPERANDS: usize = 7;
 ///
 /// ```no_run
 /// let gpu = elbow::Gpu::new()?;
-/// println!("subnormals are {}", gpu.subnormals()?); // kept, or flushed to zero (by some operations)
+/// let subnormals = gpu.subnormals()?;
+/// println!("subnormals are {subnormals}"); // kept, or flushed to zero (by some operations)
+/// let flushing = subnormals.operands_flushed_by().chain(subnormals.results_flushed_by()).count();
+/// assert_eq!(subnormals.are_kept(), flushing == 0);
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use crate::{
 /// let gpu = elbow::Gpu::new()?;
 /// let x = gpu.upload(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3])?;
 /// assert_eq!((x.shape(), x.elements(), x.dtype().bytes()), (&[2, 3][..], 6, 4));
+/// assert!(x.buffer().size() >= 24);
 /// assert_eq!(gpu.download(x.view_as(&[3]))?, [1.0, 2.0, 3.0]); // its first row
 /// assert_eq!(gpu.download(x.view().slice(1, 0..1)?)?, [1.0, 4.0]); // its first column
 /// # Ok::<(), elbow::Error>(())

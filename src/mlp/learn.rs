@@ -111,6 +111,7 @@ impl Mlp {
     ///     mlp.set_rate(&gpu, 1e-3 * (1.0 - i as f32 / 1000.0))?;
     ///     gpu.submit_pass(|pass| step.record(pass))?;
     /// }
+    /// println!("{:?}", mlp.rates().map(|rates| gpu.download(rates)).transpose()?); // steps, norm of the gradients, ..
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn set_rate(&self, gpu: &Gpu, rate: f32) -> Result<()> {

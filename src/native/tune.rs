@@ -6,7 +6,9 @@
 //! use elbow::{Gpu, native::tune::Tuning};
 //! let gpu = Gpu::new()?;
 //! if gpu.use_tuning().is_none() {
-//!     println!("{}", gpu.tune(&Tuning::default(), &mut |timing| println!("{timing:?}"))?);
+//!     let tuned = gpu.tune(&Tuning::default(), &mut |timing| println!("{timing:?}"))?;
+//!     let best = tuned.decisions.iter().filter_map(|decision| decision.won()).fold(1.0, f64::max);
+//!     println!("{tuned}at best {best:.2} times as fast");
 //!     gpu.tuning_file().map(|file| gpu.save_tuning(&file)).transpose()?;
 //! }
 //! # Ok::<(), elbow::Error>(())

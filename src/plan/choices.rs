@@ -83,8 +83,12 @@ impl Size {
 /// A tile of [`TILES`] for each size and form of product, and the number of workgroups that fills the device. It prints as a table.
 ///
 /// ```
-/// use elbow::{Choices, DeviceClass};
-/// println!("{}", Choices::of(DeviceClass::Software));
+/// use elbow::{Choices, DeviceClass, plan::{Form, Size}};
+/// let mut choices = Choices::of(DeviceClass::Software);
+/// choices.set(Size::Many, Form::Nt, 3);
+/// choices.set_workgroups(64);
+/// assert_eq!((choices.get(Size::Many, Form::Nt), choices.workgroups()), (3, 64));
+/// println!("{choices}");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choices {

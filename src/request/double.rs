@@ -8,6 +8,7 @@ use crate::setters::setters;
 /// ```
 /// use elbow::request::Returning;
 /// let returning = Returning::default().x(true); // a gradient penalty: a loss of dx
+/// assert!(returning.moves_z() && !Returning::default().alpha(true).moves_z());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -38,6 +39,7 @@ impl Returning {
 /// ```
 /// use elbow::{Want, request::SecondGradients};
 /// let wants = SecondGradients::default().dy(Want::Overwrite).w(Want::Accumulate);
+/// assert!(wants.need_dz2() && !SecondGradients::default().dy(Want::Overwrite).need_dz2());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

@@ -16,6 +16,7 @@ use crate::{
 /// use elbow::{Activation, network::Layers};
 /// // Position to color, two hidden layers of 64.
 /// let layers = Layers::new(&[3, 64, 64, 3], Activation::SILU)?.output(Activation::SIGMOID);
+/// assert_eq!((layers.shape(0), layers.shape(2), layers.columns()), ([64, 3], [3, 64], 64));
 /// assert_eq!((layers.place(1).w, layers.place(1).b), (384, 384 + 4096)); // behind w 192 and b 64, padded
 /// assert_eq!(layers.elements(), 384 + 4096 + 128 + 256 + 128);
 /// # Ok::<(), elbow::Error>(())

@@ -17,6 +17,7 @@ impl DoubleBackwardRequest {
     /// let penalty = DoubleBackwardRequest::new(layer, Returning::default().x(true), wants).resolve()?;
     /// // A ReLU does not bend: dW2 = dzᵀ·ddx.
     /// assert!(penalty.reads(Operand::Ddx) && penalty.reads(Operand::Dy) && !penalty.reads(Operand::X));
+    /// assert!(penalty.needs_dz() && penalty.reads_kept() && !penalty.bends() && !penalty.needs_tangent());
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn resolve(&self) -> Result<Resolved<DoubleBackwardRequest>> {

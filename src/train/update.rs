@@ -75,6 +75,18 @@ setters!(Update<'a> {
 
 impl<'a> Update<'a> {
     /// Gradient descent, without a velocity. With [`Rule::Nesterov`] set it needs one.
+    ///
+    /// ```no_run
+    /// use elbow::{Gpu, rates::Rates, train::{Advance, Update}};
+    /// let gpu = Gpu::new()?;
+    /// let (w, dw, rates) = (gpu.upload(&[1.0], &[1])?, gpu.upload(&[2.0], &[1])?, gpu.upload(&Rates::sgd(0.25).state()?, &[12])?);
+    /// gpu.submit_pass(|pass| {
+    ///     Advance::new(&rates).record(&gpu, &mut *pass)?;
+    ///     Update::sgd(&w, &dw, &rates).record(&gpu, pass)
+    /// })?;
+    /// assert_eq!(gpu.download(&w)?, [0.5]);
+    /// # Ok::<(), elbow::Error>(())
+    /// ```
     pub fn sgd(parameter: impl Into<View<'a>>, gradient: impl Into<View<'a>>, rates: impl Into<View<'a>>) -> Self {
         let (parameter, gradient, rates) = (parameter.into(), gradient.into(), rates.into());
         let (velocity, first_moment, second_moment, factors, copy) = (None, None, None, None, None);

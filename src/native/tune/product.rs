@@ -19,6 +19,7 @@ use crate::{
 /// let product = Product::new(&gpu, Form::Nt, [512, 1024, 1024], Float::F32)?;
 /// let prepared = product.prepare(&gpu, Some(13))?;
 /// assert_eq!(product.wrong(&gpu, &prepared)?, None);
+/// assert_eq!((product.operations(), product.bytes()), (2 << 29, 4 * ((512 << 10) + (1 << 20) + (512 << 10))));
 /// # Ok::<(), elbow::Error>(())
 /// ```
 #[derive(Debug)]
