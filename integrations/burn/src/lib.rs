@@ -17,11 +17,13 @@ mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod fusion;
 mod layer;
 mod module;
 mod ops;
 
 pub use device::{gpu, open, share};
 pub use elbow::{self, Activation, Error, Result};
+pub use fusion::{Fused, fused, register};
 pub use layer::{Layer, linear_act};
 pub use module::{Alpha, LinearAct, LinearActConfig, Mlp, MlpConfig};
