@@ -21,6 +21,7 @@ mod fusion;
 mod layer;
 mod module;
 mod ops;
+mod own;
 
 pub use device::{gpu, open, share};
 pub use elbow::{self, Activation, Error, Result};
