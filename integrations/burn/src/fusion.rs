@@ -30,7 +30,7 @@ use reading::{Layer, Reading, is_view, product, read};
 /// y = act(x·w + b)        x [.., K] · w [K, N], b [N] or none; act one of relu, leaky_relu, hardtanh (relu6), tanh, sigmoid, silu, gelu, gelu_approximate
 /// ```
 ///
-/// A `Linear` of Burn's followed by an activation of Burn's is such a layer, in f32, f16 and bf16; so is what a program spells in the same operators. It is one kernel
+/// A `Linear` of Burn's followed by an activation of Burn's is such a layer, in f32 and f16; so is what a program spells in the same operators. It is one kernel
 /// forward, with and without `autodiff`: what Burn's backward reads later (z) is written in the same pass. Backward, and all else, stays Burn's. So does a
 /// layer whose inner results are read by something else: under `autodiff` that is the product z · sigmoid(z) of `silu`, of which the sigmoid is fused with the layer,
 /// and all of `leaky_relu`, `hardtanh` and `gelu_approximate`. [`fused`] counts what ran.

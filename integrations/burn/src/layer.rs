@@ -98,7 +98,7 @@ impl<const D: usize> Layer<D> {
     ///
     /// # Errors
     /// - [`Error::Shape`], [`Error::Operand`]: a shape or a type (f32 and f16 are taken, f32 alone for α and on the CPU) that does not fit, or a tensor on another device than x.
-    /// - [`Error::Unsupported`]: a device that elbow does not know ([`open`](crate::open), [`share`](crate::share)) or has no road for, or a learnable α of an
+    /// - [`Error::Unsupported`]: a GPU that elbow does not know ([`open`](crate::open), [`share`](crate::share)) or has no road for, or a learnable α of an
     ///   activation that has none.
     ///
     /// Nothing was computed then. What a device refuses later, when the layer runs (its loss, its memory), is an error of Burn's when the result is read

@@ -11,6 +11,8 @@
 //! let dw = w.grad(&y.sum().backward());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Models of Burn's own layers need not change: [`register`] puts elbow's layers where Burn looks for fusions.
 
 mod autodiff;
 mod cube;

@@ -120,7 +120,7 @@ fn act<const D: usize>(activation: Activation, z: Tensor<D>, alpha: Option<Tenso
             (z.clone() - z.clone().sign() * a()).mask_fill(inside, 0)
         }
         // λ has no slope, which is a gradient of 0 and not none.
-        Kind::Hardshrink => filled(&z, z.clone().abs().lower_equal(a()), 0.0) + a() * 0,
+        Kind::Hardshrink => filled(&z, z.clone().abs().lower_equal(a()), 0.0) + a().mul_scalar(0),
         _ => {
             let what = format!("{activation} on {device:?}");
             let why =

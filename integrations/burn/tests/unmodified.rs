@@ -5,15 +5,15 @@
 
 mod common;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use burn::{
     module::{Module, Param},
     nn::{Gelu, Linear, LinearConfig, LinearLayout, Relu, loss::CrossEntropyLossConfig},
     optim::{GradientsParams, SgdConfig},
-    tensor::{DType, Device, DeviceKind, Int, Tensor, TensorData, activation},
+    tensor::{DType, Device, Int, Tensor, TensorData, activation},
 };
-use common::{numbers, tensor, values};
+use common::{burns_own, numbers, tensor, values, wgpu};
 use elbow_burn::{fused, register};
 
 /// Relative to the value, or to 1: two orders of summing up to 100 products of numbers below 1.
@@ -30,18 +30,11 @@ struct Devices {
 }
 
 fn devices() -> Devices {
-    static DEVICES: OnceLock<(Device, Device)> = OnceLock::new();
+    static REGISTERED: Once = Once::new();
     static ALONE: Mutex<()> = Mutex::new(());
-    let (ours, burns) = DEVICES.get_or_init(|| {
-        register().unwrap();
-        let ours = elbow_burn::open(Device::wgpu_options()).unwrap();
-        let kinds =
-            [DeviceKind::Cpu, DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0), DeviceKind::VirtualGpu(0)];
-        let burns = kinds.into_iter().find_map(|kind| Device::wgpu_options().device_kind(kind).init().ok());
-        (ours, burns.unwrap())
-    });
+    REGISTERED.call_once(|| register().unwrap());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    Devices { ours: ours.clone(), burns: burns.clone(), _alone }
+    Devices { ours: wgpu(), burns: burns_own(), _alone }
 }
 
 /// The layers that ran meanwhile, and those that were left.
@@ -257,7 +250,7 @@ struct Operands {
 fn streams_with_other_things_in_them_agree() {
     let both = devices();
     use activation::{gelu, relu, sigmoid, silu, tanh};
-    let table: [(&str, Stream, [u64; 2]); 23] = [
+    let table: [(&str, Stream, [u64; 2]); 25] = [
         (
             "z is read again",
             |o| {
@@ -375,6 +368,23 @@ fn streams_with_other_things_in_them_agree() {
             [0, 0],
         ),
         ("a scale in between", |o| vec![relu(o.linear.forward(o.x) * 0.5)], [0, 0]),
+        (
+            "a square in the place of z times",
+            |o| {
+                let y = sigmoid(o.linear.forward(o.x));
+                vec![y.clone() * y]
+            },
+            [1, 0],
+        ),
+        (
+            "a weight for each batch",
+            |o| {
+                let two = |of: Tensor<2>| Tensor::stack::<3>(vec![of.clone(), of * 0.5], 0);
+                let (x, w) = (two(o.x), two(o.w));
+                vec![relu(x.matmul(w)).reshape([18, 33])]
+            },
+            [0, 0],
+        ),
         ("no activation", |o| vec![o.linear.forward(o.x).sum_dim(1)], [0, 0]),
     ];
     for (what, stream, count) in table {
@@ -389,4 +399,31 @@ fn streams_with_other_things_in_them_agree() {
             assert_eq!(both.agree(what, BOUND, run), count, "{what}, time {again}");
         }
     }
+}
+
+/// Streams of several threads, each with its own model.
+#[test]
+fn threads_have_their_layers() {
+    let both = devices();
+    let run = |device: &Device| {
+        std::thread::scope(|scope| {
+            let one = |seed| {
+                let device = device.clone();
+                scope.spawn(move || {
+                    values(Digits::new(&device).forward(tensor(&numbers(9 * 64, seed), [9, 64], &device)))
+                })
+            };
+            let threads: Vec<_> = [31, 32, 33].map(one).into();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    };
+    assert_eq!(both.agree("threads", BOUND, run), [2 * 3, 0]);
+}
+
+#[test]
+fn it_is_registered_once_and_before_the_first_tensor() {
+    let both = devices();
+    values(Tensor::<1>::ones([1], &both.ours) + 1.0);
+    let error = register().unwrap_err().to_string();
+    assert!(error.contains("elbow's layers in Burn's streams") && error.contains("already running"), "{error}");
 }

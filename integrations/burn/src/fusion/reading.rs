@@ -205,7 +205,7 @@ pub(super) fn product(operation: &OperationIr) -> Option<&MatmulOpIr> {
     let batches = rhs.shape.iter().rev().skip(2);
     let is_one_weight = rhs.shape.iter().count() >= 2 && batches.copied().all(|size| size == ONE);
     let is_one_type = lhs.dtype == rhs.dtype && lhs.dtype == out.dtype;
-    let has_type = matches!(out.dtype, DType::F32 | DType::F16 | DType::BF16);
+    let has_type = matches!(out.dtype, DType::F32 | DType::F16);
     (is_one_weight && is_one_type && has_type).then_some(product)
 }
 
