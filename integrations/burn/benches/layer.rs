@@ -1,8 +1,9 @@
-//! Burn's `Linear` and activation beside elbow's fused layer, on one device, in one run: forward, and forward with backward from a dy of random numbers.
-//! Both are verified against the f64 reference first; what is wrong is not timed.
+//! Burn's `Linear` and activation, the same where elbow's fusion is registered, and elbow's fused layer, on one adapter, in one run: forward, and forward with backward
+//! from a dy of random numbers. All are verified against the f64 reference first; what is wrong is not timed.
 //!
 //!     cargo bench --bench layer
 //!     cargo bench --bench layer -- 512 1024 1024
+//!     cargo bench --bench layer --features burn/autotune     # Burn tries out its products first
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -13,7 +14,7 @@ use std::{
 };
 
 use burn::tensor::{Device, Tensor, activation, module::linear};
-use common::{Case, tensor, values, wgpu};
+use common::{Case, burns_own, tensor, values, wgpu};
 use elbow_burn::{Activation, linear_act};
 
 /// Of rounding, for each term of a sum; for Burn's own too, which may sum in another order.
@@ -30,18 +31,24 @@ const OWN: [(Activation, Function); 4] = [
     (Activation::GELU_ERF, activation::gelu),
 ];
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Whose {
-    Elbow,
+    /// On a device that elbow does not know.
     Burn,
+    /// On one that it knows.
+    Unmodified,
+    Elbow,
 }
+
+const ALL: [(Whose, &str); 3] =
+    [(Whose::Burn, "Burn"), (Whose::Unmodified, "Burn, elbow registered"), (Whose::Elbow, "elbow's layer")];
 
 type Operands = (Tensor<2>, Tensor<2>, Tensor<1>);
 
 fn forward(whose: Whose, act: Activation, (x, w, b): Operands) -> Result<Tensor<2>, Box<dyn Error>> {
     match whose {
         Whose::Elbow => Ok(linear_act(x, w, Some(b), act)?),
-        Whose::Burn => {
+        Whose::Burn | Whose::Unmodified => {
             let z = linear(x, w, Some(b));
             let own = OWN.iter().find(|(activation, _)| *activation == act);
             let (_, own) = own.ok_or_else(|| format!("Burn has no {act} here"))?;
@@ -79,38 +86,54 @@ fn median<T>(device: &Device, mut run: impl FnMut() -> Result<T, Box<dyn Error>>
     Ok(times[RUNS / 2])
 }
 
+/// The same in microseconds, of what is right.
+fn timed<T>(
+    worst: f64,
+    device: &Device,
+    run: impl FnMut() -> Result<T, Box<dyn Error>>,
+) -> Result<String, Box<dyn Error>> {
+    match worst <= 1.0 {
+        true => Ok(format!("{:.0}", median(device, run)?.as_secs_f64() * 1e6)),
+        false => Ok(format!("{worst:.1}: WRONG, not timed")),
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|text| text.parse().ok()).collect();
     let [m, n, k] = <[usize; 3]>::try_from(sizes).unwrap_or([256, 256, 256]);
-    let device = wgpu();
-    let tracked = device.clone().autodiff();
-    println!("{}; {m} x {n} x {k} (M, N, K), median of {RUNS}", elbow_burn::gpu(&device)?);
+    elbow_burn::register()?;
+    let (known, unknown) = (wgpu(), burns_own());
+    println!("{}; {m} x {n} x {k} (M, N, K), median of {RUNS}", elbow_burn::gpu(&known)?);
     println!("| activation | | worst error, of its bound | forward, us | forward and backward, us |");
     println!("|---|---|---|---|---|");
     for (act, _) in OWN {
         let case = Case::new(m, n, k, act);
-        for (whose, name) in [(Whose::Burn, "Burn"), (Whose::Elbow, "elbow")] {
+        for (whose, name) in ALL {
+            let device = if whose == Whose::Burn { unknown.clone() } else { known.clone() };
+            let tracked = device.clone().autodiff();
             let on = |device: &Device| {
                 (tensor(&case.x(), [m, k], device), tensor(&case.w(), [k, n], device), tensor(&case.b(), [n], device))
             };
             let dy = tensor(&case.dy(), [m, n], &tracked);
+            let before = elbow_burn::fused().layers;
             let results = step(whose, act, on(&tracked), dy.clone())?.map(values);
-            let mut worst = 0f64;
-            for ((_, want, terms), got) in case.judge().iter().zip(results) {
-                for ((want, terms), got) in want.iter().zip(terms).zip(got) {
+            let fused = elbow_burn::fused().layers - before;
+            if fused != u64::from(whose == Whose::Unmodified) {
+                return Err(format!("{name}, {act}: {fused} layers were fused").into());
+            }
+            let judged = case.judge();
+            let worst = judged.iter().zip(results).map(|((_, want, terms), got)| {
+                want.iter().zip(terms).zip(got).fold(0f64, |worst, ((want, terms), got)| {
                     let error = (want - f64::from(got)).abs() / (BOUND * (1.0 + terms));
-                    worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
-                }
-            }
-            if worst > 1.0 {
-                println!("| {act} | {name} | {worst:.1}: WRONG | not timed | not timed |");
-                continue;
-            }
+                    if error.is_nan() { f64::INFINITY } else { worst.max(error) }
+                })
+            });
+            let worst: Vec<f64> = worst.collect();
+            let (of_y, of_all) = (worst[0], worst.iter().copied().fold(0.0, f64::max));
             let (inputs, tracked_inputs) = (on(&device), on(&tracked));
-            let alone = median(&device, || forward(whose, act, inputs.clone()))?;
-            let both = median(&device, || step(whose, act, tracked_inputs.clone(), dy.clone()))?;
-            let us = |time: Duration| time.as_secs_f64() * 1e6;
-            println!("| {act} | {name} | {worst:.2} | {:.0} | {:.0} |", us(alone), us(both));
+            let alone = timed(of_y, &device, || forward(whose, act, inputs.clone()))?;
+            let both = timed(of_all, &device, || step(whose, act, tracked_inputs.clone(), dy.clone()))?;
+            println!("| {act} | {name} | {of_all:.2} | {alone} | {both} |");
         }
     }
     Ok(())

@@ -43,7 +43,8 @@ impl Kernels for CubeBackend {
     }
 }
 
-fn forward(operands: Operands<B>, choices: &Choices) -> Result<Output<B>> {
+/// y and what is kept, recorded and submitted.
+pub(crate) fn forward(operands: Operands<B>, choices: &Choices) -> Result<Output<B>> {
     let gpu = gpu_of(&operands.x)?;
     let operands = Ready::new(operands);
     let y_shape = y_shape(&operands.x.shape(), &operands.logical_w());

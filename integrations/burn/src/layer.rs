@@ -4,11 +4,13 @@ use burn::{
     backend::{Dispatch, DispatchDevice, DispatchTensor},
     tensor::{DType, Device, Tensor},
 };
+use burn_cubecl::CubeDevice;
 use elbow::{Activation, Error, Gate, Operand, Result, Saved, View, WeightLayout, affine::Forward};
 
 use crate::{
     cube, device,
     ops::{Choices, LayerOps, Operands, Optional, y_shape},
+    own,
 };
 
 /// y = act(x·w + b), fused: x `[.., K]`, w `[K, N]`, b `[N]`, y `[.., N]`. With gradients for x, w and b where Burn asks for them.
@@ -96,14 +98,17 @@ impl<const D: usize> Layer<D> {
     ///
     /// # Errors
     /// - [`Error::Shape`], [`Error::Operand`]: a shape or a type (f32 and f16 are taken, f32 alone for α and on the CPU) that does not fit, or a tensor on another device than x.
-    /// - [`Error::Unsupported`]: a device that elbow does not know ([`open`](crate::open), [`share`](crate::share)) or has no road for, or a learnable α of an
+    /// - [`Error::Unsupported`]: a GPU that elbow does not know ([`open`](crate::open), [`share`](crate::share)) or has no road for, or a learnable α of an
     ///   activation that has none.
     ///
     /// Nothing was computed then. What a device refuses later, when the layer runs (its loss, its memory), is an error of Burn's when the result is read
     /// (`try_into_data`; `into_data` panics).
     pub fn forward(self) -> Result<Tensor<D>> {
         let choices = self.check()?;
-        let Layer { x, w, b, alpha, w_up, b_up, .. } = self;
+        let Layer { activation, x, w, b, alpha, w_up, b_up } = self;
+        if Road::of(&x.device()) == Road::BurnsOwn {
+            return own::forward(activation, own::Operands { x, w, b, alpha, w_up, b_up });
+        }
         let one = |tensor: Option<Tensor<1>>| Optional::from(tensor.map(Tensor::into_dispatch));
         let operands = Operands::<Dispatch> {
             x: x.into_dispatch(),
@@ -142,7 +147,7 @@ impl<const D: usize> Layer<D> {
         let kept = kept.map(|(shape, dtype)| View::absent(&shape, dtype));
         let layer = layer.save_to(kept);
         let saved = layer.request()?.saved;
-        if !is_flex(&on) {
+        if Road::of(&on) == Road::Kernels {
             layer.plan(&device::gpu(&on)?)?;
         }
         Ok(Choices { activation: self.activation, gate, saved })
@@ -159,20 +164,34 @@ fn view<'a, const R: usize>(tensor: &Tensor<R>, operand: Operand, on: &Device) -
             got: format!("{device:?}"),
         });
     }
-    if is_flex(on) && dtype != DType::F32 {
+    if Road::of(on) != Road::Kernels && dtype != DType::F32 {
         return Err(Error::Operand { operand, expected: "f32 on the CPU".into(), got: format!("{dtype:?}") });
     }
     let shape: Vec<usize> = tensor.shape().iter().copied().collect();
     Ok(View::absent(&shape, cube::dtype(operand, dtype)?))
 }
 
-/// Whether the device is Burn's own CPU backend.
-fn is_flex(device: &Device) -> bool {
-    match device.clone().without_autodiff().as_dispatch() {
-        #[cfg(feature = "flex")]
-        DispatchDevice::Flex(_) => true,
-        DispatchDevice::Cube(_) => false,
-        #[allow(unreachable_patterns, reason = "which backends there are is for the features of Burn to say")]
-        _ => false,
+/// Where layers on a device are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Road {
+    /// By kernels, on a GPU, if it is one that elbow knows.
+    Kernels,
+    /// By elbow-cpu.
+    Cpu,
+    /// By Burn's operators.
+    BurnsOwn,
+}
+
+impl Road {
+    fn of(device: &Device) -> Self {
+        match device.clone().without_autodiff().as_dispatch() {
+            #[cfg(feature = "flex")]
+            DispatchDevice::Flex(_) => Road::Cpu,
+            DispatchDevice::Cube(CubeDevice::Cpu(_)) => Road::BurnsOwn,
+            DispatchDevice::Cube(_) => Road::Kernels,
+            // ndarray, LibTorch, ..: which backends there are is for the features of Burn to say.
+            #[allow(unreachable_patterns, reason = "there may be none")]
+            _ => Road::BurnsOwn,
+        }
     }
 }

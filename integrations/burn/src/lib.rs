@@ -11,17 +11,22 @@
 //! let dw = w.grad(&y.sum().backward());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Models of Burn's own layers need not change: [`register`] puts elbow's layers where Burn looks for fusions.
 
 mod autodiff;
 mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod fusion;
 mod layer;
 mod module;
 mod ops;
+mod own;
 
 pub use device::{gpu, open, share};
 pub use elbow::{self, Activation, Error, Result};
+pub use fusion::{Fused, fused, register};
 pub use layer::{Layer, linear_act};
 pub use module::{Alpha, LinearAct, LinearActConfig, Mlp, MlpConfig};

@@ -33,24 +33,79 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-fn all_are_right(device: &Device) {
-    let wrong: Vec<String> = cases().iter().flat_map(|case| case.wrong(&case.run(device), BOUND)).collect();
+fn all_are_right(device: &Device, bound: f64) {
+    let wrong: Vec<String> = cases().iter().flat_map(|case| case.wrong(&case.run(device), bound)).collect();
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
 fn wgpu_layers_and_gradients_are_those_of_the_reference() {
-    all_are_right(&wgpu().autodiff());
+    all_are_right(&wgpu().autodiff(), BOUND);
 }
 
 #[test]
 fn cpu_layers_and_gradients_are_those_of_the_reference() {
-    all_are_right(&Device::flex().autodiff());
+    all_are_right(&Device::flex().autodiff(), BOUND);
+}
+
+/// A backend on the CPU that elbow has no kernels for.
+#[expect(deprecated, reason = "it is there as long as it is there")]
+fn another_cpu() -> Device {
+    Device::ndarray()
+}
+
+/// In Burn's operators, which subtract 1 from exp(z) and round every step.
+#[test]
+fn layers_in_burns_own_operators_are_those_of_the_reference() {
+    all_are_right(&another_cpu().autodiff(), 2.0 * BOUND);
+}
+
+/// At kinks, far out, at ±∞ and NaN: values, and slopes where z is a number.
+#[test]
+fn activations_in_burns_own_operators_are_those_of_the_table() {
+    let device = another_cpu().autodiff();
+    let (mut wrong, inf) = (Vec::new(), f32::INFINITY);
+    for Case { activation, .. } in cases().into_iter().take(rows().len()) {
+        let mut at: Vec<f32> = activation.kinks().iter().map(|kink| kink.at as f32).collect();
+        at.extend([
+            0.0,
+            -0.0,
+            1e-3,
+            -1e-3,
+            2.5,
+            -2.5,
+            12.0,
+            -12.0,
+            60.0,
+            -60.0,
+            200.0,
+            -200.0,
+            1e6,
+            -1e6,
+            inf,
+            -inf,
+            f32::NAN,
+        ]);
+        let z = tensor(&at, [at.len(), 1], &device).require_grad();
+        let y = linear_act(z.clone(), Tensor::ones([1, 1], &device), None, activation).unwrap();
+        let slopes = values(z.grad(&y.clone().sum().backward()).unwrap());
+        for ((z, y), slope) in at.into_iter().zip(values(y)).zip(slopes) {
+            let (want, want_slope) = (activation.value(z.into()), activation.slope(z.into()));
+            let near = |got: f32, want: f64| {
+                let got = f64::from(got);
+                got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= BOUND * (1.0 + want.abs())
+            };
+            if !near(y, want) || z.is_finite() && !near(slope, want_slope) {
+                wrong.push(format!("{activation} at {z}: {y}, slope {slope}; not {want}, {want_slope}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
 fn a_layer_has_the_same_bits_each_time_with_and_without_gradients() {
-    for device in [wgpu(), Device::flex()] {
+    for device in [wgpu(), Device::flex(), another_cpu()] {
         let case = Case::new(33, 65, 20, Activation::GELU_ERF);
         let on = |device: &Device| {
             let x = tensor(&case.x(), [33, 20], device);
@@ -117,7 +172,7 @@ fn operands_of_other_threads_are_complete() {
 /// x that is a transposed view, and one that is a part of wider rows; w that is a transposed view, which the kernels take as it lies.
 #[test]
 fn views_are_taken() {
-    for device in [wgpu().autodiff(), Device::flex().autodiff()] {
+    for device in [wgpu().autodiff(), Device::flex().autodiff(), another_cpu().autodiff()] {
         for (gated, activation) in [(false, Activation::GELU_ERF), (true, Activation::SILU)] {
             let case = Case { gated, ..Case::new(20, 33, 17, activation) };
             let (m, n, k) = (case.m, case.n, case.k);
@@ -165,7 +220,7 @@ fn a_gradient_that_is_one_number_is_taken() {
 /// dy of what Burn turned afterwards is a turned view.
 #[test]
 fn a_gradient_that_is_a_transposed_view_is_taken() {
-    for device in [wgpu().autodiff(), Device::flex().autodiff()] {
+    for device in [wgpu().autodiff(), Device::flex().autodiff(), another_cpu().autodiff()] {
         let case = Case { bias: false, ..Case::new(7, 11, 5, Activation::GELU_ERF) };
         let x = tensor(&case.x(), [7, 5], &device);
         let w = tensor(&case.w(), [5, 11], &device).require_grad();
@@ -181,7 +236,7 @@ fn a_gradient_that_is_a_transposed_view_is_taken() {
 
 #[test]
 fn leading_dimensions_are_rows() {
-    for device in [wgpu(), Device::flex()] {
+    for device in [wgpu(), Device::flex(), another_cpu()] {
         let case = Case::new(2 * 3 * 4, 5, 6, Activation::TANH);
         let w = || tensor(&case.w(), [6, 5], &device);
         let flat = linear_act(tensor(&case.x(), [24, 6], &device), w(), None, case.activation).unwrap();
@@ -196,7 +251,7 @@ fn leading_dimensions_are_rows() {
 /// No rows, no inputs, no outputs: y of nothing, act(b), gradients of 0.
 #[test]
 fn empty_ones_are_layers_too() {
-    for device in [wgpu().autodiff(), Device::flex().autodiff()] {
+    for device in [wgpu().autodiff(), Device::flex().autodiff(), another_cpu().autodiff()] {
         for (m, n, k) in [(0, 3, 4), (3, 0, 4), (3, 4, 0), (0, 0, 0)] {
             let case = Case::new(m, n, k, Activation::SIGMOID);
             assert_eq!(case.wrong(&case.run(&device), BOUND), Vec::<String>::new());
@@ -224,7 +279,7 @@ fn parameters_without_gradients_stay_without() {
 /// Data that was made without autodiff is a constant.
 #[test]
 fn x_may_come_from_the_device_without_gradients() {
-    for device in [wgpu(), Device::flex()] {
+    for device in [wgpu(), Device::flex(), another_cpu()] {
         let case = Case { bias: false, ..Case::new(8, 9, 10, Activation::SILU) };
         let (x, tracked) = (tensor(&case.x(), [8, 10], &device), device.clone().autodiff());
         let w = tensor(&case.w(), [10, 9], &tracked).require_grad();

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, DeviceKind, Tensor, TensorData};
 use elbow_burn::{
     Activation, Layer,
     elbow::{
@@ -19,6 +19,14 @@ use elbow_burn::{
 pub(crate) fn wgpu() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     DEVICE.get_or_init(|| elbow_burn::open(Device::wgpu_options()).unwrap()).clone()
+}
+
+/// The same adapter as another device of Burn's, which elbow does not know: the best kind that there is is the default one too.
+pub(crate) fn burns_own() -> Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let kinds = [DeviceKind::DiscreteGpu(0), DeviceKind::IntegratedGpu(0), DeviceKind::VirtualGpu(0), DeviceKind::Cpu];
+    let open = || kinds.into_iter().find_map(|kind| Device::wgpu_options().device_kind(kind).init().ok()).unwrap();
+    DEVICE.get_or_init(open).clone()
 }
 
 /// Numbers in (-1, 1), others for each seed.
