@@ -23,6 +23,8 @@
 
 mod architecture;
 mod call;
+#[cfg(feature = "safetensors")]
+mod description;
 mod files;
 mod infer;
 mod learn;
@@ -30,6 +32,11 @@ mod parameters;
 mod step;
 mod wgsl;
 
+#[cfg(feature = "safetensors")]
+#[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
+pub use self::{description::Description, files::Contents};
+#[cfg(feature = "safetensors")]
+pub(crate) use self::files::wrong;
 pub use self::{
     architecture::{Architecture, Objective, Optimiser},
     learn::Batch,
