@@ -18,6 +18,8 @@ mod header;
 mod info;
 mod interrupt;
 mod job;
+mod layers;
+mod names;
 mod out;
 mod plan;
 mod quiet;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use eval::check;
+pub use eval::{check, check_network};
 
 /// Runs the command with the process's arguments, and returns its exit code.
 pub fn run() -> ExitCode {

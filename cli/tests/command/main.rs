@@ -5,6 +5,7 @@ mod files;
 mod harness;
 mod info;
 mod mistakes;
+mod models;
 mod narrow;
 mod output;
 mod paths;
