@@ -33,9 +33,6 @@ mod step;
 mod wgsl;
 
 #[cfg(feature = "safetensors")]
-#[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
-pub use self::{description::Description, files::Contents};
-#[cfg(feature = "safetensors")]
 pub(crate) use self::files::wrong;
 pub use self::{
     architecture::{Architecture, Objective, Optimiser},
@@ -44,6 +41,9 @@ pub use self::{
     step::Step,
     wgsl::{Weights, Wgsl},
 };
+#[cfg(feature = "safetensors")]
+#[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
+pub use self::{description::Description, files::Contents};
 use self::{
     learn::{Learning, Part},
     parameters::{ALIGN, Place, place},

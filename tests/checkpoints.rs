@@ -33,7 +33,11 @@ fn architectures<'a>(sizes: &'a [usize], each: &'a [Activation]) -> Vec<Architec
         plain,
         plain.optimiser(sgd),
         plain.activations(each).alpha(AlphaSource::PerChannel).optimiser(adamw),
-        plain.activations(each).alpha(AlphaSource::PerLayer).objective(Criterion::Huber { delta: 0.3 }).optimiser(nesterov),
+        plain
+            .activations(each)
+            .alpha(AlphaSource::PerLayer)
+            .objective(Criterion::Huber { delta: 0.3 })
+            .optimiser(nesterov),
         plain.storage(Float::F16).optimiser(adamw).ignore_index(2),
         plain.storage(Float::Bf16).optimiser(sgd).objective(Objective::Classes { label_smoothing: 0.1 }),
         plain.objective(Criterion::BinaryCrossEntropy).optimiser(adamw),
@@ -263,7 +267,8 @@ fn files_are_written_and_opened_and_what_cannot_be_is_said() {
         fs::remove_file(folder.join("other")).unwrap();
     }
     for (wrong, part) in [(folder.join("nowhere/model"), "nowhere"), (folder.clone(), "files-")] {
-        for error in [mlp.save(&gpu, &wrong, &Contents::model()).unwrap_err(), Mlp::open(&gpu, &wrong, 8).unwrap_err()] {
+        for error in [mlp.save(&gpu, &wrong, &Contents::model()).unwrap_err(), Mlp::open(&gpu, &wrong, 8).unwrap_err()]
+        {
             assert!(matches!(&error, Error::File { .. }) && error.to_string().contains(part), "{error}");
         }
     }
@@ -303,7 +308,10 @@ fn a_writer_that_is_killed_leaves_a_whole_file() {
             .unwrap();
         let began = Instant::now();
         while !path.exists() {
-            assert!(child.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(120), "nothing written");
+            assert!(
+                child.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_secs(120),
+                "nothing written"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         // Somewhere in the middle of writing: every time somewhere else.

@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Plan(crate::plan::Options),
     /// Runs a layer, forward and (with dy) backward, or the layers of a network, on the tensors of safetensors files.
     Eval(Eval),
+    /// Trains a network on a CSV file: writes the network and a page about it.
+    Train(crate::train::Options),
+    /// Adds a trained network's predictions to a CSV file.
+    Predict(crate::predict::Options),
 }
 
 impl Command {
@@ -49,7 +53,9 @@ impl Command {
             | Command::Sweep(_)
             | Command::Tune(_)
             | Command::Bench(_)
-            | Command::Tiles(_) => true,
+            | Command::Tiles(_)
+            | Command::Train(_) => true,
+            Command::Predict(options) => options.device == Device::Gpu,
             Command::Plan(options) => options.opens_device(),
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
@@ -198,7 +204,7 @@ pub(crate) fn explain(error: &clap::Error) -> ExitCode {
             Err(failure) => failure.report(),
         },
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::new(
-            "expected a command: info, verify, sweep, tune, bench, tiles, plan or eval (see elbow --help), got none",
+            "expected a command: info, verify, sweep, tune, bench, tiles, plan, eval, train or predict (see elbow --help), got none",
         )
         .report(),
         _ => {

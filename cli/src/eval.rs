@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Eval) -> Result<(), Failure> {
     };
     let destination = Destination::new(output)?;
     let outputs = match Work::read(args, inputs)? {
-        Work::Network(jobs) => layers::run(args, jobs)?,
+        Work::Network(jobs) => layers::run(args.device, &args.tuning, jobs)?,
         Work::Layer(job) => match args.device {
             Device::Gpu => gpu::run(&job, &args.tuning)?,
             Device::Cpu => cpu::baseline(&job)?,
@@ -50,7 +50,10 @@ impl Work {
         let input = sources.pop().ok_or_else(|| Failure::mismatch("files", "IN OUT or MODEL IN OUT", "one"))?;
         let files = Files { model: sources.pop(), input };
         match network(args, &bytes[0])? {
-            Some(activations) => layers::jobs(args, &files, &activations).map(Work::Network),
+            Some(activations) => {
+                let x = layers::input(args, &files)?;
+                layers::jobs(args, files.parameters(), x, &activations).map(Work::Network)
+            }
             None => Job::new(args, files.operands(args)?).map(Work::Layer),
         }
     }
@@ -82,5 +85,6 @@ pub fn check(activation: &str, tensors: BTreeMap<Operand, Tensor>) -> Result<(),
 pub fn check_network(bytes: &[u8]) -> Result<(), Failure> {
     let files = Files { model: None, input: Source::new("in", bytes)? };
     let activations = layers::described(bytes).map_or_else(|| layers::activations("prelu,identity"), Ok)?;
-    layers::jobs(&Eval::default(), &files, &activations).map(drop)
+    let args = Eval::default();
+    layers::jobs(&args, files.parameters(), layers::input(&args, &files)?, &activations).map(drop)
 }

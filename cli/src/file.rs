@@ -114,7 +114,11 @@ impl<'a> Source<'a> {
             let Some(operand) = operands.iter().copied().find(|operand| operand.name() == key) else {
                 let known = operands.iter().map(|operand| operand.name()).collect::<Vec<_>>().join(", ");
                 let got: String = key.chars().take(60).collect();
-                return Err(Failure::mismatch(self.name, format_args!("tensors named {known}"), format_args!("{got:?}")));
+                return Err(Failure::mismatch(
+                    self.name,
+                    format_args!("tensors named {known}"),
+                    format_args!("{got:?}"),
+                ));
             };
             tensors.insert(operand, self.tensor(operand, &key, convert)?);
         }
@@ -168,8 +172,7 @@ fn converted(dtype: safetensors::Dtype, bytes: &[u8]) -> Option<impl Fn() -> Vec
             }
         };
     }
-    let numbers: fn(&[u8]) -> Vec<f32> =
-        numbers!(F64 => f64, I8 => i8, U8 => u8, I16 => i16, U16 => u16, I32 => i32, U32 => u32, I64 => i64, U64 => u64);
+    let numbers: fn(&[u8]) -> Vec<f32> = numbers!(F64 => f64, I8 => i8, U8 => u8, I16 => i16, U16 => u16, I32 => i32, U32 => u32, I64 => i64, U64 => u64);
     Some(move || numbers(bytes))
 }
 

@@ -10,6 +10,7 @@ use crate::{
     gpu,
     job::{Fused, FusedOperands, Job, Outputs, fused},
     names::{Files, flatten, has},
+    tuning::Tuning,
 };
 
 /// Activations in the order of the layers, separated by commas outside of parentheses.
@@ -27,21 +28,33 @@ pub(crate) fn described(bytes: &[u8]) -> Option<Vec<Activation>> {
     Description::read(bytes).ok().map(|description| description.activations)
 }
 
-/// The layers, each as a job whose x is the y of the one before; that of the first is in the files.
-pub(crate) fn jobs(args: &Eval, files: &Files<'_>, activations: &[Activation]) -> Result<Vec<Fused>, Failure> {
+/// x of a network, in the files; an error for operands that it has not.
+pub(crate) fn input(args: &Eval, files: &Files<'_>) -> Result<Tensor, Failure> {
     for operand in [Operand::Dy, Operand::Ddx, Operand::Residual] {
         if files.operand(args, operand)?.is_some() {
             return Err(Failure::mismatch(operand, "none: of a network only y is computed", "a tensor"));
         }
     }
     let x = files.operand(args, Operand::X)?;
-    let mut x = x.ok_or_else(|| Failure::mismatch(Operand::X, "a tensor x, or --map x=NAME", has(&files.input)))?;
-    let model = files.parameters();
+    x.ok_or_else(|| Failure::mismatch(Operand::X, "a tensor x, or --map x=NAME", has(&files.input)))
+}
+
+/// The layers of a model, each as a job whose x is the y of the one before.
+pub(crate) fn jobs(
+    args: &Eval,
+    model: &Source<'_>,
+    mut x: Tensor,
+    activations: &[Activation],
+) -> Result<Vec<Fused>, Failure> {
     let modules = modules(args, model)?;
     if modules.len() != activations.len() {
         let found: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
         let got = format!("{} ({})", found.len(), found.join(", "));
-        return Err(Failure::mismatch("--layers", format_args!("{} layers, one for each activation", activations.len()), got));
+        return Err(Failure::mismatch(
+            "--layers",
+            format_args!("{} layers, one for each activation", activations.len()),
+            got,
+        ));
     }
     let mut jobs = Vec::with_capacity(modules.len());
     for (module, &activation) in modules.iter().zip(activations) {
@@ -60,7 +73,8 @@ pub(crate) fn jobs(args: &Eval, files: &Files<'_>, activations: &[Activation]) -
             None => None,
         };
         if alpha.is_some() && !activation.has_alpha() {
-            let expected = format!("no weight of one dimension behind it, because {activation} has no learnable parameter");
+            let expected =
+                format!("no weight of one dimension behind it, because {activation} has no learnable parameter");
             return Err(of(Failure::mismatch(Operand::Alpha, expected, "a tensor")));
         }
         let dtype = x.dtype;
@@ -74,17 +88,15 @@ pub(crate) fn jobs(args: &Eval, files: &Files<'_>, activations: &[Activation]) -
 }
 
 /// y of the last layer.
-pub(crate) fn run(args: &Eval, mut jobs: Vec<Fused>) -> Result<Outputs, Failure> {
-    if args.device == Device::Gpu {
-        return gpu::chain(&jobs, &args.tuning);
+pub(crate) fn run(device: Device, tuning: &Tuning, jobs: Vec<Fused>) -> Result<Outputs, Failure> {
+    if device == Device::Gpu {
+        return gpu::chain(&jobs, tuning);
     }
     let mut y = None;
-    for mut job in jobs.drain(..) {
-        if let Some(below) = y.take() {
-            job.x = below;
-        }
+    for mut job in jobs {
+        job.x = y.take().unwrap_or(job.x);
         let job = Job::Fused(Box::new(job));
-        let outputs = match args.device {
+        let outputs = match device {
             Device::Reference => cpu::reference(&job)?,
             _ => cpu::baseline(&job)?,
         };
@@ -110,7 +122,8 @@ fn modules(args: &Eval, model: &Source<'_>) -> Result<Vec<Module>, Failure> {
     let mut modules: Vec<Module> = Vec::new();
     for word in &args.modules {
         let (name, alpha) = word.split_once(':').map_or((word.as_str(), None), |(name, alpha)| (name, Some(alpha)));
-        let module = Module { name: format!("{prefix}{name}"), alpha: alpha.map(|alpha| format!("{prefix}{alpha}.weight")) };
+        let module =
+            Module { name: format!("{prefix}{name}"), alpha: alpha.map(|alpha| format!("{prefix}{alpha}.weight")) };
         there(&format!("{}.weight", module.name))?;
         module.alpha.iter().try_for_each(|alpha| there(alpha))?;
         modules.push(module);
@@ -151,7 +164,10 @@ mod tests {
     #[test]
     fn commas_within_parentheses_separate_nothing() {
         let read = activations("gelu,hardtanh(-1,1),identity").expect("three activations");
-        assert_eq!(read.iter().map(Activation::to_string).collect::<Vec<_>>(), ["gelu_erf", "hardtanh(-1,1)", "identity"]);
+        assert_eq!(
+            read.iter().map(Activation::to_string).collect::<Vec<_>>(),
+            ["gelu_erf", "hardtanh(-1,1)", "identity"]
+        );
         assert!(activations("gelu,,identity").is_err() && activations("").is_err());
     }
 }

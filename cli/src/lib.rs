@@ -1,6 +1,6 @@
 //! The `elbow` command as a library for its own tests and fuzz targets, without a promise of stability. `elbow info` lists the adapters,
 //! `elbow verify` and `elbow sweep` check one, `elbow tune`, `elbow bench` and `elbow tiles` time it, `elbow plan` shows what would run, `elbow eval`
-//! runs a layer.
+//! runs a layer or a network, `elbow train` makes one from a table, and `elbow predict` uses it.
 //!
 //! Every failure is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
@@ -22,9 +22,11 @@ mod layers;
 mod names;
 mod out;
 mod plan;
+mod predict;
 mod quiet;
 mod sweep;
 mod tiles;
+mod train;
 mod tune;
 mod tuning;
 mod verify;
@@ -53,6 +55,8 @@ pub fn run() -> ExitCode {
         args::Command::Tiles(options) => tiles::run(options),
         args::Command::Plan(options) => plan::run(options).map(|()| ExitCode::SUCCESS),
         args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
+        args::Command::Train(options) => train::run(options),
+        args::Command::Predict(options) => predict::run(options).map(|()| ExitCode::SUCCESS),
     };
     match result {
         Ok(code) => code,

@@ -22,7 +22,8 @@ impl FromStr for Mapped {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = || INPUTS.map(Operand::name).join(", ");
-        let (word, name) = text.split_once('=').ok_or_else(|| format!("expected OPERAND=NAME, OPERAND one of {}", known()))?;
+        let (word, name) =
+            text.split_once('=').ok_or_else(|| format!("expected OPERAND=NAME, OPERAND one of {}", known()))?;
         let operand = INPUTS.into_iter().find(|operand| operand.name() == word);
         let operand = operand.ok_or_else(|| format!("expected one of {} before the =, got {word:?}", known()))?;
         Ok(Mapped { operand, name: name.to_owned() })

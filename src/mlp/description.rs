@@ -115,7 +115,8 @@ impl Description {
     /// The names and shapes of all parameters, as of [`Mlp::named_parameters`](super::Mlp::named_parameters); an error if sizes and
     /// activations are no layers.
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>> {
-        let kinds = self.architecture(0).layers().map_err(|error| wrong("elbow.sizes", "the sizes of layers", error))?;
+        let kinds =
+            self.architecture(0).layers().map_err(|error| wrong("elbow.sizes", "the sizes of layers", error))?;
         let mut parameters = Vec::with_capacity(2 * kinds.len());
         for (l, (pair, (_, alpha))) in self.sizes.windows(2).zip(kinds).enumerate() {
             let (k, n) = (pair[0], pair[1]);
@@ -176,7 +177,8 @@ impl Mlp {
     pub fn description(&self) -> Description {
         let inputs = self.layers.first().map(|layer| layer.w.shape[1]);
         let learnable = self.layers.iter().filter_map(|layer| layer.alpha.as_ref());
-        let alpha = learnable.map(|alpha| if alpha.shape == [1] { AlphaSource::PerLayer } else { AlphaSource::PerChannel });
+        let alpha =
+            learnable.map(|alpha| if alpha.shape == [1] { AlphaSource::PerLayer } else { AlphaSource::PerChannel });
         let storage = match self.copy.as_ref().map(Tensor::dtype) {
             Some(Dtype::F16) => Float::F16,
             Some(Dtype::BF16) => Float::Bf16,
@@ -224,7 +226,9 @@ pub(super) fn state(tensors: &SafeTensors<'_>) -> Result<Vec<f32>> {
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T> {
-    text.parse().map_err(|error: T::Err| wrong(&format!("{OURS}{name}"), "what elbow writes", format_args!("{text:?} ({error})")))
+    text.parse().map_err(|error: T::Err| {
+        wrong(&format!("{OURS}{name}"), "what elbow writes", format_args!("{text:?} ({error})"))
+    })
 }
 
 fn list<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str, between: char) -> Result<Vec<T>> {

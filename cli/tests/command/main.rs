@@ -12,4 +12,5 @@ mod paths;
 mod plan;
 mod results;
 mod tiles;
+mod train;
 mod verify;

@@ -38,7 +38,12 @@ fn said(output: &Output) -> String {
 }
 
 /// act(x·Wᵀ + b) in f64.
-fn layer(x: &(Vec<usize>, Vec<f64>), w: &(Vec<usize>, Vec<f32>), b: Option<&Vec<f32>>, spec: &str) -> (Vec<usize>, Vec<f64>) {
+fn layer(
+    x: &(Vec<usize>, Vec<f64>),
+    w: &(Vec<usize>, Vec<f32>),
+    b: Option<&Vec<f32>>,
+    spec: &str,
+) -> (Vec<usize>, Vec<f64>) {
     let activation: Activation = spec.parse().expect("an activation");
     let k = w.0[1..].iter().product::<usize>();
     let dot = |row: &[f64], n: usize| -> f64 { row.iter().zip(&w.1[n * k..]).map(|(x, w)| x * f64::from(*w)).sum() };
@@ -82,7 +87,8 @@ fn the_layers_of_a_sequential() {
     write(&folder, "prefixed.safetensors", &prefixed);
     for device in DEVICES {
         for (file, prefix) in [("model.safetensors", ""), ("prefixed.safetensors", "net.")] {
-            let args = ["--layers", "prelu,tanh,identity", "--prefix", prefix, "--device", device, file, "x.safetensors"];
+            let args =
+                ["--layers", "prelu,tanh,identity", "--prefix", prefix, "--device", device, file, "x.safetensors"];
             assert_close(&eval(&folder, &args), &y_of(&third), 1e-5, &format!("{args:?}"));
         }
         // One layer of it by its prefix, and by names.
@@ -149,7 +155,8 @@ fn check_block(folder: &Folder, model: &Tensors, x: &(Vec<usize>, Vec<f64>), pre
     let hidden = layer(x, of("intermediate.dense.weight"), Some(&of("intermediate.dense.bias").1), "gelu");
     let out = layer(&hidden, of("output.dense.weight"), Some(&of("output.dense.bias").1), "identity");
     for device in DEVICES {
-        let modules = ["--modules", "intermediate.dense,output.dense", "--layers", "gelu,identity", "--map", "x=input.1"];
+        let modules =
+            ["--modules", "intermediate.dense,output.dense", "--layers", "gelu,identity", "--map", "x=input.1"];
         let args = [&modules[..], &["--prefix", prefix, "--device", device], &files].concat();
         assert_close(&eval(folder, &args), &y_of(&out), 3e-5, &format!("{args:?}"));
     }
@@ -192,7 +199,8 @@ fn real_models_where_they_are() {
     let read = |path: &Path| -> Tensors {
         let bytes = fs::read(path).expect("a model");
         let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
-        let numbers = |view: &TensorView<'_>| view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let numbers =
+            |view: &TensorView<'_>| view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let of = file.iter().filter(|(_, view)| view.dtype() == Dtype::F32);
         of.map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(&view)))).collect()
     };
@@ -238,7 +246,9 @@ fn a_batch_is_its_layers() {
         };
         let mut expected = Tensors::new();
         for layer in 0..3 {
-            for (name, (shape, values)) in folder.eval(&part(layer), &["--activation", "prelu", "--device", "reference"]) {
+            for (name, (shape, values)) in
+                folder.eval(&part(layer), &["--activation", "prelu", "--device", "reference"])
+            {
                 let whole = if name == "dalpha" { tensors["alpha"].0.clone() } else { [&[3], &shape[..]].concat() };
                 expected.entry(name).or_insert((whole, Vec::new())).1.extend(values);
             }
@@ -289,6 +299,10 @@ fn other_types_are_converted_only_when_asked() {
         let y = [y[0] + 0.5 * y[1], -y[0] + 2.0 * y[1]].map(|v| v as f32);
         assert_close(&out, &Tensors::from([("y".into(), (vec![2], y.to_vec()))]), 1e-6, &format!("{dtype:?}"));
         let hint = format!("got {dtype:?}; --convert rounds it to F32");
-        refused(&folder, &["--activation", "identity", "in.safetensors"], &["x: expected dtype F32, F16 or BF16", &hint]);
+        refused(
+            &folder,
+            &["--activation", "identity", "in.safetensors"],
+            &["x: expected dtype F32, F16 or BF16", &hint],
+        );
     }
 }

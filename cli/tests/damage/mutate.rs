@@ -51,9 +51,16 @@ pub(crate) fn good_files() -> Vec<Vec<u8>> {
 
 /// A network with its x, and what elbow writes of one.
 pub(crate) fn good_network() -> Vec<u8> {
-    let tensors: &[(&str, &[usize])] =
-        &[("0.weight", &[6, 4]), ("0.bias", &[6]), ("1.weight", &[6]), ("2.weight", &[3, 6]), ("2.bias", &[3]), ("x", &[2, 4])];
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, shape)| vec![0x3f; 4 * shape.iter().product::<usize>()]).collect();
+    let tensors: &[(&str, &[usize])] = &[
+        ("0.weight", &[6, 4]),
+        ("0.bias", &[6]),
+        ("1.weight", &[6]),
+        ("2.weight", &[3, 6]),
+        ("2.bias", &[3]),
+        ("x", &[2, 4]),
+    ];
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, shape)| vec![0x3f; 4 * shape.iter().product::<usize>()]).collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape), bytes)| {
         (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor of that shape"))
     });
