@@ -30,10 +30,12 @@ mod infer;
 mod learn;
 mod parameters;
 mod step;
+#[cfg(feature = "safetensors")]
+mod stored;
 mod wgsl;
 
 #[cfg(feature = "safetensors")]
-pub(crate) use self::files::wrong;
+pub(crate) use self::stored::wrong;
 pub use self::{
     architecture::{Architecture, Objective, Optimiser},
     learn::Batch,

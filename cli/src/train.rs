@@ -82,6 +82,9 @@ pub(crate) struct Options {
 /// The fewest rows that are split.
 const FEWEST: usize = 10;
 
+/// The most steps of an epoch: each is prepared once, and takes memory.
+const MOST_STEPS: usize = 1 << 16;
+
 /// What was found and done, for the terminal and the page: pairs of a word and a line.
 pub(crate) type Facts = Vec<(&'static str, String)>;
 
@@ -108,6 +111,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         weight_decay: options.weight_decay,
         seed: options.seed,
     };
+    if rows.div_ceil(settings.batch) > MOST_STEPS {
+        let expected =
+            format!("at least {}, because {MOST_STEPS} steps an epoch are the most", rows.div_ceil(MOST_STEPS));
+        return Err(Failure::mismatch("--batch", expected, settings.batch));
+    }
     let gpu = options.tuning.open(elbow::Options::default())?;
     let software = if gpu.is_software() { " (SOFTWARE adapter: a CPU plays GPU)" } else { "" };
     let sizes: Vec<String> = [encoder.inputs()]
@@ -203,7 +211,17 @@ fn prepared(
     let values = |rows: &[usize]| -> Vec<Value> { rows.iter().filter_map(|&row| value[row]).collect() };
     columns::scaled(&mut target, &values(&split.training));
     let encoder = Encoder { header: !options.format.no_header, missing: options.missing, features, target };
-    say(table, &encoder, &constant, dropped, why, &split, options, facts);
+    facts.push(("data", of_data(table, &encoder, dropped)));
+    if !constant.is_empty() {
+        facts.push(("left out", of_constant(&constant)));
+    }
+    facts.push(("target", of_target(&encoder.target, why)));
+    let [training, validation, test] = [&split.training, &split.validation, &split.test].map(Vec::len);
+    let seed = options.seed;
+    facts.push((
+        "split",
+        format!("{training} rows for training, {validation} for validation, {test} for test (seed {seed})"),
+    ));
     let places = encoder.columns(table)?;
     let part = |rows: &[usize]| -> Result<Part, Failure> {
         Ok(Part { x: encoder.encode(table, &places, rows)?, values: values(rows) })
@@ -212,57 +230,34 @@ fn prepared(
     Ok((encoder, parts))
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is a fact of its own")]
-fn say(
-    table: &Table,
-    encoder: &Encoder,
-    constant: &[String],
-    dropped: usize,
-    why: &str,
-    split: &Split,
-    options: &Options,
-    facts: &mut Facts,
-) {
-    let texts = encoder.features.iter().filter(|feature| matches!(feature.kind, columns::Kind::Texts(_))).count();
-    let mut data =
-        format!("{}: {} rows; {} columns of numbers", table.name, table.rows(), encoder.features.len() - texts);
+fn of_data(table: &Table, encoder: &Encoder, dropped: usize) -> String {
+    let is_text = |feature: &&columns::Feature| matches!(feature.kind, columns::Kind::Texts(_));
+    let texts = encoder.features.iter().filter(is_text).count();
+    let numbers = encoder.features.len() - texts;
+    let mut says = format!("{}: {} rows; {numbers} columns of numbers", table.name, table.rows());
     if texts > 0 {
-        let _ = write!(data, ", {texts} of texts");
+        let _ = write!(says, ", {texts} of texts");
     }
     if dropped > 0 {
-        let _ = write!(data, "; {dropped} rows with missing values left out");
+        let _ = write!(says, "; {dropped} rows with missing values left out");
     }
-    facts.push(("data", data));
-    if !constant.is_empty() {
-        let shown: Vec<&str> = constant.iter().take(8).map(String::as_str).collect();
-        let more = if constant.len() > 8 { format!(" and {} more", constant.len() - 8) } else { String::new() };
-        facts.push(("left out", format!("{}{more}: the same in every row for training", shown.join(", "))));
+    says
+}
+
+fn of_constant(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(8).map(String::as_str).collect();
+    let more = if names.len() > 8 { format!(" and {} more", names.len() - 8) } else { String::new() };
+    format!("{}{more}: the same in every row for training", shown.join(", "))
+}
+
+fn of_target(Target { name, kind }: &Target, why: &str) -> String {
+    match kind {
+        TargetKind::Number { mean, deviation } => {
+            let (mean, deviation) = (score::short(*mean), score::short(*deviation));
+            format!("{name}, regression ({why}); mean {mean}, deviation {deviation}")
+        }
+        TargetKind::Classes(classes) => format!("{name}, classification ({why}); {} classes", classes.len()),
     }
-    let Target { name, kind } = &encoder.target;
-    facts.push((
-        "target",
-        match kind {
-            TargetKind::Number { mean, deviation } => {
-                format!(
-                    "{name}, regression ({why}); mean {}, deviation {}",
-                    score::short(*mean),
-                    score::short(*deviation)
-                )
-            }
-            TargetKind::Classes(classes) => format!("{name}, classification ({why}); {} classes", classes.len()),
-        },
-    ));
-    let Split { training, validation, test } = split;
-    facts.push((
-        "split",
-        format!(
-            "{} rows for training, {} for validation, {} for test (seed {})",
-            training.len(),
-            validation.len(),
-            test.len(),
-            options.seed
-        ),
-    ));
 }
 
 fn ended(fitted: &Fitted, patience: usize) -> String {

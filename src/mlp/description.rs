@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use safetensors::SafeTensors;
 
-use super::{Architecture, Mlp, Objective, Optimiser, files::wrong};
+use super::{
+    Architecture, Mlp, Objective, Optimiser,
+    stored::{RATES, numbers, wrong},
+};
 use crate::{
     activation::Activation,
     criterion::Criterion,
@@ -212,16 +215,16 @@ fn rates(tensors: &SafeTensors<'_>) -> Result<Rates> {
         l1: at(Place::L1),
         max_norm: at(Place::MaxNorm),
     };
-    rates.state().map_err(|error| wrong(super::files::RATES, "rates of an optimiser", error))?;
+    rates.state().map_err(|error| wrong(RATES, "rates of an optimiser", error))?;
     Ok(rates)
 }
 
 /// The state of the rates in a checkpoint.
 pub(super) fn state(tensors: &SafeTensors<'_>) -> Result<Vec<f32>> {
-    let numbers = super::files::numbers(tensors, super::files::RATES, &[STATE])?;
-    match numbers[Place::Steps as usize] {
-        steps if steps >= 0.0 && steps.is_finite() => Ok(numbers),
-        steps => Err(wrong(super::files::RATES, "a count of steps", steps)),
+    let state = numbers(tensors, RATES, &[STATE])?;
+    match state[Place::Steps as usize] {
+        steps if steps >= 0.0 && steps.is_finite() => Ok(state),
+        steps => Err(wrong(RATES, "a count of steps", steps)),
     }
 }
 
@@ -237,7 +240,7 @@ fn list<T: FromStr<Err: std::fmt::Display>>(name: &str, text: &str, between: cha
 
 fn objective_text(objective: Objective) -> String {
     match objective {
-        Objective::Classes { label_smoothing } if label_smoothing == 0.0 => "classes".into(),
+        Objective::Classes { label_smoothing: 0.0 } => "classes".into(),
         Objective::Classes { label_smoothing } => format!("classes({label_smoothing})"),
         Objective::Elements(Criterion::SquaredError) => "squared_error".into(),
         Objective::Elements(Criterion::Huber { delta }) => format!("huber({delta})"),

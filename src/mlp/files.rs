@@ -42,18 +42,19 @@ mod format {
 
     use super::Mlp;
     use crate::{
-        dtype::Float,
-        error::{Error, Result},
+        error::Result,
         gpu::{Gpu, record::Prepared, transfer::Tensor},
-        mlp::{Description, Parameters, description},
+        mlp::{
+            Description, Parameters, description,
+            stored::{RATES, found, numbers, wrong},
+        },
         setters::setters,
         view::View,
     };
 
     /// Beginning of the names of a checkpoint's tensors that are no parameters.
     const STATE_OF: &str = "optimiser.";
-    /// The state of an optimiser's rates, and of the loss scale.
-    pub(in crate::mlp) const RATES: &str = "optimiser.rates";
+    /// The state of the loss scale.
     const SCALE: &str = "optimiser.loss_scale";
     /// Velocities (SGD) or means of gradients (AdamW), and means of their squares, with the name of their parameter behind.
     const MOMENTS: [&str; 2] = ["optimiser.first_moment.", "optimiser.second_moment."];
@@ -153,15 +154,15 @@ mod format {
             if let Some(other) = tensors.names().into_iter().find(|name| name.starts_with(STATE_OF) && !known(name)) {
                 return Err(wrong(other, "the state of this network's optimiser", "a tensor that it has not"));
             }
-            let mut numbers = Vec::with_capacity(state.len());
+            let mut values = Vec::with_capacity(state.len());
             for (name, view) in &state {
-                numbers.push(match name.as_str() {
+                values.push(match name.as_str() {
                     RATES => description::state(&tensors)?,
-                    name => self::numbers(&tensors, name, &view.shape)?,
+                    name => numbers(&tensors, name, &view.shape)?,
                 });
             }
             mlp.load(gpu, &tensors)?;
-            state.iter().zip(&numbers).try_for_each(|((_, view), numbers)| gpu.write(*view, numbers))?;
+            state.iter().zip(&values).try_for_each(|((_, view), values)| gpu.write(*view, values))?;
             Ok(mlp)
         }
 
@@ -234,37 +235,7 @@ mod format {
         text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
         Ok([&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), data].concat())
     }
-
-    /// The type and the bytes of a tensor of this shape.
-    fn found<'a>(file: &'a SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<(Float, &'a [u8])> {
-        let expected = format!("{shape:?} of f32, f16 or bf16");
-        let tensor = file.tensor(name).map_err(|_| wrong(name, &expected, "no such tensor"))?;
-        let dtype = match tensor.dtype() {
-            Stored::F32 => Float::F32,
-            Stored::F16 => Float::F16,
-            Stored::BF16 => Float::Bf16,
-            other => return Err(wrong(name, &expected, format_args!("{other:?}"))),
-        };
-        if tensor.shape() != shape {
-            return Err(wrong(name, &expected, format_args!("{:?}", tensor.shape())));
-        }
-        Ok((dtype, tensor.data()))
-    }
-
-    /// The numbers of a tensor of this shape.
-    pub(in crate::mlp) fn numbers(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let (dtype, bytes) = found(file, name, shape)?;
-        Ok(dtype.decode(bytes, shape.iter().product()))
-    }
-
-    pub(crate) fn wrong(entry: &str, expected: impl std::fmt::Display, got: impl std::fmt::Display) -> Error {
-        Error::File { entry: entry.into(), expected: expected.to_string(), got: got.to_string() }
-    }
 }
 
 #[cfg(feature = "safetensors")]
 pub use format::Contents;
-#[cfg(feature = "safetensors")]
-pub(crate) use format::wrong;
-#[cfg(feature = "safetensors")]
-pub(super) use format::{RATES, numbers};

@@ -134,13 +134,16 @@ pub(crate) enum Value {
     Number(f64),
 }
 
-/// The target and its value in each row that has one; which is which if no task is named, with the reason.
+/// Rows of a table and their target's values.
+pub(crate) type Rows = Vec<(usize, Value)>;
+
+/// The target and its value in each row that has one; which task it is if none is named, with the reason.
 pub(crate) fn target(
     table: &Table,
     name: &str,
     task: Option<Task>,
     missing: Missing,
-) -> Result<(Target, Vec<(usize, Value)>, &'static str), Failure> {
+) -> Result<(Target, Rows, &'static str), Failure> {
     let column = table.column(name)?;
     let (there, absent): (Vec<usize>, Vec<usize>) =
         (0..table.rows()).partition(|&row| !is_missing(table.at(row, column)));
@@ -158,8 +161,7 @@ pub(crate) fn target(
     };
     if task == Task::Regression {
         let values = numbers(table, &there, column)?;
-        let rows: Vec<(usize, Value)> =
-            there.into_iter().zip(values.into_iter().flatten().map(Value::Number)).collect();
+        let rows: Rows = there.into_iter().zip(values.into_iter().flatten().map(Value::Number)).collect();
         if rows.windows(2).all(|pair| pair[0].1 == pair[1].1) {
             return Err(Failure::mismatch(name, "a target of at least two different numbers", "one in every row"));
         }

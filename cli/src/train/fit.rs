@@ -144,7 +144,7 @@ pub(crate) fn fit(
             break;
         }
         // Smaller steps where larger ones no longer help: three times before patience is over.
-        if since > 0 && since % settings.patience.div_ceil(4).max(1) == 0 {
+        if since > 0 && since.is_multiple_of(settings.patience.div_ceil(4).max(1)) {
             rate *= 0.5;
             trainer.mlp.set_rate(gpu, rate)?;
         }

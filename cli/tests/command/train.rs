@@ -37,8 +37,8 @@ fn files(folder: &Folder) -> Vec<String> {
 
 /// The number behind a word.
 fn figure(text: &str, before: &str) -> f64 {
-    let rest = text.split_once(before).unwrap_or_else(|| panic!("no {before:?} in {text}")).1.trim_start();
-    rest.split([' ', ',', '%']).next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no number: {rest}"))
+    let rest = text.split_once(before).map(|(_, rest)| rest.trim_start()).expect("the words before a number");
+    rest.split([' ', ',', '%']).next().and_then(|word| word.parse().ok()).expect("a number")
 }
 
 #[test]
