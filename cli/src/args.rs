@@ -36,11 +36,9 @@ pub(crate) enum Command {
     Tiles(crate::tiles::Options),
     /// Shows what would run for a layer: dispatches, the program of each kernel, its WGSL.
     Plan(crate::plan::Options),
-    /// Runs a layer, forward and (with dy) backward, or the layers of a network, on the tensors of safetensors files.
+    // What these three say of themselves is at their options: a comment here would take its place.
     Eval(Eval),
-    /// Trains a network on a CSV file: writes the network and a page about it.
     Train(crate::train::Options),
-    /// Adds a trained network's predictions to a CSV file.
     Predict(crate::predict::Options),
 }
 
@@ -122,6 +120,8 @@ pub(crate) struct Sweep {
     pub(crate) activation: Vec<String>,
 }
 
+/// Runs a layer, forward and (with dy) backward, or the layers of a network, on the tensors of safetensors files.
+///
 /// y = act(x·Wᵀ + b; α) + residual if there is a w; else y = act(x; α). With --layers all layers of a network, one after the other.
 ///
 /// x [.., K]; fused: w [N, K], optionally b [N], residual [.., N], alpha [1] or [N]; a batch of layers: w [E, N, K], and every operand
@@ -149,7 +149,7 @@ pub(crate) struct Eval {
     /// another.
     #[arg(long, value_name = "MODULES", value_delimiter = ',', conflicts_with = "activation")]
     pub(crate) modules: Vec<String>,
-    /// The name of an operand's tensor: x=input.1. Repeat it for each. Without --prefix.
+    /// The whole name of an operand's tensor, without the prefix: x=input.1. Repeat it for each.
     #[arg(long, value_name = "OPERAND=NAME")]
     pub(crate) map: Vec<crate::names::Mapped>,
     /// Rounds F64 and integers to F32, where they are an error otherwise.

@@ -18,9 +18,14 @@ use crate::{
     tuning::Tuning,
 };
 
-/// Prints the table with a column more, TARGET_predicted (for classes also TARGET_probability, that of the class): as CSV. Columns are found by
-/// their names; the target may be there or not.
+/// Adds a trained network's predictions to a CSV file.
+///
+/// Prints the table with a column more, TARGET_predicted; for classes also TARGET_probability, that of the predicted class. Columns are found by
+/// their names, in any order, among others; the target may be there or not.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example: elbow predict model.safetensors examples/data/winequality-red.csv.gz --output predicted.csv"
+)]
 pub(crate) struct Options {
     /// The network, written by elbow train.
     #[arg(value_name = "MODEL.safetensors")]

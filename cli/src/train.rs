@@ -19,14 +19,17 @@ use self::{
 };
 use crate::{destination::Destination, failure::Failure, interrupt, out, tuning::Tuning, verify::bar};
 
-/// Reads a CSV file (gzipped or not), scales its columns, splits its rows (70 % for training, 15 % for validation, 15 % for test), and trains a
-/// network of fully connected layers until the loss of the validation rows gets no better: `elbow train houses.csv --target price`. Writes the best network,
-/// to be used by `elbow predict` (or by elbow::Mlp, or PyTorch: it is a safetensors file), and a page about it. Ctrl-C ends training early
-/// and keeps the best network so far; the exit code is then 130.
+/// Trains a network on a CSV file: writes the network and a page about it.
+///
+/// The file may be gzipped. Its columns are scaled, its rows are split (70 % for training, 15 % for validation, 15 % for test), and a network of
+/// fully connected layers is trained until the loss of the validation rows gets no better. Written are the best network, to be used by
+/// `elbow predict` (or by elbow::Mlp, or PyTorch: it is a safetensors file), and a page with its losses and what it gets wrong. Ctrl-C ends
+/// training early and keeps the best network so far; the exit code is then 130.
 ///
 /// Columns in which most values are numbers are scaled to mean 0 and deviation 1; others, of at most 64 different texts, become a number for
-/// each text. Columns that are the same in every row are left out. The same seed, data and device give the same network.
+/// each text. Columns that are the same in every row are left out. The same table, seed and device give the same network.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: elbow train examples/data/winequality-red.csv.gz --target quality --task regression")]
 pub(crate) struct Options {
     /// The table.
     #[arg(value_name = "DATA.csv")]

@@ -132,7 +132,7 @@ mod format {
         /// The network that a file of [`Mlp::to_safetensors`] holds, for up to `max_batch` rows in a call. Of a checkpoint with its optimiser,
         /// in the state in which it was saved: training goes on with the same bits, on the same device.
         ///
-        /// [`Error::File`] names an entry of the metadata or a tensor that is missing or not what it must be; nothing is allocated before all of
+        /// [`Error::File`](crate::Error::File) names an entry of the metadata or a tensor that is missing or not what it must be; nothing is allocated before all of
         /// them were compared. A file of others, without this metadata: [`Mlp::load_safetensors`].
         ///
         /// ```no_run
@@ -183,7 +183,7 @@ mod format {
         /// [`Mlp::named_parameters`]: such as PyTorch's `safetensors.torch.save_file(model.state_dict(), path)` writes. The copy that the
         /// layers read is brought up to date; the optimiser's state stays as it is, also where the file has one. Nothing waits.
         ///
-        /// [`Error::File`] names a tensor that is missing, not known, or of another shape or type; then nothing is replaced.
+        /// [`Error::File`](crate::Error::File) names a tensor that is missing, not known, or of another shape or type; then nothing is replaced.
         ///
         /// ```no_run
         /// use elbow::{Gpu, Mlp};
