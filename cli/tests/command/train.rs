@@ -130,6 +130,37 @@ fn classes_are_learned_without_a_header_and_slopes_are_shown() {
     check_refused(&folder.elbow(&args), &args, &["(a file without: --no-header)"]);
 }
 
+/// The best epoch is what is kept, and what the figures are of: as if training had ended with it.
+#[test]
+fn the_best_epoch_is_kept() {
+    let folder = Folder::new("train-best");
+    let data = example("winequality-red.csv.gz");
+    let test = |epochs: usize| {
+        let epochs = epochs.to_string();
+        let args =
+            ["train", &data, "--target", "quality", "--task", "regression", "--rate", "0.01", "--epochs", &epochs];
+        let says = run(&folder, &args);
+        let test = says.lines().find(|line| line.starts_with("test")).expect("figures").to_owned();
+        (figure(&says, "; epoch ") as usize, test, fs::read(folder.path("model.safetensors")).expect("a model"))
+    };
+    let (best, figures, model) = test(14);
+    assert!(best < 14, "no epoch was worse than the one before");
+    let (last, same_figures, same_model) = test(best);
+    assert_eq!((last, same_figures), (best, figures));
+    assert!(model == same_model, "another network than that of epoch {best}");
+}
+
+/// One step an epoch: a step that is left out is an epoch in which nothing is learned.
+#[test]
+fn every_step_of_an_epoch_is_taken() {
+    let folder = Folder::new("train-steps");
+    fs::write(folder.path("t.csv"), made(100)).expect("a table");
+    let base =
+        ["train", "t.csv", "--target", "y", "--ignore", "id", "--hidden", "16", "--rate", "0.02", "--epochs", "100"];
+    let says = run(&folder, &[&base[..], &["--batch", "70"]].concat());
+    assert!(says.contains("70 rows a step") && figure(&says, "R² ") > 0.9, "{says}");
+}
+
 /// y = 2 a + (3 if b is yes), with a column that never changes, one of texts, and one of names.
 fn made(rows: usize) -> String {
     let mut numbers = Numbers(9);
