@@ -164,12 +164,12 @@ pub enum Error {
         /// The message of the operating system.
         message: String,
     },
-    /// A file of parameters does not fit the network (feature `safetensors`).
-    #[error("safetensors file, tensor {tensor:?}: expected {expected}, got {got}")]
+    /// A file of parameters does not fit the network, is damaged, or could not be read or written (feature `safetensors`).
+    #[error("safetensors file{}: expected {expected}, got {got}", part(entry))]
     File {
-        /// The tensor; empty if it is the file itself.
-        tensor: String,
-        /// What the network needs.
+        /// The tensor, or the entry of the metadata; empty if it is the file itself.
+        entry: String,
+        /// What is needed there.
         expected: String,
         /// What the file has.
         got: String,
@@ -192,6 +192,10 @@ pub enum Error {
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn part(entry: &str) -> String {
+    if entry.is_empty() { String::new() } else { format!(", {entry:?}") }
+}
 
 fn list(found: &[String]) -> String {
     if found.is_empty() { "none".to_owned() } else { found.join("; ") }

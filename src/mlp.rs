@@ -23,13 +23,19 @@
 
 mod architecture;
 mod call;
+#[cfg(feature = "safetensors")]
+mod description;
 mod files;
 mod infer;
 mod learn;
 mod parameters;
 mod step;
+#[cfg(feature = "safetensors")]
+mod stored;
 mod wgsl;
 
+#[cfg(feature = "safetensors")]
+pub(crate) use self::stored::wrong;
 pub use self::{
     architecture::{Architecture, Objective, Optimiser},
     learn::Batch,
@@ -37,6 +43,9 @@ pub use self::{
     step::Step,
     wgsl::{Weights, Wgsl},
 };
+#[cfg(feature = "safetensors")]
+#[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
+pub use self::{description::Description, files::Contents};
 use self::{
     learn::{Learning, Part},
     parameters::{ALIGN, Place, place},

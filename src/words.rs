@@ -1,6 +1,9 @@
 //! Choices as words: printed and parsed. The command line, case files and serde use the same words.
 
-use crate::request::{AlphaSource, ResidualAt, Saved, Strategy, Want, WeightLayout};
+use crate::{
+    rates::Rule,
+    request::{AlphaSource, ResidualAt, Saved, Strategy, Want, WeightLayout},
+};
 
 macro_rules! words {
     ($($type:ident, $what:literal: $($variant:ident = $word:literal),+;)+) => {$(
@@ -44,6 +47,7 @@ words! {
     ResidualAt, "place of a residual": AfterActivation = "after", BeforeActivation = "before";
     Want, "gradient": No = "no", Overwrite = "set", Accumulate = "add";
     Strategy, "strategy": Auto = "auto", Prologue = "prologue", TwoPass = "two_pass";
+    Rule, "rule of an update": Sgd = "sgd", Nesterov = "nesterov", AdamW = "adamw";
 }
 
 #[cfg(test)]

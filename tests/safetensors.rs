@@ -71,7 +71,7 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     let refused = |tensors: &[(&str, TensorView<'_>)], name: &str| {
         let file = safetensors::serialize(tensors.iter().cloned(), None).unwrap();
         match mlp.load_safetensors(&gpu, &file) {
-            Err(Error::File { tensor, .. }) => assert_eq!(tensor, name),
+            Err(Error::File { entry, .. }) => assert_eq!(entry, name),
             other => panic!("{name}: {other:?}"),
         }
     };
@@ -118,6 +118,12 @@ fn damaged(file: &[u8], mut number: u64) -> Vec<u8> {
                     ("offsets\":[", "offsets\":[18446744073709551615,"),
                     ("0.weight", "0.bias"),
                     ("2.", "9."),
+                    ("3,5,4,2", "3,5,4,9"),
+                    ("3,5,4,2", "3,18446744073709551615,4,2"),
+                    ("prelu(0.25);", "prelu(nan);"),
+                    ("channel", "layer"),
+                    ("elbow.", "elbow"),
+                    ("classes", "huber"),
                     ("{", "{{"),
                     ("}", "},"),
                 ];
@@ -145,9 +151,15 @@ fn damaged_files_are_refused_or_read() {
         named.iter().map(|(_, view)| gpu.download(*view).unwrap().into_iter().map(f32::to_bits).collect()).collect()
     };
     let mut held = bits();
-    let (mut read, mut refused) = (0, 0);
+    let (mut read, mut refused, mut opened) = (0, 0, 0);
     for number in 0..3000 {
         let file = damaged(&file, number);
+        // A network of its own: whatever its metadata says, it is one or refused by name.
+        match Mlp::from_safetensors(&gpu, &file, 8) {
+            Ok(_) => opened += 1,
+            Err(Error::File { .. }) => {}
+            Err(other) => panic!("{number}: {other}"),
+        }
         match mlp.load_safetensors(&gpu, &file) {
             Ok(()) => {
                 read += 1;
@@ -172,5 +184,5 @@ fn damaged_files_are_refused_or_read() {
         }
     }
     assert_eq!(bits(), held);
-    assert!(read > 100 && refused > 1000, "{read} read, {refused} refused");
+    assert!(read > 100 && refused > 1000 && opened > 100, "{read} read, {refused} refused, {opened} opened");
 }

@@ -73,9 +73,11 @@ pub(crate) enum Command {
     /// the program of each kernel, one step a line, and with --wgsl its text. Assumes that every operand starts at a multiple of 16 bytes.
     #[command(after_help = "Example, M K N:\n  elbow plan --activation gelu 64 256 256 --backward --class discrete")]
     Plan(crate::plan::Options),
-    /// Runs one layer, forward and (if IN holds dy) backward, on the tensors of a safetensors file.
+    // What these three say of themselves is at their options: a comment here would take its place.
     #[command(after_help = EVAL)]
     Eval(Eval),
+    Train(crate::train::Options),
+    Predict(crate::predict::Options),
     /// Prints the completions of a shell, for its folder of completions.
     #[command(after_help = "Example:\n  elbow completions bash > elbow.bash")]
     Completions {
@@ -106,7 +108,8 @@ What next?
   elbow verify --quick                             does it compute right?
   elbow bench --mlp 8,64,64,1 --activation gelu    is it worth it, for your network?
   elbow tune                                       faster still: the best tiles of this GPU
-  elbow eval --help                                run a layer of your own
+  elbow train data.csv --target COLUMN             a network from a table of yours
+  elbow eval --help                                run a layer or a network of your own
   elbow --help                                     everything else
 ";
 
@@ -119,8 +122,10 @@ impl Command {
             | Command::Sweep(_)
             | Command::Tune(_)
             | Command::Bench(_)
-            | Command::Tiles(_) => true,
+            | Command::Tiles(_)
+            | Command::Train(_) => true,
             Command::Compare(_) | Command::Completions { .. } | Command::Man { .. } => false,
+            Command::Predict(options) => options.device == Device::Gpu,
             Command::Plan(options) => options.opens_device(),
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
@@ -184,19 +189,44 @@ pub(crate) struct Sweep {
     pub(crate) activation: Vec<String>,
 }
 
-/// y = act(x·Wᵀ + b; α) + residual if IN holds w; else y = act(x; α).
+/// Runs a layer, forward and (with dy) backward, or the layers of a network, on the tensors of safetensors files.
 ///
-/// IN: x [.., K]; fused: w [N, K], optionally b [N], residual [.., N], alpha [1] or [N]; elementwise: optionally alpha, of 1
-/// element or as long as the last dimension of x. With dy (shaped as y) OUT also gets the gradients dx, dw, db, dalpha,
-/// dresidual of the operands in IN; with ddx (elementwise only) also ddy, dx2, dalpha2.
+/// y = act(x·Wᵀ + b; α) + residual if there is a w; else y = act(x; α). With --layers all layers of a network, one after the other.
 ///
-/// Each tensor of IN is F32, F16 or BF16; alpha is F32. In OUT dw, db, dalpha and dalpha2 are F32, all others have the type of x.
+/// x [.., K]; fused: w [N, K], optionally b [N], residual [.., N], alpha [1] or [N]; a batch of layers: w [E, N, K], and every operand
+/// begins with E; elementwise: optionally alpha, of 1 element or as long as the last dimension of x. With dy (shaped as y) OUT also gets the
+/// gradients dx, dw, db, dalpha, dresidual of the operands that are there; with ddx those of the double backward.
+///
+/// Two files are IN and OUT. Of three the first is a model, which may have any other tensors: `elbow eval --activation gelu --prefix
+/// encoder.0.ffn. model.safetensors x.safetensors out.safetensors` takes encoder.0.ffn.weight and encoder.0.ffn.bias, `--layers
+/// gelu,gelu,identity` the tensors 0.weight, 0.bias, 2.weight, .. of PyTorch's Sequential. A file that elbow has trained says its layers itself.
+///
+/// Each tensor is F32, F16 or BF16; alpha is F32. In OUT dw, db, dalpha and dalpha2 are F32, all others have the type of x.
 /// The GPU stores its operands in these types, the other devices round at the end; all compute in f32 or f64.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Eval {
     /// The activation: relu, leaky_relu(0.01), hardtanh(-1,1), gelu, ... Parameters left out are PyTorch's defaults.
-    #[arg(long, value_name = "SPEC")]
-    pub(crate) activation: String,
+    #[arg(long, value_name = "SPEC", conflicts_with = "layers")]
+    pub(crate) activation: Option<String>,
+    /// The activation of each layer of a network, separated by commas; identity for a linear layer. Only y is computed.
+    #[arg(long, value_name = "SPECS")]
+    pub(crate) layers: Option<String>,
+    /// What the names of parameters begin with in the file, its last dot included.
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// The modules of a network's layers behind the prefix, separated by commas, instead of Sequential's numbers; MODULE:PRELU has its α in
+    /// another.
+    #[arg(long, value_name = "MODULES", value_delimiter = ',', conflicts_with = "activation")]
+    pub(crate) modules: Vec<String>,
+    /// The whole name of an operand's tensor, without the prefix: x=input.1. Repeat it for each.
+    #[arg(long, value_name = "OPERAND=NAME")]
+    pub(crate) map: Vec<crate::names::Mapped>,
+    /// Rounds F64 and integers to F32, where they are an error otherwise.
+    #[arg(long)]
+    pub(crate) convert: bool,
+    /// Takes a weight of more than two dimensions for the kernel [N, C, ..] of a convolution whose patches are the rows of x: [N, C ..].
+    #[arg(long)]
+    pub(crate) flatten: bool,
     /// What runs the layer.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: Device,
@@ -211,12 +241,9 @@ pub(crate) struct Eval {
     pub(crate) strategy: Strategy,
     #[command(flatten)]
     pub(crate) tuning: Tuning,
-    /// Input file, at most 4 GiB, with a header of at most 1 MiB.
-    #[arg(value_name = "IN.safetensors")]
-    pub(crate) input: PathBuf,
-    /// Output file, written only if everything succeeds.
-    #[arg(value_name = "OUT.safetensors")]
-    pub(crate) output: PathBuf,
+    /// IN and OUT, or MODEL, IN and OUT. Each input has at most 4 GiB, its header at most 1 MiB; OUT is written only if everything succeeds.
+    #[arg(value_name = "FILE.safetensors", num_args = 2..=3, required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

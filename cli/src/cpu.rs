@@ -23,7 +23,7 @@ use crate::{
 /// The fast implementation, in f32.
 pub(crate) fn baseline(job: &Job) -> Result<Outputs, Failure> {
     match job {
-        Job::Fused(job) => fused_baseline(job),
+        Job::Fused(job) => each_layer(job, fused_baseline),
         Job::Elementwise(job) => alone_baseline(job),
     }
     .map(|outputs| in_their_types(job, outputs))
@@ -33,11 +33,19 @@ pub(crate) fn baseline(job: &Job) -> Result<Outputs, Failure> {
 /// The reference, in f64, rounded to f32 at the end.
 pub(crate) fn reference(job: &Job) -> Result<Outputs, Failure> {
     match job {
-        Job::Fused(job) => fused_reference(job),
+        Job::Fused(job) => each_layer(job, fused_reference),
         Job::Elementwise(job) => alone_reference(job),
     }
     .map(|outputs| in_their_types(job, outputs))
     .map_err(Failure::from)
+}
+
+/// A batch is its layers, one after the other.
+fn each_layer(job: &Fused, run: impl Fn(&Fused) -> elbow::Result<Outputs>) -> elbow::Result<Outputs> {
+    match job.batch {
+        None => run(job),
+        Some(_) => Ok(job.joined(job.split().iter().map(run).collect::<elbow::Result<_>>()?)),
+    }
 }
 
 /// Gives each output the type in which it is written.

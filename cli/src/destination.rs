@@ -28,7 +28,7 @@ impl Destination {
         let target = target(path).map_err(|got| refused(path, got))?;
         let temporary = interrupt::uninterrupted(|left| {
             let file = temporary(folder(&target))?;
-            *left = Some(file.path().to_owned());
+            left.push(file.path().to_owned());
             Ok(file)
         });
         let temporary = temporary.map_err(|error: io::Error| refused(path, error))?;
@@ -51,8 +51,9 @@ impl Destination {
         let written = temporary.write_all(bytes).and_then(|()| temporary.as_file().sync_all());
         let renamed = written.and_then(|()| {
             interrupt::uninterrupted(|left| {
+                let name = temporary.path().to_owned();
                 temporary.persist(&target).map_err(|error| error.error)?;
-                *left = None;
+                left.retain(|path| *path != name);
                 Ok(())
             })
         });

@@ -8,7 +8,7 @@ use std::{
 };
 
 use elbow::{Float, Operand};
-use safetensors::tensor::{TensorInfo, TensorView};
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 
 use crate::{failure::Failure, header};
 
@@ -38,24 +38,24 @@ const DTYPES: [(Float, safetensors::Dtype); 3] = [
 ];
 
 /// The names of the tensors that a file may hold.
-const INPUTS: [Operand; 7] =
+pub(crate) const INPUTS: [Operand; 7] =
     [Operand::X, Operand::W, Operand::B, Operand::Residual, Operand::Alpha, Operand::Dy, Operand::Ddx];
 
 /// The most bytes of an input file, and of y: the file is in memory together with its numbers, 4 bytes each.
 const LARGEST: u64 = 4 << 30;
 
-/// Every tensor of the file at `path`. [`parse`] says how much memory that takes beside the file's own bytes.
-pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
-    let name = path.display().to_string();
-    match bytes(path) {
-        Ok(Some(bytes)) => parse(&name, &bytes),
+/// The bytes of the file at `path`.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let name = path.display();
+    match limited(path) {
+        Ok(Some(bytes)) => Ok(bytes),
         Ok(None) => Err(Failure::mismatch(name, format_args!("a file of at most {LARGEST} bytes"), "a longer one")),
         Err(error) => Err(Failure::mismatch(name, "a readable file", error)),
     }
 }
 
 /// The bytes of a file; None if it is too long.
-pub(crate) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn limited(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > LARGEST {
@@ -68,38 +68,112 @@ pub(crate) fn bytes(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= LARGEST))
 }
 
+/// Every tensor of the file at `path`. [`parse`] says how much memory that takes beside the file's own bytes.
+pub fn read(path: &Path) -> Result<BTreeMap<Operand, Tensor>, Failure> {
+    let bytes = bytes(path)?;
+    parse(&path.display().to_string(), &bytes)
+}
+
 /// Every tensor of a file's bytes; `name` names the file in messages. Memory depends on the bytes that are there, not on declared sizes:
 /// once more the data (twice for 16-bit numbers, which become f32), and at most 12 times the header.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<BTreeMap<Operand, Tensor>, Failure> {
-    let damaged = |what: String| Failure::mismatch(name, "a safetensors file", format_args!("a damaged one ({what})"));
-    let (metadata, data) = header::split(bytes).map_err(damaged)?;
-    let mut tensors = BTreeMap::new();
-    for key in metadata.offset_keys() {
-        let Some(operand) = INPUTS.into_iter().find(|operand| operand.name() == key) else {
-            let known = INPUTS.map(Operand::name).join(", ");
-            let got: String = key.chars().take(60).collect();
-            return Err(Failure::mismatch(name, format_args!("tensors named {known}"), format_args!("{got:?}")));
-        };
-        let place =
-            metadata.info(&key).and_then(|info| Some((info, data.get(info.data_offsets.0..info.data_offsets.1)?)));
-        let (info, bytes) = place.ok_or_else(|| damaged(format!("{operand} lies outside of it")))?;
-        tensors.insert(operand, tensor(operand, info, bytes)?);
-    }
-    Ok(tensors)
+    Source::new(name, bytes)?.operands(&INPUTS, false)
 }
 
-fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8]) -> Result<Tensor, Failure> {
+/// A file whose tensors can be read by name.
+pub(crate) struct Source<'a> {
+    /// For messages.
+    pub(crate) name: &'a str,
+    metadata: Metadata,
+    data: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    /// Checks the header.
+    pub(crate) fn new(name: &'a str, bytes: &'a [u8]) -> Result<Self, Failure> {
+        let (metadata, data) = header::split(bytes).map_err(|what| damaged(name, what))?;
+        Ok(Source { name, metadata, data })
+    }
+
+    /// The names of all tensors, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = self.metadata.offset_keys();
+        names.sort_unstable();
+        names
+    }
+
+    /// The shape of a tensor; None if there is none of that name.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.metadata.info(name).map(|info| info.shape.as_slice())
+    }
+
+    /// Every tensor, each of which must have the name of one of these operands.
+    pub(crate) fn operands(&self, operands: &[Operand], convert: bool) -> Result<BTreeMap<Operand, Tensor>, Failure> {
+        let mut tensors = BTreeMap::new();
+        for key in self.metadata.offset_keys() {
+            let Some(operand) = operands.iter().copied().find(|operand| operand.name() == key) else {
+                let known = operands.iter().map(|operand| operand.name()).collect::<Vec<_>>().join(", ");
+                let got: String = key.chars().take(60).collect();
+                return Err(Failure::mismatch(
+                    self.name,
+                    format_args!("tensors named {known}"),
+                    format_args!("{got:?}"),
+                ));
+            };
+            tensors.insert(operand, self.tensor(operand, &key, convert)?);
+        }
+        Ok(tensors)
+    }
+
+    /// The tensor of this name, which is this operand; F64 and integers as F32 if they may be converted.
+    pub(crate) fn tensor(&self, operand: Operand, name: &str, convert: bool) -> Result<Tensor, Failure> {
+        let info = self.metadata.info(name);
+        let place = info.and_then(|info| Some((info, self.data.get(info.data_offsets.0..info.data_offsets.1)?)));
+        let (info, bytes) = place.ok_or_else(|| damaged(self.name, format!("{operand} lies outside of it")))?;
+        tensor(operand, info, bytes, convert)
+    }
+}
+
+fn damaged(name: &str, what: String) -> Failure {
+    Failure::mismatch(name, "a safetensors file", format_args!("a damaged one ({what})"))
+}
+
+fn tensor(operand: Operand, info: &TensorInfo, bytes: &[u8], convert: bool) -> Result<Tensor, Failure> {
     // A learnable α in 16 bits is refused on the GPU, and so here for every device.
     let (accepted, expected) = match operand {
         Operand::Alpha => (&DTYPES[..1], "dtype F32"),
         _ => (&DTYPES[..], "dtype F32, F16 or BF16"),
     };
-    let Some(&(dtype, _)) = accepted.iter().find(|(_, stored)| *stored == info.dtype) else {
-        return Err(Failure::mismatch(operand, expected, format_args!("{:?}", info.dtype)));
-    };
-    // The header was checked: the bytes are exactly those of the shape.
-    let count = bytes.len() / dtype.bytes() as usize;
-    Ok(Tensor { shape: info.shape.clone(), values: dtype.decode(bytes, count), dtype })
+    if let Some(&(dtype, _)) = accepted.iter().find(|(_, stored)| *stored == info.dtype) {
+        // The header was checked: the bytes are exactly those of the shape.
+        let count = bytes.len() / dtype.bytes() as usize;
+        return Ok(Tensor { shape: info.shape.clone(), values: dtype.decode(bytes, count), dtype });
+    }
+    match converted(info.dtype, bytes) {
+        Some(values) if convert => Ok(Tensor { shape: info.shape.clone(), values: values(), dtype: Float::F32 }),
+        Some(_) => {
+            let hint = format_args!("{:?}; --convert rounds it to F32", info.dtype);
+            Err(Failure::mismatch(operand, expected, hint))
+        }
+        None => Err(Failure::mismatch(operand, expected, format_args!("{:?}", info.dtype))),
+    }
+}
+
+/// How numbers of another type become f32, each the nearest (F64 beyond f32 is infinite, bool is 0 or 1); None for a type that does not.
+fn converted(dtype: safetensors::Dtype, bytes: &[u8]) -> Option<impl Fn() -> Vec<f32> + use<'_>> {
+    macro_rules! numbers {
+        ($($stored:ident => $number:ty),+) => {
+            match dtype {
+                $(safetensors::Dtype::$stored => {
+                    |bytes: &[u8]| bytes.as_chunks().0.iter().map(|b| <$number>::from_le_bytes(*b) as f32).collect()
+                })+
+                safetensors::Dtype::BOOL => |bytes: &[u8]| bytes.iter().map(|b| f32::from(u8::from(*b != 0))).collect(),
+                _ => return None,
+            }
+        };
+    }
+    let numbers: fn(&[u8]) -> Vec<f32> = numbers!(F64 => f64, I8 => i8, U8 => u8, I16 => i16, U16 => u16, I32 => i32, U32 => u32, I64 => i64, U64 => u64);
+    Some(move || numbers(bytes))
 }
 
 /// A tensor's bytes in a file, each number rounded to the nearest of its type.

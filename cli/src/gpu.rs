@@ -112,6 +112,28 @@ fn fused(gpu: &Gpu, job: &Fused) -> elbow::Result<Outputs> {
     collect(gpu, &job.x, &results)
 }
 
+/// y of the last of these layers, each of which has the y before as its x: one submission, nothing leaves the device in between.
+pub(crate) fn chain(jobs: &[Fused], tuning: &Tuning) -> Result<Outputs, Failure> {
+    let gpu = tuning.open(elbow::Options::default())?;
+    let Some((first, last)) = jobs.first().zip(jobs.last()) else { return Ok(Outputs::new()) };
+    let mut below = gpu.upload_as(first.x.dtype, &first.x.values, &first.x.shape)?;
+    let mut calls = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let w = gpu.upload_as(job.w.dtype, &job.w.values, &job.w.shape)?;
+        let (b, alpha) = (upload(&gpu, &job.b)?, upload(&gpu, &job.alpha)?);
+        let y = gpu.zeros_of(first.x.dtype, &job.y_shape)?;
+        let forward = affine::Forward::new(job.request.activation, &below, &w, &y)
+            .layout(job.request.layout)
+            .saved(job.request.saved)
+            .b(b.as_ref().map(DeviceTensor::view))
+            .alpha(alpha.as_ref().map(DeviceTensor::view));
+        calls.push(forward.prepare(&gpu)?);
+        below = y;
+    }
+    gpu.submit_pass(|pass| calls.iter().try_for_each(|call| call.record(&mut *pass)))?;
+    Ok(collect(&gpu, &last.x, &[(Operand::Y, &Some(below))])?)
+}
+
 fn alone(gpu: &Gpu, job: &Elementwise) -> elbow::Result<Outputs> {
     let x = gpu.upload_as(job.x.dtype, &job.x.values, &job.x.shape)?;
     let (dy, ddx) = (upload(gpu, &job.dy)?, upload(gpu, &job.ddx)?);

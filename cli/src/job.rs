@@ -22,7 +22,7 @@ pub(crate) enum Job {
 }
 
 /// y = act(x·Wᵀ + b; α) + residual, its gradients if the file has dy, and those of double backward if it has ddx too.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fused {
     /// Its `saved` is resolved: never `Auto`.
     pub(crate) request: AffineRequest,
@@ -36,6 +36,8 @@ pub(crate) struct Fused {
     pub(crate) ddx: Option<Tensor>,
     /// The shape of y, `[.., N]`.
     pub(crate) y_shape: Vec<usize>,
+    /// With w `[E, N, K]` the number of layers, E, with which every operand begins; the request is that of one.
+    pub(crate) batch: Option<usize>,
 }
 
 /// y = act(x; α), its gradients if the file has dy, and those of double backward if it has ddx too.
@@ -51,13 +53,61 @@ pub(crate) struct Elementwise {
     pub(crate) ddx: Option<Tensor>,
 }
 
+impl Fused {
+    /// The layers of a batch, each by itself; of a single layer itself.
+    pub(crate) fn split(&self) -> Vec<Fused> {
+        let Some(layers) = self.batch else { return vec![self.clone()] };
+        let part = |tensor: &Tensor, layer: usize| {
+            let length = tensor.values.len() / layers;
+            // One α for each layer is [E].
+            let shape = if tensor.shape.len() == 1 { vec![1] } else { tensor.shape[1..].to_vec() };
+            Tensor { shape, values: tensor.values[layer * length..][..length].to_vec(), dtype: tensor.dtype }
+        };
+        let of = |layer: usize| {
+            let optional = |tensor: &Option<Tensor>| tensor.as_ref().map(|tensor| part(tensor, layer));
+            Fused {
+                x: part(&self.x, layer),
+                w: part(&self.w, layer),
+                b: optional(&self.b),
+                alpha: optional(&self.alpha),
+                residual: optional(&self.residual),
+                dy: optional(&self.dy),
+                ddx: optional(&self.ddx),
+                y_shape: self.y_shape[1..].to_vec(),
+                batch: None,
+                ..*self
+            }
+        };
+        (0..layers).map(of).collect()
+    }
+
+    /// The outputs of a batch from those of its layers.
+    pub(crate) fn joined(&self, mut layers: Vec<Outputs>) -> Outputs {
+        let Some(count) = self.batch else { return layers.pop().unwrap_or_default() };
+        let mut layers = layers.into_iter();
+        let mut all = layers.next().unwrap_or_default();
+        for layer in layers {
+            for ((_, all), (_, one)) in all.iter_mut().zip(layer) {
+                all.values.extend(one.values);
+            }
+        }
+        for (operand, tensor) in &mut all {
+            match (*operand, &self.alpha) {
+                (Operand::Dalpha | Operand::Dalpha2, Some(alpha)) => tensor.shape.clone_from(&alpha.shape),
+                _ => tensor.shape.insert(0, count),
+            }
+        }
+        all
+    }
+}
+
 /// The most elements of y, which may be larger than the whole file: 4 GiB are taken for a mistake.
 const LARGEST_Y: u64 = 1 << 30;
 
 impl Job {
     /// Checks the operands of a file.
     pub(crate) fn new(args: &Eval, mut tensors: BTreeMap<Operand, Tensor>) -> Result<Self, Failure> {
-        let activation: Activation = args.activation.parse()?;
+        let activation: Activation = args.activation.as_deref().unwrap_or("").parse()?;
         let mut take = |operand| tensors.remove(&operand);
         let x = take(Operand::X).ok_or_else(|| Failure::mismatch(Operand::X, "a tensor [.., K] in IN", "none"))?;
         let (w, b, residual) = (take(Operand::W), take(Operand::B), take(Operand::Residual));
@@ -105,34 +155,41 @@ pub(crate) fn dtype_beside(x: &Tensor, output: Operand) -> Float {
     }
 }
 
-struct FusedOperands {
-    x: Tensor,
-    w: Tensor,
-    b: Option<Tensor>,
-    alpha: Option<Tensor>,
-    residual: Option<Tensor>,
-    dy: Option<Tensor>,
-    ddx: Option<Tensor>,
+/// The operands of a fused layer, before they are compared.
+pub(crate) struct FusedOperands {
+    pub(crate) x: Tensor,
+    pub(crate) w: Tensor,
+    pub(crate) b: Option<Tensor>,
+    pub(crate) alpha: Option<Tensor>,
+    pub(crate) residual: Option<Tensor>,
+    pub(crate) dy: Option<Tensor>,
+    pub(crate) ddx: Option<Tensor>,
 }
 
-fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result<Fused, Failure> {
+pub(crate) fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result<Fused, Failure> {
     let FusedOperands { x, w, b, alpha, residual, dy, ddx } = operands;
     let layout = args.weight_layout;
-    let (m, k) = shape::rows_and_columns(Operand::X, &x.shape)?;
-    let n = out_features(&w, layout, k)?;
+    let batch = (w.shape.len() == 3).then(|| w.shape[0]);
+    let (m, k) = shape::rows_and_columns(Operand::X, part_of(batch, &x.shape)?)?;
+    let n = out_features(&w.shape[batch.map_or(0, |_| 1)..], layout, k)?;
     let mut y_shape = x.shape.clone();
     if let Some(last) = y_shape.last_mut() {
         *last = n;
     }
-    same_shape(Operand::B, &b, &[n], "")?;
+    let of_all = |shape: &[usize]| batch.into_iter().chain(shape.iter().copied()).collect::<Vec<_>>();
+    same_shape(Operand::B, &b, &of_all(&[n]), "")?;
     same_shape(Operand::Residual, &residual, &y_shape, ", the shape of y")?;
     same_shape(Operand::Dy, &dy, &y_shape, ", the shape of y")?;
     same_shape(Operand::Ddx, &ddx, &x.shape, ", the shape of x")?;
-    let source = match alpha.as_ref().map(|a| a.shape.as_slice()) {
+    let per_layer = batch.map_or(vec![1], |layers| vec![layers]);
+    let source = match alpha.as_ref().map(|alpha| &alpha.shape) {
         None => AlphaSource::Constant,
-        Some([1]) => AlphaSource::PerLayer,
-        Some(&[len]) if len == n => AlphaSource::PerChannel,
-        Some(other) => return Err(Failure::mismatch(Operand::Alpha, format!("[1] or [{n}]"), format!("{other:?}"))),
+        Some(shape) if *shape == per_layer => AlphaSource::PerLayer,
+        Some(shape) if *shape == of_all(&[n]) => AlphaSource::PerChannel,
+        Some(other) => {
+            let expected = format!("{per_layer:?} or {:?}", of_all(&[n]));
+            return Err(Failure::mismatch(Operand::Alpha, expected, format!("{other:?}")));
+        }
     };
     let mut request = AffineRequest::new(m, n, k, activation)
         .layout(layout)
@@ -158,16 +215,29 @@ fn fused(args: &Eval, activation: Activation, operands: FusedOperands) -> Result
         }
         Err(other) => return Err(other.into()),
     };
-    Ok(Fused { request, strategy: args.strategy, x, w, b, alpha, residual, dy, ddx, y_shape })
+    Ok(Fused { request, strategy: args.strategy, x, w, b, alpha, residual, dy, ddx, y_shape, batch })
+}
+
+/// The shape of one layer's part of x.
+fn part_of(batch: Option<usize>, x: &[usize]) -> Result<&[usize], Failure> {
+    match (batch, x.split_first()) {
+        (None, _) => Ok(x),
+        (Some(0), _) => Err(Failure::mismatch(Operand::W, "at least one layer", "none")),
+        (Some(layers), Some((&first, rest))) if first == layers && !rest.is_empty() => Ok(rest),
+        (Some(layers), _) => {
+            let why = "a w of three dimensions is a batch of layers, with --flatten the kernel of a convolution";
+            Err(Failure::mismatch(Operand::X, format!("[{layers}, .., K]"), format!("{x:?} ({why})")))
+        }
+    }
 }
 
 /// N, from the shape of w.
-fn out_features(w: &Tensor, layout: WeightLayout, k: usize) -> Result<usize, Failure> {
+fn out_features(w: &[usize], layout: WeightLayout, k: usize) -> Result<usize, Failure> {
     let (expected, other) = match layout {
         WeightLayout::OutIn => (format!("[N, {k}] (out_in)"), "in_out"),
         WeightLayout::InOut => (format!("[{k}, N] (in_out)"), "out_in"),
     };
-    match (layout, w.shape.as_slice()) {
+    match (layout, w) {
         (WeightLayout::OutIn, &[n, inner]) | (WeightLayout::InOut, &[inner, n]) if inner == k => Ok(n),
         (_, got) => {
             let turned = got.len() == 2 && got.contains(&k);

@@ -1,6 +1,6 @@
 //! The `elbow` command as a library for its own tests and fuzz targets, without a promise of stability. `elbow info` lists the adapters,
 //! `elbow verify` and `elbow sweep` check one, `elbow tune`, `elbow bench` and `elbow tiles` time it, `elbow compare` compares two runs, `elbow plan`
-//! shows what would run, `elbow eval` runs a layer.
+//! shows what would run, `elbow eval` runs a layer or a network, `elbow train` makes one from a table, and `elbow predict` uses it.
 //!
 //! Every failure is one line on stderr and exit code 2; an adapter that computes wrong numbers is exit code 1.
 
@@ -20,14 +20,18 @@ mod html;
 mod info;
 mod interrupt;
 mod job;
+mod layers;
 mod manual;
+mod names;
 mod numbers;
 mod out;
 mod plan;
+mod predict;
 mod quiet;
 mod sweep;
 mod table;
 mod tiles;
+mod train;
 mod tune;
 mod tuning;
 mod verify;
@@ -36,7 +40,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use eval::check;
+pub use eval::{check, check_network};
 
 /// Runs the command with the process's arguments, and returns its exit code.
 pub fn run() -> ExitCode {
@@ -62,6 +66,8 @@ pub fn run() -> ExitCode {
         args::Command::Eval(eval) => eval::run(eval).map(|()| ExitCode::SUCCESS),
         args::Command::Completions { shell } => manual::completions(*shell).map(|()| ExitCode::SUCCESS),
         args::Command::Man { of } => manual::page(of.as_deref()).map(|()| ExitCode::SUCCESS),
+        args::Command::Train(options) => train::run(options),
+        args::Command::Predict(options) => predict::run(options).map(|()| ExitCode::SUCCESS),
     };
     match result {
         Ok(code) => code,

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use elbow_cli::{check, file};
+use elbow_cli::{check, check_network, file};
 use libfuzzer_sys::fuzz_target;
 
 fn read(bytes: &[u8]) {
@@ -12,6 +12,7 @@ fn read(bytes: &[u8]) {
         // prelu goes with every operand.
         let _ = check("prelu", tensors);
     }
+    let _ = check_network(bytes);
 }
 
 fuzz_target!(|bytes: &[u8]| {

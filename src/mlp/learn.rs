@@ -86,6 +86,17 @@ impl Learning {
             clips: rates.max_norm.is_finite(),
         })
     }
+
+    #[cfg(feature = "safetensors")]
+    pub(super) fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The means of squared gradients, if the rule has them.
+    #[cfg(feature = "safetensors")]
+    pub(super) fn second(&self) -> Option<&Tensor> {
+        self.second.as_ref()
+    }
 }
 
 impl Mlp {

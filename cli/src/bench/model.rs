@@ -18,11 +18,7 @@ struct Pair {
 /// Reads the network: every tensor must be the weight `[N, K]` or the bias `[N]` of a layer whose K is the N of the one before.
 pub(super) fn read(path: &Path, activation: Activation, loss: Loss) -> Result<Perceptron, Failure> {
     let name = path.display().to_string();
-    let bytes = match file::bytes(path) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Err(Failure::mismatch(name, "a file of at most 4 GiB", "a longer one")),
-        Err(error) => return Err(Failure::mismatch(name, "a readable file", error)),
-    };
+    let bytes = file::bytes(path)?;
     let damaged = |what: String| Failure::mismatch(&name, "a safetensors file", format_args!("a damaged one ({what})"));
     let (metadata, data) = header::split(&bytes).map_err(damaged)?;
     let mut pairs: BTreeMap<usize, Pair> = BTreeMap::new();

@@ -12,7 +12,7 @@ fn wrong_shapes() {
     };
     run("relu", &with(layer(), "w", &[3, 7]), &["w: expected [N, 6]", "got [3, 7]"]);
     run("relu", &with(layer(), "w", &[6, 3]), &["w: expected [N, 6]", "got [6, 3]", "--weight-layout in_out"]);
-    run("relu", &with(layer(), "w", &[3, 6, 1]), &["w: expected", "got [3, 6, 1]"]);
+    run("relu", &with(layer(), "w", &[3, 6, 1]), &["x: expected [3, .., K]", "got [4, 6]", "batch", "--flatten"]);
     run("relu", &with(layer(), "b", &[4]), &["b: expected [3]", "got [4]"]);
     run("relu", &with(layer(), "b", &[1]), &["b: expected [3]", "got [1]"]);
     run("relu", &with(layer(), "b", &[1, 3]), &["b: expected [3]", "got [1, 3]"]);

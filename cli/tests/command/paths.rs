@@ -47,8 +47,8 @@ fn files_that_are_not_there() {
     #[cfg(target_os = "linux")]
     writable("/proc/out.safetensors");
     assert_eq!(folder.names(), ["in.safetensors"], "nothing may have been written");
-    fails(&folder, "", "out.safetensors", "IN.safetensors");
-    fails(&folder, "in.safetensors", "", "OUT.safetensors");
+    fails(&folder, "", "out.safetensors", "FILE.safetensors");
+    fails(&folder, "in.safetensors", "", "FILE.safetensors");
 }
 
 #[test]

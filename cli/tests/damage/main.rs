@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use elbow::{Float, Operand};
 use elbow_cli::{
-    check,
+    check, check_network,
     file::{self, Tensor},
 };
-use mutate::{Damage, close, good_files};
+use mutate::{Damage, close, good_files, good_network};
 use rand::{RngExt, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
@@ -119,6 +119,34 @@ fn ten_thousand_damaged_files() {
     assert!(accepted > FILES / 100, "only {accepted} were read: the damage does not get deep");
     let unmet: Vec<_> = REASONS.into_iter().filter(|reason| !refused.contains_key(reason)).collect();
     assert!(unmet.is_empty(), "no file was refused because of {unmet:?}");
+}
+
+/// A whole network, its metadata included: run or refused, within the same memory (the header is read twice, by the format's library too).
+#[test]
+fn damaged_networks_are_refused_or_read() {
+    let good = good_network();
+    check_network(&good).expect("a good network");
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (mut accepted, mut refused) = (0, 0);
+    for number in 0..FILES / 2 {
+        let mut bytes = good.clone();
+        for _ in 0..rng.random_range(1..=2) {
+            let damage = Damage::ALL.choose(&mut rng).expect("one of several");
+            bytes = damage.done_to(bytes, &good, &mut rng);
+        }
+        let mut result = Ok(());
+        let held = allocation_counter::measure(|| result = check_network(&bytes)).bytes_max;
+        assert!(held <= 3 * cap(&bytes), "{number}: {held} bytes held, {} allowed", 3 * cap(&bytes));
+        match result {
+            Ok(()) => accepted += 1,
+            Err(failure) => {
+                refused += 1;
+                let message = failure.to_string();
+                assert!(message.len() < 2000 && !message.contains('\n'), "{number}: {message}");
+            }
+        }
+    }
+    assert!(accepted > 50 && refused > 1000, "{accepted} read, {refused} refused");
 }
 
 #[test]

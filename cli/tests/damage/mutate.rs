@@ -49,6 +49,33 @@ pub(crate) fn good_files() -> Vec<Vec<u8>> {
     ]
 }
 
+/// A network with its x, and what elbow writes of one.
+pub(crate) fn good_network() -> Vec<u8> {
+    let tensors: &[(&str, &[usize])] = &[
+        ("0.weight", &[6, 4]),
+        ("0.bias", &[6]),
+        ("1.weight", &[6]),
+        ("2.weight", &[3, 6]),
+        ("2.bias", &[3]),
+        ("x", &[2, 4]),
+    ];
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, shape)| vec![0x3f; 4 * shape.iter().product::<usize>()]).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape), bytes)| {
+        (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("a tensor of that shape"))
+    });
+    let notes = [
+        ("mlp", "1"),
+        ("sizes", "4,6,3"),
+        ("activations", "prelu(0.25);identity"),
+        ("alpha", "channel"),
+        ("storage", "f32"),
+        ("objective", "classes"),
+    ];
+    let notes = notes.map(|(name, text)| (format!("elbow.{name}"), text.to_owned()));
+    safetensors::serialize(views, Some(notes.into())).expect("a good file")
+}
+
 /// The header's text and the bytes behind it; a file too short for that is all data.
 fn open(file: &[u8]) -> (String, Vec<u8>) {
     let length = file.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes) as usize);
