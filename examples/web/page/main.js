@@ -18,6 +18,8 @@ function element(name, text, of = {}) {
 /** Shows what went wrong; nothing is swallowed. */
 function complain(what) {
   const text = what?.message ?? String(what);
+  // elbow logs some errors before it returns them.
+  if ([...at('errors').children].some(said => said.textContent === text)) return;
   console.error(text);
   at('errors').append(element('p', text));
   at('errors').hidden = false;
