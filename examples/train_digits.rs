@@ -111,7 +111,7 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
     }
 
     let mut rng = ChaCha8Rng::seed_from_u64(cli.seed);
-    let (training, test) = data::split(&mut rng)?;
+    let (training, test, _) = data::split(&mut rng)?;
     let batch = cli.batch.clamp(1, training.len());
     println!(
         "data: {} images to learn from, {} held out (a fifth, after a shuffle with seed {})",

@@ -229,13 +229,7 @@ impl Gpu {
         units: matrix::Units,
     ) -> Self {
         let info = device.adapter_info();
-        let class = class.unwrap_or(match info.device_type {
-            wgpu::DeviceType::Cpu => DeviceClass::Software,
-            wgpu::DeviceType::IntegratedGpu => DeviceClass::Integrated,
-            // A browser does not say which GPU it is; most are integrated, and their tiles run on any.
-            wgpu::DeviceType::Other if info.backend == wgpu::Backend::BrowserWebGpu => DeviceClass::Integrated,
-            _ => DeviceClass::Discrete,
-        });
+        let class = class.unwrap_or_else(|| adapter::class(&info));
         let inner = Inner {
             number,
             features: device.features(),

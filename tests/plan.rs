@@ -114,6 +114,33 @@ fn a_chain_of_few_tiles_is_split_on_a_gpu() {
 }
 
 /// 16 tiles of 32×32 can't be split (a second stage costs more than the reduction is long): four slices of a workgroup share each.
+/// A GPU that a browser gives is planned for as an integrated one, at WebGPU's own limits: it is filled with half of the workgroups of a
+/// discrete one, and no tile takes more lanes or memory than WebGPU promises.
+#[test]
+fn a_browser_gets_the_plans_of_a_laptop() {
+    let [web, discrete] = [DeviceClass::Integrated, DeviceClass::Discrete].map(Caps::defaults);
+    assert_eq!((web.max_invocations, web.workgroup_bytes, web.subgroup), (256, 16_384, 0));
+    assert_eq!(web.choices.workgroups() * 2, discrete.choices.workgroups());
+    let workgroups = |caps: &Caps, m, n, k| -> u32 {
+        let plan = planned(&backward(Activation::GELU_ERF, m, n, k), caps);
+        let all = forward(m, n, k, caps).dispatches.into_iter().chain(plan.dispatches);
+        let products = all.filter(|d| d.kernel.file == KernelFile::ProductStaged);
+        products
+            .map(|d| {
+                assert!(d.kernel.flag("WX") * d.kernel.flag("WY") <= 256, "{}", d.kernel);
+                d.params.tiles
+            })
+            .sum()
+    };
+    let mut fewer = 0;
+    for (m, n, k) in [(64, 256, 256), (256, 512, 512), (512, 512, 512), (1024, 1024, 1024), (64, 1024, 4096)] {
+        let [web, discrete] = [&web, &discrete].map(|caps| workgroups(caps, m, n, k));
+        assert!(web > 0 && web <= discrete, "({m}, {n}, {k}): {web} workgroups, {discrete} on a discrete GPU");
+        fewer += usize::from(web < discrete);
+    }
+    assert!(fewer >= 3, "a laptop's plans are those of a discrete GPU but for {fewer}");
+}
+
 #[test]
 fn the_reduction_of_a_small_output_is_sliced_on_a_gpu() {
     let gpu = LAPTOP.workgroup_bytes(32 << 10);

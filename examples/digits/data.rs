@@ -56,30 +56,45 @@ fn read() -> Result<Digits, Box<dyn Error>> {
     Ok(digits)
 }
 
-/// (training, test): a seeded shuffle of all rows, of which the first fifth is held out. The file keeps the images of one
-/// writer together; after the shuffle most writers are in both parts.
-///
-/// Pixels are centred by their mean over the training part, and all divided by one number, so that their mean square is 1
-/// there: what the initialisation expects. (One number, because some pixels are almost always 0.)
-pub(crate) fn split(rng: &mut impl rand::Rng) -> Result<(Digits, Digits), Box<dyn Error>> {
+/// Centres pixels by their mean over the training part, and divides all by one number, so that their mean square is 1 there: what the
+/// initialisation expects. (One number, because some pixels are almost always 0.)
+#[derive(Debug, Clone)]
+pub(crate) struct Scale {
+    mean: [f32; PIXELS],
+    deviation: f32,
+}
+
+impl Scale {
+    fn of(training: &Digits) -> Self {
+        let rows = training.len() as f32;
+        let mut scale = Scale { mean: [0.0; PIXELS], deviation: 1.0 };
+        for image in training.x.chunks(PIXELS) {
+            image.iter().zip(&mut scale.mean).for_each(|(x, mean)| *mean += x / rows);
+        }
+        let mut centred = training.x.clone();
+        scale.apply(&mut centred);
+        scale.deviation = (centred.iter().map(|x| x * x).sum::<f32>() / centred.len() as f32).sqrt();
+        scale
+    }
+
+    /// Replaces the pixels of images, 0 to 16.
+    pub(crate) fn apply(&self, x: &mut [f32]) {
+        for image in x.chunks_mut(PIXELS) {
+            image.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x = (*x - mean) / self.deviation);
+        }
+    }
+}
+
+/// (training, test), both scaled, and their scale: a seeded shuffle of all rows, of which the first fifth is held out. The file keeps the
+/// images of one writer together; after the shuffle most writers are in both parts.
+pub(crate) fn split(rng: &mut impl rand::Rng) -> Result<(Digits, Digits, Scale), Box<dyn Error>> {
     let all = read()?;
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.shuffle(rng);
     let (held_out, training) = order.split_at(all.len() / 5);
     let (mut training, mut test) = (all.select(training), all.select(held_out));
-    let rows = training.len() as f32;
-    let mut mean = [0.0; PIXELS];
-    for image in training.x.chunks(PIXELS) {
-        image.iter().zip(&mut mean).for_each(|(x, mean)| *mean += x / rows);
-    }
-    for part in [&mut training, &mut test] {
-        for image in part.x.chunks_mut(PIXELS) {
-            image.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean);
-        }
-    }
-    let mean_square = training.x.iter().map(|x| x * x).sum::<f32>() / training.x.len() as f32;
-    for part in [&mut training, &mut test] {
-        part.x.iter_mut().for_each(|x| *x /= mean_square.sqrt());
-    }
-    Ok((training, test))
+    let scale = Scale::of(&training);
+    scale.apply(&mut training.x);
+    scale.apply(&mut test.x);
+    Ok((training, test, scale))
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    plan::DeviceClass,
     setters::setters,
 };
 
@@ -53,7 +54,7 @@ impl AdapterChoice {
         if self.name.as_ref().is_some_and(|name| !info.name.to_lowercase().contains(&name.to_lowercase())) {
             return None;
         }
-        let low = self.power.as_deref().is_some_and(|p| p.starts_with("low"));
+        let low = self.is_low();
         let device = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => u8::from(low),
             wgpu::DeviceType::IntegratedGpu => u8::from(!low),
@@ -67,6 +68,18 @@ impl AdapterChoice {
             _ => 2,
         };
         Some((device, backend))
+    }
+
+    /// What a browser is asked for, which offers one adapter: as natively, a discrete GPU unless `low` is asked for.
+    fn preference(&self) -> wgpu::PowerPreference {
+        match self.is_low() {
+            true => wgpu::PowerPreference::LowPower,
+            false => wgpu::PowerPreference::HighPerformance,
+        }
+    }
+
+    fn is_low(&self) -> bool {
+        self.power.as_deref().is_some_and(|p| p.starts_with("low"))
     }
 }
 
@@ -86,6 +99,11 @@ pub async fn adapters(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
     if wgpu::Instance::enabled_backend_features().is_empty() {
         return Vec::new();
     }
+    if cfg!(target_family = "wasm") {
+        let power_preference = choice.preference();
+        let wanted = wgpu::RequestAdapterOptions { power_preference, ..Default::default() };
+        return instance(wgpu::Backends::BROWSER_WEBGPU).request_adapter(&wanted).await.into_iter().collect();
+    }
     // GL is asked last: its drivers print to stderr, and its adapters are mostly those of the other backends again.
     let wants_gl = choice.backend.is_some() && choice.backends().contains(wgpu::Backends::GL);
     let mut adapters = of_backends(if wants_gl { wgpu::Backends::all() } else { wgpu::Backends::PRIMARY }).await;
@@ -97,11 +115,15 @@ pub async fn adapters(choice: &AdapterChoice) -> Vec<wgpu::Adapter> {
 }
 
 async fn of_backends(backends: wgpu::Backends) -> Vec<wgpu::Adapter> {
+    instance(backends).enumerate_adapters(backends).await
+}
+
+fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
     // The validation layers are for debugging wgpu itself; they are not on every machine.
     descriptor.flags = wgpu::InstanceFlags::empty();
-    wgpu::Instance::new(descriptor).enumerate_adapters(backends).await
+    wgpu::Instance::new(descriptor)
 }
 
 /// The best adapter that fits, or an error with the list of those that exist.
@@ -121,19 +143,45 @@ pub(super) async fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
         .ok_or_else(|| Error::NoAdapter { wanted: choice.wanted(), found })
 }
 
-/// Name, driver, backend and device type in one line.
+/// The class whose tiles an adapter takes. A browser says of a GPU neither vendor nor size (wgpu passes only whether it is a CPU's): most
+/// are those of laptops and phones, and the tiles of those run well on any.
+pub(super) fn class(info: &wgpu::AdapterInfo) -> DeviceClass {
+    match info.device_type {
+        wgpu::DeviceType::Cpu => DeviceClass::Software,
+        wgpu::DeviceType::IntegratedGpu => DeviceClass::Integrated,
+        wgpu::DeviceType::Other if info.backend == wgpu::Backend::BrowserWebGpu => DeviceClass::Integrated,
+        _ => DeviceClass::Discrete,
+    }
+}
+
+/// Name, driver, backend and device type in one line; a browser keeps some of them to itself.
 pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     let kind = match info.device_type {
         wgpu::DeviceType::Cpu => "SOFTWARE adapter: a CPU plays GPU".to_owned(),
         kind => format!("{kind:?}"),
     };
+    let name = if info.name.is_empty() { "unnamed GPU" } else { &info.name };
     let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ");
-    format!("{} ({:?}, {}, {kind})", info.name, info.backend, driver.trim())
+    let driver = if driver.trim().is_empty() { String::new() } else { format!("{}, ", driver.trim()) };
+    format!("{name} ({:?}, {driver}{kind})", info.backend)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a browser says of a laptop's GPU, of a workstation's, and of a CPU: the first two can't be told apart.
+    #[test]
+    fn an_adapter_of_a_browser_has_the_tiles_of_a_laptop() {
+        let of = |device_type, backend| class(&wgpu::AdapterInfo::new(device_type, backend));
+        let web = |device_type| of(device_type, wgpu::Backend::BrowserWebGpu);
+        assert_eq!(web(wgpu::DeviceType::Other), DeviceClass::Integrated);
+        assert_eq!(web(wgpu::DeviceType::Cpu), DeviceClass::Software);
+        assert_eq!(of(wgpu::DeviceType::Other, wgpu::Backend::Vulkan), DeviceClass::Discrete);
+        assert_eq!(of(wgpu::DeviceType::DiscreteGpu, wgpu::Backend::Vulkan), DeviceClass::Discrete);
+        let text = describe(&wgpu::AdapterInfo::new(wgpu::DeviceType::Other, wgpu::Backend::BrowserWebGpu));
+        assert_eq!(text, "unnamed GPU (BrowserWebGpu, Other)");
+    }
 
     /// Bad input 55: the error says what was wanted, and what is there.
     #[test]

@@ -5,7 +5,10 @@ use std::{
     pin::pin,
 };
 
+use futures_channel::oneshot;
+
 use super::Gpu;
+use crate::error::Result;
 
 impl Gpu {
     /// Polls the device once. A browser polls by itself; there this does nothing.
@@ -17,6 +20,31 @@ impl Gpu {
         {
             resume_unwind(panic);
         }
+    }
+
+    /// Awaits the end of everything submitted so far: for a clock, or so that a loop of submissions does not run ahead of the device.
+    /// What was wrong with an earlier call comes as [`Error::Late`](crate::Error::Late) ([`Gpu::settled`]), a lost device as
+    /// [`Error::DeviceLost`](crate::Error::DeviceLost).
+    ///
+    /// ```no_run
+    /// # async fn page(gpu: &elbow::Gpu, layer: &elbow::affine::Forward<'_>) -> elbow::Result<()> {
+    /// for _ in 0..100 {
+    ///     gpu.submit(|encoder| layer.record(gpu, encoder))?;
+    /// }
+    /// gpu.wait_async().await
+    /// # }
+    /// ```
+    pub async fn wait_async(&self) -> Result<()> {
+        self.settled().await?;
+        self.check_alive()?;
+        let (sender, receiver) = oneshot::channel();
+        self.queue().on_submitted_work_done(move || {
+            // The receiver may be gone: the caller gave up.
+            let _ = sender.send(());
+        });
+        // An error means that the callback was dropped with its device, which `check_alive` reports.
+        let _ = receiver.await;
+        self.check_alive()
     }
 
     /// Awaits on a device that nobody else has yet, and so nobody else polls: this future polls the device whenever it is polled, and asks
@@ -87,5 +115,28 @@ mod tests {
             gpu.device().poll(wgpu::PollType::Poll).expect("a device that is there");
         }
         assert_eq!(download.as_mut().poll(&mut context), Poll::Ready(Ok(vec![1.0, 2.0])));
+    }
+
+    /// The same of the end of what was submitted, also where nothing was.
+    #[test]
+    fn the_end_of_the_work_is_told_when_the_host_polls_its_device() {
+        let gpu = Gpu::new().expect("an adapter");
+        for values in [0, 1 << 20] {
+            let tensor = gpu.upload(&vec![1.0; values], &[values]).expect("a tensor");
+            gpu.submit(|encoder| {
+                encoder.clear_buffer(tensor.buffer(), 0, None);
+                Ok(())
+            })
+            .expect("a submission");
+            let woken = Arc::new(Woken(AtomicBool::new(false)));
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut context = Context::from_waker(&waker);
+            let mut end = pin!(gpu.wait_async());
+            assert!(end.as_mut().poll(&mut context).is_pending());
+            while !woken.0.load(Ordering::Relaxed) {
+                gpu.device().poll(wgpu::PollType::Poll).expect("a device that is there");
+            }
+            assert_eq!(end.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+        }
     }
 }

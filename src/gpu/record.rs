@@ -180,6 +180,11 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
     let written = |w: bool| kernel.slots.iter().zip(bound).filter(move |(s, _)| s.written == w).map(|(_, b)| &b.buffer);
     let shared = written(true).any(|output| written(false).any(|input| input == output));
     let binding = if shared { Binding::Shared } else { Binding::Exclusive };
+    if gpu.info().backend == wgpu::Backend::BrowserWebGpu {
+        let own = kernel.slots.iter().zip(bound).filter(|(slot, _)| slot.within.is_none());
+        let own: Vec<_> = own.map(|(slot, bound)| (bound, shared || slot.written)).collect();
+        apart(&own, u64::from(gpu.inner.limits.min_storage_buffer_offset_alignment))?;
+    }
     let compiled = gpu.inner.pipelines.get(gpu, kernel, binding)?;
     let most = gpu.inner.limits.max_compute_workgroups_per_dimension;
     let tiles = (params.tiles - params.first) * params.batch;
@@ -211,6 +216,28 @@ fn bind_dispatch(gpu: &Gpu, kernel: &Kernel, mut params: crate::kernel::Params, 
         return Err(named.unwrap_or_else(|| gpu.refused(binding(), &error)));
     }
     Ok((compiled, group, grid))
+}
+
+/// What a browser asks of the bindings of one dispatch: two that may be written (`true`) have no byte in common, also where only their
+/// beginnings, rounded down to the device's alignment, reach into each other. It would say so late, and without the operands' names.
+fn apart(bound: &[(&Bound, bool)], alignment: u64) -> Result<()> {
+    let written: Vec<&Bound> = bound.iter().filter(|(_, written)| *written).map(|(bound, _)| *bound).collect();
+    for (i, one) in written.iter().enumerate() {
+        for other in &written[i + 1..] {
+            let [a, b] = [one, other].map(|bound| bound.offset..bound.offset + bound.size);
+            if one.buffer == other.buffer && a.start < b.end && b.start < a.end {
+                return Err(Error::Buffer {
+                    operand: one.operand,
+                    expected: format!(
+                        "a range of its own in a buffer with {}, in a browser from a multiple of {alignment} bytes on",
+                        other.operand
+                    ),
+                    got: format!("bindings of the bytes {a:?} and {b:?}"),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn bind(gpu: &Gpu, slot: &Slot, part: &Use, operands: &Operands<'_>, scratch: &[Place]) -> Result<Bound> {
@@ -247,4 +274,34 @@ fn bind(gpu: &Gpu, slot: &Slot, part: &Use, operands: &Operands<'_>, scratch: &[
     // Modulo 2³², as the shader adds it to an index: the kernel's index `part.first` is the first element of this window.
     let first = ((start - offset) / bytes) as u32;
     Ok(Bound { operand, buffer, offset, size, first: first.wrapping_sub(part.first as u32) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Operands of one buffer that are apart, whose bindings are not: a browser's rule, by name.
+    #[test]
+    fn bindings_of_a_browser_are_apart() {
+        let gpu = Gpu::new().expect("an adapter");
+        let [buffer, another] = [(); 2].map(|()| gpu.zeros(&[256]).expect("a tensor").buffer().clone());
+        let bound = |operand, buffer: &wgpu::Buffer, offset, size| Bound {
+            operand,
+            buffer: buffer.clone(),
+            offset,
+            size,
+            first: 0,
+        };
+        let x = bound(Operand::X, &buffer, 0, 300);
+        let near = bound(Operand::Dx, &buffer, 256, 100);
+        let far = bound(Operand::Dw, &buffer, 512, 4);
+        let elsewhere = bound(Operand::Y, &another, 0, 300);
+        assert_eq!(apart(&[(&x, true), (&far, true), (&elsewhere, true)], 256), Ok(()));
+        assert_eq!(apart(&[(&x, false), (&near, true)], 256), Ok(()), "one of them is not written");
+        let error = apart(&[(&elsewhere, true), (&x, true), (&near, true)], 256).expect_err("they overlap");
+        assert_eq!(
+            error.to_string(),
+            "x: expected a range of its own in a buffer with dx, in a browser from a multiple of 256 bytes on, got bindings of the bytes 0..300 and 256..356"
+        );
+    }
 }

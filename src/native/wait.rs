@@ -10,8 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_channel::oneshot;
-
 use crate::{
     error::{Error, Result},
     gpu::Gpu,
@@ -35,18 +33,7 @@ impl Gpu {
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn wait(&self) -> Result<()> {
-        self.block_on(async {
-            self.settled().await?;
-            self.check_alive()?;
-            let (sender, receiver) = oneshot::channel();
-            self.queue().on_submitted_work_done(move || {
-                // The receiver may be gone: the caller gave up.
-                let _ = sender.send(());
-            });
-            // An error means that the callback was dropped with its device, which `check_alive` reports.
-            let _ = receiver.await;
-            self.check_alive()
-        })
+        self.block_on(self.wait_async())
     }
 
     /// Waits for a future of this device's ([`Gpu::download_async`] and the like): polls the device until the future is ready.

@@ -49,7 +49,8 @@ fn random_layers_are_right() {
     let outcome = run(gpu(), &specs);
     println!("{} layers, {} of them exact; worst {:?}", outcome.cases, outcome.exact, outcome.worst);
     if let Some(failure) = outcome.failures.first() {
-        let found = smallest(failure, |spec| run(gpu(), &[spec]).failures.pop());
+        let again = async |spec| run(gpu(), &[spec]).failures.pop();
+        let found = pollster::block_on(smallest(failure, again));
         panic!(
             "{} failed; the first: {}\n    elbow verify --case '{}'",
             outcome.failures.len(),

@@ -1,7 +1,7 @@
 //! Many cases in one submission: every operand is a span of one of three buffers (arenas), with canaries between the spans, NaN in every
 //! output before the run, and odd offsets.
 
-use elbow::{Dtype, Float, Gpu, Result, Tensor, View};
+use elbow::{Dtype, Float, Gpu, Result, Tensor, View, wgpu};
 
 /// Fills the space between the spans. A special NaN: a kernel that reads it spoils its result, one that writes there is found.
 const CANARY: u32 = 0x7fc5_a5a5;
@@ -90,6 +90,8 @@ pub(crate) struct Batch {
     spans: Vec<Span>,
     /// Whether outputs and inputs share one buffer, which needs read_write bindings.
     shared: bool,
+    /// Words to whose multiples every span is alone: a browser refuses bindings that overlap, and rounds where they begin.
+    block: usize,
 }
 
 pub(crate) struct Buffers {
@@ -101,8 +103,12 @@ pub(crate) struct Results {
 }
 
 impl Batch {
-    pub(crate) fn new(shared: bool) -> Self {
-        Batch { words: Default::default(), spans: Vec::new(), shared }
+    pub(crate) fn new(gpu: &Gpu, shared: bool) -> Self {
+        let block = match gpu.info().backend {
+            wgpu::Backend::BrowserWebGpu => gpu.device().limits().min_storage_buffer_offset_alignment as usize / 4,
+            _ => 1,
+        };
+        Batch { words: Default::default(), spans: Vec::new(), shared, block }
     }
 
     /// Places elements, given as bits, with gaps between rows.
@@ -110,6 +116,7 @@ impl Batch {
         let arena = if self.shared { Arena::In } else { arena };
         let store = &mut self.words[arena as usize];
         store.extend([CANARY; 16]);
+        store.resize(store.len().next_multiple_of(self.block), CANARY);
         while store.len() % 4 != misalign % 4 {
             store.push(CANARY);
         }
@@ -172,9 +179,13 @@ impl Batch {
     }
 
     /// The arenas after the run, and the first canary that was overwritten.
-    pub(crate) fn results(&self, gpu: &Gpu, buffers: &Buffers) -> Result<(Results, Option<String>)> {
+    pub(crate) async fn results(&self, gpu: &Gpu, buffers: &Buffers) -> Result<(Results, Option<String>)> {
         let [a, b, c] = &buffers.tensors;
-        let words = [gpu.download_words(a)?, gpu.download_words(b)?, gpu.download_words(c)?];
+        let words = [
+            gpu.download_words_async(a).await?,
+            gpu.download_words_async(b).await?,
+            gpu.download_words_async(c).await?,
+        ];
         let mut dead = None;
         for (arena, words) in words.iter().enumerate() {
             let mut inside = vec![false; words.len()];

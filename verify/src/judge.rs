@@ -33,9 +33,9 @@ impl Judge {
     /// For a device that flushes them in all or in some operations.
     pub const FLUSHING: Judge = Judge { flushes: true };
 
-    /// The judge for a device, by [`Gpu::subnormals`].
-    pub fn of(gpu: &Gpu) -> elbow::Result<Judge> {
-        Ok(if gpu.subnormals()?.are_kept() { Judge::KEEPING } else { Judge::FLUSHING })
+    /// The judge for a device, by [`Gpu::subnormals_async`].
+    pub async fn of_async(gpu: &Gpu) -> elbow::Result<Judge> {
+        Ok(if gpu.subnormals_async().await?.are_kept() { Judge::KEEPING } else { Judge::FLUSHING })
     }
 
     /// The distance of `got` from the nearest right result of this quantity at z, in ulp of the sum of the terms, to be compared with the

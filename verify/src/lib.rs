@@ -6,6 +6,9 @@
 //! [`sweep`] over all bit patterns, [`Elements`] and [`Classes`] are losses, [`Schedule`] is an update, [`Judge`] says which results are right near subnormal numbers, and [`suite`] is the list of checks of
 //! `elbow verify`.
 //!
+//! Every check is a future that never blocks (`run_async`), for a browser too; a native program has the same name without `_async`,
+//! which waits.
+//!
 //! ```no_run
 //! use elbow::{Activation, Gpu};
 //! use elbow_verify::{Spec, run};
@@ -38,20 +41,25 @@ mod shrink;
 mod spec;
 mod special;
 pub mod suite;
+#[cfg(not(target_family = "wasm"))]
 pub mod sweep;
 mod text;
 mod training;
 mod ulp;
 mod update;
+#[cfg(not(target_family = "wasm"))]
+mod wait;
 
 pub use close::Close;
 pub use judge::Judge;
 pub use loss::{Classes, Elements, Losses};
 pub use numbers::Numbers;
 pub use part::Part;
-pub use run::{Failure, Outcome, Worst, run};
+pub use run::{Failure, Outcome, Worst, run_async};
 pub use second::Second;
 pub use shrink::smallest;
 pub use spec::{Data, EXACT, Spec, any_exact, any_real, with_gaps};
 pub use ulp::ulp_of;
 pub use update::{Schedule, Stepped};
+#[cfg(not(target_family = "wasm"))]
+pub use wait::run;

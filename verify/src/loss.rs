@@ -43,9 +43,10 @@ impl Outputs {
         self.total.view().slice(0, 1..2)
     }
 
-    fn results(&self, gpu: &elbow::Gpu, total: bool) -> elbow::Result<Losses> {
-        let (mut loss, mut gradient) = (gpu.download(&self.loss)?, gpu.download(&self.gradient)?);
-        let number = gpu.download(&self.total)?;
+    async fn results(&self, gpu: &elbow::Gpu, total: bool) -> elbow::Result<Losses> {
+        let mut loss = gpu.download_async(&self.loss).await?;
+        let mut gradient = gpu.download_async(&self.gradient).await?;
+        let number = gpu.download_async(&self.total).await?;
         let behind = [loss.split_off(self.rows), gradient.split_off(self.rows * self.columns)].concat();
         let around = if total { vec![number[0], number[2]] } else { number.clone() };
         let outside = behind.iter().chain(&around).any(|&v| v != CANARY);

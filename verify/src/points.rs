@@ -8,6 +8,8 @@ use elbow::{
 use rayon::prelude::*;
 
 use crate::judge::Judge;
+#[cfg(not(target_family = "wasm"))]
+pub use crate::wait::on_device;
 
 /// Which kernels compute the points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl Points {
 }
 
 /// Every quantity of the activation at x, computed on the device; some twice, by two kernels.
-pub fn on_device(
+pub async fn on_device_async(
     gpu: &Gpu,
     activation: Activation,
     x: &[f32],
@@ -121,8 +123,11 @@ pub fn on_device(
         Ok(())
     })?;
     let computed = |i: usize| i < 3 || i == 6 || (i == 4 && all) || (learnable && i != 4);
-    let chosen = out.into_iter().enumerate().filter(|(i, _)| computed(*i));
-    chosen.map(|(_, (quantity, tensor))| Ok((quantity, gpu.download(&tensor)?))).collect()
+    let mut results = Vec::new();
+    for (_, (quantity, tensor)) in out.iter().enumerate().filter(|(i, _)| computed(*i)) {
+        results.push((*quantity, gpu.download_async(tensor).await?));
+    }
+    Ok(results)
 }
 
 /// Inputs where errors are likely: special values, powers of two, a grid, the tails, and the neighbourhood of every kink.

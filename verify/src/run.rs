@@ -43,6 +43,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Before its cases have run.
+    pub(crate) fn of(specs: &[Spec]) -> Self {
+        let exact = specs.iter().filter(|s| s.data == Data::Integers).count();
+        Outcome { cases: specs.len(), exact, ..Outcome::default() }
+    }
+
+    /// All of its cases failed.
+    pub(crate) fn failed(specs: &[Spec], message: &str) -> Self {
+        let failures = specs.iter().map(|&spec| Failure { spec, message: message.to_owned() }).collect();
+        Outcome { failures, ..Outcome::of(specs) }
+    }
+
     /// The two outcomes as one.
     pub fn and(mut self, other: Outcome) -> Self {
         self.cases += other.cases;
@@ -61,34 +73,32 @@ const BATCH: usize = 64;
 
 /// Runs the cases. An error of the device is a failure of all cases of its submission, a refused call a failure of its case alone. The
 /// crate's first page has an example.
-pub fn run(gpu: &Gpu, specs: &[Spec]) -> Outcome {
+pub async fn run_async(gpu: &Gpu, specs: &[Spec]) -> Outcome {
     let mut outcome = Outcome::default();
     for shared in [false, true] {
         let chosen: Vec<Spec> = specs.iter().copied().filter(|s| s.shared == shared).collect();
         for specs in chosen.chunks(BATCH) {
-            outcome = outcome.and(run_batch(gpu, specs, shared));
+            outcome = outcome.and(run_batch(gpu, specs, shared).await);
         }
     }
     outcome
 }
 
-fn run_batch(gpu: &Gpu, specs: &[Spec], shared: bool) -> Outcome {
-    let exact = specs.iter().filter(|s| s.data == Data::Integers).count();
-    let mut outcome = Outcome { cases: specs.len(), exact, ..Outcome::default() };
-    let mut batch = Batch::new(shared);
+async fn run_batch(gpu: &Gpu, specs: &[Spec], shared: bool) -> Outcome {
+    let mut outcome = Outcome::of(specs);
+    let mut batch = Batch::new(gpu, shared);
     let cases: Vec<Case> = specs.iter().map(|spec| Case::new(*spec, &mut batch)).collect();
-    let ran = batch.buffers(gpu).and_then(|buffers| {
+    let ran = async {
+        let buffers = batch.buffers(gpu)?;
         let refused = gpu.submit_pass(|pass| {
             Ok(cases.iter().map(|case| case.record(gpu, &buffers, pass).err()).collect::<Vec<_>>())
         })?;
-        batch.results(gpu, &buffers).map(|(results, dead)| (refused, results, dead))
-    });
-    let (refused, results, dead) = match ran {
+        let (results, dead) = batch.results(gpu, &buffers).await?;
+        Ok::<_, elbow::Error>((refused, results, dead))
+    };
+    let (refused, results, dead) = match ran.await {
         Ok(ran) => ran,
-        Err(error) => {
-            outcome.failures = specs.iter().map(|&spec| Failure { spec, message: error.to_string() }).collect();
-            return outcome;
-        }
+        Err(error) => return Outcome::failed(specs, &error.to_string()),
     };
     for (case, refused) in cases.iter().zip(refused) {
         let checked = match refused {
@@ -104,7 +114,7 @@ fn run_batch(gpu: &Gpu, specs: &[Spec], shared: bool) -> Outcome {
         }
     }
     if let (Some(message), true) = (dead, outcome.failures.is_empty()) {
-        outcome.failures = specs.iter().map(|&spec| Failure { spec, message: message.clone() }).collect();
+        return Outcome::failed(specs, &message);
     }
     outcome
 }

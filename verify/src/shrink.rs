@@ -13,7 +13,7 @@ const TRIES: usize = 80;
 
 /// Makes a failing case smaller as long as it fails: first its sizes, then everything that can be left out. Returns the given failure if
 /// nothing smaller fails. `fails` runs a case and returns its failure, if there is one.
-pub fn smallest(failure: &Failure, fails: impl Fn(Spec) -> Option<Failure>) -> Failure {
+pub async fn smallest(failure: &Failure, fails: impl AsyncFn(Spec) -> Option<Failure>) -> Failure {
     let mut found = failure.clone();
     let mut tries = 0;
     loop {
@@ -23,7 +23,7 @@ pub fn smallest(failure: &Failure, fails: impl Fn(Spec) -> Option<Failure>) -> F
                 return found;
             }
             tries += 1;
-            if let Some(failure) = fails(candidate) {
+            if let Some(failure) = fails(candidate).await {
                 found = failure;
                 break;
             }
@@ -118,7 +118,8 @@ mod tests {
             let wrong = spec.forward.m >= 17 && spec.forward.residual.is_some();
             wrong.then(|| Failure { spec, message: "wrong".into() })
         };
-        let found = smallest(&fails(spec).unwrap_or_else(|| unreachable!()), fails).spec;
+        let failure = fails(spec).unwrap_or_else(|| unreachable!());
+        let found = pollster::block_on(smallest(&failure, async |spec| fails(spec))).spec;
         assert_eq!((found.forward.m, found.forward.n, found.forward.k), (17, 1, 1), "{found}");
         assert!(
             found.forward.residual.is_some()

@@ -36,7 +36,7 @@ impl Layer {
         Layer { activation, saved, strategy, x: normal(M * K), w: normal(N * K), b: normal(N) }
     }
 
-    fn run(&self, gpu: &Gpu) -> Result<Results, Error> {
+    async fn run(&self, gpu: &Gpu) -> Result<Results, Error> {
         let (x, w, b) = (gpu.upload(&self.x, &[M, K])?, gpu.upload(&self.w, &[N, K])?, gpu.upload(&self.b, &[N])?);
         let dy = gpu.upload(&[1.0; M * N], &[M, N])?;
         let (y, dx) = (gpu.zeros(&[M, N])?, gpu.zeros(&[M, K])?);
@@ -51,16 +51,25 @@ impl Layer {
             let backward = forward.backward(&dy).dx(&dx).dw(&dw).db(&db);
             backward.record(gpu, &mut *pass)
         })?;
-        let get = |tensor: &Tensor| gpu.download(tensor);
-        Ok(Results { y: get(&y)?, dx: get(&dx)?, dw: get(&dw)?, db: get(&db)? })
+        Ok(Results {
+            y: gpu.download_async(&y).await?,
+            dx: gpu.download_async(&dx).await?,
+            dw: gpu.download_async(&dw).await?,
+            db: gpu.download_async(&db).await?,
+        })
     }
 }
 
 /// Checks that a NaN in x makes its row of y and of dx NaN, one in w its column of y, and the sums over them, but nothing else; and that an
 /// infinite bias gives the activation's limit. The error says what is wrong.
-pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strategy: Strategy) -> Result<(), String> {
+pub(crate) async fn nan_and_inf(
+    gpu: &Gpu,
+    activation: Activation,
+    saved: Saved,
+    strategy: Strategy,
+) -> Result<(), String> {
     let layer = || Layer::new(activation, saved, strategy);
-    let run = |layer: &Layer| layer.run(gpu).map_err(|e| e.to_string());
+    let run = async |layer: &Layer| layer.run(gpu).await.map_err(|e| e.to_string());
     // A mask can't represent NaN, and the identity's slope is 1 also for NaN.
     let spoils_slope = saved != Saved::Mask && !activation.needs_nothing();
     let expect = |name: &str, values: &[f32], width: usize, spoiled: &dyn Fn(usize, usize) -> bool| {
@@ -75,7 +84,7 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strat
 
     let mut spoiled = layer();
     spoiled.x[ROW * K + 1] = f32::NAN;
-    let got = run(&spoiled)?;
+    let got = run(&spoiled).await?;
     expect("with a NaN in x, y", &got.y, N, &|row, _| row == ROW)?;
     expect("with a NaN in x, dx", &got.dx, K, &|row, _| row == ROW && spoils_slope)?;
     // x is a factor of dw: its NaN appears there whatever the slope is.
@@ -84,7 +93,7 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strat
 
     let mut spoiled = layer();
     spoiled.w[COLUMN * K + 1] = f32::NAN;
-    let got = run(&spoiled)?;
+    let got = run(&spoiled).await?;
     expect("with a NaN in w, y", &got.y, N, &|_, column| column == COLUMN)?;
     expect("with a NaN in w, dx", &got.dx, K, &|_, column| spoils_slope || column == 1)?;
     expect("with a NaN in w, dw", &got.dw, K, &|row, _| row == COLUMN && spoils_slope)?;
@@ -93,7 +102,7 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strat
     for infinity in [f32::INFINITY, f32::NEG_INFINITY] {
         let mut endless = layer();
         endless.b[COLUMN] = infinity;
-        let y = run(&endless)?.y;
+        let y = run(&endless).await?.y;
         let limit = activation.value(f64::from(infinity)) as f32;
         for row in 0..M {
             let got = y[row * N + COLUMN];
@@ -106,15 +115,15 @@ pub(crate) fn nan_and_inf(gpu: &Gpu, activation: Activation, saved: Saved, strat
 }
 
 /// Runs the same call `times` times and compares all bits.
-pub(crate) fn same_bits(gpu: &Gpu, activation: Activation, times: usize) -> Result<(), String> {
+pub(crate) async fn same_bits(gpu: &Gpu, activation: Activation, times: usize) -> Result<(), String> {
     let layer = Layer::new(activation, Saved::Z, Strategy::Auto);
-    let run = || -> Result<Vec<u32>, String> {
-        let r = layer.run(gpu).map_err(|e| e.to_string())?;
-        Ok([r.y, r.dx, r.dw, r.db].iter().flatten().map(|v| v.to_bits()).collect())
+    let run = async || {
+        let r = layer.run(gpu).await.map_err(|e| e.to_string())?;
+        Result::<Vec<u32>, String>::Ok([r.y, r.dx, r.dw, r.db].iter().flatten().map(|v| v.to_bits()).collect())
     };
-    let first = run()?;
+    let first = run().await?;
     for time in 1..times {
-        let again = run()?;
+        let again = run().await?;
         if let Some(i) = first.iter().zip(&again).position(|(a, b)| a != b) {
             return Err(format!("run {time}: result {i} has bits {:08x}, before {:08x}", again[i], first[i]));
         }

@@ -1,6 +1,6 @@
 //! The checks of `elbow verify`, in groups, each with its worst error and cases that replay its failures.
 
-use std::{fmt, time::Instant};
+use std::fmt;
 
 use elbow::{
     Activation, AlphaSource, Float, Gpu, MatrixUnits, Saved, Strategy,
@@ -8,18 +8,21 @@ use elbow::{
     plan::{DeviceClass, Form, Pin, Stage, TILES},
 };
 
+#[cfg(not(target_family = "wasm"))]
+pub use crate::wait::{replay, run_group};
 use crate::{
     Numbers, Part,
     close::Close,
     judge::Judge,
     points::{self, Kernels, Points, WorstPoint},
-    run::{Failure, Outcome, Worst, run},
+    run::{Failure, Outcome, Worst, run_async},
     shrink::smallest,
     spec::{Spec, any_exact, any_real},
     special,
     text::bad,
     training::{self, Training},
 };
+use web_time::Instant;
 
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,48 +119,62 @@ const LISTED: usize = 3;
 /// Number of cases between two calls of `progress`.
 const STEP: usize = 24;
 
-/// Runs a part of a group. `progress` is called with the number of finished checks and of all checks.
-pub fn run_group(gpu: &Gpu, group: Group, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
+/// Runs a part of a group. `progress` is called, and awaited, with the number of finished checks and of all checks.
+pub async fn run_group_async(
+    gpu: &Gpu,
+    group: Group,
+    size: Size,
+    part: Part,
+    progress: &mut impl AsyncFnMut(usize, usize),
+) -> Report {
     let start = Instant::now();
     let mut report = match group {
-        Group::SelfTest => self_test(gpu),
-        Group::Exact => layers(gpu, group, part.of_list(&exact_specs(gpu, size)), progress),
-        Group::Real => layers(gpu, group, part.of_list(&real_specs(gpu, size)), progress),
-        Group::Activations => activations(gpu, size, part, progress),
-        Group::Special => special_values(gpu, size, part, progress),
-        Group::SameBits => same_bits(gpu, size, part, progress),
-        Group::Losses => trainings(gpu, group, part.of_list(&training::losses(size == Size::Full)), progress),
-        Group::Updates => trainings(gpu, group, part.of_list(&training::updates(size == Size::Full)), progress),
+        Group::SelfTest => self_test(gpu).await,
+        Group::Exact => layers(gpu, group, part.of_list(&exact_specs(gpu, size)), progress).await,
+        Group::Real => layers(gpu, group, part.of_list(&real_specs(gpu, size)), progress).await,
+        Group::Activations => activations(gpu, size, part, progress).await,
+        Group::Special => special_values(gpu, size, part, progress).await,
+        Group::SameBits => same_bits(gpu, size, part, progress).await,
+        Group::Losses => trainings(gpu, group, part.of_list(&training::losses(size == Size::Full)), progress).await,
+        Group::Updates => trainings(gpu, group, part.of_list(&training::updates(size == Size::Full)), progress).await,
     };
     report.seconds = start.elapsed().as_secs_f64();
     report
 }
 
 /// Runs one case of a report again, from its text.
-pub fn replay(gpu: &Gpu, case: &str) -> elbow::Result<Report> {
+pub async fn replay_async(gpu: &Gpu, case: &str) -> elbow::Result<Report> {
     if case.starts_with("loss:") || case.starts_with("update:") {
         let training = training::named(case).ok_or_else(|| bad("the name of a loss or an update, as printed", case))?;
         let group = if matches!(training, Training::Updates(_)) { Group::Updates } else { Group::Losses };
-        return Ok(trainings(gpu, group, &[training], &mut |_, _| {}));
+        return Ok(trainings(gpu, group, &[training], &mut async |_, _| {}).await);
     }
     if let Some((group, activation)) = case.split_once(':') {
         let activation: Activation = activation.trim().parse()?;
         let mut report = Report::new(Group::Activations);
         match group {
-            "activation" => check_points(gpu, activation, Kernels::All, &mut report, &mut None),
-            "bits" => report.check("bits", &activation, special::same_bits(gpu, activation, 20)),
-            _ => special_case(gpu, activation, &mut report),
+            "activation" => check_points(gpu, activation, Kernels::All, &mut report, &mut None).await,
+            "bits" => report.check("bits", &activation, special::same_bits(gpu, activation, 20).await),
+            _ => special_case(gpu, activation, &mut report).await,
         }
         return Ok(report);
     }
     let spec: Spec = case.parse()?;
     spec.forward.check_sizes()?;
-    Ok(of_outcome(gpu, Group::Real, run(gpu, &[spec])))
+    Ok(of_outcome(gpu, Group::Real, run_async(gpu, &[spec]).await).await)
 }
 
 impl Report {
     fn new(group: Group) -> Self {
         Report { group, checks: 0, failed: 0, worst: String::new(), broken: Vec::new(), seconds: 0.0 }
+    }
+
+    /// A group that did not come to its end.
+    #[cfg(not(target_family = "wasm"))]
+    pub(crate) fn stopped(group: Group, error: &elbow::Error) -> Self {
+        let mut report = Report { checks: 1, ..Report::new(group) };
+        report.fail(error.to_string(), String::new());
+        report
     }
 
     fn check(&mut self, kind: &str, activation: &Activation, result: Result<(), String>) {
@@ -175,9 +192,9 @@ impl Report {
     }
 }
 
-fn self_test(gpu: &Gpu) -> Report {
+async fn self_test(gpu: &Gpu) -> Report {
     let mut report = Report { checks: 1, worst: "none".into(), ..Report::new(Group::SelfTest) };
-    if let Err(error) = gpu.self_test() {
+    if let Err(error) = gpu.self_test_async().await {
         report.fail(error.to_string(), String::new());
     }
     report
@@ -274,17 +291,17 @@ fn real_specs(gpu: &Gpu, size: Size) -> Vec<Spec> {
 /// The activations of a quick run.
 const QUICK: [&str; 6] = ["gelu_erf", "silu", "leaky_relu", "relu", "softplus", "tanh"];
 
-fn layers(gpu: &Gpu, group: Group, specs: &[Spec], progress: &mut dyn FnMut(usize, usize)) -> Report {
+async fn layers(gpu: &Gpu, group: Group, specs: &[Spec], progress: &mut impl AsyncFnMut(usize, usize)) -> Report {
     let mut outcome = Outcome::default();
     for (i, chunk) in specs.chunks(STEP).enumerate() {
-        progress(i * STEP, specs.len());
-        outcome = outcome.and(run(gpu, chunk));
+        progress(i * STEP, specs.len()).await;
+        outcome = outcome.and(run_async(gpu, chunk).await);
     }
-    progress(specs.len(), specs.len());
-    of_outcome(gpu, group, outcome)
+    progress(specs.len(), specs.len()).await;
+    of_outcome(gpu, group, outcome).await
 }
 
-fn of_outcome(gpu: &Gpu, group: Group, outcome: Outcome) -> Report {
+async fn of_outcome(gpu: &Gpu, group: Group, outcome: Outcome) -> Report {
     let mut report = Report { checks: outcome.cases, ..Report::new(group) };
     report.worst = match &outcome.worst {
         Some(Worst { fraction, place, spec }) if *fraction > 0.0 => {
@@ -295,8 +312,8 @@ fn of_outcome(gpu: &Gpu, group: Group, outcome: Outcome) -> Report {
     for failure in &outcome.failures {
         match report.broken.len() < LISTED {
             true => {
-                let again = |spec: Spec| run(gpu, &[spec]).failures.pop();
-                let Failure { spec, message } = smallest(failure, again);
+                let again = async |spec: Spec| run_async(gpu, &[spec]).await.failures.pop();
+                let Failure { spec, message } = smallest(failure, again).await;
                 report.fail(message, spec.to_string());
             }
             false => report.failed += 1,
@@ -305,7 +322,7 @@ fn of_outcome(gpu: &Gpu, group: Group, outcome: Outcome) -> Report {
     report
 }
 
-fn activations(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
+async fn activations(gpu: &Gpu, size: Size, part: Part, progress: &mut impl AsyncFnMut(usize, usize)) -> Report {
     let mut report = Report::new(Group::Activations);
     let chosen: Vec<Activation> = match size {
         Size::Quick => points::defaults().into_iter().filter(|a| QUICK.contains(&a.name())).collect(),
@@ -315,18 +332,27 @@ fn activations(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize
     let mut worst = None;
     let chosen = part.of_list(&chosen);
     for (i, &activation) in chosen.iter().enumerate() {
-        progress(i, chosen.len());
-        check_points(gpu, activation, kernels, &mut report, &mut worst);
+        progress(i, chosen.len()).await;
+        check_points(gpu, activation, kernels, &mut report, &mut worst).await;
     }
-    progress(chosen.len(), chosen.len());
+    progress(chosen.len(), chosen.len()).await;
     report
 }
 
 /// Checks every quantity of an activation at its probes. `worst` is the largest error so far as a share of its tolerance.
-fn check_points(gpu: &Gpu, activation: Activation, kernels: Kernels, report: &mut Report, worst: &mut Option<f64>) {
+async fn check_points(
+    gpu: &Gpu,
+    activation: Activation,
+    kernels: Kernels,
+    report: &mut Report,
+    worst: &mut Option<f64>,
+) {
     let points = Points::new(activation, points::probes(&activation));
-    let got = Judge::of(gpu).and_then(|judge| Ok((judge, points::on_device(gpu, activation, &points.x, kernels)?)));
-    let (judge, got) = match got {
+    let got = async {
+        let judge = Judge::of_async(gpu).await?;
+        Ok::<_, elbow::Error>((judge, points::on_device_async(gpu, activation, &points.x, kernels).await?))
+    };
+    let (judge, got) = match got.await {
         Ok(got) => got,
         Err(error) => return report.check("activation", &activation, Err(error.to_string())),
     };
@@ -351,7 +377,7 @@ fn check_points(gpu: &Gpu, activation: Activation, kernels: Kernels, report: &mu
     }
 }
 
-fn special_values(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
+async fn special_values(gpu: &Gpu, size: Size, part: Part, progress: &mut impl AsyncFnMut(usize, usize)) -> Report {
     let mut report = Report { worst: "none".into(), ..Report::new(Group::Special) };
     let names: Vec<&str> = match size {
         Size::Quick => vec!["relu", "gelu_erf"],
@@ -360,23 +386,23 @@ fn special_values(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(us
     let defaults: Vec<Activation> = points::defaults().into_iter().filter(|a| names.contains(&a.name())).collect();
     let defaults = part.of_list(&defaults);
     for (i, &activation) in defaults.iter().enumerate() {
-        progress(i, defaults.len());
-        special_case(gpu, activation, &mut report);
+        progress(i, defaults.len()).await;
+        special_case(gpu, activation, &mut report).await;
     }
-    progress(defaults.len(), defaults.len());
+    progress(defaults.len(), defaults.len()).await;
     report
 }
 
-fn special_case(gpu: &Gpu, activation: Activation, report: &mut Report) {
+async fn special_case(gpu: &Gpu, activation: Activation, report: &mut Report) {
     for saved in [Saved::Z, Saved::Y, Saved::Mask, Saved::None] {
         if activation.saved_is_enough(saved, false, false, false, Float::F32).is_ok() {
-            report.check("special", &activation, special::nan_and_inf(gpu, activation, saved, Strategy::TwoPass));
+            report.check("special", &activation, special::nan_and_inf(gpu, activation, saved, Strategy::TwoPass).await);
         }
     }
-    report.check("special", &activation, special::nan_and_inf(gpu, activation, Saved::Z, Strategy::Prologue));
+    report.check("special", &activation, special::nan_and_inf(gpu, activation, Saved::Z, Strategy::Prologue).await);
 }
 
-fn same_bits(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, usize)) -> Report {
+async fn same_bits(gpu: &Gpu, size: Size, part: Part, progress: &mut impl AsyncFnMut(usize, usize)) -> Report {
     let mut report = Report { worst: "none".into(), ..Report::new(Group::SameBits) };
     let (names, times): (&[&str], usize) = match size {
         Size::Quick => (&["gelu_erf"], 20),
@@ -385,19 +411,24 @@ fn same_bits(gpu: &Gpu, size: Size, part: Part, progress: &mut dyn FnMut(usize, 
     let chosen: Vec<Activation> = points::defaults().into_iter().filter(|a| names.contains(&a.name())).collect();
     let chosen = part.of_list(&chosen);
     for (i, &activation) in chosen.iter().enumerate() {
-        progress(i, chosen.len());
-        report.check("bits", &activation, special::same_bits(gpu, activation, times));
+        progress(i, chosen.len()).await;
+        report.check("bits", &activation, special::same_bits(gpu, activation, times).await);
     }
-    progress(chosen.len(), chosen.len());
+    progress(chosen.len(), chosen.len()).await;
     report
 }
 
-fn trainings(gpu: &Gpu, group: Group, cases: &[Training], progress: &mut dyn FnMut(usize, usize)) -> Report {
+async fn trainings(
+    gpu: &Gpu,
+    group: Group,
+    cases: &[Training],
+    progress: &mut impl AsyncFnMut(usize, usize),
+) -> Report {
     let mut report = Report { checks: cases.len(), worst: "none".into(), ..Report::new(group) };
     let mut worst = -1.0;
     for (i, case) in cases.iter().enumerate() {
-        progress(i, cases.len());
-        match case.check(gpu) {
+        progress(i, cases.len()).await;
+        match case.check(gpu).await {
             Ok(Close { fraction, place }) if fraction > worst => {
                 worst = fraction;
                 report.worst = format!("{:.0} % of the bound, {place} of {case}", fraction * 100.0);
@@ -406,6 +437,6 @@ fn trainings(gpu: &Gpu, group: Group, cases: &[Training], progress: &mut dyn FnM
             Err(message) => report.fail(format!("{case}: {message}"), case.to_string()),
         }
     }
-    progress(cases.len(), cases.len());
+    progress(cases.len(), cases.len()).await;
     report
 }

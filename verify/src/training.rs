@@ -116,11 +116,11 @@ impl OfClasses {
 
 impl Training {
     /// Runs it: the largest error as a share of its bound, or what is wrong.
-    pub(crate) fn check(&self, gpu: &Gpu) -> Result<Close, String> {
+    pub(crate) async fn check(&self, gpu: &Gpu) -> Result<Close, String> {
         match *self {
-            Training::Elements { criterion, size, with } => of_elements(criterion, size, with).check(gpu),
-            Training::Classes { size, with } => of_classes(size, with).check(gpu),
-            Training::Updates(schedule) => schedule.check(gpu),
+            Training::Elements { criterion, size, with } => of_elements(criterion, size, with).check_async(gpu).await,
+            Training::Classes { size, with } => of_classes(size, with).check_async(gpu).await,
+            Training::Updates(schedule) => schedule.check_async(gpu).await,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Schedule {
     }
 
     /// All steps on the device.
-    pub fn run(&self, gpu: &Gpu) -> elbow::Result<Stepped> {
+    pub async fn run_async(&self, gpu: &Gpu) -> elbow::Result<Stepped> {
         let Schedule { rule, elements: n, offset, .. } = *self;
         let (theta, gradients) = self.numbers();
         let room = n + offset + 4;
@@ -120,15 +120,18 @@ impl Schedule {
                 advance.record(&mut *pass)?;
                 update.record(pass)
             })?;
-            states.push(gpu.download(&rates)?);
+            states.push(gpu.download_async(&rates).await?);
         }
-        let copy = copied.map(|copied| gpu.download(&copied)).transpose()?;
-        Ok(Stepped { states, parameter: gpu.download(&parameter)?, copy })
+        let copy = match &copied {
+            Some(copied) => Some(gpu.download_async(copied).await?),
+            None => None,
+        };
+        Ok(Stepped { states, parameter: gpu.download_async(&parameter).await?, copy })
     }
 
     /// Runs it and judges the results.
-    pub fn check(&self, gpu: &Gpu) -> Result<Close, String> {
-        self.judge(&self.run(gpu).map_err(|error| error.to_string())?)
+    pub async fn check_async(&self, gpu: &Gpu) -> Result<Close, String> {
+        self.judge(&self.run_async(gpu).await.map_err(|error| error.to_string())?)
     }
 
     /// The largest error as a share of its bound; what is wrong if one is beyond it.

@@ -47,7 +47,7 @@ fn accuracy(network: &Sequential, test: &Digits) -> candle_core::Result<f64> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let (training, test) = data::split(&mut rng)?;
+    let (training, test, _) = data::split(&mut rng)?;
     let variables = VarMap::new();
     let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
     let (mut ours, mut theirs, mut of_ours, mut of_theirs) = (seq(), seq(), Vec::new(), Vec::new());

@@ -63,7 +63,7 @@ impl Classes {
     }
 
     /// Loss and gradient on the device.
-    pub fn run(&self, gpu: &Gpu) -> elbow::Result<Losses> {
+    pub async fn run_async(&self, gpu: &Gpu) -> elbow::Result<Losses> {
         let (rows, classes) = (self.labels.len(), self.classes());
         let logits = gpu.upload_as(self.dtype, &self.logits, &[rows, classes])?;
         let labels = gpu.upload_words(&self.labels, &[rows])?;
@@ -80,12 +80,12 @@ impl Classes {
             .loss_scale(state.as_ref().map(Tensor::view))
             .total(self.total.then_some(total));
         gpu.submit(|encoder| call.record(gpu, encoder))?;
-        outputs.results(gpu, self.total)
+        outputs.results(gpu, self.total).await
     }
 
     /// Runs it and judges the results.
-    pub fn check(&self, gpu: &Gpu) -> Result<Close, String> {
-        self.judge(&self.run(gpu).map_err(|error| error.to_string())?)
+    pub async fn check_async(&self, gpu: &Gpu) -> Result<Close, String> {
+        self.judge(&self.run_async(gpu).await.map_err(|error| error.to_string())?)
     }
 
     /// The largest error as a share of its bound; what is wrong if one is beyond it. The bounds are those of `SoftmaxCrossEntropy`.

@@ -55,7 +55,7 @@ impl Elements {
     }
 
     /// Loss and gradient on the device.
-    pub fn run(&self, gpu: &Gpu) -> elbow::Result<Losses> {
+    pub async fn run_async(&self, gpu: &Gpu) -> elbow::Result<Losses> {
         let (n, rows) = (self.columns, self.y.len() / self.columns);
         let y = gpu.upload_as(self.dtype, &self.y, &[rows, n])?;
         let targets = gpu.upload_as(self.dtype, &self.targets, &[rows, n])?;
@@ -72,12 +72,12 @@ impl Elements {
             .loss_scale(state.as_ref().map(|v| v.view()))
             .total(self.total.then_some(total));
         gpu.submit(|encoder| call.record(gpu, encoder))?;
-        outputs.results(gpu, self.total)
+        outputs.results(gpu, self.total).await
     }
 
     /// Runs it and judges the results.
-    pub fn check(&self, gpu: &Gpu) -> Result<Close, String> {
-        self.judge(&self.run(gpu).map_err(|error| error.to_string())?)
+    pub async fn check_async(&self, gpu: &Gpu) -> Result<Close, String> {
+        self.judge(&self.run_async(gpu).await.map_err(|error| error.to_string())?)
     }
 
     /// The largest error as a share of its bound; what is wrong if one is beyond it.
