@@ -545,7 +545,7 @@ fn a_matrix_outside_of_its_tile_is_found() {
         checked(&plan, true);
         let good = &plan.dispatches[0];
         assert_eq!(good.kernel.file, KernelFile::NetworkBackwardCoop, "{plan}");
-        for (flag, wrong) in [("DW_N", 2 * good.kernel.flag("DW_N")), ("DOWN", 4), ("SUBGROUPS_N", 1)] {
+        for (flag, wrong) in [("DW_N", 2 * good.kernel.flag("DW_N")), ("DOWN", 4)] {
             let mut planted = good.clone();
             planted.kernel.flags.insert(flag, wrong);
             assert!(run(&planted, true).is_err(), "{flag}={wrong}: {}", planted.kernel);
