@@ -45,6 +45,8 @@ pub enum KernelFile {
     RowMoments,
     /// Gradients of a network by blocks of rows, and the sums of each workgroup's.
     NetworkBackward,
+    /// The same on the device's matrix units.
+    NetworkBackwardCoop,
     /// Softmax cross-entropy: loss and gradient of each row.
     SoftmaxCrossEntropy,
     /// Counts the labels other than the one to be ignored, block by block.
@@ -65,7 +67,7 @@ pub enum KernelFile {
 
 impl KernelFile {
     /// Every kernel.
-    pub const ALL: [KernelFile; 22] = [
+    pub const ALL: [KernelFile; 23] = [
         KernelFile::ProductDirect,
         KernelFile::ProductStaged,
         KernelFile::ProductBroadcast,
@@ -80,6 +82,7 @@ impl KernelFile {
         KernelFile::NetworkCoop,
         KernelFile::RowMoments,
         KernelFile::NetworkBackward,
+        KernelFile::NetworkBackwardCoop,
         KernelFile::SoftmaxCrossEntropy,
         KernelFile::Total,
         KernelFile::Update,
@@ -89,6 +92,11 @@ impl KernelFile {
         KernelFile::Random,
         KernelFile::Subnormals,
     ];
+
+    /// Whether it uses the device's matrix units.
+    pub const fn on_matrix_units(self) -> bool {
+        matches!(self, KernelFile::ProductCoop | KernelFile::NetworkCoop | KernelFile::NetworkBackwardCoop)
+    }
 
     /// The file's stem, and the kernel's name in labels and plans.
     pub const fn name(self) -> &'static str {
@@ -121,6 +129,7 @@ impl KernelFile {
             KernelFile::NetworkCoop => row!("network_coop"),
             KernelFile::RowMoments => row!("row_moments"),
             KernelFile::NetworkBackward => row!("network_backward"),
+            KernelFile::NetworkBackwardCoop => row!("network_backward_coop"),
             KernelFile::SoftmaxCrossEntropy => row!("softmax_cross_entropy"),
             KernelFile::Total => row!("total"),
             KernelFile::Update => row!("update"),
@@ -199,7 +208,7 @@ pub struct Kernel {
 impl Kernel {
     /// Whether it uses the device's matrix units.
     pub const fn on_matrix_units(&self) -> bool {
-        matches!(self.file, KernelFile::ProductCoop | KernelFile::NetworkCoop)
+        self.file.on_matrix_units()
     }
 
     /// Number of storage bindings: of the slots that are not read through another's binding.

@@ -557,6 +557,12 @@ fn networks_on_matrix_units() -> HashSet<Kernel> {
                 plan::NetworkForward { rows: 1 << (8 + i % 3 * 5), layers, copy: dtype != Float::F32, storage };
             let plan = plan::network_forward(&request, true, &caps).unwrap();
             kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel).filter(Kernel::on_matrix_units));
+            let storage = request.storage.with_row_stride(Operand::Dx, gap);
+            let forward = plan::NetworkForward { layers: layers.jet(None), storage, ..request };
+            let wants = [Want::Overwrite, Want::Accumulate, Want::No];
+            let request = plan::NetworkBackward { forward, dx: wants[i % 3], parameters: wants[i / 3 % 2 * 2] };
+            let plan = plan::network_backward(&request, true, &caps).unwrap();
+            kernels.extend(plan.dispatches.into_iter().map(|d| d.kernel).filter(Kernel::on_matrix_units));
         }
     }
     assert!(kernels.len() > 100, "{}", kernels.len());

@@ -270,6 +270,51 @@ fn blocks_of_matrices() {
     assert_eq!(layer_by_layer_because(&wide.layers, 4096, &rounded), None);
 }
 
+/// Gradients: the same two dispatches on matrix units, the same scratch memory for each row, half the rounds; chosen up to 64 columns.
+#[test]
+fn blocks_of_matrices_for_gradients() {
+    let layers = |width| Layers::new(&[3, width, width, width, 4], Activation::SILU).unwrap();
+    let request = |layers, rows| NetworkForward { rows, layers, copy: false, storage: Storage::default() };
+    let of = |layers, rows, caps: &Caps| {
+        let request =
+            NetworkBackward { forward: request(layers, rows), dx: Want::Overwrite, parameters: Want::Overwrite };
+        plan::network_backward(&request, true, caps).unwrap()
+    };
+    let names = ["COLUMNS", "LANES", "DOWN", "ACROSS", "TURNS", "DW_M", "DW_N", "ROUND_A", "SPLIT_A", "SCALE_A"];
+    for (units, width, want) in [
+        (MatrixUnits::Rounded, 32, [32, 128, 1, 2, 1, 1, 1, 1, 0, 1]),
+        (MatrixUnits::Rounded, 64, [64, 128, 1, 2, 2, 2, 2, 1, 0, 1]),
+        (MatrixUnits::Split, 32, [32, 128, 1, 2, 1, 1, 1, 0, 1, 1]),
+        (MatrixUnits::Split, 64, [64, 64, 1, 2, 2, 2, 4, 0, 1, 1]),
+    ] {
+        let caps = MATRICES.matrix_units(units);
+        let plan = of(layers(width), 16_384, &caps);
+        let [whole, sums] = &plan.dispatches[..] else { panic!("{plan}") };
+        let files = [whole.kernel.file, sums.kernel.file];
+        assert_eq!(files, [KernelFile::NetworkBackwardCoop, KernelFile::ColumnSum], "{plan}");
+        assert_eq!(names.map(|name| whole.kernel.flag(name)), want, "{plan}");
+        assert_eq!(step_by_step_because(&layers(width), 1 << 20, &caps), None);
+    }
+    let rounded = MATRICES.matrix_units(MatrixUnits::Rounded);
+    let says = |layers, rows, caps: &Caps, why: &str| {
+        let plan = of(layers, rows, caps);
+        assert_eq!(plan.dispatches[0].kernel.file, KernelFile::NetworkBackward, "{plan}");
+        assert_eq!(plan.dispatches[0].plain_because, Some(why), "{plan}");
+    };
+    let no_block = "no block of rows suits the device's subgroups, its workgroup memory, or a lane's registers";
+    says(layers(128), 4096, &rounded, no_block);
+    says(layers(64), 4096, &rounded.workgroup_bytes(16_384), no_block);
+    says(layers(64), 4096, &rounded.matrix_size(0), "the device has none that can be used");
+    says(layers(64), 16, &rounded, "16 rows or columns, or fewer");
+    let jet = layers(64).jet(Jet::laplacian(2).unwrap());
+    says(jet, 4096, &rounded, "gradients of jets are not computed there");
+    let stored = MATRICES.matrix_units(MatrixUnits::Stored);
+    says(layers(64), 4096, &stored, "an operand is not f16 in memory, or is computed");
+    assert!(step_by_step_because(&layers(64), 1 << 20, &stored).is_some());
+    assert!(step_by_step_because(&layers(128), 1 << 20, &rounded).is_some());
+    assert_eq!(of(layers(64), 4096, &MATRICES).dispatches[0].plain_because, None);
+}
+
 #[test]
 fn where_one_dispatch_is_chosen() {
     let because = |sizes: &[usize], rows, class| {

@@ -174,7 +174,7 @@ impl Collected {
         let plan = plan.map_err(|error| Failure::new(format_args!("{call}: {error}")))?;
         let call = if self.caps == browser() { format!("{call} browser") } else { call.to_owned() };
         let kernels = plan.dispatches.into_iter().map(|dispatch| dispatch.kernel);
-        let on_units = |file| matches!(file, KernelFile::ProductCoop | KernelFile::NetworkCoop);
+        let on_units = KernelFile::on_matrix_units;
         for kernel in kernels.filter(|kernel| !self.matrix_units || on_units(kernel.file)) {
             // Texts that differ in names alone are one kernel.
             let spirv = spirv::write(&shader::assemble(&kernel, Binding::Exclusive)?, self.matrix_units)?;

@@ -7,6 +7,7 @@
 // Rows past the edge and columns that a layer does not have are zero in `state` and in `weights`, whatever NaN the neighbours are.
 #use tile
 #use layers
+#use gradients
 #use lane_rows
 #use lane_points
 // Lanes along the rows, which are neighbours.
@@ -23,15 +24,6 @@ const_assert WEIGHT_BLOCKS <= LANES && LANES == SIDE * SIDE && SIDE * TN == COLU
 var<workgroup> state: array<vec4<f32>, 2u * GRADIENTS>;
 var<workgroup> weights: array<vec4<f32>, BK * COLUMNS4>;
 
-// Which of four rows there are.
-fn rows_inside(row: u32) -> vec4<bool> {
-    return vec4<u32>(row, row + 1u, row + 2u, row + 3u) < vec4<u32>(P.rows);
-}
-
-fn columns_inside(n: u32, columns: u32) -> vec4<bool> {
-    return vec4<u32>(n, n + 1u, n + 2u, n + 3u) < vec4<u32>(columns);
-}
-
 // Four rows of four columns from n on into `state`.
 fn keep(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
     let turned = transpose(v);
@@ -41,62 +33,16 @@ fn keep(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
 #end
 }
 
-fn input_rows(row: u32, k: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(inputs_of(row, k), inputs_of(row + 1u, k), inputs_of(row + 2u, k), inputs_of(row + 3u, k));
+#if !JET
+fn keep_own(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
+    keep(v, place, row, n, columns);
 }
+#end
 
 // This lane's vectors of a layer and a block of rows in the scratch buffer: the first of four.
 fn scratch_place(tile: u32, number: u32, block: u32, lane: u32) -> u32 {
     let blocks = P.chunk / BM;
     return 4u * ((((tile % P.splits) * P.parts + number) * blocks + block) * 4u * LANES + lane);
-}
-
-// Columns that the layer does not have are not there either.
-fn scratch_rows(place: u32, there: bool) -> mat4x4<f32> {
-    if (!there) {
-        return mat4x4<f32>();
-    }
-    return mat4x4<f32>(z_at4(place), z_at4(place + 4u * LANES), z_at4(place + 8u * LANES), z_at4(place + 12u * LANES));
-}
-
-fn put_scratch_rows(place: u32, there: bool, v: mat4x4<f32>) {
-    if (there) {
-#for r in 4
-        z_put4(place + {r}u * 4u * LANES, v[{r}]);
-#end
-    }
-}
-
-fn dy_place(row: u32, col: u32) -> u32 {
-#if GAPS_DY
-    return dy_of(row, col);
-#else
-    return row * P.cols + col;
-#end
-}
-
-// Four columns of dy from n on.
-fn upstream(row: u32, n: u32) -> vec4<f32> {
-    var v = vec4<f32>();
-    if (row >= P.rows || n >= P.cols) {
-        return v;
-    }
-    let at = dy_place(row, n);
-#if VEC_DY
-    v = dy_at4(at);
-#else
-    v.x = dy_at(at);
-#for i in 3
-    if (n + {i}u + 1u < P.cols) {
-        v[{i}u + 1u] = dy_at(at + {i}u + 1u);
-    }
-#end
-#end
-    return v;
-}
-
-fn upstream_rows(row: u32, n: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(upstream(row, n), upstream(row + 1u, n), upstream(row + 2u, n), upstream(row + 3u, n));
 }
 
 // A block of the weights for this lane to bring, from step `first` of the reduction on: four steps of four results.
@@ -166,63 +112,7 @@ fn product(layer: Layer, back: bool, lane: u32) -> mat4x4<f32> {
     return mat4x4<f32>(acc_0, acc_1, acc_2, acc_3);
 }
 
-// Four columns of dx of a row from k on.
-fn store(row: u32, k: u32, v: vec4<f32>) {
-#if DX
-    if (row >= P.rows || k >= P.k) {
-        return;
-    }
-#if GAPS_DX
-    let at = dx_of(row, k);
-#else
-    let at = row * P.k + k;
-#end
-#if VEC_DX
-#if ADDS_DX
-    dx_put4(at, dx_at4(at) + v);
-#else
-    dx_put4(at, v);
-#end
-#else
-#for i in 4
-    if (k + {i}u < P.k) {
-#if ADDS_DX
-        dx_put(at + {i}u, dx_at(at + {i}u) + v[{i}]);
-#else
-        dx_put(at + {i}u, v[{i}]);
-#end
-    }
-#end
-#end
-#end
-}
-
 #if DW
-// The gradient of a parameter by this workgroup's rows; `sums` is the place of its row of partials.
-fn put_sum(sums: u32, parameter: u32, v: f32) {
-#if ADDS
-    partials_put(sums + parameter, partials_at(sums + parameter) + v);
-#else
-    partials_put(sums + parameter, v);
-#end
-}
-
-// Four neighbouring columns.
-fn put_sums(sums: u32, first: u32, n: u32, columns: u32, v: vec4<f32>) {
-#for i in 4
-    if (n + {i}u < columns) {
-        put_sum(sums, first + n + {i}u, v[{i}]);
-    }
-#end
-}
-
-// No parameter is between two parts, and no gradient.
-fn put_zeros(sums: u32, first: u32, end: u32, lane: u32) {
-    for (var i = first + lane; i < end; i += LANES) {
-        put_sum(sums, i, 0.0);
-    }
-}
-
 // What the lanes of this lane's columns have, in order.
 fn over_rows(v: vec4<f32>, lane: u32) -> vec4<f32> {
     workgroupBarrier();

@@ -18,10 +18,6 @@ fn all_columns(v: vec4<f32>, y: u32) -> vec4<f32> {
     return v;
 }
 
-fn keep_own(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
-    keep(v, place, row, n, columns);
-}
-
 fn hidden_own(z: mat4x4<f32>, alpha: vec4<f32>) -> mat4x4<f32> {
     return hidden_rows(z, alpha);
 }

@@ -141,6 +141,38 @@ impl Kernel {
                 let sums = dw * (groups + of_alpha + 6);
                 blocks * (forward + back) + layers * (1 + parts * part + sums)
             }
+            KernelFile::NetworkBackwardCoop => {
+                let [layers, hidden, outputs] = [p.parts, p.channels, p.cols].map(u64::from);
+                let [lanes, bk, columns, dw] = ["LANES", "BK", "COLUMNS", "DW"].map(flag);
+                let [split, scaled, matrix, width] = ["SPLIT_A", "SCALE_B", "MATRIX", "ACROSS"].map(flag);
+                let (width, block) = (width * matrix, self.network_rows());
+                let blocks = chunk.min(rows).div_ceil(block);
+                let turns = |columns: u64| columns.div_ceil(width);
+                let each = |count: u64| count.div_ceil(lanes);
+                // Four rows of an activation, and of its slope.
+                let [act, slope] = if flag("STATIC") == 1 { [0, 4] } else { [4, 4] };
+                let [cleared, rows_cleared] = [each(columns), each(block)];
+                let weights = |n: u64, k: u64| scaled * (cleared + each(n * k.div_ceil(4)));
+                let staged = each(width / 4 * columns / 4);
+                let product = |length: u64| 1 + staged + length.div_ceil(bk);
+                // A layer of a block forward, its columns measured, and back; then its sums.
+                let of = |n: u64, k: u64| {
+                    let forward = split * (rows_cleared + weights(n, k) + turns(k) * (1 + act))
+                        + turns(k) * (1 + act)
+                        + turns(n) * (product(k) + slope);
+                    let measured = dw * split * (1 + turns(k) * (1 + act));
+                    let of_dw = dw * (turns(k) * (1 + act) + block / matrix);
+                    let back =
+                        1 + rows_cleared + of_dw + 2 * turns(n) + turns(k) * (product(n) + slope + 4 * flag("LEARNS"));
+                    let ends =
+                        flag("DW_M") * flag("DW_N") * (1 + each(matrix * matrix / 4 * lanes / flag("SPAN").max(1)));
+                    let over = flag("TURNS") * (1 + flag("LEARNS")) * (lanes / (width / 4).max(1)) + width / 4 + 6;
+                    let sums = 1 + (1 + dw * split) * cleared + weights(n, k) + dw * (ends + over);
+                    blocks * (1 + forward + measured + back) + sums
+                };
+                let narrow = if layers == 1 { outputs } else { hidden };
+                each(2 * columns) + blocks + of(narrow, k) + (layers - 1) * of(hidden.max(outputs), hidden)
+            }
             KernelFile::SoftmaxCrossEntropy => {
                 let (span, width) = (flag("SPAN"), self.width());
                 2 * (u64::from(p.cols) / width).div_ceil(span)
@@ -159,7 +191,7 @@ impl Kernel {
 
     /// Rows of a workgroup of a network on matrix units.
     fn network_rows(&self) -> u64 {
-        self.of("LANES") / self.of("SPAN").max(1) * self.of("MATRICES_M") * self.of("MATRIX")
+        self.of("LANES") / self.of("SPAN").max(1) * (self.of("MATRICES_M") + self.of("DOWN")) * self.of("MATRIX")
     }
 
     /// Iterations of a product's epilogue: register tile, words of the mask, sums. Columns beyond the edge have none; the first lane has
@@ -256,7 +288,7 @@ impl Kernel {
                 let edge = (rows + flag("LANES")).max(cols + flag("SPAN") * self.width());
                 edge.max(rows * cols).max(2 * rows)
             }
-            KernelFile::NetworkBackward => {
+            KernelFile::NetworkBackward | KernelFile::NetworkBackwardCoop => {
                 let step = 2 * flag("BK") + flag("COLUMNS") + 4;
                 // The scratch memory and the parameters are bounded by the lengths of their operands (`Use`).
                 let indices = (rows * k).max(rows * cols);

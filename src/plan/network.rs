@@ -13,6 +13,7 @@ use super::{
     pieces::{self, ELEMENT},
 };
 use crate::{
+    dtype::Float,
     error::{Error, Result},
     kernel::{Elem, KernelFile, MOST_SLOTS},
     operand::Operand,
@@ -179,6 +180,11 @@ impl NetworkForward {
         let layers = if self.layers.count == 1 { self.layers.alpha(AlphaSource::Constant) } else { self.layers };
         layers.check(self.rows)?;
         Ok(NetworkForward { layers, ..*self })
+    }
+
+    /// The type that weights are read in.
+    fn weights(&self) -> Float {
+        self.storage.of(if self.copy { Operand::Copy } else { Operand::Parameter })
     }
 
     /// What every kernel over a network has: the sizes of its layers, their activations, x and the parameters.

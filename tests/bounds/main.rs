@@ -536,6 +536,20 @@ fn a_matrix_outside_of_its_tile_is_found() {
             planted.kernel.flags.insert(flag, wrong);
             assert!(run(&planted, true).is_err(), "{flag}={wrong}: {}", planted.kernel);
         }
+        let request = plan::NetworkBackward {
+            forward: plan::NetworkForward { layers: layers.alpha(AlphaSource::Constant), rows: 100, ..request },
+            dx: Want::Overwrite,
+            parameters: Want::Overwrite,
+        };
+        let plan = plan::network_backward(&request, true, caps).unwrap();
+        checked(&plan, true);
+        let good = &plan.dispatches[0];
+        assert_eq!(good.kernel.file, KernelFile::NetworkBackwardCoop, "{plan}");
+        for (flag, wrong) in [("DW_N", 2 * good.kernel.flag("DW_N")), ("DOWN", 4)] {
+            let mut planted = good.clone();
+            planted.kernel.flags.insert(flag, wrong);
+            assert!(run(&planted, true).is_err(), "{flag}={wrong}: {}", planted.kernel);
+        }
     }
 }
 

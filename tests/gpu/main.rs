@@ -33,6 +33,7 @@ mod matrix_units;
 mod narrow;
 mod network;
 mod network_backward;
+mod network_backward_matrices;
 mod network_jets;
 mod network_matrices;
 mod pasted;

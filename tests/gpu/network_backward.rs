@@ -38,6 +38,7 @@ pub struct Ran {
     pub dy: Vec<f32>,
     pub dx: Vec<f32>,
     pub gradient: Vec<f32>,
+    pub on_matrix_units: bool,
 }
 
 impl<'a> Case<'a> {
@@ -74,22 +75,26 @@ impl<'a> Case<'a> {
         let network = Forward::new(layers, part(x_, k), &parameters, View::absent(&[rows, n], Float::F32));
         let network = network.copy(copy.as_ref().map(|copy| copy.view()));
         let backward = network.backward(part(dy_, n)).dx(part(dx_, k)).gradient(&gradient);
+        let plan = backward.plan(gpu).unwrap();
+        let on_matrix_units = plan.dispatches.iter().any(|dispatch| dispatch.kernel.on_matrix_units());
         gpu.submit(|encoder| backward.record(gpu, encoder)).unwrap();
         let mut dx = Vec::with_capacity(rows * k);
         for row in gpu.download(dx_).unwrap().chunks(k + 2 * gap) {
             assert!(row[..gap].iter().chain(&row[gap + k..]).all(|&v| v == 7.0), "{sizes:?}: a gap was written");
             dx.extend(&row[gap..gap + k]);
         }
-        Ran { host, layers, x, dy, dx, gradient: gpu.download(&gradient).unwrap() }
+        Ran { host, layers, x, dy, dx, gradient: gpu.download(&gradient).unwrap(), on_matrix_units }
     }
 
-    fn check(&self, gpu: &Gpu, numbers: &mut Numbers) {
+    /// Whether it ran on matrix units; both gradients are within their bounds.
+    pub fn check(&self, gpu: &Gpu, numbers: &mut Numbers) -> bool {
         let [_, of_w, of_dx, _] = self.types;
         let host = HostNetwork::random(self.sizes, self.activation, self.alpha, numbers);
-        let Ran { host, layers, x, dy, dx, gradient } = self.run(gpu, host, numbers, |v| v);
+        let Ran { host, layers, x, dy, dx, gradient, on_matrix_units } = self.run(gpu, host, numbers, |v| v);
         let rounding = of_w.rounding(1.0).max(of_dx.rounding(1.0));
         let rounding = if [of_w, of_dx] == [Float::F32; 2] { 0.0 } else { rounding };
-        let [want_dx, want] = host.gradients(&layers, &x, &dy, rounding);
+        let factor = if on_matrix_units { gpu.caps().matrix_rounding() } else { 0.0 };
+        let [want_dx, want] = host.gradients(&layers, &x, &dy, rounding.max(factor), factor);
         let Case { sizes, activation, alpha, output, rows, types, .. } = self;
         let what = format!("{sizes:?} {activation} {alpha:?} {output} {types:?} {rows} rows");
         want_dx.judge(&format!("{what}: dx"), &dx);
@@ -103,6 +108,7 @@ impl<'a> Case<'a> {
                 assert!((a - b).abs() <= 1e-6 * error + 1e-12 * terms, "{what}: {a} and {b}");
             }
         }
+        on_matrix_units
     }
 }
 
@@ -187,7 +193,7 @@ fn integers_without_tolerance() {
             let host = HostNetwork::random(sizes, Activation::RELU, AlphaSource::Constant, &mut numbers).integers(1.0);
             let number = |v: f32| v.round().clamp(-2.0, 2.0);
             let case = Case::new(sizes, Activation::RELU, rows);
-            let Ran { host, layers, x, dy, dx, gradient } = case.run(gpu, host, &mut numbers, number);
+            let Ran { host, layers, x, dy, dx, gradient, .. } = case.run(gpu, host, &mut numbers, number);
             let want = cpu::reference::network_backward(&layers, rows, &x, &host.all(&layers), &dy).unwrap();
             assert!(want.parameters.terms.iter().chain(&want.dx.terms).all(|&terms| terms < 16_777_216.0));
             for (name, got, want) in [("dx", &dx, &want.dx), ("gradient", &gradient, &want.parameters)] {
@@ -221,7 +227,7 @@ fn each_gradient_alone_and_added() {
     for (gpu, sizes) in [(gpu(), [3, 128, 128, 2]), (as_a_gpu(), [3, 32, 32, 2])] {
         let host = HostNetwork::random(&sizes, "prelu".parse().unwrap(), AlphaSource::PerLayer, &mut numbers);
         let case = Case { alpha: AlphaSource::PerLayer, ..Case::new(&sizes, "prelu".parse().unwrap(), 53) };
-        let Ran { host, layers, x, dy, dx, gradient } = case.run(gpu, host, &mut numbers, |v| v);
+        let Ran { host, layers, x, dy, dx, gradient, .. } = case.run(gpu, host, &mut numbers, |v| v);
         let (x_, dy_) = (gpu.upload(&x, &[53, 3]).unwrap(), gpu.upload(&dy, &[53, 2]).unwrap());
         let all = gpu.upload(&host.all(&layers), &[layers.elements()]).unwrap();
         let network = Forward::new(layers, &x_, &all, View::absent(&[53, 2], Float::F32));
@@ -336,7 +342,7 @@ fn training_of_an_mlp() {
             let dy = &dy[..rows * n];
             assert!(dy.iter().all(|v| v.is_finite()) && dy.iter().any(|&v| v != 0.0));
             let rounding = if dtype == Float::F32 { 0.0 } else { dtype.rounding(1.0) };
-            let [_, want] = host.gradients(&layers, &x, dy, rounding);
+            let [_, want] = host.gradients(&layers, &x, dy, rounding, 0.0);
             let mut got = vec![0.0; layers.elements()];
             for l in 0..layers.count {
                 let (place, gradients) = (layers.place(l), mlp.gradients(l).unwrap());

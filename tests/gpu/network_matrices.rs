@@ -17,13 +17,13 @@ use crate::{
 };
 
 /// The adapter with its matrix units, as the CPU that it is and as a GPU.
-struct Device {
-    gpu: Gpu,
-    there: bool,
+pub struct Device {
+    pub gpu: Gpu,
+    pub there: bool,
 }
 
 impl Device {
-    fn all() -> &'static [Device] {
+    pub fn all() -> &'static [Device] {
         static ALL: OnceLock<Vec<Device>> = OnceLock::new();
         ALL.get_or_init(|| {
             let classes = [None, Some(DeviceClass::Discrete)];

@@ -182,12 +182,17 @@ impl HostNetwork {
         steps
     }
 
-    /// Gradients for rows of x and dy, and how far from them f32 may be: of x, and of all parameters in the order of `layers`.
-    pub fn gradients(&self, layers: &Layers, x: &[f32], dy: &[f32], rounding: f64) -> [Bounded; 2] {
+    /// Gradients for rows of x and dy, and how far from them f32 may be: of x, and of all parameters in the order of `layers`. `rounding` as above;
+    /// `factor`: the share that a dz may lose where it is a factor of a product, and what is small beside the largest of its row or column more of it.
+    pub fn gradients(&self, layers: &Layers, x: &[f32], dy: &[f32], rounding: f64, factor: f64) -> [Bounded; 2] {
         let (inputs, outputs) = (self.0[0].k, self.0[self.0.len() - 1].n);
         let rows = x.len() / inputs;
         let (mut dx, mut all) = (Bounded::default(), Bounded::zeros(layers.elements()));
         let mut sizes = vec![0.0; layers.elements()];
+        // Of each layer, over the rows: the largest and the sum of the magnitudes of what goes in, and of dz.
+        let sides = |layer: &HostLayer| [layer.k, layer.n].map(|columns| vec![[0.0f64; 2]; columns]);
+        let mut columns: Vec<_> = self.0.iter().map(sides).collect();
+        let small = factor * f64::powi(2.0, -14);
         for m in 0..rows {
             let steps = self.steps(&x[m * inputs..][..inputs], rounding);
             let mut dy: Vec<f64> = dy[m * outputs..][..outputs].iter().map(|&v| f64::from(v)).collect();
@@ -196,6 +201,12 @@ impl HostNetwork {
                 let (below, step, place) = (&steps[l], &steps[l + 1], layers.place(l));
                 let mut next = Bounded::zeros(layer.k);
                 let mut next_sizes = vec![0.0; layer.k];
+                let mut count = |side: usize, i: usize, v: f64| {
+                    let [largest, sum] = &mut columns[l][side][i];
+                    (*largest, *sum) = (largest.max(v.abs()), *sum + v.abs());
+                };
+                below.y.iter().enumerate().for_each(|(k, &y)| count(0, k, y));
+                let mut largest: f64 = 0.0;
                 for n in 0..layer.n {
                     let of = |quantity| {
                         let [by, wrong] = layer.near(n, quantity, step.z[n], step.z_errors[n]);
@@ -209,6 +220,8 @@ impl HostNetwork {
                     };
                     let (dz, wrong) = of(Quantity::Slope);
                     add(place.b + n, dz, wrong);
+                    count(1, n, dz);
+                    largest = largest.max(dz.abs());
                     if let (Some(at), Some(alpha)) = (place.alpha, &layer.alpha) {
                         let (dalpha, wrong) = of(Quantity::AlphaSlope);
                         add(at + n % alpha.len(), dalpha, wrong);
@@ -216,19 +229,31 @@ impl HostNetwork {
                     for (k, next_size) in next_sizes.iter_mut().enumerate() {
                         let (y, w) = (below.y[k], f64::from(layer.w[n * layer.k + k]));
                         let error = wrong * (y.abs() + below.y_errors[k]) + dz.abs() * below.y_errors[k];
+                        let error = error + factor * (dz * y).abs();
                         add(place.w + n * layer.k + k, dz * y, error);
                         next.values[k] += dz * w;
-                        next.errors[k] += wrong * w.abs() * (1.0 + rounding) + (dz * w).abs() * rounding;
+                        next.errors[k] += wrong * w.abs() * (1.0 + rounding) + (dz * w).abs() * (rounding + factor);
                         *next_size += (dz * w).abs();
                     }
                 }
-                for (error, size) in next.errors.iter_mut().zip(next_sizes) {
+                for (k, (error, size)) in next.errors.iter_mut().zip(next_sizes).enumerate() {
+                    let column = (0..layer.n).map(|n| f64::from(layer.w[n * layer.k + k].abs()));
+                    let [most, all] = column.fold([0.0f64, 0.0], |[most, all], w| [most.max(w), all + w]);
+                    *error += small * (largest * all + most.max(1.0) * largest * layer.n as f64);
                     *error += size * (layer.n as f64 + 2.0) * EPSILON;
                 }
                 (dy, errors) = (next.values, next.errors);
             }
             dx.errors.extend(errors.iter().zip(&dy).map(|(error, dx)| error + dx.abs() * rounding));
             dx.values.extend(dy);
+        }
+        for (l, layer) in self.0.iter().enumerate() {
+            let [inputs, outputs] = &columns[l];
+            for (n, [dz, all_dz]) in outputs.iter().enumerate() {
+                for (k, [y, all_y]) in inputs.iter().enumerate() {
+                    all.errors[layers.place(l).w + n * layer.k + k] += small * (dz * all_y + y.max(1.0) * all_dz);
+                }
+            }
         }
         for (error, size) in all.errors.iter_mut().zip(sizes) {
             *error += size * (rows as f64 + 8.0) * EPSILON;

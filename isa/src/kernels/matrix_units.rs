@@ -3,7 +3,7 @@
 use elbow::{
     Activation, Caps, Float, Gate, Jet, MatrixUnits, Pin, Saved, Want, WeightLayout,
     network::Layers,
-    plan::{self, NetworkForward},
+    plan::{self, NetworkBackward, NetworkForward},
     request::{AffineRequest, BackwardRequest, Gradients},
     storage::Storage,
 };
@@ -45,19 +45,22 @@ impl Collected {
     fn networks_on_matrix_units(&mut self) -> Result<(), Failure> {
         for units in [MatrixUnits::Rounded, MatrixUnits::Split] {
             self.caps = with_matrices(units);
-            let mut network = |name: &str, layers: Layers| {
-                let request = NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
-                self.add(&format!("network {name} {units} f32"), plan::network_forward(&request, true, &self.caps))
-            };
+            let of =
+                |layers: Layers| NetworkForward { rows: 1 << 20, layers, copy: false, storage: Storage::default() };
             for width in [32, 64, 128] {
                 for activation in [Activation::RELU, Activation::SILU] {
                     let layers = Layers::new(&[width, width, width, width], activation)?;
-                    network(&format!("{} {width}", activation.name()), layers)?;
+                    let (forward, name) = (of(layers), format!("{} {width} {units} f32", activation.name()));
+                    self.add(&format!("network {name}"), plan::network_forward(&forward, true, &self.caps))?;
+                    let request = NetworkBackward { forward, dx: Want::Overwrite, parameters: Want::Overwrite };
+                    let gradients = plan::network_backward(&request, true, &self.caps);
+                    self.add(&format!("network backward {name}"), gradients)?;
                 }
             }
             for inputs in [2, 3] {
                 let layers = Layers::new(&[20, 64, 64, 64, 17], Activation::TANH)?.jet(Jet::laplacian(inputs)?);
-                network(&format!("jet of {inputs} tanh 64"), layers)?;
+                let plan = plan::network_forward(&of(layers), true, &self.caps);
+                self.add(&format!("network jet of {inputs} tanh 64 {units} f32"), plan)?;
             }
         }
         Ok(())

@@ -12,14 +12,26 @@ use crate::{
 };
 
 /// The most invocations of a workgroup, and the fewest.
-const LANES: [u32; 3] = [128, 64, 32];
+pub(super) const LANES: [u32; 3] = [128, 64, 32];
 /// Inputs that are multiplied from one piece of the weights.
 const BK: u32 = 32;
 /// The most sums that a GPU's lane has in registers, as those of a product.
 const MOST_SUMS: u32 = 128;
 /// The most bytes of workgroup memory: more leave a GPU with one workgroup at a time, which waits at its barriers.
 const MOST_BYTES: u32 = 32 << 10;
-const NO_BLOCK: &str = "no block of rows suits the device's subgroups, its workgroup memory, or a lane's registers";
+pub(super) const NO_BLOCK: &str =
+    "no block of rows suits the device's subgroups, its workgroup memory, or a lane's registers";
+
+/// An error with the reason, if there is one to give, where a network may not run on matrix units. `stored`: both factors of every product are f16 in memory.
+pub(super) fn allowed(request: &NetworkForward, stored: bool, caps: &Caps) -> Result<(), Option<&'static str>> {
+    match caps.matrix_units {
+        MatrixUnits::Off => Err(None),
+        _ if caps.matrix_size == 0 => Err(Some(matrix::ABSENT)),
+        MatrixUnits::Stored if !stored => Err(Some(matrix::NOT_STORED)),
+        _ if (request.rows.min(request.layers.columns()) as u64) < matrix::FEWEST => Err(Some(matrix::FEW)),
+        _ => Ok(()),
+    }
+}
 
 /// A block of rows of a workgroup whose subgroups have all columns of their rows.
 #[derive(Clone, Copy)]
@@ -38,20 +50,11 @@ pub(super) struct Matrices {
 impl Matrices {
     /// The one for a network; else why it stays on ordinary lanes, if matrix units are asked for.
     pub(super) fn of(request: &NetworkForward, caps: &Caps) -> Result<Self, Option<&'static str>> {
-        let NetworkForward { rows, layers, copy, storage } = *request;
-        let weights = storage.of(if copy { Operand::Copy } else { Operand::Parameter });
+        let NetworkForward { rows, layers, storage, .. } = *request;
+        let weights = request.weights();
         // What goes between layers is computed.
         let stored = layers.count == 1 && [storage.of(Operand::X), weights] == [Float::F16; 2];
-        let why = match caps.matrix_units {
-            MatrixUnits::Off => return Err(None),
-            _ if caps.matrix_size == 0 => Some(matrix::ABSENT),
-            MatrixUnits::Stored if !stored => Some(matrix::NOT_STORED),
-            _ if (rows.min(layers.columns()) as u64) < matrix::FEWEST => Some(matrix::FEW),
-            _ => None,
-        };
-        if why.is_some() {
-            return Err(why);
-        }
+        allowed(request, stored, caps)?;
         let entering = stored.then_some(Float::F16);
         let halves = [entering, Some(weights)].map(|stored| Half::of(stored, caps.matrix_units));
         let block = |lanes: u32| {
