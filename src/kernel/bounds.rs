@@ -132,11 +132,13 @@ impl Kernel {
                     1 => [1, 0, 1, 0],
                     _ => [1 + bk, 4, 1 + flag("TN"), flag("TN") * flag("TK")],
                 };
+                // The columns of points that a lane finishes are a loop in every text, and so are those that it keeps.
+                let [own, kept] = [4 / flag("HALVES").max(1), 4].map(|columns| flag("JET") * columns);
                 let between = (layers - 1) * hidden.div_ceil(bk);
-                let forward = 1 + layers * (1 + four) + 4 + (k.div_ceil(bk) + between) * step;
-                let back = (outputs.div_ceil(bk) + between) * step + layers * (4 + 4 * flag("LEARNS"));
+                let forward = 1 + layers * (1 + four + own + kept) + 4 + (k.div_ceil(bk) + between) * step;
+                let back = (outputs.div_ceil(bk) + between) * step + layers * (4 + own + (4 + own) * flag("LEARNS"));
                 // What becomes of dW by part, and then of the sums over lanes and of what is beside the parameters.
-                let part = 1 + blocks * (1 + dw * (four + groups * group)) + dw * end;
+                let part = 1 + blocks * (1 + kept + dw * (four + own + kept + groups * group)) + dw * end;
                 let of_alpha = [flag("PER_CHANNEL") * groups, flag("PER_LAYER") * lanes].into_iter().sum::<u64>();
                 let sums = dw * (groups + of_alpha + 6);
                 blocks * (forward + back) + layers * (1 + parts * part + sums)
