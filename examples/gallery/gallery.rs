@@ -45,6 +45,7 @@ macro_rules! experiments {
 experiments! {
     half_silent,
     projection,
+    domain_adversarial,
 }
 
 #[derive(Parser)]

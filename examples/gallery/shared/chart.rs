@@ -115,8 +115,13 @@ impl Chart {
             let (points, kept): (Vec<_>, Vec<_>) = shown.map(|(x, y, bar)| ((x, y), bar)).unzip();
             (series.points, series.bars) = (points, bars.map(|_| kept));
         }
-        let all = || self.series.iter().flat_map(|series| series.points.iter().copied());
-        let (x, y) = (span(all().map(|point| point.0), log_x)?, span(all().map(|point| point.1), log_y)?);
+        let ends = |series: &Series| -> Vec<(f64, f64)> {
+            let bars = series.bars.iter().flatten().copied().chain(std::iter::repeat(0.0));
+            let both = |(&(x, y), bar): (&(f64, f64), f64)| [(x, (y - bar).max(lowest(log_y, y))), (x, y + bar)];
+            series.points.iter().zip(bars).flat_map(both).collect()
+        };
+        let all: Vec<(f64, f64)> = self.series.iter().flat_map(ends).collect();
+        let (x, y) = (span(all.iter().map(|point| point.0), log_x)?, span(all.iter().map(|point| point.1), log_y)?);
         let mut svg = String::new();
         match self.log {
             (false, false) => self.draw(&mut svg, x.0..x.1, y.0..y.1)?,

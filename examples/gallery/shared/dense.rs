@@ -3,6 +3,7 @@
 use elbow::{
     Activation, Gpu, Saved,
     affine::{Forward, Gradient},
+    elementwise,
     gpu::transfer::Tensor,
 };
 
@@ -54,6 +55,15 @@ impl Dense {
         let call = call.db(self.b.as_ref().map(|_| Gradient::overwrite(&all.db)));
         gpu.submit_pass(|pass| call.record(gpu, pass))?;
         Ok(all)
+    }
+
+    /// act'(z) of the rows of x: what a gradient is multiplied by on its way back.
+    pub(crate) fn slopes(&self, gpu: &Gpu, x: &Tensor) -> Result<Vec<f32>> {
+        let (y, z) = self.forward_with_z(gpu, x)?;
+        let (ones, dz) = (gpu.upload(&vec![1.0; y.elements()], y.shape())?, gpu.zeros(y.shape())?);
+        let back = elementwise::Forward::new(self.activation, &z, &y).backward(&ones).dx(&dz);
+        gpu.submit_pass(|pass| back.record(gpu, pass))?;
+        Ok(gpu.download(&dz)?)
     }
 
     fn call<'a>(&'a self, x: &'a Tensor, y: &'a Tensor) -> Forward<'a> {

@@ -4,6 +4,7 @@ use elbow::{
     Gpu,
     gpu::transfer::Tensor,
     mlp::{Batch, Mlp},
+    train::SoftmaxCrossEntropy,
 };
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -56,13 +57,31 @@ impl<'a> Trainer<'a> {
         Ok(all)
     }
 
+    /// The gradient of the mean softmax cross-entropy for the logits.
+    pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, labels: &[u32]) -> Result<Tensor> {
+        let (labels, loss) = (gpu.upload_words(labels, &[labels.len()])?, gpu.zeros(&[labels.len()])?);
+        let dlogits = gpu.zeros(logits.shape())?;
+        gpu.submit(|encoder| SoftmaxCrossEntropy::new(logits, &labels, &loss, &dlogits).record(gpu, encoder))?;
+        Ok(dlogits)
+    }
+
     /// The share of rows whose largest output is their label's.
     pub(crate) fn accuracy(&self, data: &Digits) -> Result<f64> {
-        let outputs = self.outputs(&data.x)?;
-        let classes = outputs.len() / data.len();
-        let largest =
-            |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32);
-        let right = outputs.chunks(classes).zip(&data.labels).filter(|(row, label)| largest(row) == Some(**label));
-        Ok(right.count() as f64 / data.len() as f64)
+        Ok(share_right(&self.outputs(&data.x)?, &data.labels))
     }
+}
+
+/// The gradient of the mean softmax cross-entropy for the logits.
+pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, labels: &[u32]) -> Result<Tensor> {
+    let (labels, loss) = (gpu.upload_words(labels, &[labels.len()])?, gpu.zeros(&[labels.len()])?);
+    let dlogits = gpu.zeros(logits.shape())?;
+    gpu.submit(|encoder| SoftmaxCrossEntropy::new(logits, &labels, &loss, &dlogits).record(gpu, encoder))?;
+    Ok(dlogits)
+}
+
+/// The share of rows whose largest output is their label's.
+pub(crate) fn share_right(outputs: &[f32], labels: &[u32]) -> f64 {
+    let largest = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class as u32);
+    let rows = outputs.chunks((outputs.len() / labels.len().max(1)).max(1));
+    rows.zip(labels).filter(|(row, label)| largest(row) == Some(**label)).count() as f64 / labels.len() as f64
 }

@@ -8,14 +8,16 @@ mod lab;
 mod learn;
 pub(crate) mod page;
 mod report;
+mod stack;
 pub(crate) mod statistics;
 
 pub(crate) use self::{
     chart::Chart,
     dense::{Dense, Gradients},
     lab::Lab,
-    learn::Trainer,
+    learn::{Trainer, cross_entropy, share_right},
     report::Report,
+    stack::Stack,
 };
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
