@@ -46,6 +46,7 @@ experiments! {
     half_silent,
     projection,
     domain_adversarial,
+    gan_stability,
 }
 
 #[derive(Parser)]
