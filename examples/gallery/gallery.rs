@@ -45,6 +45,7 @@ macro_rules! experiments {
 experiments! {
     half_silent,
     projection,
+    signal_propagation,
 }
 
 #[derive(Parser)]
