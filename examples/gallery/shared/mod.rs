@@ -14,7 +14,7 @@ pub(crate) mod statistics;
 pub(crate) use self::{
     chart::Chart,
     dense::{Dense, Gradients},
-    lab::Lab,
+    lab::{Lab, normal},
     learn::Trainer,
     report::Report,
 };
