@@ -45,6 +45,12 @@ macro_rules! experiments {
 experiments! {
     half_silent,
     projection,
+    call_options,
+    residual_order,
+    batch_norm,
+    prelu_channels,
+    born_dead,
+    dying_relu,
     signal_propagation,
 }
 

@@ -8,6 +8,7 @@ mod lab;
 mod learn;
 pub(crate) mod page;
 mod report;
+pub(crate) mod residual;
 pub(crate) mod stack;
 pub(crate) mod statistics;
 
