@@ -45,6 +45,8 @@ macro_rules! experiments {
 experiments! {
     half_silent,
     projection,
+    pinn_heat,
+    pinn_wave,
     call_options,
     residual_order,
     batch_norm,

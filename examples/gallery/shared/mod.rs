@@ -7,6 +7,7 @@ pub(crate) mod digits;
 mod lab;
 mod learn;
 pub(crate) mod page;
+pub(crate) mod pinn;
 mod report;
 pub(crate) mod residual;
 pub(crate) mod stack;
