@@ -36,21 +36,38 @@ impl<'a, const K: usize> Pinn<'a, K> {
         mut points: impl FnMut() -> Vec<[f32; K]>,
         gradient: impl Fn(usize, [f32; K], &[f32], &mut [f32]),
     ) -> Result<()> {
-        let dz = self.mlp.dz(self.mlp.layers() - 1).ok_or("a network without layers")?;
-        for step in 0..steps {
+        (0..steps).try_for_each(|step| {
             let points = points();
-            let rows = self.forward(&points)?;
-            let mut dy = vec![0.0; rows.len()];
-            for (i, (rows, dy)) in rows.chunks_exact(ROWS).zip(dy.chunks_exact_mut(ROWS)).enumerate() {
-                gradient(i, points[i], rows, dy);
-            }
-            self.gpu.write(dz, &dy)?;
-            self.mlp.set_rate(self.gpu, RATE * 0.01f32.powf(step as f32 / steps as f32))?;
-            self.gpu.submit_pass(|pass| {
-                self.mlp.backward(self.gpu, &mut *pass, self.x.view())?;
-                self.mlp.update(self.gpu, pass)
-            })?;
-        }
+            self.step(step as f32 / steps as f32, &points, &|rows, dy| {
+                for (i, (rows, dy)) in rows.chunks_exact(ROWS).zip(dy.chunks_exact_mut(ROWS)).enumerate() {
+                    gradient(i, points[i], rows, dy);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Trains on the same points in each step; `gradient` writes that of all rows.
+    pub(crate) fn train_all(
+        &self,
+        steps: usize,
+        points: &[[f32; K]],
+        gradient: impl Fn(&[f32], &mut [f32]) -> Result<()>,
+    ) -> Result<()> {
+        (0..steps).try_for_each(|step| self.step(step as f32 / steps as f32, points, &gradient))
+    }
+
+    fn step(&self, done: f32, points: &[[f32; K]], gradient: &dyn Fn(&[f32], &mut [f32]) -> Result<()>) -> Result<()> {
+        let dz = self.mlp.dz(self.mlp.layers() - 1).ok_or("a network without layers")?;
+        let rows = self.forward(points)?;
+        let mut dy = vec![0.0; rows.len()];
+        gradient(&rows, &mut dy)?;
+        self.gpu.write(dz, &dy)?;
+        self.mlp.set_rate(self.gpu, RATE * 0.01f32.powf(done))?;
+        self.gpu.submit_pass(|pass| {
+            self.mlp.backward(self.gpu, &mut *pass, self.x.view())?;
+            self.mlp.update(self.gpu, pass)
+        })?;
         Ok(())
     }
 
