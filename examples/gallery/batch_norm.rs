@@ -5,7 +5,7 @@ use elbow::{
     affine::{Forward, Front},
 };
 
-use crate::shared::{Dense, Lab, Report, Result};
+use crate::shared::{Dense, Gradients, Lab, Report, Result};
 
 pub(crate) const TITLE: &str = "Batch normalisation forgets the scale of weights";
 
@@ -48,8 +48,8 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     let most = weights.chunks(k).zip(dw.chunks(k)).map(cosine).fold(0.0, f64::max);
     report.within("largest cosine between a unit's w and dw", 0.0, most, 1e-5);
     // Without the norm there is no such thing: half of the units' weights are in dW.
-    let plain = Dense::new(Activation::RELU, w, None).backward(gpu, &x, &lab.normal(&mut rng, 1.0, &[m, n])?)?;
-    let most = weights.chunks(k).zip(gpu.download(&plain.dw)?.chunks(k)).map(cosine).fold(0.0, f64::max);
+    let Gradients { dw: plain, .. } = Dense::new(Activation::RELU, w, None).backward(gpu, &x, &lab.normal(&mut rng, 1.0, &[m, n])?)?;
+    let most = weights.chunks(k).zip(gpu.download(&plain)?.chunks(k)).map(cosine).fold(0.0, f64::max);
     report.at_least("the same without normalisation", 0.1, most, 0.0);
     Ok(report)
 }

@@ -12,7 +12,7 @@ pub(crate) const TITLE: &str = "Call options are ReLUs";
 
 const THEORY: &str = "A call with strike K pays max(S - K, 0), so a portfolio Σ q max(S - K, 0) is a ReLU layer with weights 1, biases -K and an output layer q: exactly. With q ≥ 0 it is convex and monotone in S, whatever the strikes. \
     Its price under Black and Scholes (1973) is the mean over the lognormal S e^(σ√T Z - σ²T/2): by quadrature again a ReLU layer, whose weights are those factors. Its slope, dx of backward, is the delta Φ(d₁). ReLU has no second derivative to see: \
-    the gamma φ(d₁)/(Sσ√T) comes from softplus_β, carried along as a jet. That is the price if a logistic error of deviation π/(√3 β) is added to S at maturity, or taken from the strike, which changes the gamma by at most π²/(6β²) times its second derivative by the strike.";
+    the gamma φ(d₁)/(Sσ√T) comes from softplus_β, carried along as a jet. That is the price of a strike with a logistic error of deviation π/(√3 β), which changes the gamma by at most π²/(6β²) times its second derivative by the strike.";
 
 const STRIKE: f64 = 100.0;
 /// σ√T: a year at 25 %.

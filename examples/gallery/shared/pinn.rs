@@ -13,6 +13,9 @@ pub(crate) const ROWS: usize = 4;
 /// Steps of Adam begin at this rate, and end at a hundredth of it.
 const RATE: f32 = 0.01;
 
+/// Writes the gradient of a loss by all rows.
+type Gradient<'a> = &'a dyn Fn(&[f32], &mut [f32]) -> Result<()>;
+
 /// A network of a point of K ≤ 2 coordinates.
 pub(crate) struct Pinn<'a, const K: usize> {
     gpu: &'a Gpu,
@@ -57,7 +60,7 @@ impl<'a, const K: usize> Pinn<'a, K> {
         (0..steps).try_for_each(|step| self.step(step as f32 / steps as f32, points, &gradient))
     }
 
-    fn step(&self, done: f32, points: &[[f32; K]], gradient: &dyn Fn(&[f32], &mut [f32]) -> Result<()>) -> Result<()> {
+    fn step(&self, done: f32, points: &[[f32; K]], gradient: Gradient<'_>) -> Result<()> {
         let dz = self.mlp.dz(self.mlp.layers() - 1).ok_or("a network without layers")?;
         let rows = self.forward(points)?;
         let mut dy = vec![0.0; rows.len()];
