@@ -45,6 +45,17 @@ macro_rules! experiments {
 experiments! {
     half_silent,
     projection,
+    signal_propagation,
+    residual_order,
+    batch_norm,
+    born_dead,
+    dying_relu,
+    prelu_channels,
+    prelu_diagnostic,
+    pinn_heat,
+    pinn_wave,
+    pinn_obstacle,
+    call_options,
     domain_adversarial,
     gan_stability,
 }

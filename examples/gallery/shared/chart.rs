@@ -84,7 +84,7 @@ impl Chart {
         self
     }
 
-    /// Dots (x, y, error) of the last line's colour.
+    /// Dots (x, y, error) of the last line's colour. Without a name they have no row in the legend.
     pub(crate) fn dots(mut self, name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64, f64)>) -> Self {
         let colour = self.series.last().map_or(0, |series| series.colour);
         let (points, bars) = points.into_iter().map(|(x, y, bar)| ((x, y), bar)).unzip();
@@ -129,7 +129,8 @@ impl Chart {
             (false, true) => self.draw(&mut svg, x.0..x.1, (y.0..y.1).log_scale())?,
             (true, true) => self.draw(&mut svg, (x.0..x.1).log_scale(), (y.0..y.1).log_scale())?,
         }
-        let legend: String = self.series.iter().enumerate().map(|(row, series)| series.legend(row)).collect();
+        let named = self.series.iter().filter(|series| !series.name.is_empty());
+        let legend: String = named.enumerate().map(|(row, series)| series.legend(row)).collect();
         let svg = svg.replacen("</svg>", &format!("<g transform=\"scale({FINE})\">{legend}</g></svg>"), 1);
         let drawn = format!("width=\"{}\" height=\"{}\"", SIZE.0 * FINE, SIZE.1 * FINE);
         Ok(svg.replacen(&drawn, &format!("width=\"{}\" height=\"{}\"", SIZE.0, SIZE.1), 1))

@@ -7,14 +7,17 @@ pub(crate) mod digits;
 mod lab;
 mod learn;
 pub(crate) mod page;
+pub(crate) mod pinn;
+pub(crate) mod propagation;
 mod report;
+pub(crate) mod residual;
 mod stack;
 pub(crate) mod statistics;
 
 pub(crate) use self::{
     chart::Chart,
     dense::{Dense, Gradients},
-    lab::Lab,
+    lab::{Lab, normal},
     learn::{Trainer, cross_entropy, share_right},
     report::Report,
     stack::Stack,
