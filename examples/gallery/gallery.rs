@@ -45,6 +45,14 @@ macro_rules! experiments {
 experiments! {
     half_silent,
     projection,
+    linear_regions,
+    certified_radius,
+    attributions,
+    pruning_saliency,
+    swish_nonmonotone,
+    rate_neuron,
+    hebbian,
+    gnn_oversmoothing,
 }
 
 #[derive(Parser)]

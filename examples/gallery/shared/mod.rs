@@ -1,21 +1,25 @@
 //! What the experiments share.
 
 mod chart;
+pub(crate) mod classes;
 mod dense;
 #[path = "../../digits/data.rs"]
 pub(crate) mod digits;
 mod lab;
 mod learn;
+pub(crate) mod matrices;
 pub(crate) mod page;
 mod report;
+mod stack;
 pub(crate) mod statistics;
 
 pub(crate) use self::{
     chart::Chart,
     dense::{Dense, Gradients},
-    lab::Lab,
+    lab::{Lab, normal},
     learn::Trainer,
     report::Report,
+    stack::{Stack, classifier, learnt, reader},
 };
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
