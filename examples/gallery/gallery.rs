@@ -51,8 +51,12 @@ experiments! {
     pruning_saliency,
     swish_nonmonotone,
     rate_neuron,
+    autoencoder_bias,
     hebbian,
     gnn_oversmoothing,
+    hard_negatives,
+    multi_task,
+    continual,
 }
 
 #[derive(Parser)]
