@@ -97,7 +97,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
     report.picture("Then 5 to 9 are learnt, by the same ten outputs", chart.svg()?);
     report.remark(format!(
         "{seeds} networks of 256 hidden units each way. ReLU forgets {:.3} ± {:.3} of its accuracy, Leaky {:.3} ± {:.3}: with ten outputs in common \
-         both forget by what moves in the last layer, which no gate protects, and the larger updates of a leak hardly matter.",
+         both forget by what moves in the last layer, which no gate protects, and the side whose weights move more does not forget more.",
         lost[0].0, lost[0].1, lost[1].0, lost[1].1
     ));
     Ok(report)

@@ -57,6 +57,7 @@ experiments! {
     hard_negatives,
     multi_task,
     continual,
+    lenet_variance,
 }
 
 #[derive(Parser)]

@@ -2,6 +2,7 @@
 
 mod chart;
 pub(crate) mod classes;
+pub(crate) mod covariance;
 mod dense;
 #[path = "../../digits/data.rs"]
 pub(crate) mod digits;
