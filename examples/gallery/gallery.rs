@@ -58,6 +58,7 @@ experiments! {
     multi_task,
     continual,
     lenet_variance,
+    rnn_stability,
 }
 
 #[derive(Parser)]

@@ -21,6 +21,30 @@ pub(crate) fn orthogonal(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
     rows.concat()
 }
 
+/// A random orthogonal matrix that keeps the vector of ones: H·diag(1, Q)·H, where H is the reflection of (1, 0, ..) to it.
+pub(crate) fn orthogonal_with_ones(rng: &mut ChaCha8Rng, n: usize) -> Vec<f64> {
+    let inner = orthogonal(rng, n - 1);
+    let at = |i: usize, j: usize| match (i, j) {
+        (0, 0) => 1.0,
+        (0, _) | (_, 0) => 0.0,
+        _ => inner[(i - 1) * (n - 1) + j - 1],
+    };
+    let one = 1.0 / (n as f64).sqrt();
+    let mirror: Vec<f64> = (0..n).map(|i| if i == 0 { 1.0 - one } else { -one }).collect();
+    let scale = 2.0 / dot(&mirror, &mirror);
+    let mut q: Vec<f64> = (0..n * n).map(|index| at(index / n, index % n)).collect();
+    // Rows, then columns.
+    for row in q.chunks_mut(n) {
+        let along = scale * dot(row, &mirror);
+        row.iter_mut().zip(&mirror).for_each(|(q, mirror)| *q -= along * mirror);
+    }
+    for column in 0..n {
+        let along = scale * (0..n).map(|i| q[i * n + column] * mirror[i]).sum::<f64>();
+        (0..n).for_each(|i| q[i * n + column] -= along * mirror[i]);
+    }
+    q
+}
+
 /// The largest singular value of w `[N, K]`, from below: so many steps v ← Wᵀ(Wv) on the device.
 pub(crate) fn largest_singular_value(gpu: &Gpu, w: &Tensor, steps: usize) -> Result<f64> {
     let (layer, k) = (Dense::new(Activation::IDENTITY, w.clone(), None), w.shape()[1]);

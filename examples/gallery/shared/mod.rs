@@ -10,6 +10,7 @@ mod lab;
 mod learn;
 pub(crate) mod matrices;
 pub(crate) mod page;
+pub(crate) mod recurrent;
 mod report;
 mod stack;
 pub(crate) mod statistics;
