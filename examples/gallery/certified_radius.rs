@@ -60,8 +60,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
         let length = along.iter().map(|d| d * d).sum::<f32>().sqrt();
         let moved = |step: usize| from.iter().zip(along).map(move |(x, d)| x + d / length * 0.05 * step as f32);
         let moved = gpu.upload(&(0..400).flat_map(moved).collect::<Vec<f32>>(), &[400, PIXELS])?;
-        let y = relu.outputs(gpu, &moved)?;
-        let other = |y: &[f32]| Decision::of(y, 1.0).class != decision.class;
+        let (y, other) = (relu.outputs(gpu, &moved)?, |y: &[f32]| Decision::of(y, 1.0).class != decision.class);
         let Some(step) = y.chunks(CLASSES).position(other) else { continue };
         flips.push((decision.radius, 0.05 * step as f64, 0.0));
         nearest = nearest.min(0.05 * step as f64 / decision.radius);
@@ -90,8 +89,7 @@ pub(crate) fn run(lab: &Lab) -> Result<Report> {
         let upper = gpu.download(&bounds[0])?;
         corners = (0..64).map(|i| f64::from((best[i * 65] - upper[64 + i]).abs())).fold(corners, f64::max);
     }
-    let what = format!("values outside of their interval, {} perturbations", 8 * tries);
-    report.within(what, 0.0, outside as f64, 0.0);
+    report.within(format!("values outside of intervals, {} tries", 8 * tries), 0.0, outside as f64, 0.0);
     report.within("largest |upper end - y at its corner|, first layer", 0.0, corners, 1e-5);
     report.remark(format!(
         "{images} images, 64 hidden units, L = {:.1}. The nearest change of mind found is {nearest:.1} radii away: a product of \

@@ -3,6 +3,7 @@
 mod chart;
 pub(crate) mod classes;
 pub(crate) mod covariance;
+pub(crate) mod curvature;
 mod dense;
 #[path = "../../digits/data.rs"]
 pub(crate) mod digits;
