@@ -4,7 +4,7 @@ use elbow::{Activation, gpu::transfer::Tensor};
 use rand::seq::SliceRandom;
 
 use crate::shared::{
-    Chart, Lab, Report, Result, Stack, cross_entropy,
+    Chart, Lab, Report, Result, Learner, cross_entropy,
     digits::{self, CLASSES, Digits, PIXELS},
     share_right,
     statistics::mean,
@@ -23,7 +23,7 @@ const SLOPE: f32 = 0.2;
 
 /// Each image moved by a pixel to the right.
 fn moved(digits: &Digits) -> Digits {
-    let pixel = |image: &[f32], i: usize| if i % 8 == 0 { image[i] } else { image[i - 1] };
+    let pixel = |image: &[f32], i: usize| if i.is_multiple_of(8) { image[i] } else { image[i - 1] };
     let x = digits.x.chunks(PIXELS).flat_map(|image| (0..PIXELS).map(move |i| pixel(image, i)));
     Digits { x: x.collect(), labels: digits.labels.clone() }
 }
@@ -33,9 +33,9 @@ fn train(lab: &Lab, activation: Activation, reversal: f32, seed: u64, epochs: us
     let (gpu, mut rng) = (&lab.gpu, lab.rng(seed));
     let (source, held_out) = digits::split(&mut rng)?;
     let (target, held_out) = (moved(&source), moved(&held_out));
-    let features = Stack::new(lab, &mut rng, &[PIXELS, UNITS], &[activation])?;
-    let classes = Stack::new(lab, &mut rng, &[UNITS, CLASSES], &[Activation::IDENTITY])?;
-    let domains = Stack::new(lab, &mut rng, &[UNITS, 32, 2], &[activation, Activation::IDENTITY])?;
+    let features = Learner::new(lab, &mut rng, &[PIXELS, UNITS], &[activation])?;
+    let classes = Learner::new(lab, &mut rng, &[UNITS, CLASSES], &[Activation::IDENTITY])?;
+    let domains = Learner::new(lab, &mut rng, &[UNITS, 32, 2], &[activation, Activation::IDENTITY])?;
     let passing = |x: &Tensor| -> Result<Vec<f64>> {
         let slopes = features.layers[0].slopes(gpu, x)?;
         let of_unit = |unit| slopes.chunks(UNITS).filter(|row: &&[f32]| row[unit] != 0.0).count() as f64;

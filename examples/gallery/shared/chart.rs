@@ -92,6 +92,11 @@ impl Chart {
         self
     }
 
+    /// Dots (x, y, error) joined by a line.
+    pub(crate) fn course(self, name: impl Into<String>, points: Vec<(f64, f64, f64)>) -> Self {
+        self.line(name, points.iter().map(|&(x, y, _)| (x, y))).dots("", points)
+    }
+
     /// Dots of a colour of their own.
     pub(crate) fn other_dots(self, name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64, f64)>) -> Self {
         let mut chart = self.line("", []);

@@ -2,9 +2,10 @@
 
 use elbow::{
     Gpu,
+    criterion::Criterion,
     gpu::transfer::Tensor,
     mlp::{Batch, Mlp},
-    train::SoftmaxCrossEntropy,
+    train::{Loss, SoftmaxCrossEntropy},
 };
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -57,14 +58,6 @@ impl<'a> Trainer<'a> {
         Ok(all)
     }
 
-    /// The gradient of the mean softmax cross-entropy for the logits.
-    pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, labels: &[u32]) -> Result<Tensor> {
-        let (labels, loss) = (gpu.upload_words(labels, &[labels.len()])?, gpu.zeros(&[labels.len()])?);
-        let dlogits = gpu.zeros(logits.shape())?;
-        gpu.submit(|encoder| SoftmaxCrossEntropy::new(logits, &labels, &loss, &dlogits).record(gpu, encoder))?;
-        Ok(dlogits)
-    }
-
     /// The share of rows whose largest output is their label's.
     pub(crate) fn accuracy(&self, data: &Digits) -> Result<f64> {
         Ok(share_right(&self.outputs(&data.x)?, &data.labels))
@@ -76,6 +69,15 @@ pub(crate) fn cross_entropy(gpu: &Gpu, logits: &Tensor, labels: &[u32]) -> Resul
     let (labels, loss) = (gpu.upload_words(labels, &[labels.len()])?, gpu.zeros(&[labels.len()])?);
     let dlogits = gpu.zeros(logits.shape())?;
     gpu.submit(|encoder| SoftmaxCrossEntropy::new(logits, &labels, &loss, &dlogits).record(gpu, encoder))?;
+    Ok(dlogits)
+}
+
+/// The gradient of the mean binary cross-entropy where every logit should be this target.
+pub(crate) fn towards(gpu: &Gpu, logits: &Tensor, target: f32) -> Result<Tensor> {
+    let (targets, loss) = (vec![target; logits.elements()], gpu.zeros(&[logits.shape()[0]])?);
+    let (targets, dlogits) = (gpu.upload(&targets, logits.shape())?, gpu.zeros(logits.shape())?);
+    let call = Loss::new(Criterion::BinaryCrossEntropy, logits, &targets, &loss, &dlogits);
+    gpu.submit(|encoder| call.record(gpu, encoder))?;
     Ok(dlogits)
 }
 
