@@ -1,0 +1,33 @@
+//! What the experiments share.
+
+mod chart;
+pub(crate) mod classes;
+pub(crate) mod covariance;
+pub(crate) mod curvature;
+mod dense;
+#[path = "../../digits/data.rs"]
+pub(crate) mod digits;
+mod lab;
+mod learn;
+mod learner;
+pub(crate) mod matrices;
+pub(crate) mod page;
+pub(crate) mod pinn;
+pub(crate) mod propagation;
+pub(crate) mod recurrent;
+mod report;
+pub(crate) mod residual;
+mod stack;
+pub(crate) mod statistics;
+
+pub(crate) use self::{
+    chart::Chart,
+    dense::{Dense, Gradients},
+    lab::{Lab, normal},
+    learn::{Trainer, cross_entropy, share_right, towards},
+    learner::Learner,
+    report::Report,
+    stack::{Stack, classifier, learnt, reader},
+};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
