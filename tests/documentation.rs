@@ -176,7 +176,8 @@ fn without_example(sources: &[(String, String)]) -> (usize, Vec<String>) {
             };
             let found = match of.as_str() {
                 "" => anywhere(&|from| !from.starts_with(|c: char| c == '.' || c.is_uppercase())),
-                "$" => anywhere(&|from| from == "."),
+                // In a macro, whose types are not known here.
+                "$" => anywhere(&|from| from.starts_with(|c: char| c == '.' || c.is_uppercase())),
                 _ => here.contains(&(".".to_owned(), name.clone())) || anywhere(&|from| from == of),
             };
             if !found {
@@ -367,8 +368,8 @@ fn every_feature_is_told() {
     assert_eq!(package["metadata"]["docs"]["rs"]["all-features"], true, "docs.rs shows what needs a feature too");
     let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     assert!(lib.contains("#![cfg_attr(docsrs, feature(doc_cfg))]"), "docs.rs says what needs which feature");
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for (page, text, heading) in [("README.md", &readme, "## Features"), ("src/lib.rs", &lib, "# Features")] {
+    let guide = fs::read_to_string(root().join("docs/guide.md")).unwrap();
+    for (page, text, heading) in [("docs/guide.md", &guide, "## Features"), ("src/lib.rs", &lib, "# Features")] {
         let (_, section) = text.split_once(heading).expect("a list of the features");
         let section = section.split("\n//! # ").next().and_then(|text| text.split("\n## ").next()).unwrap_or_default();
         for feature in package["features"].as_object().unwrap().keys().filter(|feature| *feature != "default") {

@@ -1,5 +1,5 @@
-//! The README tells the truth: its activation table is that of the rows, its quickstart is the example that is built.
-//! `scripts/activation-table` rewrites both.
+//! The README tells the truth: its activation table is that of the rows, its quickstart the example that is built, its host the one of docs/embedding.md,
+//! which is compiled. `scripts/activation-table` rewrites all three.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -80,6 +80,10 @@ fn generated_parts_are_fresh() {
     let lines = quickstart.lines().count();
     assert!(lines <= 25, "examples/quickstart.rs has {lines} lines; it promises 25 at most");
     check("quickstart", &format!("```rust\n{quickstart}```\n"));
+    let embedding = fs::read_to_string(root().join("docs/embedding.md")).expect("docs/embedding.md");
+    let host = embedding.split_once("## Record").and_then(|(_, rest)| rest.split_once("```rust,no_run\n"));
+    let (host, _) = host.and_then(|(_, code)| code.split_once("```\n")).expect("a host in the section Record");
+    check("embed", &format!("```rust\n{host}```\n"));
 }
 
 #[test]
