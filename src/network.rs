@@ -144,7 +144,8 @@ impl<'a> Forward<'a> {
 /// of [`Layers::place`] as the parameters are. Between two parts of it zeros are written (or added).
 ///
 /// Two dispatches: workgroups take their rows forward again and then back, and sum what each row adds to a gradient; then the sums are added, in
-/// order. No atomics: the same bits every time. Many rows whose z do not fit into one scratch buffer take a dispatch more for as many as do.
+/// order. No atomics: the same bits every time. On matrix units, where [`Options::matrix_units`](crate::Options::matrix_units) asks for `Rounded` or `Split`, with 17 to
+/// 64 columns and from 17 rows on, without jets: dz is scaled there, so that no gradient is too small. Many rows whose z do not fit into one scratch buffer take a dispatch more for as many as do.
 ///
 /// With [`Layers::jet`] the rows of x, dy and dx are groups, as [`Forward`] has them: dz of a group is that of a layer with
 /// [jets](crate::affine::Forward::jet), db the sum over the values' rows, and dy that of any loss of u, its derivatives and the operator.
