@@ -155,9 +155,9 @@ impl Chart {
         let mut chart = ChartBuilder::on(&area);
         chart.caption(&self.title, font(18)).margin(12 * FINE).margin_right(LEGEND * FINE);
         let mut chart = chart.x_label_area_size(44 * FINE).y_label_area_size(64 * FINE).build_cartesian_2d(x, y)?;
-        let label = |value: &f64| label(*value);
+        let (of_x, of_y) = (|value: &f64| label(*value, self.log.0), |value: &f64| label(*value, self.log.1));
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(&self.x).y_desc(&self.y).x_label_formatter(&label).y_label_formatter(&label);
+        mesh.x_desc(&self.x).y_desc(&self.y).x_label_formatter(&of_x).y_label_formatter(&of_y);
         mesh.light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12).stroke_width(FINE))
             .axis_style(BLACK.stroke_width(FINE));
@@ -203,10 +203,14 @@ fn span(values: impl Iterator<Item = f64>, log: bool) -> Result<(f64, f64)> {
     }
 }
 
-fn label(value: f64) -> String {
-    match value.abs() {
-        size if size < 1e-12 => "0".into(),
-        size if (1e-3..1e5).contains(&size) => {
+/// On a logarithmic axis 1, 2 and 5 of each power of ten: all nine would cover each other.
+fn label(value: f64, log: bool) -> String {
+    let size = value.abs();
+    let leading = size / 10f64.powf((size.log10() + 1e-9).floor());
+    match size {
+        _ if log && [1.0, 2.0, 5.0].iter().all(|shown| (leading - shown).abs() > 1e-6) => String::new(),
+        _ if !log && size < 1e-12 => "0".into(),
+        _ if (1e-3..1e5).contains(&size) => {
             let text = format!("{value:.4}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         }
