@@ -5,7 +5,6 @@ pub(crate) mod classes;
 pub(crate) mod covariance;
 pub(crate) mod curvature;
 mod dense;
-#[path = "../../digits/data.rs"]
 pub(crate) mod digits;
 mod lab;
 mod learn;
