@@ -221,7 +221,14 @@ fn the_gradients_of_a_layer_are_its_derivatives() {
         let operands = Operands::new(&request, &mut numbers);
         let dy = numbers.dyadic(request.m * request.n);
         let z = operands.forward(&request).z;
-        let near = near_a_kink(&request.activation, request.alpha, &operands.alpha, &z);
+        // Where gates lie beside what they gate, a column's channel is not its index: any channel's α may be its own.
+        let near = match request.alpha {
+            AlphaSource::PerChannel if request.gate.is_some() => {
+                let per_layer = |alpha| near_a_kink(&request.activation, AlphaSource::PerLayer, alpha, &z);
+                operands.alpha.chunks(1).any(per_layer)
+            }
+            source => near_a_kink(&request.activation, source, &operands.alpha, &z),
+        };
         if near
             || request.gate.is_some_and(|gate| near_a_limit(&gate, &z))
             || (request.gate.is_some() && upstream_is_dz)
