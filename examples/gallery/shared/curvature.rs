@@ -4,7 +4,7 @@ use elbow::{Activation, Gpu, elementwise, gpu::transfer::Tensor};
 
 use super::{Dense, Result};
 
-/// E[g² x²; z > 0] of each weight, over the rows of x.
+/// `E[g² x²; z > 0]` of each weight, over the rows of x.
 pub(crate) fn curvature(gpu: &Gpu, layer: &Dense, x: &Tensor, squares: &Tensor) -> Result<Vec<f32>> {
     let (gated, z) = layer.forward_with_z(gpu, x)?;
     let gate = elementwise::Forward::new(layer.activation, &z, &gated).backward(squares).dx(&gated);

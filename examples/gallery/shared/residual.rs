@@ -41,7 +41,7 @@ impl Block {
 /// x = relu(norm(s)), s' = x + Wx.
 ///
 /// The density of u goes forward. Backward goes e(u), the mean square of the gradient of a unit, given u: its gate is open or not, and through the skip path comes e of the next block at what u has
-/// become there, e(u) = [u > 0] (E[e'(u') | u] + σ² E[e']) / Var s. An open unit is likely to be open in the next block, too.
+/// become there, `e(u) = [u > 0] (E[e'(u') | u] + σ² E[e']) / Var s`. An open unit is likely to be open in the next block, too.
 pub(crate) fn post_activation(depth: usize) -> Blocks {
     // Midpoints, so that none is at the kink.
     let grid: Vec<f64> = (-160..160).map(|i| (f64::from(i) + 0.5) * STEP).collect();
