@@ -132,6 +132,7 @@ fn shared(name: &str) -> Option<&'static str> {
         "tile_bits" => include_str!("../shaders/shared/tile_bits.wgsl"),
         "product_tile" => include_str!("../shaders/shared/product_tile.wgsl"),
         "finished_rows" => include_str!("../shaders/shared/finished_rows.wgsl"),
+        "matrices" => include_str!("../shaders/shared/matrices.wgsl"),
         "gradients" => include_str!("../shaders/shared/gradients.wgsl"),
         "form" => include_str!("../shaders/shared/form.wgsl"),
         "lane_points" => include_str!("../shaders/shared/lane_points.wgsl"),

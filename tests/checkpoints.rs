@@ -285,7 +285,7 @@ fn files_are_written_and_opened_and_what_cannot_be_is_said() {
 
 /// What a child process of the next test does: writes checkpoints until it is killed.
 #[test]
-#[ignore = "a child process of the next test"]
+#[ignore = "the next test runs it, in a process that it kills: cargo test --features safetensors --test checkpoints killed"]
 fn writes_until_it_is_killed() {
     let Ok(path) = std::env::var("ELBOW_TEST_CHECKPOINT") else { return };
     let gpu = Gpu::new().unwrap();

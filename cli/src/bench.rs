@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// A network from a safetensors file, by PyTorch's names: 0.weight [N, K], 0.bias [N], 2.weight, ...
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// What the names of the model's parameters begin with, its last dot included.
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true, requires = "model")]
+    prefix: String,
     /// The activation of the network's hidden layers.
     #[arg(long, value_name = "SPEC", default_value = "relu", conflicts_with = "activations")]
     activation: Activation,
@@ -95,7 +98,7 @@ impl Options {
     fn network(&self) -> Result<Option<Perceptron>, Failure> {
         let (activation, loss) = (self.activation, self.loss);
         match &self.model {
-            Some(file) => model::read(file, activation, loss).map(Some),
+            Some(file) => model::read(file, &self.prefix, activation, loss).map(Some),
             None if self.mlp.is_empty() => match self.batches.is_empty() {
                 true => Ok(None),
                 false => Err(Failure::mismatch("--batches", "a network (--mlp or --model)", "none")),

@@ -1,5 +1,7 @@
 //! A page: one file that loads no others, for light and dark mode, screens of any size, and paper.
 
+pub(crate) mod axes;
+
 /// The page with its title, its body after the title.
 pub(crate) fn page(title: &str, body: &str) -> String {
     format!(

@@ -46,7 +46,7 @@ pub(crate) fn jobs(
     mut x: Tensor,
     activations: &[Activation],
 ) -> Result<Vec<Fused>, Failure> {
-    let modules = modules(args, model)?;
+    let modules = modules(&args.prefix, &args.modules, model)?;
     if modules.len() != activations.len() {
         let found: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
         let got = format!("{} ({})", found.len(), found.join(", "));
@@ -106,21 +106,20 @@ pub(crate) fn run(device: Device, tuning: &Tuning, jobs: Vec<Fused>) -> Result<O
 }
 
 /// A layer in a file: the tensors NAME.weight and perhaps NAME.bias, and the name of its α.
-struct Module {
-    name: String,
-    alpha: Option<String>,
+pub(crate) struct Module {
+    pub(crate) name: String,
+    pub(crate) alpha: Option<String>,
 }
 
 /// The modules that are asked for, or those of PyTorch's `Sequential`: numbers with a weight of two dimensions (or three, of a batch). A
 /// weight of one dimension behind a layer is α, that of a PReLU; with a bias it is a norm, which is no layer.
-fn modules(args: &Eval, model: &Source<'_>) -> Result<Vec<Module>, Failure> {
-    let prefix = &args.prefix;
+pub(crate) fn modules(prefix: &str, asked: &[String], model: &Source<'_>) -> Result<Vec<Module>, Failure> {
     let there = |name: &str| match model.shape(name) {
         Some(_) => Ok(()),
         None => Err(Failure::mismatch("--modules", format_args!("a tensor {name:?}"), has(model))),
     };
     let mut modules: Vec<Module> = Vec::new();
-    for word in &args.modules {
+    for word in asked {
         let (name, alpha) = word.split_once(':').map_or((word.as_str(), None), |(name, alpha)| (name, Some(alpha)));
         let module =
             Module { name: format!("{prefix}{name}"), alpha: alpha.map(|alpha| format!("{prefix}{alpha}.weight")) };
@@ -132,7 +131,7 @@ fn modules(args: &Eval, model: &Source<'_>) -> Result<Vec<Module>, Failure> {
         return Ok(modules);
     }
     let names = model.names();
-    let number = |name: &String| name.strip_prefix(prefix.as_str())?.strip_suffix(".weight")?.parse::<u32>().ok();
+    let number = |name: &String| name.strip_prefix(prefix)?.strip_suffix(".weight")?.parse::<u32>().ok();
     let mut numbers: Vec<u32> = names.iter().filter_map(number).collect();
     numbers.sort_unstable();
     for number in numbers {
@@ -151,8 +150,9 @@ fn modules(args: &Eval, model: &Source<'_>) -> Result<Vec<Module>, Failure> {
         }
     }
     if modules.is_empty() {
-        let expected = format!("tensors {prefix}NUMBER.weight, as of PyTorch's Sequential; --modules names others");
-        return Err(Failure::mismatch("--layers", expected, has(model)));
+        let expected =
+            format!("tensors {prefix}NUMBER.weight, as of PyTorch's Sequential; --prefix and --modules name others");
+        return Err(Failure::mismatch(model.name, expected, has(model)));
     }
     Ok(modules)
 }

@@ -10,17 +10,8 @@
 #use gradients
 #use lane_rows
 #use halves
-#if MATRIX16
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sums = coop_mat16x16<f32, C>;
-#else
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sums = coop_mat8x8<f32, C>;
-#end
+#use matrices
 
-const MATRIX4 = MATRIX / 4u;
 const SUBGROUP_ROWS = DOWN * MATRIX;
 const BM = LANES / SPAN * SUBGROUP_ROWS;
 const WIDTH = ACROSS * MATRIX;

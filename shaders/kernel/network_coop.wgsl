@@ -7,17 +7,8 @@
 #use layers
 #use finished_rows
 #use halves
-#if MATRIX16
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sums = coop_mat16x16<f32, C>;
-#else
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sums = coop_mat8x8<f32, C>;
-#end
+#use matrices
 
-const MATRIX4 = MATRIX / 4u;
 const SUBGROUP_ROWS = MATRICES_M * MATRIX;
 const BM = LANES / SPAN * SUBGROUP_ROWS;
 // Fours in a row, and the gap behind it, which spreads rows over the banks and keeps each at a multiple of 16 bytes. Low parts lie behind the high ones.

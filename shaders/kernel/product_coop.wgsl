@@ -7,15 +7,7 @@
 #use operands
 #use product_tile
 #use halves
-#if MATRIX16
-alias Left = coop_mat16x16<f16, A>;
-alias Right = coop_mat16x16<f16, B>;
-alias Sums = coop_mat16x16<f32, C>;
-#else
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sums = coop_mat8x8<f32, C>;
-#end
+#use matrices
 
 // Of the tile of A, and behind it of that of B: fours in a row, and the gap behind it, which spreads rows over the banks and keeps each at a
 // multiple of 16 bytes, as the loads of matrices want.
@@ -58,7 +50,6 @@ var<workgroup> tile: array<vec4<f16>, TILE>;
 const SIDE_N = MATRICES_N / SIDES;
 // One matrix of sums for each subgroup.
 const MATRIX_FOURS = MATRIX * MATRIX / 4u;
-const MATRIX_ROW = MATRIX / 4u;
 var<workgroup> drained: array<vec4<f32>, SUBGROUPS * MATRIX_FOURS>;
 
 #if SCALED
@@ -304,14 +295,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #for k in UNROLLED
 #for n in MATRICES_N
 #if B_ALONG_K
-            let b_at_{k}_{n} = B_TILE + {n}u / SIDE_N * B_SIDE + (col0 + {n}u % SIDE_N * MATRIX) * B_PITCH + (q + {k}u) * MATRIX_ROW;
+            let b_at_{k}_{n} = B_TILE + {n}u / SIDE_N * B_SIDE + (col0 + {n}u % SIDE_N * MATRIX) * B_PITCH + (q + {k}u) * MATRIX4;
             let right_{k}_{n} = coopLoad<Right>(&tile[b_at_{k}_{n}], b_pitch);
 #if SPLIT_B
             let b_low_at_{k}_{n} = b_at_{k}_{n} + B_SIZE;
             let right_low_{k}_{n} = coopLoad<Right>(&tile[b_low_at_{k}_{n}], b_pitch);
 #end
 #else
-            let b_at_{k}_{n} = B_TILE + {n}u / SIDE_N * B_SIDE + (q + {k}u) * MATRIX * B_PITCH + col0 / 4u + {n}u % SIDE_N * MATRIX_ROW;
+            let b_at_{k}_{n} = B_TILE + {n}u / SIDE_N * B_SIDE + (q + {k}u) * MATRIX * B_PITCH + col0 / 4u + {n}u % SIDE_N * MATRIX4;
             let right_{k}_{n} = coopLoadT<Right>(&tile[b_at_{k}_{n}], b_pitch);
 #if SPLIT_B
             let b_low_at_{k}_{n} = b_at_{k}_{n} + B_SIZE;
@@ -321,14 +312,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
 #end
 #for m in MATRICES_M
 #if A_ALONG_K
-            let a_at_{k}_{m} = (row0 + {m}u * MATRIX) * A_PITCH + (q + {k}u) * MATRIX_ROW;
+            let a_at_{k}_{m} = (row0 + {m}u * MATRIX) * A_PITCH + (q + {k}u) * MATRIX4;
             let left_{k}_{m} = coopLoadT<Left>(&tile[a_at_{k}_{m}], a_pitch);
 #if SPLIT_A
             let a_low_at_{k}_{m} = a_at_{k}_{m} + A_SIZE;
             let left_low_{k}_{m} = coopLoadT<Left>(&tile[a_low_at_{k}_{m}], a_pitch);
 #end
 #else
-            let a_at_{k}_{m} = (q + {k}u) * MATRIX * A_PITCH + row0 / 4u + {m}u * MATRIX_ROW;
+            let a_at_{k}_{m} = (q + {k}u) * MATRIX * A_PITCH + row0 / 4u + {m}u * MATRIX4;
             let left_{k}_{m} = coopLoad<Left>(&tile[a_at_{k}_{m}], a_pitch);
 #if SPLIT_A
             let a_low_at_{k}_{m} = a_at_{k}_{m} + A_SIZE;
@@ -375,18 +366,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let x = group % SUBGROUPS_X * LX + own % LX;
     let y = group / SUBGROUPS_X * LY + own / LX;
     let place = group * MATRIX_FOURS;
-    let from_place = place + own / LX * RUN * MATRIX_ROW + own % LX;
-    let row_pitch = MATRIX_ROW;
+    let from_place = place + own / LX * RUN * MATRIX4 + own % LX;
+    let row_pitch = MATRIX4;
 #for m in MATRICES_M
 #for n in MATRICES_N
     coopStoreT(acc_{m}_{n}, &drained[place], row_pitch);
     workgroupBarrier();
 #for t in RUN
 #if SCALED
-    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX_ROW], a_exponent(at.row + local_row({m}u * RUN + {t}u, y)),
+    let v_{m}_{n}_{t} = unscaled(drained[from_place + {t}u * MATRIX4], a_exponent(at.row + local_row({m}u * RUN + {t}u, y)),
                                 b_exponents(at.col + local_col({n}u % SIDE_N * 4u, x), {n}u / SIDE_N));
 #else
-    let v_{m}_{n}_{t} = drained[from_place + {t}u * MATRIX_ROW];
+    let v_{m}_{n}_{t} = drained[from_place + {t}u * MATRIX4];
 #end
 #if STATIC
     tile_sums[({m}u * RUN + {t}u) * TN4 + {n}u] = v_{m}_{n}_{t};

@@ -3,7 +3,10 @@
 
 use std::fmt::Write as _;
 
-use crate::{html::escape, numbers::digits};
+use crate::{
+    html::{axes::Frame, escape},
+    numbers::digits,
+};
 
 /// Points and lines over two logarithmic axes.
 #[derive(Debug, Default)]
@@ -82,16 +85,6 @@ impl Scale {
     }
 }
 
-/// Pixels of the drawing. Few, so that text stays readable when a phone scales a chart down.
-struct Frame {
-    width: f64,
-    height: f64,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-}
-
 impl Chart {
     /// The y range that covers all of these, so that they can be compared by eye.
     pub(super) fn common(charts: &mut [Chart]) {
@@ -110,8 +103,7 @@ impl Chart {
     }
 
     fn frame(&self) -> Frame {
-        let (width, height) = if self.small { (300.0, 210.0) } else { (400.0, 280.0) };
-        Frame { width, height, left: 50.0, right: width - 14.0, top: 26.0, bottom: height - 44.0 }
+        if self.small { Frame::new(300.0, 210.0, 50.0) } else { Frame::new(400.0, 280.0, 50.0) }
     }
 
     /// The chart without a legend.
@@ -127,7 +119,11 @@ impl Chart {
             frame.height,
             escape(&self.title)
         );
-        self.axes(&mut svg, &frame, &x, &y);
+        let ticks = |axis: &Axis, scale: &Scale| -> Vec<(f64, String)> {
+            let ticks = if axis.ticks.is_empty() { scale.ticks() } else { axis.ticks.clone() };
+            ticks.into_iter().map(|tick| (scale.at(tick), short(tick))).collect()
+        };
+        svg += &frame.axes((&self.x.label, ticks(&self.x, &x)), (&self.y.label, ticks(&self.y, &y)));
         for series in &self.series {
             if series.line {
                 let path = series.points.iter().map(|p| format!("{:.1},{:.1}", x.at(p.x), y.at(p.y)));
@@ -141,43 +137,6 @@ impl Chart {
             }
         }
         svg + "</svg>\n"
-    }
-
-    fn axes(&self, svg: &mut String, frame: &Frame, x: &Scale, y: &Scale) {
-        let Frame { height, left, right, top, bottom, .. } = *frame;
-        let or = |axis: &Axis, scale: &Scale| if axis.ticks.is_empty() { scale.ticks() } else { axis.ticks.clone() };
-        let mut written = f64::MIN;
-        for tick in or(&self.x, x) {
-            let at = x.at(tick);
-            let _ = write!(svg, "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{top}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>");
-            let label = short(tick);
-            // Labels that would lie on each other are left out.
-            let half = 4.5 * label.len() as f64;
-            if at - half > written {
-                written = at + half;
-                let below = bottom + 17.0;
-                let _ = write!(svg, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{label}</text>");
-            }
-        }
-        for tick in or(&self.y, y) {
-            let at = y.at(tick);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{left}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\"/>\
-                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                left - 7.0,
-                at + 4.5,
-                short(tick)
-            );
-        }
-        let _ = write!(
-            svg,
-            "<text class=\"label\" x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <text class=\"label\" x=\"4\" y=\"14\">{}</text>",
-            height - 6.0,
-            escape(&self.x.label),
-            escape(&self.y.label)
-        );
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::score::short;
+use crate::html::{axes::Frame, escape};
 
 /// Points and lines over two axes.
 pub(super) struct Plot {
@@ -24,14 +25,6 @@ pub(super) struct Series {
     pub(super) line: bool,
     pub(super) points: Vec<(f64, f64)>,
 }
-
-// Few pixels, so that text stays readable when a phone scales the plot down.
-const WIDTH: f64 = 420.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 44.0;
 
 struct Scale {
     low: f64,
@@ -85,10 +78,12 @@ impl Plot {
                 *range = (range.0 - room, range.1 + room);
             }
         }
-        let (x, y) = (Scale::new(xs, LEFT, WIDTH - RIGHT), Scale::new(ys, HEIGHT - BOTTOM, TOP));
-        let title = escape(&self.title);
-        let mut svg = format!("<figure><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\"><title>{title}</title>");
-        self.axes(&mut svg, &x, &y);
+        let frame = Frame::new(420.0, 300.0, 58.0);
+        let (x, y) = (Scale::new(xs, frame.left, frame.right), Scale::new(ys, frame.bottom, frame.top));
+        let (Frame { width, height, .. }, title) = (&frame, escape(&self.title));
+        let mut svg = format!("<figure><svg viewBox=\"0 0 {width} {height}\" role=\"img\"><title>{title}</title>");
+        let ticks = |scale: &Scale| scale.ticks().into_iter().map(|tick| (scale.at(tick), label(tick))).collect();
+        svg += &frame.axes((&self.x, ticks(&x)), (&self.y, ticks(&y)));
         if self.square {
             let (from, to) = (x.low, x.high);
             let _ = write!(
@@ -122,39 +117,6 @@ impl Plot {
         }
         svg + "</figcaption></figure>\n"
     }
-
-    fn axes(&self, svg: &mut String, x: &Scale, y: &Scale) {
-        let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
-        for tick in x.ticks() {
-            let at = x.at(tick);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
-                 <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
-                bottom + 17.0,
-                label(tick)
-            );
-        }
-        for tick in y.ticks() {
-            let at = y.at(tick);
-            let _ = write!(
-                svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{right}\" y2=\"{at:.1}\"/>\
-                 <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                LEFT - 7.0,
-                at + 4.5,
-                label(tick)
-            );
-        }
-        let _ = write!(
-            svg,
-            "<text class=\"label\" x=\"{right}\" y=\"{}\" text-anchor=\"end\">{}</text>\
-             <text class=\"label\" x=\"4\" y=\"14\">{}</text>",
-            HEIGHT - 6.0,
-            escape(&self.x),
-            escape(&self.y)
-        );
-    }
 }
 
 /// A round number without zeros at its end.
@@ -164,11 +126,6 @@ fn label(value: f64) -> String {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,
     }
-}
-
-/// Text escaped for elements and attributes.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

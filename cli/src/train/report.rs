@@ -6,9 +6,11 @@ use super::{
     Facts, Options,
     columns::{Encoder, Kind},
     fit::{Fitted, Units},
-    plot::{Plot, Series, escape},
+    plot::{Plot, Series},
     score::{Score, short},
 };
+
+use crate::html::escape;
 
 /// What the page shows.
 pub(super) struct Page<'a> {
@@ -27,15 +29,9 @@ const MOST_CLASSES: usize = 40;
 /// The whole page.
 pub(super) fn html(page: &Page<'_>) -> String {
     let Page { options, facts, fitted, encoder, score, units } = page;
-    let style = include_str!("../html/page.css");
     let data = options.data.file_name().unwrap_or(options.data.as_os_str()).to_string_lossy();
-    let title = escape(&format!("{} from {data}", encoder.target.name));
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>{title}</title>\n\
-         <style>\n{style}h1 {{ overflow-wrap: anywhere; }} .right {{ font-weight: 700; }} .mark {{ stroke: none; fill-opacity: .6; }}\n</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{}</p>\n<dl>\n",
-        escape(&format!("On rows that it has never seen: {}.", score.sentence()))
-    );
+    let mut html =
+        format!("<p>{}</p>\n<dl>\n", escape(&format!("On rows that it has never seen: {}.", score.sentence())));
     for (name, says) in facts.iter() {
         let _ = writeln!(html, "<dt>{name}</dt><dd>{}</dd>", escape(says));
     }
@@ -60,7 +56,7 @@ pub(super) fn html(page: &Page<'_>) -> String {
     }
     html += &layers(units);
     html += &columns(encoder);
-    html + "</body>\n</html>\n"
+    crate::html::page(&format!("{} from {data}", encoder.target.name), &html)
 }
 
 fn card(title: &str, body: &str, note: &str) -> String {

@@ -72,9 +72,10 @@ fn model(names: [&str; 2]) -> Tensors {
 #[test]
 fn a_file_is_a_network() {
     let folder = Folder::new("network-file");
-    for names in [["0", "2"], ["net.0", "net.10"]] {
+    for (prefix, names) in [("", ["0", "2"]), ("net.", ["net.0", "net.10"])] {
         std::fs::write(folder.path("model.safetensors"), file(&model(names))).expect("a file");
-        let results = bench(&folder, &["--model", "model.safetensors", "--activation", "tanh", "--batches", "7"]);
+        let network = ["--model", "model.safetensors", "--prefix", prefix, "--activation", "tanh", "--batches", "7"];
+        let results = bench(&folder, &network);
         assert_eq!(numbers(&results["network"]["sizes"]), [3, 8, 2]);
         assert_eq!(results["network"]["file"], "model.safetensors");
     }
@@ -93,13 +94,12 @@ fn mistakes_are_one_line() {
     for (name, bytes, says) in [
         ("chain", with("2.weight", &[2, 9]), "2.weight: expected [N, 8], the columns of the layer before, got [2, 9]"),
         ("bias", with("0.bias", &[9]), "0.bias: expected [8], got [9]"),
-        ("alpha", with("1.weight", &[1]), "1.weight: expected [N, K] of a linear layer, got [1]"),
-        ("other", with("scale", &[1]), "expected tensors named 0.weight, 0.bias"),
-        ("twice", with("net.2.weight", &[2, 8]), "expected one 2.weight"),
+        ("alpha", with("1.weight", &[1]), "1.weight: expected no learned slope"),
+        ("batch", with("0.weight", &[2, 8, 3]), "0.weight: expected [N, K] of a linear layer, got [2, 8, 3]"),
         ("empty", with("0.weight", &[8, 0]), "expected two sizes or more, each at least 1"),
-        ("lacking", file(&lacking), "2.bias: expected a tensor, got none"),
+        ("lacking", file(&lacking), "2.bias: expected [2], got none"),
         ("damaged", b"no file".to_vec(), "expected a safetensors file, got a damaged one"),
-        ("none", file(&Tensors::new()), "expected two sizes or more"),
+        ("none", file(&Tensors::new()), "none: expected tensors NUMBER.weight"),
     ] {
         std::fs::write(folder.path(name), bytes).expect("a file");
         let output = folder.elbow(&["bench", "--model", name]);
