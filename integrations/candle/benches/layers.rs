@@ -65,7 +65,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     println!(
         "{}; {} threads; {rounds} rounds in turns; ms, min and median",
         host(),
-        std::thread::available_parallelism()?
+        candle_core::utils::get_num_threads()
     );
     println!("| M, N, K | | elbow | candle's own | own / elbow, by min |\n|---|---|---|---|---|");
     for shape in SHAPES {
