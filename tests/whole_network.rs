@@ -306,8 +306,11 @@ fn blocks_of_matrices_for_gradients() {
     says(layers(64), 4096, &rounded.workgroup_bytes(16_384), no_block);
     says(layers(64), 4096, &rounded.matrix_size(0), "the device has none that can be used");
     says(layers(64), 16, &rounded, "16 rows or columns, or fewer");
-    let jet = layers(64).jet(Jet::laplacian(2).unwrap());
-    says(jet, 4096, &rounded, "gradients of jets are not computed there");
+    for (inputs, eight) in [(2, 0), (3, 1)] {
+        let plan = of(layers(64).jet(Jet::laplacian(inputs).unwrap()), 4096, &rounded);
+        let kernel = &plan.dispatches[0].kernel;
+        assert_eq!((kernel.file, kernel.flag("EIGHT")), (KernelFile::NetworkBackwardCoop, eight), "{plan}");
+    }
     let stored = MATRICES.matrix_units(MatrixUnits::Stored);
     says(layers(64), 4096, &stored, "an operand is not f16 in memory, or is computed");
     assert!(step_by_step_because(&layers(64), 1 << 20, &stored).is_some());

@@ -33,11 +33,43 @@ fn keep(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
 #end
 }
 
-#if !JET
-fn keep_own(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
-    keep(v, place, row, n, columns);
-}
+// From four rows of four columns to what this lane finishes. Of points of eight rows a neighbour has the other four: each gives the other two columns,
+// in `state`, where these will be put: `place` is that of the lane's four columns. They are written once more by who has read them, and by nobody else
+// before the next barrier.
+fn own(rows: mat4x4<f32>, place: u32, y: u32) -> mat4x4<f32> {
+#if JET
+    let columns = transpose(rows);
+#if EIGHT
+    let second = y % 2u == 1u;
+    let given = place + select(2u, 0u, second) * APART;
+    state[given] = select(columns[2], columns[0], second);
+    state[given + APART] = select(columns[3], columns[1], second);
+    workgroupBarrier();
+    if (second) {
+        let taken = place + 2u * APART - 1u;
+        return mat4x4<f32>(state[taken], state[taken + APART], columns[2], columns[3]);
+    }
+    let taken = place + 1u;
+    return mat4x4<f32>(columns[0], columns[1], state[taken], state[taken + APART]);
+#else
+    return columns;
 #end
+#else
+    return rows;
+#end
+}
+
+fn keep_own(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
+#if JET
+#for h in HALVES
+    for (var c = 0u; c < OWN; c += 1u) {
+        state[place + c * APART + {h}u] = select(vec4<f32>(), v[c + {h}u * OWN], row < P.rows && n + c < columns);
+    }
+#end
+#else
+    keep(v, place, row, n, columns);
+#end
+}
 
 // This lane's vectors of a layer and a block of rows in the scratch buffer: the first of four.
 fn scratch_place(tile: u32, number: u32, block: u32, lane: u32) -> u32 {

@@ -9,6 +9,7 @@
 #use layers
 #use gradients
 #use lane_rows
+#use lane_points
 #use halves
 #use matrices
 
@@ -266,6 +267,40 @@ fn inside(v: mat4x4<f32>, row: u32, n: u32, columns: u32) -> mat4x4<f32> {
                        select(vec4<f32>(), v[2], there & vec4<bool>(rows.z)), select(vec4<f32>(), v[3], there & vec4<bool>(rows.w)));
 }
 
+// From four rows of four columns to what this lane finishes, and back. Of points of eight rows a neighbour has the other four: each gives the other two columns,
+// whichever way.
+#if JET
+fn exchanged(columns: mat4x4<f32>, y: u32) -> mat4x4<f32> {
+#if EIGHT
+    let second = y % 2u == 1u;
+    let taken_0 = subgroupShuffleXor(select(columns[2], columns[0], second), WIDTH4);
+    let taken_1 = subgroupShuffleXor(select(columns[3], columns[1], second), WIDTH4);
+    if (second) {
+        return mat4x4<f32>(taken_0, taken_1, columns[2], columns[3]);
+    }
+    return mat4x4<f32>(columns[0], columns[1], taken_0, taken_1);
+#else
+    return columns;
+#end
+}
+
+fn own_of(rows: mat4x4<f32>, y: u32) -> mat4x4<f32> {
+    return exchanged(transpose(rows), y);
+}
+
+fn rows_of(finished: mat4x4<f32>, y: u32) -> mat4x4<f32> {
+    return transpose(exchanged(finished, y));
+}
+#else
+fn own_of(rows: mat4x4<f32>, y: u32) -> mat4x4<f32> {
+    return rows;
+}
+
+fn rows_of(finished: mat4x4<f32>, y: u32) -> mat4x4<f32> {
+    return finished;
+}
+#end
+
 // This lane's vectors of a layer, a block of rows and a turn in the scratch buffer: the first of four.
 fn scratch_place(tile: u32, number: u32, block: u32, turn: u32, lane: u32) -> u32 {
     let blocks = P.chunk / BM;
@@ -274,11 +309,12 @@ fn scratch_place(tile: u32, number: u32, block: u32, turn: u32, lane: u32) -> u3
 }
 
 // This lane's rows of what goes into a layer, four columns from n on: `kept` is the place of z of the layer below.
-fn entering(layer: Layer, below: Layer, kept: u32, row: u32, n: u32) -> mat4x4<f32> {
+fn entering(layer: Layer, below: Layer, kept: u32, row: u32, n: u32, y: u32) -> mat4x4<f32> {
     if (layer.number == 0u) {
         return inside(input_rows(row, n), row, n, layer.k);
     }
-    return inside(hidden_rows(scratch_rows(kept, n < layer.k), alpha_of(below, n)), row, n, layer.k);
+    let finished = hidden_own(scratch_rows(kept, n < layer.k), own_columns(alpha_of(below, n), y));
+    return inside(rows_of(finished, y), row, n, layer.k);
 }
 
 #if DW
@@ -307,7 +343,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     let blocks = (min(P.chunk, P.rows - first) + BM - 1u) / BM;
     let sums = (tile % P.splits) * layer_at(P.parts - 1u).alpha;
     // This lane's rows of the block and columns of a turn; WIDTH4 divides the lanes of a subgroup.
-    let own_row = group * SUBGROUP_ROWS + own / WIDTH4 * 4u;
+    let y = own / WIDTH4;
+    let own_row = group * SUBGROUP_ROWS + y * 4u;
     let own_col = own % WIDTH4 * 4u;
     forget(OF_DZ, 2u * COLUMNS, lane);
     for (var block = 0u; block < blocks; block += 1u) {
@@ -321,14 +358,14 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             measure_weights(layer, false, lane);
             workgroupBarrier();
             for (var turn = 0u; turn * WIDTH < layer.k; turn += 1u) {
-                measure_rows(entering(layer, below, scratch_place(tile, below.number, block, turn, lane), row, turn * WIDTH + own_col), own_row);
+                measure_rows(entering(layer, below, scratch_place(tile, below.number, block, turn, lane), row, turn * WIDTH + own_col, y), own_row);
             }
             workgroupBarrier();
 #end
             let rows = vec4<i32>(input_exponent(own_row), input_exponent(own_row + 1u), input_exponent(own_row + 2u), input_exponent(own_row + 3u));
             for (var turn = 0u; turn * WIDTH < layer.k; turn += 1u) {
                 let n = turn * WIDTH + own_col;
-                keep_rows(entering(layer, below, scratch_place(tile, below.number, block, turn, lane), row, n), own_row, n, rows);
+                keep_rows(entering(layer, below, scratch_place(tile, below.number, block, turn, lane), row, n, y), own_row, n, rows);
             }
             for (var turn = 0u; turn * WIDTH < layer.n; turn += 1u) {
                 let n = turn * WIDTH + own_col;
@@ -338,9 +375,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 z = unscaled_rows(z, rows, weight_exponents(n));
 #end
                 // b and α are padded to more columns than there are.
-                z = with_bias(z, parameters_at4(layer.b + n));
+                z = own_of(with_own_bias(z, parameters_at4(layer.b + n), y), y);
                 if (number + 1u == P.parts) {
-                    z = inside(last_gradient(upstream_rows(row, n), z), row, n, layer.n);
+                    z = inside(rows_of(last_gradient(own_of(upstream_rows(row, n), y), z), y), row, n, layer.n);
                     measure_columns(z, of_dz(number) + n);
                 }
                 put_scratch_rows(kept, n < layer.n, z);
@@ -367,7 +404,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             for (var turn = 0u; turn * WIDTH < layer.k; turn += 1u) {
                 let n = turn * WIDTH + own_col;
                 let kept = scratch_place(tile, below.number, block, turn, lane);
-                measure_columns(entering(layer, below, kept, first + block * BM + own_row, n), OF_INPUTS + n);
+                measure_columns(entering(layer, below, kept, first + block * BM + own_row, n, y), OF_INPUTS + n);
             }
         }
 #end
@@ -392,7 +429,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
                 measure_rows(dz, own_row);
 #if DW
                 keep_turned(dz, 0u, own_row, n, exponents(of_dz(layer.number) + n));
-                let of_rows = bias_gradient(dz, row);
+                let of_rows = all_columns(bias_gradient(own_of(dz, y), row), y);
 #for t in TURNS
                 db_{t} += select(vec4<f32>(), of_rows, turn == {t}u);
 #end
@@ -402,7 +439,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             for (var turn = 0u; turn * WIDTH < layer.k; turn += 1u) {
                 let n = turn * WIDTH + own_col;
                 let kept = scratch_place(tile, below.number, block, turn, lane);
-                keep_turned(entering(layer, below, kept, row, n), TURNED, own_row, n, input_exponents(n));
+                keep_turned(entering(layer, below, kept, row, n, y), TURNED, own_row, n, input_exponents(n));
             }
             workgroupBarrier();
             for (var q = 0u; q < BM / MATRIX; q += 1u) {
@@ -450,23 +487,24 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
             for (var turn = 0u; turn * WIDTH < layer.k; turn += 1u) {
                 let n = turn * WIDTH + own_col;
                 let raw = product(layer, true, turn * WIDTH, lane, group, own);
-                let dy = unscaled_rows(raw, rows, weight_exponents(n));
+                let below_rows = unscaled_rows(raw, rows, weight_exponents(n));
                 if (above > 1u) {
+                    let dy = own_of(below_rows, y);
                     let kept = scratch_place(tile, below.number, block, turn, lane);
                     let z = scratch_rows(kept, n < below.n);
-                    let alpha = alpha_of(below, n);
-                    let dz = inside(hidden_gradient(dy, z, alpha), row, n, below.n);
+                    let alpha = own_columns(alpha_of(below, n), y);
+                    let dz = inside(rows_of(hidden_gradient(dy, z, alpha), y), row, n, below.n);
                     measure_columns(dz, of_dz(below.number) + n);
                     put_scratch_rows(kept, n < below.n, dz);
 #if LEARNS
-                    let of_alpha = alpha_gradient(dy, z, alpha, row);
+                    let of_alpha = all_columns(alpha_gradient(dy, z, alpha, row), y);
 #for t in TURNS
                     dalpha_{t} += select(vec4<f32>(), of_alpha, turn == {t}u);
 #end
 #end
                 } else {
 #for r in 4
-                    store(row + {r}u, n, dy[{r}]);
+                    store(row + {r}u, n, below_rows[{r}]);
 #end
                 }
             }

@@ -26,28 +26,6 @@ fn with_own_bias(sums: mat4x4<f32>, b: vec4<f32>, y: u32) -> mat4x4<f32> {
     return mat4x4<f32>(sums[0] + select(vec4<f32>(), b, y % HALVES == 0u), sums[1], sums[2], sums[3]);
 }
 
-// From four rows of four columns to what this lane finishes. Of points of eight rows a neighbour has the other four: each gives the other two columns,
-// in `state`, where these will be put: `place` is that of the lane's four columns. They are written once more by who has read them, and by nobody else
-// before the next barrier.
-fn own(rows: mat4x4<f32>, place: u32, y: u32) -> mat4x4<f32> {
-    let columns = transpose(rows);
-#if EIGHT
-    let second = y % 2u == 1u;
-    let given = place + select(2u, 0u, second) * APART;
-    state[given] = select(columns[2], columns[0], second);
-    state[given + APART] = select(columns[3], columns[1], second);
-    workgroupBarrier();
-    if (second) {
-        let taken = place + 2u * APART - 1u;
-        return mat4x4<f32>(state[taken], state[taken + APART], columns[2], columns[3]);
-    }
-    let taken = place + 1u;
-    return mat4x4<f32>(columns[0], columns[1], state[taken], state[taken + APART]);
-#else
-    return columns;
-#end
-}
-
 // Of four columns those that this lane finishes, and from them back, 0 in the others.
 fn own_columns(v: vec4<f32>, y: u32) -> vec4<f32> {
     return select(v, v.zwxy, y % HALVES == 1u);
@@ -55,14 +33,6 @@ fn own_columns(v: vec4<f32>, y: u32) -> vec4<f32> {
 
 fn all_columns(v: vec4<f32>, y: u32) -> vec4<f32> {
     return own_columns(v, y);
-}
-
-fn keep_own(v: mat4x4<f32>, place: u32, row: u32, n: u32, columns: u32) {
-#for h in HALVES
-    for (var c = 0u; c < OWN; c += 1u) {
-        state[place + c * APART + {h}u] = select(vec4<f32>(), v[c + {h}u * OWN], row < P.rows && n + c < columns);
-    }
-#end
 }
 
 #for s in 2

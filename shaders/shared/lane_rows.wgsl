@@ -6,10 +6,6 @@ fn with_own_bias(sums: mat4x4<f32>, b: vec4<f32>, y: u32) -> mat4x4<f32> {
     return with_bias(sums, b);
 }
 
-fn own(rows: mat4x4<f32>, place: u32, y: u32) -> mat4x4<f32> {
-    return rows;
-}
-
 fn own_columns(v: vec4<f32>, y: u32) -> vec4<f32> {
     return v;
 }

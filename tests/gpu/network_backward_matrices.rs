@@ -15,7 +15,9 @@ use elbow_verify::points;
 use crate::{
     common::{Numbers, each, options},
     matrix_units::{opened, there},
+    network::six,
     network_backward::{Case, Ran},
+    network_jets::{self, by_reference},
     network_matrices::Device,
     whole::{HostNetwork, SIZES},
 };
@@ -57,7 +59,7 @@ fn they_are_used_where_they_are_and_the_plan_says_so() {
         cases.push((gpu, of(&[64, 64]), 40, if most_columns(gpu) == 64 { "" } else { no_block }));
         cases.push((gpu, of(&[3, 32, 4]), 16, "16 rows or columns, or fewer"));
         cases.push((gpu, of(&[3, 65, 4]), 40, no_block));
-        cases.push((gpu, jet, 40, "gradients of jets are not computed there"));
+        cases.push((gpu, jet, 40, ""));
     }
     for (gpu, layers, rows, why) in cases {
         let why = if there(gpu).is_some() { why } else { "the device has none that can be used" };
@@ -177,6 +179,54 @@ fn integers_without_tolerance() {
     for gpu in some.into_iter().filter(|gpu| there(gpu).is_some()) {
         let plan = plan(gpu, layers, 4000, Float::F32);
         assert!(plan.dispatches.len() > 2, "several rounds of scratch memory: {plan}");
+    }
+}
+
+/// Points of four rows and of eight, operators of every kind, α of every kind, around a block of rows. A product rounds both of its factors, and there are six of
+/// them in a row: three layers there and back.
+#[test]
+fn jets() {
+    let mut numbers = Numbers::new(159);
+    let activations = [Activation::TANH, "swish".parse().unwrap(), "prelu".parse().unwrap(), Activation::GELU_ERF];
+    for (i, jet) in network_jets::jets().into_iter().enumerate() {
+        for j in [i % 2, 2 + i / 3] {
+            let (activation, Device { gpu, there }) = (activations[j], &Device::all()[(i + j) % 4]);
+            let alpha = if activation.has_alpha() {
+                [AlphaSource::PerChannel, AlphaSource::PerLayer][i / 2 % 2]
+            } else {
+                AlphaSource::Constant
+            };
+            let sizes: &[usize] = [&[3, 20, 20, 20, 5][..], &[4, 32, 3], &[20, 17, 17, 20]][(i + j) % 3];
+            let rows = [3, 8, 11, 21][(i + 2 * j) % 4] * jet.members() + 8;
+            let (jet, gap) = (Some(jet.even_if_flat()), i % 2 * 3);
+            let output = if i == 0 { Activation::SILU } else { Activation::IDENTITY };
+            let case = Case { alpha, jet, gap, output, ..Case::new(sizes, activation, rows) };
+            let host = HostNetwork::random(sizes, activation, alpha, &mut numbers);
+            let ran = case.run(gpu, host, &mut numbers, |v| v);
+            assert_eq!(ran.on_matrix_units, *there, "{sizes:?}, {rows} rows on {gpu}");
+            let what = format!("{sizes:?} {activation} {alpha:?} {output} {jet:?} {rows} rows on {gpu}");
+            network_jets::judge(&what, &ran, rows, 2e-5 + 32.0 * gpu.caps().matrix_rounding());
+        }
+    }
+}
+
+/// Small integers through ReLU²: the reference's numbers.
+#[test]
+fn integers_of_jets_without_tolerance() {
+    let mut numbers = Numbers::new(160);
+    for (i, Device { gpu, there }) in Device::all().iter().enumerate() {
+        let jet = [Jet::two([1.0, -2.0, 3.0]).unwrap(), six()][i % 2];
+        let sizes = [3 + i, 17, 2];
+        let (activation, rows) = (Activation::RELU_SQUARED, 9 * jet.members());
+        let host = HostNetwork::random(&sizes, activation, AlphaSource::Constant, &mut numbers).integers(1.0);
+        let case = Case { jet: Some(jet.even_if_flat()), ..Case::new(&sizes, activation, rows) };
+        let ran = case.run(gpu, host, &mut numbers, |v| v.round().clamp(-1.0, 1.0));
+        assert_eq!(ran.on_matrix_units, *there, "{rows} rows on {gpu}");
+        let want = by_reference(&ran, rows);
+        for (name, got, want) in [("dx", &ran.dx, &want.dx), ("gradient", &ran.gradient, &want.parameters)] {
+            let wrong = got.iter().zip(&want.value).position(|(&got, &want)| f64::from(got) != want);
+            assert_eq!(wrong, None, "{jet}: {name} on {gpu}");
+        }
     }
 }
 

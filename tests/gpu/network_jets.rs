@@ -22,13 +22,16 @@ fn two(coefficients: [f32; 3]) -> Jet {
     Jet::two(coefficients).unwrap()
 }
 
+/// Of sums in f32.
+const SHARE: f64 = 2e-5;
+
 /// With a mixed term and without, of all tangents and of few, of first order.
-fn jets() -> [Jet; 6] {
+pub fn jets() -> [Jet; 6] {
     let first_order = Jet::six([[0.0; 6]; 6]).unwrap();
     [two([1.0, 0.5, -2.0]), six(), two([0.0, 0.0, 1.0]), first_order, two([0.0; 3]), Jet::laplacian(3).unwrap()]
 }
 
-fn by_reference(ran: &Ran, rows: usize) -> NetworkGradients {
+pub fn by_reference(ran: &Ran, rows: usize) -> NetworkGradients {
     cpu::reference::network_backward(&ran.layers, rows, &ran.x, &ran.host.all(&ran.layers), &ran.dy).unwrap()
 }
 
@@ -43,13 +46,12 @@ fn parts(layers: &Layers) -> Vec<std::ops::Range<usize>> {
 }
 
 /// dx by what its row is of a point and the gradients by parts: within a share of the largest sum of terms there. 0 between two parts.
-fn judge(what: &str, ran: &Ran, rows: usize) {
-    const SHARE: f64 = 2e-5;
+pub fn judge(what: &str, ran: &Ran, rows: usize, share: f64) {
     let Ran { layers, dx, gradient, .. } = ran;
     let want = by_reference(ran, rows);
     let members = layers.jet.unwrap().members();
     let close = |what: &str, got: f32, want: f64, largest: f64| {
-        let bound = SHARE * largest.max(1e-3);
+        let bound = share * largest.max(1e-3);
         assert!((f64::from(got) - want).abs() <= bound, "{what} is {got}, expected {want} ± {bound:e}");
     };
     for member in 0..members {
@@ -88,7 +90,7 @@ fn every_activation() {
         let case = Case { alpha, output, jet: Some(jet), gap: i % 2 * 3, ..Case::new(sizes, activation, rows) };
         let host = HostNetwork::random(sizes, activation, alpha, &mut numbers);
         let ran = case.run(gpu, host, &mut numbers, |v| v);
-        judge(&format!("{sizes:?} {activation} {alpha:?} {output} jet {jet}"), &ran, rows);
+        judge(&format!("{sizes:?} {activation} {alpha:?} {output} jet {jet}"), &ran, rows, SHARE);
     }
     assert!(last.len() <= 2 * learn.len() + hidden.len());
 }

@@ -59,8 +59,11 @@ impl Collected {
             }
             for inputs in [2, 3] {
                 let layers = Layers::new(&[20, 64, 64, 64, 17], Activation::TANH)?.jet(Jet::laplacian(inputs)?);
-                let plan = plan::network_forward(&of(layers), true, &self.caps);
-                self.add(&format!("network jet of {inputs} tanh 64 {units} f32"), plan)?;
+                let (forward, name) = (of(layers), format!("of {inputs} tanh 64 {units} f32"));
+                self.add(&format!("network jet {name}"), plan::network_forward(&forward, true, &self.caps))?;
+                let request = NetworkBackward { forward, dx: Want::Overwrite, parameters: Want::Overwrite };
+                let gradients = plan::network_backward(&request, true, &self.caps);
+                self.add(&format!("network jet backward {name}"), gradients)?;
             }
         }
         Ok(())

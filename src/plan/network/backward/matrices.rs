@@ -8,14 +8,13 @@ use crate::{
         matrix::Half,
         network::{
             matrices::{LANES, NO_BLOCK, allowed},
-            padded_columns,
+            members, padded_columns,
         },
     },
 };
 
 /// The most bytes of workgroup memory: a GPU's processor has 64 KiB or more, for two workgroups at least, one of which runs while the other waits.
 const MOST_BYTES: u32 = 40 << 10;
-const OF_JETS: &str = "gradients of jets are not computed there";
 
 /// A block of rows of a workgroup. A subgroup has its rows of a product, some columns of them at a time, and a part of dW.
 #[derive(Clone, Copy)]
@@ -38,9 +37,6 @@ impl Matrices {
     pub(super) fn of(request: &NetworkForward, caps: &Caps) -> Result<Self, Option<&'static str>> {
         // dz is computed.
         allowed(request, false, caps)?;
-        if request.layers.jet.is_some() {
-            return Err(Some(OF_JETS));
-        }
         let rows = request.rows as u64;
         let blocks = || LANES.into_iter().filter_map(|lanes| Self::with(request, lanes, caps));
         let fills = |block: &Self| rows.div_ceil(u64::from(block.rows())) >= u64::from(caps.choices.workgroups());
@@ -94,6 +90,8 @@ impl Matrices {
         let Matrices { columns, lanes, size, span, drained: [down, across], subgroups, halves } = *self;
         let unrolled = if caps.class == DeviceClass::Software { 1 } else { across };
         let mut kernel = request.kernel(KernelFile::NetworkBackwardCoop, [columns, unrolled * size], aligned, caps);
+        request.jets(&mut kernel);
+        kernel.flag("HALVES", members(&request.layers) / 4);
         let [computed, of_weights] = halves;
         let split = halves.map(|half| half == Half::Split);
         // What is computed is scaled where it is dz, rounded or split.
