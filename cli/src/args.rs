@@ -49,7 +49,10 @@ pub(crate) enum Command {
     ///
     /// Times a whole network (--mlp, --model) or layers on the GPU and on the CPU, in turns: device time (by timestamps), wall time, and wall
     /// time with the transfers. Every case is verified against the f64 reference before it is timed. The first line is the answer.
-    #[command(after_help = "Example:\n  elbow bench --mlp 8,64,64,1 --activation gelu --quick --report out.html")]
+    #[command(
+        after_help = "Example, and one of learned slopes in mixed precision:\n  elbow bench --mlp 8,64,64,1 --activation gelu --quick --report out.html\n  \
+                            elbow bench --mlp 8,32,32,1 --activation prelu,gelu --dtype f16 --quick --batches 64"
+    )]
     Bench(Box<crate::bench::Options>),
     /// Compares two runs of `elbow bench`: what became slower or faster, beyond the noise of both. Exit code 1 if anything is slower.
     ///

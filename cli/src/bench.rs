@@ -14,13 +14,14 @@ mod tables;
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
-use elbow::{Activation, Float, MatrixUnits, Pin};
-use elbow_measure::{About, Budget, Device, Loss, Perceptron, Shape, footprint, probe};
+use elbow::{Activation, AlphaSource, Float, MatrixUnits, Pin};
+use elbow_measure::{About, Budget, Design, Device, Loss, Perceptron, Shape, footprint, probe};
 
 use crate::{
     args::words,
     destination::{Destination, twin},
     failure::Failure,
+    layers::Activations,
     out,
     table::Format,
     tiles,
@@ -32,21 +33,33 @@ use results::{NetworkResult, Results};
 /// The options of `elbow bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// A network by its sizes: features of the input, of each hidden layer, and of the output; the last layer is linear.
+    /// A network by its sizes: features of the input, of each hidden layer, and of the output.
     #[arg(long, value_name = "SIZES", value_delimiter = ',', conflicts_with = "model")]
     mlp: Vec<NonZeroUsize>,
-    /// A network from a safetensors file, by PyTorch's names: 0.weight [N, K], 0.bias [N], 2.weight, ...
+    /// A network from a safetensors file, by PyTorch's names: 0.weight [N, K], 0.bias [N], the slope of a PReLU 1.weight, 2.weight, ...
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// What the names of the model's parameters begin with, its last dot included.
     #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true, requires = "model")]
     prefix: String,
-    /// The activation of the network's hidden layers.
-    #[arg(long, value_name = "SPEC", default_value = "relu", conflicts_with = "activations")]
-    activation: Activation,
-    /// The loss of the network's training step: mse, huber, bce (of logits) or cross_entropy (of classes).
-    #[arg(long, value_name = "LOSS", default_value = "mse")]
-    loss: Loss,
+    /// The modules of the model's layers behind the prefix, separated by commas, instead of Sequential's numbers; MODULE:PRELU has its α in
+    /// another.
+    #[arg(long, value_name = "MODULES", value_delimiter = ',', requires = "model")]
+    modules: Vec<String>,
+    /// Rounds F64 and integers of the model to F32, where they are an error otherwise.
+    #[arg(long, requires = "model")]
+    convert: bool,
+    /// The activation of all hidden layers of the network, or one for each, separated by commas; one more is that of the last layer, which is linear
+    /// otherwise. relu if it is not given, but for a model that says its own or has the slopes of PReLUs.
+    #[arg(long, value_name = "SPECS", conflicts_with = "activations")]
+    activation: Option<Activations>,
+    /// Whether the α of the network's activations (slopes of prelu, β of swish, ..) is a constant, or learned: one number for each layer or channel.
+    /// Not given it is as the model has it; of --mlp prelu learns one for each channel, as in `elbow train`, and others are constants.
+    #[arg(long, value_parser = words(AlphaSource::ALL, AlphaSource::name), conflicts_with = "shapes")]
+    alpha: Option<AlphaSource>,
+    /// The loss of the network's training step: mse, huber, bce (of logits) or cross_entropy (of classes). mse if neither this nor the model says it.
+    #[arg(long, value_name = "LOSS")]
+    loss: Option<Loss>,
     /// The batches that the network is timed at, separated by commas.
     #[arg(long, value_name = "BATCHES", value_delimiter = ',')]
     batches: Vec<NonZeroUsize>,
@@ -56,9 +69,10 @@ pub(crate) struct Options {
     /// Activations of layers alone, separated by semicolons.
     #[arg(long, value_name = "SPECS", value_delimiter = ';', default_value = "relu;gelu", conflicts_with_all = OF_A_NETWORK)]
     pub(crate) activations: Vec<Activation>,
-    /// Type in which the GPU stores x, w, y, z, dy and dx of layers: f32, f16 or bf16. The CPU computes in f32.
-    #[arg(long, value_name = "TYPE", default_value_t, conflicts_with_all = OF_A_NETWORK)]
-    pub(crate) dtype: Float,
+    /// Type in which the GPU stores x, w, y, z, dy and dx of layers, and x, weights and what lies between layers of a network: f32, f16 or bf16. f32 if it
+    /// is not given, or the type of the model's weights. The CPU computes in f32.
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<Float>,
     /// The tile of every product of layers, by its number (see `elbow tiles`), instead of the plan's choice; a product that it cannot
     /// serve gets another.
     #[arg(long, value_name = "NUMBER", value_parser = tiles::tile, conflicts_with_all = OF_A_NETWORK)]
@@ -94,21 +108,9 @@ impl Options {
         Pin::default().tile(self.tile)
     }
 
-    /// The network that is asked about, if one is.
-    fn network(&self) -> Result<Option<Perceptron>, Failure> {
-        let (activation, loss) = (self.activation, self.loss);
-        match &self.model {
-            Some(file) => model::read(file, &self.prefix, activation, loss).map(Some),
-            None if self.mlp.is_empty() => match self.batches.is_empty() {
-                true => Ok(None),
-                false => Err(Failure::mismatch("--batches", "a network (--mlp or --model)", "none")),
-            },
-            None => {
-                let sizes: Vec<usize> = self.mlp.iter().map(|size| size.get()).collect();
-                let network = Perceptron::new(&sizes, activation, loss);
-                network.map(Some).map_err(|why| Failure::new(format_args!("--mlp: {why}")))
-            }
-        }
+    /// The type of layers.
+    pub(crate) fn dtype(&self) -> Float {
+        self.dtype.unwrap_or_default()
     }
 
     fn file(&self) -> Option<String> {
@@ -161,11 +163,15 @@ fn measure(device: &Device, options: &Options, network: Option<&Perceptron>) -> 
     let (quick, software) = (options.quick, device.gpu.is_software());
     let (shapes, elements, budget) = sizes(device, options);
     let batches = batches(options, software);
-    let layers: Vec<(Shape, Activation)> = match network {
+    let layers: Vec<(Shape, cases::Unit)> = match network {
         Some(network) => cases::layers_of(network, &batches),
-        None => options.activations.iter().flat_map(|&a| shapes.iter().map(move |&shape| (shape, a))).collect(),
+        None => {
+            let units = options.activations.iter().map(|&activation| (activation, AlphaSource::Constant));
+            units.flat_map(|unit| shapes.iter().map(move |&shape| (shape, unit))).collect()
+        }
     };
-    let activations = if network.is_some() { vec![options.activation] } else { options.activations.clone() };
+    let dtype = network.map_or(options.dtype(), |network| network.design().storage);
+    let activations = network.map_or(options.activations.clone(), cases::activations_of);
     let bar = bar(match software {
         // Said before measuring, not at the end.
         true => "{spinner} SOFTWARE adapter: {msg:<28} [{bar:24}] {pos}/{len} {elapsed}",
@@ -184,10 +190,13 @@ fn measure(device: &Device, options: &Options, network: Option<&Perceptron>) -> 
                 say(format!("{network}, batch {batch}"));
                 cases::network(device, network, batch, budget).map_err(failure)
             };
+            let design = network.design();
             Some(NetworkResult {
+                name: network.to_string(),
                 sizes: network.sizes().to_vec(),
-                activation: network.activation().to_string(),
-                loss: network.loss(),
+                activation: design.specs(),
+                alpha: if design.learns_alpha() { design.alpha } else { AlphaSource::Constant }.to_string(),
+                loss: design.loss,
                 weights: network.weights(),
                 file: options.file(),
                 batches: batches.iter().map(at).collect::<Result<_, _>>()?,
@@ -196,26 +205,37 @@ fn measure(device: &Device, options: &Options, network: Option<&Perceptron>) -> 
     };
     say("ceilings".into());
     let ceilings = probe::ceilings(device, budget).map_err(failure)?;
-    let layers = layers.into_iter().map(|(shape, activation)| {
-        say(format!("{shape} {activation}"));
-        cases::layer(device, shape, activation, options.dtype, options.pin(), budget).map_err(failure)
+    let layers = layers.into_iter().map(|(shape, unit)| {
+        say(format!("{shape} {}", unit.0));
+        cases::layer(device, shape, unit, dtype, options.pin(), budget).map_err(failure)
     });
     let layers = layers.collect::<Result<_, _>>()?;
     let mut alone = Vec::new();
     for &activation in &activations {
         say(format!("{activation} alone"));
-        alone.extend(cases::alone(device, elements, activation, options.dtype, budget).map_err(failure)?);
+        alone.extend(cases::alone(device, elements, activation, dtype, budget).map_err(failure)?);
     }
     say("memory".into());
-    let (sizes, batch) = match (network, software, quick) {
-        (Some(network), ..) => (network.sizes().to_vec(), batches.iter().copied().max().unwrap_or(1)),
-        (None, _, true) => (vec![64; 5], 64),
-        // On a software adapter a step of the large network would take seconds.
-        (None, true, false) => (vec![256; 9], 256),
-        (None, false, false) => (vec![1024; 9], 1024),
+    let memory = match network {
+        Some(network) => {
+            let batch = batches.iter().copied().max().unwrap_or(1);
+            vec![footprint(&device.gpu, network.sizes(), network.design(), batch).map_err(failure)?]
+        }
+        None => {
+            let (sizes, batch) = match (software, quick) {
+                (_, true) => (vec![64; 5], 64),
+                // On a software adapter a step of the large network would take seconds.
+                (true, false) => (vec![256; 9], 256),
+                (false, false) => (vec![1024; 9], 1024),
+            };
+            let of = |&activation: &Activation| {
+                let design = Design::of(&[activation], sizes.len() - 1).map_err(Failure::new)?;
+                let design = Design { storage: dtype, loss: Loss::CrossEntropy, ..design };
+                footprint(&device.gpu, &sizes, &design, batch).map_err(failure)
+            };
+            activations.iter().map(of).collect::<Result<_, _>>()?
+        }
     };
-    let memory = activations.iter().map(|&a| footprint(&device.gpu, a, options.dtype, &sizes, batch));
-    let memory = memory.collect::<Result<_, _>>().map_err(failure)?;
     bar.finish_and_clear();
     let results = Results {
         answer: String::new(),
@@ -223,7 +243,7 @@ fn measure(device: &Device, options: &Options, network: Option<&Perceptron>) -> 
         about: About::new(&device.gpu, command()),
         matrix_units: device.gpu.matrix_units(),
         tuning: options.tuning.says(),
-        dtype: options.dtype.name().to_owned(),
+        dtype: dtype.name().to_owned(),
         ceilings,
         network: of_network,
         layers,

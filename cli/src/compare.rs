@@ -126,7 +126,7 @@ fn figures(results: &Results, network: bool) -> Vec<(Figure, Estimate)> {
     }
     for layer in &results.layers {
         for part in &layer.parts {
-            let of = format!("{} {} {} {}", layer.shape, layer.activation, results.dtype, part.part.name());
+            let of = format!("{} {} {} {}", layer.shape, layer.unit(), results.dtype, part.part.name());
             add(&of, &both(&part.times));
         }
     }
@@ -146,7 +146,7 @@ const OF_MACHINE: f64 = 1.05;
 /// What a run is of: figures of others say little beside it.
 fn facts(results: &Results) -> [(&'static str, String); 7] {
     let about = &results.about;
-    let network = results.network.as_ref().map(|network| format!("{}, {}", network.name(), network.loss.name()));
+    let network = results.network.as_ref().map(|network| format!("{}, {}", network.name, network.loss.name()));
     [
         ("network", network.unwrap_or_else(|| "none".into())),
         ("adapter", about.adapter.clone()),

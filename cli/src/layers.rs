@@ -1,5 +1,7 @@
 //! `elbow eval --layers`: the layers of a whole network in a file, as PyTorch names them.
 
+use std::str::FromStr;
+
 use elbow::{Activation, Operand, Saved, mlp::Description};
 
 use crate::{
@@ -12,6 +14,18 @@ use crate::{
     names::{Files, flatten, has},
     tuning::Tuning,
 };
+
+/// Activations as an option of the command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Activations(pub(crate) Vec<Activation>);
+
+impl FromStr for Activations {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        activations(text).map(Activations)
+    }
+}
 
 /// Activations in the order of the layers, separated by commas outside of parentheses.
 pub(crate) fn activations(text: &str) -> Result<Vec<Activation>, Failure> {

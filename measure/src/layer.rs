@@ -9,8 +9,8 @@ use std::{
 };
 
 use elbow::{
-    Activation, Dtype, Float, Gpu, Operand, Pin, Saved, Tensor, Want,
-    affine::{Backward, Forward},
+    Activation, AlphaSource, Dtype, Float, Gpu, Operand, Pin, Saved, Tensor, View, Want,
+    affine::{Backward, Forward, Gradient},
     elementwise,
     request::{AffineRequest, BackwardRequest, Gradients},
     storage::Storage,
@@ -22,7 +22,7 @@ use crate::{
     budget::Budget,
     device::Device,
     error::{Error, Result},
-    numbers::normals,
+    numbers::{alphas, around, normals},
     rounds::{Comparison, Sides},
     statistics::Estimate,
 };
@@ -50,11 +50,11 @@ pub enum Part {
     Unfused,
     /// Forward with what backward needs kept.
     Forward,
-    /// Backward: dx, dW and db.
+    /// Backward: dx, dW, db, and dα if it is learnable.
     Backward,
     /// Forward and backward.
     Both,
-    /// A training step: forward, backward, and the update of W and b with momentum.
+    /// A training step: forward, backward, and the update of W, b and learnable α with momentum.
     Step,
 }
 
@@ -109,7 +109,15 @@ struct Host {
     x: Vec<f32>,
     w: Vec<f32>,
     b: Vec<f32>,
+    /// Empty if it is a constant.
+    alpha: Vec<f32>,
     dy: Vec<f32>,
+}
+
+impl Host {
+    fn alpha(&self) -> Option<&[f32]> {
+        (!self.alpha.is_empty()).then_some(&self.alpha)
+    }
 }
 
 #[derive(Debug)]
@@ -125,8 +133,17 @@ struct OnGpu {
     db: Tensor,
     velocity_w: Tensor,
     velocity_b: Tensor,
+    alpha: Option<Learned>,
     /// w in f32, if the products read another type.
     master: Option<Tensor>,
+}
+
+/// α, its gradient and its velocity.
+#[derive(Debug)]
+struct Learned {
+    alpha: Tensor,
+    dalpha: Tensor,
+    velocity: Tensor,
 }
 
 /// A learning rate of 0: the parameters stay as they were verified, and the work is that of any other step.
@@ -140,9 +157,20 @@ impl<'d> Layer<'d> {
     /// Makes the operands on both sides, runs a training step on both, and compares a sample of every result with the reference;
     /// an error if one differs. On the device x, w, y, z, dy and dx are stored as `dtype`; the CPU gets the same numbers in f32.
     pub fn new(device: &'d Device, shape: Shape, activation: Activation, dtype: Float, pin: Pin) -> Result<Self> {
+        Self::with_alpha(device, shape, (activation, AlphaSource::Constant), dtype, pin)
+    }
+
+    /// The same with an α that may be learnable: then dα is a part of backward, and its update of a step.
+    pub fn with_alpha(
+        device: &'d Device,
+        shape: Shape,
+        (activation, alpha): (Activation, AlphaSource),
+        dtype: Float,
+        pin: Pin,
+    ) -> Result<Self> {
         let Shape { m, k, n } = shape;
         let storage = Storage::default().with(Operand::Y, dtype);
-        let mut request = AffineRequest::new(m, n, k, activation).storage(storage);
+        let mut request = AffineRequest::new(m, n, k, activation).alpha(alpha).storage(storage);
         request.check_sizes()?;
         request.saved = request.resolve_saved(false)?;
         let (m64, k64, n64) = (m as u64, k as u64, n as u64);
@@ -155,6 +183,7 @@ impl<'d> Layer<'d> {
             x: stored(normals(1, m * k, 1.0)),
             w: stored(normals(2, n * k, 1.0 / (k.max(1) as f32).sqrt())),
             b: normals(3, n, 0.1),
+            alpha: around(activation, 5, alphas(alpha, n)),
             dy: stored(normals(4, m * n, 1.0)),
         };
         let on_gpu = OnGpu::new(&device.gpu, &request, dtype, &host)?;
@@ -171,7 +200,7 @@ impl<'d> Layer<'d> {
         Shape { m, k, n }
     }
 
-    /// The activation, with a constant α.
+    /// The activation; its own α counts if that is a constant.
     pub fn activation(&self) -> Activation {
         self.request.activation
     }
@@ -200,12 +229,12 @@ impl<'d> Layer<'d> {
     pub fn bytes(&self, part: Part) -> u64 {
         let Shape { m, k, n } = self.shape();
         let [x, w, y] = [m * k, n * k, m * n].map(|elements| elements as u64 * self.dtype.bytes());
-        let [w32, b] = [n * k, n].map(|elements| elements as u64 * 4);
+        let [w32, b, alpha] = [n * k, n, self.host.alpha.len()].map(|elements| elements as u64 * 4);
         let kept = self.kept_bytes();
-        let forward = x + w + b + y;
+        let forward = x + w + b + alpha + y;
         // If y is kept, backward reads it; forward writes it in any case.
         let read_back = if self.request.saved == Saved::Y { y } else { kept };
-        let backward = y + read_back + x + w + x + w32 + b;
+        let backward = y + read_back + x + w + x + w32 + b + 2 * alpha;
         match part {
             Part::Inference => forward,
             Part::Unfused => forward + 2 * y,
@@ -213,7 +242,9 @@ impl<'d> Layer<'d> {
             Part::Backward => backward,
             Part::Both => forward + kept + backward,
             // The update reads parameter, velocity and gradient, writes the first two, and writes the narrow copy if there is one.
-            Part::Step => forward + kept + backward + 5 * (w32 + b) + if self.on_gpu.master.is_some() { w } else { 0 },
+            Part::Step => {
+                forward + kept + backward + 5 * (w32 + b + alpha) + if self.on_gpu.master.is_some() { w } else { 0 }
+            }
         }
     }
 
@@ -227,10 +258,12 @@ impl<'d> Layer<'d> {
         match part {
             Part::Inference => self.forward().saved(Saved::None).save_to(None).record(gpu, &mut *pass)?,
             Part::Unfused => {
-                let linear = self.forward().activation(Activation::IDENTITY).saved(Saved::None).save_to(None);
+                let linear =
+                    self.forward().activation(Activation::IDENTITY).alpha(None).saved(Saved::None).save_to(None);
                 linear.record(gpu, &mut *pass)?;
                 let y = &self.on_gpu.y;
-                elementwise::Forward::new(self.request.activation, y, y).record(gpu, &mut *pass)?;
+                let alone = elementwise::Forward::new(self.request.activation, y, y).alpha(self.on_gpu.alpha());
+                alone.record(gpu, &mut *pass)?;
             }
             _ => {}
         }
@@ -248,7 +281,11 @@ impl<'d> Layer<'d> {
             };
             let updates =
                 [Sgd::new(w, &g.dw, &g.velocity_w, RATE).copy(copy), Sgd::new(&g.b, &g.db, &g.velocity_b, RATE)];
-            for update in updates {
+            let of_alpha = g.alpha.as_ref().map(|learned| {
+                let Learned { alpha, dalpha, velocity } = learned;
+                Sgd::new(alpha, dalpha, velocity, RATE)
+            });
+            for update in updates.into_iter().chain(of_alpha) {
                 update.momentum(MOMENTUM).record(gpu, &mut *pass)?;
             }
         }
@@ -322,13 +359,15 @@ impl<'d> Layer<'d> {
         Forward::new(self.request.activation, &g.x, &g.w, &g.y)
             .saved(self.request.saved)
             .b(g.b.view())
+            .alpha(g.alpha())
             .save_to(g.kept.as_ref().map(Tensor::view))
             .pin(self.pin)
     }
 
     fn backward(&self) -> Backward<'_> {
         let g = &self.on_gpu;
-        self.forward().backward(&g.dy).dx(&g.dx).dw(&g.dw).db(&g.db)
+        let dalpha = g.alpha.as_ref().map(|learned| Gradient::overwrite(&learned.dalpha));
+        self.forward().backward(&g.dy).dx(&g.dx).dw(&g.dw).db(&g.db).dalpha(dalpha)
     }
 }
 
@@ -339,6 +378,11 @@ impl OnGpu {
             Saved::Z => Some(gpu.zeros_of(dtype, &[m, n])?),
             Saved::Mask => Some(gpu.zeros_of(Dtype::U32, &[m, n.div_ceil(32)])?),
             _ => None,
+        };
+        let learned = |alpha: &[f32]| -> elbow::Result<Learned> {
+            let shape = &[alpha.len()];
+            let (dalpha, velocity) = (gpu.zeros(shape)?, gpu.zeros(shape)?);
+            Ok(Learned { alpha: gpu.upload(alpha, shape)?, dalpha, velocity })
         };
         let master = (dtype != Float::F32).then(|| gpu.upload(&host.w, &[n, k])).transpose()?;
         Ok(OnGpu {
@@ -353,14 +397,20 @@ impl OnGpu {
             db: gpu.zeros(&[n])?,
             velocity_w: gpu.zeros(&[n, k])?,
             velocity_b: gpu.zeros(&[n])?,
+            alpha: host.alpha().map(learned).transpose()?,
             master,
         })
     }
+
+    fn alpha(&self) -> Option<View<'_>> {
+        self.alpha.as_ref().map(|learned| learned.alpha.view())
+    }
 }
 
-/// The gradients of a timed backward: dx, dW and db.
+/// The gradients of a timed backward: dx, dW, db, and dα if it is learnable.
 fn backward_request(affine: AffineRequest) -> BackwardRequest {
-    let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite);
+    let alpha = if affine.alpha == AlphaSource::Constant { Want::No } else { Want::Overwrite };
+    let gradients = Gradients::default().x(Want::Overwrite).w(Want::Overwrite).b(Want::Overwrite).alpha(alpha);
     BackwardRequest::new(affine, gradients)
 }
 

@@ -26,7 +26,7 @@ pub use device::Device;
 pub use error::{Error, Result};
 pub use layer::{Errors, Layer, Part, Shape};
 pub use memory::{Footprint, footprint};
-pub use network::{Loss, Network, Perceptron, Road};
+pub use network::{Design, Loss, Network, Numbers, Perceptron, Road};
 pub use numbers::normals;
 pub use rounds::Comparison;
 pub use statistics::{Estimate, Verdict};

@@ -1,39 +1,44 @@
 //! The device memory of a training step of a network, as elbow counts it.
 
 use elbow::{
-    Activation, Dtype, Float, Gpu, Saved,
-    mlp::{Architecture, Mlp, Step},
+    Float, Gpu, Saved,
+    mlp::{Batch, Mlp},
+    network::Layers,
+    rates::STATE,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::{
+    error::Result,
+    network::{Design, architecture, room},
+};
 
 /// Bytes on the device in a training step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Footprint {
-    /// The activation of the hidden layers.
+    /// The activations, and what else is not usual, such as a narrow type.
     pub activation: String,
-    /// What a hidden layer keeps for backward.
+    /// What a hidden layer keeps for backward; of layers that differ each choice.
     pub saved: String,
     /// Features of the input, of each hidden layer, and of the output.
     pub sizes: Vec<usize>,
     /// M, rows of the input.
     pub batch: usize,
-    /// Bytes of W and b.
+    /// Bytes of W, b and learnable α, in f32.
     pub parameters: u64,
-    /// Bytes of the copy of W and b in the storage type, and of the state of the loss scale.
+    /// Bytes of the copy of them in the storage type, and of the state of the loss scale.
     pub copy: u64,
-    /// Bytes of dW and db.
+    /// Bytes of dW, db and dα, in f32.
     pub gradients: u64,
-    /// Bytes of the velocities.
-    pub velocity: u64,
+    /// Bytes of the optimiser: means of gradients and of their squares, what decays, and its rates.
+    pub optimiser: u64,
     /// Bytes of y of all layers.
     pub outputs: u64,
     /// Bytes of z or masks that are kept.
     pub kept: u64,
     /// Bytes of dz of all layers.
     pub dz: u64,
-    /// Bytes of input, labels and losses.
+    /// Bytes of input, targets and losses.
     pub batch_bytes: u64,
     /// Bytes of scratch and of the kernels' parameter blocks.
     pub scratch: u64,
@@ -41,24 +46,21 @@ pub struct Footprint {
     pub total: u64,
 }
 
-/// Runs one training step of a network of these sizes by momentum, and counts bytes.
-pub fn footprint(gpu: &Gpu, activation: Activation, dtype: Float, sizes: &[usize], batch: usize) -> Result<Footprint> {
+/// Runs one training step of such a network by AdamW, and counts bytes.
+pub fn footprint(gpu: &Gpu, sizes: &[usize], design: &Design, batch: usize) -> Result<Footprint> {
     gpu.trim();
     let before = gpu.memory_bytes();
-    let (inputs, layers) = (sizes.first().copied().unwrap_or(0), sizes.len().saturating_sub(1));
-    let architecture = Architecture::new(sizes, activation, batch).storage(dtype);
     // Only sizes matter here, not the numbers.
-    let mlp = Mlp::new(gpu, &architecture, &mut || 0.5)?;
+    let mlp = Mlp::new(gpu, &architecture(sizes, design, batch), &mut || 0.5)?;
     let made = gpu.memory_bytes();
-    let (x, labels) = (gpu.zeros_of(dtype, &[batch, inputs])?, gpu.zeros_of(Dtype::U32, &[batch])?);
-    let loss = gpu.zeros(&[batch])?;
+    let [x, targets, loss] = room(gpu, sizes, design, batch)?;
     let with_batch = gpu.memory_bytes();
-    let step = Step::new(x.view(), labels.view(), loss.view(), 0.0).momentum(0.9);
-    gpu.submit_pass(|pass| mlp.train(gpu, pass, &step))?;
+    let step = mlp.prepare(gpu, &Batch::new(&x, &targets, &loss))?;
+    gpu.submit_pass(|pass| step.record(pass))?;
     gpu.wait()?;
     let after = gpu.memory_bytes();
-    let bytes = |elements: usize| elements as u64 * dtype.bytes();
-    let kept = (0..layers).map(|layer| match mlp.saved(layer) {
+    let bytes = |elements: usize| elements as u64 * design.storage.bytes();
+    let kept = (0..mlp.layers()).map(|layer| match mlp.saved(layer) {
         Some(Saved::Z) => bytes(batch * sizes[layer + 1]),
         Some(Saved::Mask) => 4 * (batch * sizes[layer + 1].div_ceil(32)) as u64,
         _ => 0,
@@ -66,18 +68,19 @@ pub fn footprint(gpu: &Gpu, activation: Activation, dtype: Float, sizes: &[usize
     let kept: u64 = kept.sum();
     let outputs = bytes(batch * sizes.iter().skip(1).sum::<usize>());
     let scale = mlp.loss_scale().map_or(0, |state| state.buffer().size());
-    // The rest of the network is parameters, gradients and velocities in f32, of equal size, and the narrow copy if there is one.
-    let kinds = if dtype == Float::F32 { 12 } else { 12 + dtype.bytes() };
-    let parameters = (made - before).saturating_sub(2 * outputs + kept + scale) * 4 / kinds;
+    let elements = |shape: &[usize]| shape.iter().product::<usize>().next_multiple_of(Layers::ALIGN);
+    let elements: usize = mlp.named_parameters().iter().map(|(_, view)| elements(view.shape())).sum();
+    let parameters = 4 * elements as u64;
     Ok(Footprint {
-        activation: activation.to_string(),
-        saved: mlp.saved(0).map(|saved| saved.to_string()).unwrap_or_default(),
+        activation: design.to_string(),
+        saved: kept_by(&mlp),
         sizes: sizes.to_vec(),
         batch,
         parameters,
-        copy: if dtype == Float::F32 { 0 } else { parameters / 4 * dtype.bytes() + scale },
+        copy: if design.storage == Float::F32 { 0 } else { bytes(elements) + scale },
         gradients: parameters,
-        velocity: parameters,
+        // Four factors for each run of parameters.
+        optimiser: 2 * parameters + parameters / Layers::ALIGN as u64 * 4 + 4 * STATE as u64,
         outputs,
         kept,
         dz: outputs,
@@ -85,4 +88,16 @@ pub fn footprint(gpu: &Gpu, activation: Activation, dtype: Float, sizes: &[usize
         scratch: after.saturating_sub(with_batch),
         total: after - before,
     })
+}
+
+/// What hidden layers keep, each choice once; of a network without hidden layers what its only layer does.
+fn kept_by(mlp: &Mlp) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for layer in 0..(mlp.layers() - 1).max(1) {
+        let word = mlp.saved(layer).map(|saved| saved.to_string()).unwrap_or_default();
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
 }

@@ -1,21 +1,23 @@
 //! A whole network on the GPU and on the CPU: inference and a training step, verified.
 
+mod exact;
 mod judge;
 mod on_cpu;
 mod perceptron;
+mod rows;
 
 use elbow::{
-    Float, Gpu, MatrixUnits, Tensor,
+    Activation, Dtype, Float, Gpu, MatrixUnits, Tensor,
     gpu::record::Prepared,
     mlp::{Architecture, Batch, Mlp, Objective, Optimiser, Parameters},
     rates::{Rates, Rule},
     wgpu,
 };
 
-use self::{judge::Expected, on_cpu::OnCpu};
+use self::{exact::Rounding, judge::Expected, on_cpu::OnCpu, rows::Rows};
 pub use self::{
     on_cpu::Road,
-    perceptron::{Loss, Perceptron},
+    perceptron::{Design, Loss, Numbers, Perceptron},
 };
 use crate::{
     budget::Budget,
@@ -28,6 +30,9 @@ use crate::{
 /// The optimiser of a training step, on both sides: AdamW with PyTorch's numbers.
 const RULE: Rule = Rule::AdamW;
 const RATES: Rates = Rates::adamw(1e-3);
+
+/// The most steps until a loss scale has no gradient beyond f16: it halves at each.
+const MOST_SCALES: usize = 40;
 
 /// The most MiB of one case, on each side.
 const MOST_MIB: u64 = 16 << 10;
@@ -90,21 +95,21 @@ impl<'a> Network<'a> {
             let why = "its gradients are not those of f32, which verify it; use off, stored or split".into();
             return Err(elbow::Error::Unsupported { what, why }.into());
         }
-        let expected = Expected::new(network, batch)?;
-        let data = expected.data(batch);
+        let rows = Rows::new(network, batch)?;
+        let data = rows.data(network, batch);
         let mlp = made(gpu, network, batch)?;
-        let x = gpu.upload(&data.x, &[batch, network.inputs()])?;
-        let targets = match &data.targets {
-            Targets::Numbers(values) => gpu.upload(values, &[batch, network.outputs()])?,
-            Targets::Classes(labels) => gpu.upload_words(labels, &[batch])?,
-        };
-        let loss = gpu.zeros(&[batch])?;
+        let [x, targets, loss] = room(gpu, network.sizes(), network.design(), batch)?;
+        gpu.write(&x, &data.x)?;
+        match &data.targets {
+            Targets::Numbers(values) => gpu.write(&targets, values)?,
+            Targets::Classes(labels) => gpu.write(&targets, labels)?,
+        }
         let step = mlp.prepare(gpu, &Batch::new(&x, &targets, &loss))?;
         let mut made =
             Network { device, network, data, mlp, x, targets, loss, step, road: Road::Layers, errors: [0.0; 2] };
-        made.errors[0] = made.verify_gpu(&expected)?;
+        made.errors[0] = made.verify_gpu(&rows)?;
         let mut cpu = OnCpu::new(network, &made.data)?;
-        made.errors[1] = cpu.verify(&expected)?;
+        made.errors[1] = cpu.verify(&Expected::new(network, &rows, batch, [Rounding::NONE; 2])?)?;
         made.road = cpu.faster_road()?;
         // The work of a step is the same, and the parameters stay as they are.
         made.mlp.set_rate(gpu, 0.0)?;
@@ -161,45 +166,100 @@ impl<'a> Network<'a> {
         last.ok_or_else(|| elbow::Error::Unsupported { what: "no layers".into(), why: "nothing to time".into() }.into())
     }
 
-    fn verify_gpu(&self, expected: &Expected<'_>) -> Result<f64> {
+    /// Where the device rounds: between layers too, unless all of them are one dispatch.
+    fn rounding(&self) -> Result<[Rounding; 2]> {
+        let (gpu, x, storage) = (&self.device.gpu, self.x.view(), self.network.design().storage);
+        let of = |dispatches: usize| {
+            let whole = dispatches == 1 && self.network.layers() > 1;
+            Rounding { ends: storage, between: if whole { Float::F32 } else { storage }, scale: 1.0 }
+        };
+        Ok([of(self.mlp.infer_plans(gpu, x)?.len()), of(self.mlp.backward_plans(gpu, x)?.len())])
+    }
+
+    /// Runs the first training step that counts: with a loss scale those are left out whose gradients are beyond f16. What the loss was
+    /// multiplied by.
+    fn first_step(&self) -> Result<f32> {
+        let gpu = &self.device.gpu;
+        for _ in 0..MOST_SCALES {
+            gpu.submit_pass(|pass| self.record(Part::Step, pass))?;
+            match self.mlp.loss_scale().map(|state| gpu.download(state)).transpose()?.as_deref() {
+                None => return Ok(1.0),
+                Some(&[_, inverse, ..]) if inverse > 0.0 => return Ok(1.0 / inverse),
+                Some(_) => {}
+            }
+        }
+        let what = format!("{}: a training step", self.network);
+        Err(elbow::Error::Unsupported { what, why: "its gradients are beyond f16 by every loss scale".into() }.into())
+    }
+
+    fn verify_gpu(&self, rows: &Rows) -> Result<f64> {
         let gpu = &self.device.gpu;
         gpu.submit_pass(|pass| self.record(Part::Inference, pass))?;
-        let of_inference = expected.judge_y("GPU, inference", &gpu.download(self.output()?)?)?;
-        gpu.submit_pass(|pass| self.record(Part::Step, pass))?;
+        let inferred = gpu.download(self.output()?)?;
+        let scale = self.first_step()?;
+        let rounding = self.rounding()?.map(|rounding| Rounding { scale, ..rounding });
+        let expected = Expected::new(self.network, rows, self.data.rows, rounding)?;
         let mut gradients = vec![0.0; self.network.elements()];
         let mut updated = gradients.clone();
         for l in 0..self.network.layers() {
             for (all, of_layer) in [(&mut gradients, self.mlp.gradients(l)), (&mut updated, self.mlp.parameters(l))] {
-                let Some(Parameters { w, b, .. }) = of_layer else { continue };
-                let (at, bias) = (self.network.weight(l), self.network.bias(l));
-                all[at].copy_from_slice(&gpu.download(w)?);
-                all[bias].copy_from_slice(&gpu.download(b)?);
+                let Some(Parameters { w, b, alpha, .. }) = of_layer else { continue };
+                let places = [Some(self.network.weight(l)), Some(self.network.bias(l)), self.network.alpha(l)];
+                for (view, place) in [Some(w), Some(b), alpha].into_iter().zip(places) {
+                    if let (Some(view), Some(place)) = (view, place) {
+                        all[place].copy_from_slice(&gpu.download(view)?);
+                    }
+                }
+            }
+            if let Some(stored) = self.mlp.stored_weight(l) {
+                expected.judge_stored("GPU", l, &gpu.download(stored)?, &updated)?;
             }
         }
+        let inferred = expected.judge_inference("GPU", &inferred)?;
         let y = expected.judge_y("GPU", &gpu.download(self.output()?)?)?;
         let loss = expected.judge_loss("GPU", &gpu.download(&self.loss)?)?;
         let of_gradients = expected.judge_gradients("GPU", &gradients)?;
         let of_update = expected.judge_update("GPU", &gradients, &updated)?;
-        Ok([of_inference, y, loss, of_gradients, of_update].into_iter().fold(0.0, f64::max))
+        Ok([inferred, y, loss, of_gradients, of_update].into_iter().fold(0.0, f64::max))
     }
+}
+
+/// The architecture of such a network: what is timed, and what memory is counted of.
+pub(crate) fn architecture<'a>(sizes: &'a [usize], design: &'a Design, batch: usize) -> Architecture<'a> {
+    let objective = match design.loss.criterion() {
+        Some(criterion) => Objective::Elements(criterion),
+        None => Objective::Classes { label_smoothing: 0.0 },
+    };
+    Architecture::new(sizes, Activation::IDENTITY, batch)
+        .activations(&design.activations[..])
+        .alpha(design.alpha)
+        .storage(design.storage)
+        .objective(objective)
+        .optimiser(Optimiser::new(RULE, RATES))
+}
+
+/// Memory of a batch on the device: x, targets and losses.
+pub(crate) fn room(gpu: &Gpu, sizes: &[usize], design: &Design, batch: usize) -> Result<[Tensor; 3]> {
+    let [inputs, .., outputs] = *sizes else {
+        return Err(elbow::Error::Unsupported { what: format!("sizes {sizes:?}"), why: "no layers".into() }.into());
+    };
+    let targets = match design.loss.criterion() {
+        Some(_) => gpu.zeros(&[batch, outputs])?,
+        None => gpu.zeros_of(Dtype::U32, &[batch])?,
+    };
+    Ok([gpu.zeros_of(design.storage, &[batch, inputs])?, targets, gpu.zeros(&[batch])?])
 }
 
 /// The network on the device, with the numbers of the host's.
 fn made(gpu: &Gpu, network: &Perceptron, batch: usize) -> Result<Mlp> {
-    let objective = match network.loss().criterion() {
-        Some(criterion) => Objective::Elements(criterion),
-        None => Objective::Classes { label_smoothing: 0.0 },
-    };
-    let architecture = Architecture::new(network.sizes(), network.activation(), batch)
-        .storage(Float::F32)
-        .objective(objective)
-        .optimiser(Optimiser::new(RULE, RATES));
-    let mlp = Mlp::new(gpu, &architecture, &mut || 0.0)?;
+    let mlp = Mlp::new(gpu, &architecture(network.sizes(), network.design(), batch), &mut || 0.0)?;
+    let of = |place: std::ops::Range<usize>, shape: &[usize]| gpu.upload(&network.parameters()[place], shape);
     for l in 0..network.layers() {
         let [k, n] = network.shape(l);
-        let w = gpu.upload(&network.parameters()[network.weight(l)], &[n, k])?;
-        let b = gpu.upload(&network.parameters()[network.bias(l)], &[n])?;
-        gpu.submit_pass(|pass| mlp.set_parameters(gpu, pass, l, &Parameters::new(&w, &b)))?;
+        let (w, b) = (of(network.weight(l), &[n, k])?, of(network.bias(l), &[n])?);
+        let alpha = network.alpha(l).map(|place| of(place.clone(), &[place.len()])).transpose()?;
+        let values = Parameters::new(&w, &b).alpha(alpha.as_ref().map(Tensor::view));
+        gpu.submit_pass(|pass| mlp.set_parameters(gpu, pass, l, &values))?;
     }
     Ok(mlp)
 }

@@ -1,5 +1,6 @@
 //! Random operands, and the largest error of a result.
 
+use elbow::{Activation, AlphaSource};
 use rand::{RngExt, SeedableRng};
 
 use crate::error::{Error, Result};
@@ -8,6 +9,21 @@ use crate::error::{Error, Result};
 pub fn normals(seed: u64, length: usize, scale: f32) -> Vec<f32> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..length).map(|_| scale * rng.sample::<f32, _>(rand_distr::StandardNormal)).collect()
+}
+
+/// How many α a layer of N columns has that are learnable.
+pub(crate) fn alphas(source: AlphaSource, n: usize) -> usize {
+    match source {
+        AlphaSource::Constant => 0,
+        AlphaSource::PerLayer => 1,
+        AlphaSource::PerChannel => n,
+    }
+}
+
+/// So many α around the activation's own, each another, so that one in the place of another is found.
+pub(crate) fn around(activation: Activation, seed: u64, count: usize) -> Vec<f32> {
+    let own = activation.params()[0];
+    normals(seed, count, 0.1 * own.abs().max(0.1)).into_iter().map(|by| own + by).collect()
 }
 
 /// The largest |got − want| / scale; an error if it is beyond the tolerance or NaN.

@@ -9,6 +9,12 @@ use crate::numbers::times;
 /// What there is on a software adapter.
 const NONE: &str = "no verdict on a software adapter";
 
+/// What there is where the interval of a ratio has both.
+const NOISY: &str = "too noisy to say";
+
+/// What to do about it, once.
+const QUIETER: &str = "Where it is too noisy to say, something else used the machine: run it again while nothing does.";
+
 /// The answer to one question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Answer {
@@ -77,7 +83,13 @@ pub(super) fn sentence(results: &Results) -> String {
     match results.answers.is_empty() {
         true => "No verdict: fewer than three batches of one layer were measured (--shapes), and no network (--mlp, --model)."
             .into(),
-        false => results.answers.iter().map(answer).collect::<Vec<_>>().join("\n"),
+        false => {
+            let mut lines: Vec<String> = results.answers.iter().map(answer).collect();
+            if lines.iter().any(|line| line.contains(NOISY)) {
+                lines.push(QUIETER.into());
+            }
+            lines.join("\n")
+        }
     }
 }
 
@@ -124,12 +136,12 @@ impl Range {
     }
 }
 
-/// What the GPU wins, from the largest batches down; then what stays on the CPU; then where there is nothing to say.
+/// What the GPU wins, from the largest batches down; then what the CPU does; then where there is nothing to say.
 fn says(runs: &[Run]) -> String {
     let place = |i: usize| {
         let Run { first, last, .. } = runs[i];
         match (i, i + 1 == runs.len()) {
-            (0, true) if first == last => format!("at {first}, the only batch measured"),
+            (0, true) if first == last => format!("at a batch of {first}, the only one measured"),
             (0, true) => format!("at every batch measured, {first} to {last}"),
             (_, true) => format!("from a batch of {first} on"),
             (0, false) => format!("up to a batch of {last}"),
@@ -137,21 +149,21 @@ fn says(runs: &[Run]) -> String {
             _ => format!("at {first} to {last}"),
         }
     };
-    let factors = |run: &Run| match run.factors.map(times) {
-        [least, most] if least == most => least,
-        [least, most] => format!("{least} to {most}"),
+    let wins = |i: usize| match runs[i].factors.map(times) {
+        [least, most] if least == most => format!("{least} faster {}", place(i)),
+        [least, most] => format!("{least} to {most} faster {}", place(i)),
     };
     let all = |verdict| (0..runs.len()).filter(move |&i| runs[i].verdict == verdict);
-    let gpu = all(Verdict::Faster).rev().map(|i| format!("the GPU is {} faster {}", factors(&runs[i]), place(i)));
-    let mut parts: Vec<String> = gpu.collect();
-    let never = parts.is_empty();
-    parts.extend(all(Verdict::Slower).map(|i| match (never, runs.len()) {
-        (true, 1) => format!("never; the CPU is {} faster {}", factors(&runs[i]), place(i)),
-        (true, _) => format!("the CPU is {} faster {}", factors(&runs[i]), place(i)),
-        (false, _) => format!("{} stay on the CPU", place(i)),
-    }));
-    parts.extend(all(Verdict::Even).map(|i| format!("no difference that matters {}", place(i))));
-    parts.extend(all(Verdict::Noisy).map(|i| format!("too noisy to say {}", place(i))));
+    let said = |lead: &str, each: Vec<String>| (!each.is_empty()).then(|| format!("{lead} {}", each.join(" and ")));
+    let never = all(Verdict::Slower).count() == runs.len() && !runs.is_empty();
+    let parts = [
+        never.then(|| "the GPU is never faster".to_owned()),
+        said("the GPU is", all(Verdict::Faster).rev().map(wins).collect()),
+        said("the CPU is", all(Verdict::Slower).map(wins).collect()),
+        said("no difference that matters", all(Verdict::Even).map(place).collect()),
+        said(NOISY, all(Verdict::Noisy).map(place).collect()),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { "nothing was measured".into() } else { parts.join("; ") }
 }
 
@@ -178,24 +190,25 @@ mod tests {
                 &[0.2, 0.5, 1.4, 3.12][..],
                 Some(256),
                 Some(64),
-                "the GPU is 1.4x to 3.1x faster from a batch of 256 on; up to a batch of 64 stay on the CPU",
+                "the GPU is 1.4x to 3.1x faster from a batch of 256 on; the CPU is 2.0x to 5.0x faster up to a batch of 64",
             ),
             (
                 &[0.2, 0.0, 1.0, 3.1],
                 Some(1024),
                 Some(16),
-                "the GPU is 3.1x faster from a batch of 1024 on; up to a batch of 16 stay on the CPU; \
+                "the GPU is 3.1x faster from a batch of 1024 on; the CPU is 5.0x faster up to a batch of 16; \
                  no difference that matters at 256; too noisy to say at 64",
             ),
             (
                 &[0.1, 0.1, 0.5],
                 None,
                 Some(256),
-                "never; the CPU is 2.0x to 10x faster at every batch measured, 16 to 256",
+                "the GPU is never faster; the CPU is 2.0x to 10x faster at every batch measured, 16 to 256",
             ),
             (&[2.0, 20.0], Some(16), None, "the GPU is 2.0x to 20x faster at every batch measured, 16 to 64"),
+            (&[1.0, 1.0], None, None, "no difference that matters at every batch measured, 16 to 64"),
             (&[0.0, 0.0], None, None, "too noisy to say at every batch measured, 16 to 64"),
-            (&[0.0], None, None, "too noisy to say at 16, the only batch measured"),
+            (&[0.0], None, None, "too noisy to say at a batch of 16, the only one measured"),
             (
                 &[0.5, 0.0],
                 None,
@@ -213,7 +226,14 @@ mod tests {
                 &[3.0, 0.5, 3.0],
                 Some(256),
                 None,
-                "the GPU is 3.0x faster from a batch of 256 on; the GPU is 3.0x faster up to a batch of 16; at 64 stay on the CPU",
+                "the GPU is 3.0x faster from a batch of 256 on and 3.0x faster up to a batch of 16; the CPU is 2.0x faster at 64",
+            ),
+            (
+                &[0.0, 0.5, 0.0, 2.0],
+                Some(1024),
+                None,
+                "the GPU is 2.0x faster from a batch of 1024 on; the CPU is 2.0x faster at 64; too noisy to say up to a batch \
+                 of 16 and at 256",
             ),
             (&[], None, None, "nothing was measured"),
         ] {
@@ -230,11 +250,14 @@ mod tests {
             resident: range(&[2.0]),
             with_transfers: range(with),
         };
-        assert_eq!(answer(&[2.0]).says(), "the GPU is 2.0x faster at 16, the only batch measured, with transfers too");
+        assert_eq!(
+            answer(&[2.0]).says(),
+            "the GPU is 2.0x faster at a batch of 16, the only one measured, with transfers too"
+        );
         assert_eq!(
             answer(&[0.5]).says(),
-            "the GPU is 2.0x faster at 16, the only batch measured. With transfers: never; the CPU is 2.0x faster at 16, \
-             the only batch measured"
+            "the GPU is 2.0x faster at a batch of 16, the only one measured. With transfers: the GPU is never faster; the CPU is \
+             2.0x faster at a batch of 16, the only one measured"
         );
     }
 }

@@ -1,12 +1,15 @@
 //! One case: verified, then every part timed with every clock.
 
-use elbow::{Activation, Float, Pin};
+use elbow::{Activation, AlphaSource, Float, Pin};
 use elbow_measure::{Alone, AlonePart, Budget, Device, Layer, Network, Part, Perceptron, Result, Shape};
 
 use super::results::{AloneResult, BatchResult, LayerResult, PartResult};
 
 /// The parts that are timed on both sides.
 const PARTS: [Part; 3] = [Part::Forward, Part::Backward, Part::Step];
+
+/// An activation, and where its α comes from.
+pub(super) type Unit = (Activation, AlphaSource);
 
 /// A whole network at one batch.
 pub(super) fn network(device: &Device, network: &Perceptron, batch: usize, budget: Budget) -> Result<BatchResult> {
@@ -24,12 +27,12 @@ pub(super) fn network(device: &Device, network: &Perceptron, batch: usize, budge
 }
 
 /// The layers of a network at each batch, those that are alike once.
-pub(super) fn layers_of(network: &Perceptron, batches: &[usize]) -> Vec<(Shape, Activation)> {
+pub(super) fn layers_of(network: &Perceptron, batches: &[usize]) -> Vec<(Shape, Unit)> {
     let mut layers = Vec::new();
     for l in 0..network.layers() {
         let [k, n] = network.shape(l);
         for &m in batches {
-            let layer = (Shape { m, k, n }, network.activation_of(l));
+            let layer = (Shape { m, k, n }, (network.activation_of(l), network.design().alpha_of(l)));
             if !layers.contains(&layer) {
                 layers.push(layer);
             }
@@ -38,15 +41,26 @@ pub(super) fn layers_of(network: &Perceptron, batches: &[usize]) -> Vec<(Shape, 
     layers
 }
 
+/// The activations of a network, each once; the identity only if there is no other.
+pub(super) fn activations_of(network: &Perceptron) -> Vec<Activation> {
+    let mut found: Vec<Activation> = Vec::new();
+    for &activation in &network.design().activations {
+        if activation != Activation::IDENTITY && !found.contains(&activation) {
+            found.push(activation);
+        }
+    }
+    if found.is_empty() { vec![Activation::IDENTITY] } else { found }
+}
+
 pub(super) fn layer(
     device: &Device,
     shape: Shape,
-    activation: Activation,
+    unit: Unit,
     dtype: Float,
     pin: Pin,
     budget: Budget,
 ) -> Result<LayerResult> {
-    let layer = Layer::new(device, shape, activation, dtype, pin)?;
+    let layer = Layer::with_alpha(device, shape, unit, dtype, pin)?;
     let parts = PARTS.into_iter().map(|part| {
         Ok(PartResult {
             part,
@@ -61,7 +75,8 @@ pub(super) fn layer(
     };
     Ok(LayerResult {
         shape,
-        activation: activation.to_string(),
+        activation: unit.0.to_string(),
+        alpha: unit.1.to_string(),
         saved: layer.saved().to_string(),
         parts: parts.collect::<Result<_>>()?,
         fused: one(Part::Inference)?,

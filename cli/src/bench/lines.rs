@@ -32,19 +32,19 @@ pub(super) fn run(
         for &shape in shapes {
             let Shape { m, k, n } = shape;
             let what = json!({
-                "line": "layer", "m": m, "k": k, "n": n, "activation": name, "dtype": options.dtype.name(),
+                "line": "layer", "m": m, "k": k, "n": n, "activation": name, "dtype": options.dtype().name(),
                 "tile": options.tile, "clock": clock,
             });
-            let layer = Layer::new(device, shape, activation, options.dtype, options.pin());
-            let measured = layer.and_then(|layer| parts(device, &layer, options.dtype, budget));
+            let layer = Layer::new(device, shape, activation, options.dtype(), options.pin());
+            let measured = layer.and_then(|layer| parts(device, &layer, options.dtype(), budget));
             case(what, measured.map_err(|error| error.to_string()))?;
         }
-        let alone = Alone::new(device, elements, activation, options.dtype).map_err(|error| error.to_string());
+        let alone = Alone::new(device, elements, activation, options.dtype()).map_err(|error| error.to_string());
         for part in AlonePart::ALL {
-            let bytes = part.bytes(elements, options.dtype);
+            let bytes = part.bytes(elements, options.dtype());
             let what = json!({
                 "line": "alone", "activation": name, "part": part, "elements": elements, "bytes": bytes,
-                "dtype": options.dtype.name(), "clock": clock,
+                "dtype": options.dtype().name(), "clock": clock,
             });
             let measured = match &alone {
                 Ok(alone) => elementwise(alone, part, budget),

@@ -1,5 +1,6 @@
 //! The results as an HTML page: the answer on top, a chart for each question, then what it is made of.
 
+use elbow::Float;
 use elbow_measure::Part;
 
 use super::{results::Results, sections};
@@ -12,14 +13,18 @@ use crate::{
 pub(super) fn html(results: &Results) -> String {
     let about = &results.about;
     let title = match &results.network {
-        Some(network) => format!("Is this GPU worth it for {}?", network.name()),
+        Some(network) => format!("Is this GPU worth it for {}?", network.name),
         None => "Is this GPU worth it?".into(),
     };
     let mut body = paragraph(if about.software { "answer warn" } else { "answer" }, &results.answer);
+    let stored = match results.dtype == Float::F32.name() {
+        true => String::new(),
+        false => format!(", which compute in f32 from the same numbers; the GPU stores {}", results.dtype),
+    };
     body += &paragraph(
         "soft",
         &format!(
-            "{} against {} threads of {}; elbow {}, {}.",
+            "{} against {} threads of {}{stored}; elbow {}, {}.",
             about.adapter, about.threads, about.cpu, about.elbow, about.date
         ),
     );
@@ -43,7 +48,13 @@ fn how(results: &Results) -> String {
     let rows = [
         ("adapter", format!("{}, {}", about.adapter, about.device_type)),
         ("driver", format!("{} ({})", about.driver, about.backend)),
-        ("CPU", format!("elbow-cpu on {} threads of {}", about.threads, about.cpu)),
+        (
+            "CPU",
+            format!(
+                "elbow-cpu on {} threads of {}; it computes in f32, whatever the GPU stores",
+                about.threads, about.cpu
+            ),
+        ),
         ("data on the GPU", results.dtype.clone()),
         ("matrix units", results.matrix_units.clone()),
         ("tuning", results.tuning.clone()),

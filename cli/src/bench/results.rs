@@ -1,5 +1,6 @@
 //! The results, as they are in the JSON.
 
+use elbow::AlphaSource;
 use elbow_measure::{
     About, AlonePart, Comparison, Errors, Estimate, Footprint, Loss, Part, Road, Shape, probe::Ceilings,
 };
@@ -32,11 +33,16 @@ pub(crate) struct Results {
 /// A whole network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NetworkResult {
+    /// `8-64-64-1, gelu_erf`, and what else is not usual.
+    pub(crate) name: String,
     /// Features of the input, of each hidden layer, and of the output.
     pub(crate) sizes: Vec<usize>,
+    /// The activations, as `--activation` takes them.
     pub(crate) activation: String,
+    /// Where their α comes from.
+    pub(crate) alpha: String,
     pub(crate) loss: Loss,
-    /// How many numbers W and b of all layers are.
+    /// How many numbers W, b and learnable α of all layers are.
     pub(crate) weights: usize,
     /// The file that they are from; made up without.
     pub(crate) file: Option<String>,
@@ -62,6 +68,8 @@ pub(crate) struct LayerResult {
     #[serde(flatten)]
     pub(crate) shape: Shape,
     pub(crate) activation: String,
+    /// Where its α comes from.
+    pub(crate) alpha: String,
     pub(crate) saved: String,
     pub(crate) parts: Vec<PartResult>,
     /// Forward without anything kept, in one dispatch; device time, or wall time without a clock.
@@ -140,7 +148,7 @@ impl Results {
         let mut found: Vec<Curve> = Vec::new();
         for layer in &self.layers {
             for part in layer.parts.iter().filter(|p| parts.contains(&p.part)) {
-                let of = format!("layer {} to {}, {}", layer.shape.k, layer.shape.n, layer.activation);
+                let of = format!("layer {} to {}, {}", layer.shape.k, layer.shape.n, layer.unit());
                 let point = (layer.shape.m, part.times);
                 match found.iter_mut().find(|curve| (&curve.of, curve.part) == (&of, part.part)) {
                     Some(curve) => curve.points.push(point),
@@ -158,18 +166,22 @@ impl Results {
     }
 }
 
-impl NetworkResult {
-    /// `8-64-64-1, gelu`.
-    pub(crate) fn name(&self) -> String {
-        let sizes: Vec<String> = self.sizes.iter().map(usize::to_string).collect();
-        format!("{}, {}", sizes.join("-"), self.activation)
+impl LayerResult {
+    /// The activation, and whether its α is learned.
+    pub(crate) fn unit(&self) -> String {
+        match self.alpha == AlphaSource::Constant.name() {
+            true => self.activation.clone(),
+            false => format!("{}, α by {}", self.activation, self.alpha),
+        }
     }
+}
 
+impl NetworkResult {
     fn curves(&self) -> Vec<Curve> {
         let of = |part, times: fn(&BatchResult) -> Comparison| {
             let mut points: Vec<_> = self.batches.iter().map(|b| (b.batch, times(b))).collect();
             points.sort_by_key(|point| point.0);
-            Curve { of: self.name(), part, points }
+            Curve { of: self.name.clone(), part, points }
         };
         vec![of(Part::Step, |b| b.training), of(Part::Inference, |b| b.inference)]
     }

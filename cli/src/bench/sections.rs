@@ -132,7 +132,7 @@ pub(super) fn roofline(results: &Results) -> String {
                 let says = format!(
                     "{} {} {}: {} GFLOP/s, {:.0} % of the roof",
                     layer.shape,
-                    layer.activation,
+                    layer.unit(),
                     part.name(),
                     digits(rate(time.median)),
                     100.0 * rate(time.median) / roof
@@ -181,7 +181,7 @@ pub(super) fn roofline(results: &Results) -> String {
 pub(super) fn speed_and_accuracy(results: &Results) -> String {
     format!(
         "<h2>Layers: speed, and accuracy beside it</h2>\n<p>Milliseconds, median and half of the 99 % interval; CPU/GPU is the ratio of \
-         CPU and wall time, round by round. The error is the worst of y, dx, dW and db in a sample of each, in units in the last \
+         CPU and wall time, round by round. The error is the worst of y, dx, dW, db and learned dα in a sample of each, in units in the last \
          place of Σ|terms| in the type it is stored in (2<sup>−23</sup> Σ|terms| in f32, as on the CPU), against the f64 reference; the \
          bound is 10<sup>−5</sup> Σ|terms|, and for what is stored in a narrower type its roundings.</p>\n{}",
         tables::layers(results).html()
@@ -209,12 +209,12 @@ pub(super) fn alone(results: &Results) -> String {
 /// The memory of a training step, by use.
 pub(super) fn memory(results: &Results) -> String {
     let mut html = "<h2>Memory of a training step</h2>\n<p>Device bytes that elbow owns after a step of a network (forward, loss, \
-                    backward, update by momentum), by the library's own accounting; nothing is released within a step, so this is the \
+                    backward, update by AdamW), by the library's own accounting; nothing is released within a step, so this is the \
                     peak.</p>\n"
         .to_owned();
     let parts = [
         ("parameters", "gpu"),
-        ("gradients and velocities", "transfers"),
+        ("gradients and optimiser", "transfers"),
         ("outputs y", "step"),
         ("kept beside y", "cpu"),
         ("dz", "dz"),
@@ -222,7 +222,7 @@ pub(super) fn memory(results: &Results) -> String {
     ];
     for m in &results.memory {
         let bytes =
-            [m.parameters + m.copy, m.gradients + m.velocity, m.outputs, m.kept, m.dz, m.batch_bytes + m.scratch];
+            [m.parameters + m.copy, m.gradients + m.optimiser, m.outputs, m.kept, m.dz, m.batch_bytes + m.scratch];
         let bars = parts.iter().zip(bytes).map(|((name, class), bytes)| {
             let share = 100.0 * bytes as f64 / m.total.max(1) as f64;
             format!(

@@ -15,7 +15,7 @@ pub(super) fn text(results: &Results, format: Format) -> String {
     let lines = [
         format!("elbow {} bench, {}", about.elbow, about.date),
         format!("adapter: {} ({}, {}, {})", about.adapter, about.backend, about.device_type, about.driver),
-        format!("CPU: elbow-cpu on {} threads of {}", about.threads, about.cpu),
+        format!("CPU: elbow-cpu on {} threads of {}, in f32", about.threads, about.cpu),
         format!("matrix units: {}", results.matrix_units),
         format!("tuning: {}", results.tuning),
         format!(
@@ -41,7 +41,7 @@ pub(super) fn text(results: &Results, format: Format) -> String {
     add(&format!("layers MxKxN: x is [M, K], y is [M, N]; data on the GPU in {}", results.dtype), layers(results));
     add("fused (one dispatch) and unfused (product, then activation)", fusion(results));
     add("activations alone, beside the device's copy", alone(results));
-    add("memory of a training step by momentum", memory(results));
+    add("memory of a training step by AdamW", memory(results));
     text
 }
 
@@ -56,7 +56,7 @@ pub(super) fn network(results: &Results) -> Vec<(String, Table)> {
             [vec![at.batch.to_string()], sides(&times), winners.cells(&times)].concat()
         }))
     };
-    let name = network.name();
+    let name = &network.name;
     vec![
         (format!("training step of {name} ({}, AdamW), GPU and CPU", network.loss.name()), table(|b| b.training)),
         (format!("inference of {name}, GPU and CPU"), table(|b| b.inference)),
@@ -125,7 +125,7 @@ pub(super) fn layers(results: &Results) -> Table {
                 format!("{:.1} %", 100.0 * layer.of_bound),
                 format!("{:.2}", layer.cpu_ulp),
             ];
-            let of = vec![layer.shape.to_string(), layer.activation.clone(), p.part.name().to_owned()];
+            let of = vec![layer.shape.to_string(), layer.unit(), p.part.name().to_owned()];
             [of, sides(&p.times), winners.cells(&p.times), figures].concat()
         })
     });
@@ -137,7 +137,7 @@ pub(super) fn fusion(results: &Results) -> Table {
     Table::new(&heads, 2).with(results.layers.iter().map(|layer| {
         vec![
             layer.shape.to_string(),
-            layer.activation.clone(),
+            layer.unit(),
             ms(&layer.fused),
             ms(&layer.unfused),
             digits(layer.unfused.median / layer.fused.median),

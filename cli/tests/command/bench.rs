@@ -51,7 +51,7 @@ fn a_quick_run_gives_json_and_a_page_that_loads_nothing() {
     assert_eq!(results["answers"].as_array().map(Vec::len), Some(4), "{text}");
     for footprint in results["memory"].as_array().expect("memory") {
         let bytes = |name: &str| footprint[name].as_u64().unwrap_or_default();
-        let parts = ["parameters", "gradients", "velocity", "outputs", "kept", "dz", "batch_bytes", "scratch"];
+        let parts = ["parameters", "copy", "gradients", "optimiser", "outputs", "kept", "dz", "batch_bytes", "scratch"];
         let sum: u64 = parts.into_iter().map(bytes).sum();
         assert!(sum > 0 && bytes("total").abs_diff(sum) < 16, "the parts are the whole: {footprint}");
     }

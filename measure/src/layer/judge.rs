@@ -1,8 +1,8 @@
 //! Compares both sides with the reference: a sample of the rows of y and dx, and of the columns of dW and db.
 
 use elbow::{
-    Float, MatrixUnits, Saved,
-    cpu::{ForwardInputs, reference},
+    AlphaSource, Float, MatrixUnits, Saved,
+    cpu::{Elementwise, ForwardInputs, reference},
     request::AffineRequest,
 };
 use serde::{Deserialize, Serialize};
@@ -36,30 +36,34 @@ pub struct Errors {
     pub dw: f64,
     /// The error of db.
     pub db: f64,
+    /// The error of dα; 0 if it is a constant.
+    pub dalpha: f64,
 }
 
 impl Errors {
     /// The largest of all, in ulp of the sum of |terms| in the type in which the result is stored: for f32 multiples of 2⁻²³ Σ|terms|.
     pub fn ulp(&self, dtype: Float) -> f64 {
-        [self.y, self.dx, self.dw, self.db].into_iter().fold(0.0, f64::max) / (2.0 * dtype.unit_roundoff())
+        [self.y, self.dx, self.dw, self.db, self.dalpha].into_iter().fold(0.0, f64::max) / (2.0 * dtype.unit_roundoff())
     }
 
     /// The largest of all as a share of the tolerance, for results stored as `dtype` of products whose factors were rounded to `products`
     /// ([`Layer::products`]).
     pub fn of_bound(&self, dtype: Float, products: Float) -> f64 {
         let stored = self.y.max(self.dx) / tolerance(dtype).max(tolerance(products));
-        stored.max(self.dw.max(self.db) / tolerance(products))
+        stored.max(self.dw.max(self.db).max(self.dalpha) / tolerance(products))
     }
 }
 
 /// The results of one side.
 struct Outputs<'a> {
     y: &'a [f32],
-    /// The z that backward used. If y was kept it is y, which has the same sign: only that matters there.
+    /// The z that backward used, which is kept for a learnable α. If y was kept it is y, which has the same sign: only that matters there.
     z: Option<&'a [f32]>,
     dx: &'a [f32],
     dw: &'a [f32],
     db: &'a [f32],
+    /// Empty if α is a constant.
+    dalpha: &'a [f32],
 }
 
 impl Layer<'_> {
@@ -83,6 +87,10 @@ impl Layer<'_> {
         }
         run(Part::Step)?;
         let (y, dx, dw, db) = (gpu.download(&g.y)?, gpu.download(&g.dx)?, gpu.download(&g.dw)?, gpu.download(&g.db)?);
+        let dalpha = match &g.alpha {
+            Some(learned) => gpu.download(&learned.dalpha)?,
+            None => Vec::new(),
+        };
         let z = match (self.request.saved, &g.kept) {
             (Saved::Z, Some(z)) => Some(gpu.download(z)?),
             _ => None,
@@ -96,7 +104,7 @@ impl Layer<'_> {
         let errors = self.judge(
             "GPU",
             [self.dtype, self.products()],
-            &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db },
+            &Outputs { y: &y, z: z.as_deref(), dx: &dx, dw: &dw, db: &db, dalpha: &dalpha },
         )?;
         Ok(Errors { y: errors.y.max(y_error), ..errors })
     }
@@ -105,7 +113,11 @@ impl Layer<'_> {
         let mut cpu = OnCpu::new(self);
         cpu.run(Part::Step)?;
         let z = (!cpu.z.is_empty()).then_some(&cpu.z[..]);
-        self.judge("CPU", [Float::F32; 2], &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db })
+        self.judge(
+            "CPU",
+            [Float::F32; 2],
+            &Outputs { y: &cpu.y, z, dx: &cpu.dx, dw: &cpu.dw, db: &cpu.db, dalpha: &cpu.dalpha },
+        )
     }
 
     fn named(&self, side: &str, operand: &str) -> String {
@@ -123,7 +135,7 @@ impl Layer<'_> {
         let rows = self.rows();
         let x = rows.of(&self.host.x, k);
         let request = self.request.m(rows.0.len());
-        let inputs = ForwardInputs::new(&x, &self.host.w).b(Some(&self.host.b));
+        let inputs = ForwardInputs::new(&x, &self.host.w).b(Some(&self.host.b)).alpha(self.host.alpha());
         let want = reference::forward(&request, inputs)?;
         let bound = tolerance(self.dtype).max(tolerance(self.products()));
         judge(&self.named("GPU", what), bound, &rows.of(y, n), &want.y, &want.z_terms)
@@ -138,10 +150,11 @@ impl Layer<'_> {
         let rows = self.rows();
         let (x, dy, z_rows) = (rows.of(&host.x, k), rows.of(&host.dy, n), z.map(|z| rows.of(z, n)));
         let request = self.request.m(rows.0.len());
-        let inputs = ForwardInputs::new(&x, &host.w).b(Some(&host.b));
+        let inputs = ForwardInputs::new(&x, &host.w).b(Some(&host.b)).alpha(host.alpha());
         let want = reference::forward(&request, inputs)?;
         let y = judge(&self.named(side, "y"), stored, &rows.of(got.y, n), &want.y, &want.z_terms)?;
-        let inputs = reference::BackwardInputs::new(&x, &host.w, &dy).b(Some(&host.b)).z(z_rows.as_deref());
+        let inputs = reference::BackwardInputs::new(&x, &host.w, &dy).b(Some(&host.b)).alpha(host.alpha());
+        let inputs = inputs.z(z_rows.as_deref());
         let want = reference::backward(&backward_request(request), inputs)?.dx;
         let dx = judge(&self.named(side, "dx"), stored, &rows.of(got.dx, k), &want.value, &want.terms)?;
 
@@ -149,12 +162,22 @@ impl Layer<'_> {
         let neurons = Rows(columns.picked.clone());
         let (w, b) = (neurons.of(&host.w, k), columns.of(&host.b));
         let (dy, z_columns) = (columns.of(&host.dy), z.map(|z| columns.of(z)));
+        let alpha = host.alpha().map(|alpha| if alpha.len() == n { columns.of(alpha) } else { alpha.to_vec() });
         let request = self.request.n(columns.picked.len());
-        let inputs = reference::BackwardInputs::new(&host.x, &w, &dy).b(Some(&b)).z(z_columns.as_deref());
+        let inputs = reference::BackwardInputs::new(&host.x, &w, &dy).b(Some(&b)).alpha(alpha.as_deref());
+        let inputs = inputs.z(z_columns.as_deref());
         let want = reference::backward(&backward_request(request), inputs)?;
         let dw = judge(&self.named(side, "dw"), sums, &neurons.of(got.dw, k), &want.dw.value, &want.dw.terms)?;
         let db = judge(&self.named(side, "db"), sums, &columns.of(got.db), &want.db.value, &want.db.terms)?;
-        Ok(Errors { y, dx, dw, db })
+        let dalpha = match z.filter(|_| self.request.alpha != AlphaSource::Constant) {
+            None => 0.0,
+            Some(z) => {
+                let request = Elementwise::new(m, n, self.request.activation).alpha(self.request.alpha);
+                let want = reference::elementwise::backward(&request, z, host.alpha(), &host.dy)?.dalpha;
+                judge(&self.named(side, "dalpha"), sums, got.dalpha, &want.value, &want.terms)?
+            }
+        };
+        Ok(Errors { y, dx, dw, db, dalpha })
     }
 }
 

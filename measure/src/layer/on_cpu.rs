@@ -15,14 +15,17 @@ pub(super) struct OnCpu<'a> {
     layer: &'a Layer<'a>,
     w: Vec<f32>,
     b: Vec<f32>,
+    alpha: Vec<f32>,
     velocity_w: Vec<f32>,
     velocity_b: Vec<f32>,
+    velocity_alpha: Vec<f32>,
     pub(super) y: Vec<f32>,
     pub(super) z: Vec<f32>,
     mask: Vec<u32>,
     pub(super) dx: Vec<f32>,
     pub(super) dw: Vec<f32>,
     pub(super) db: Vec<f32>,
+    pub(super) dalpha: Vec<f32>,
     workspace: Workspace,
 }
 
@@ -34,14 +37,17 @@ impl<'a> OnCpu<'a> {
             layer,
             w: layer.host.w.clone(),
             b: layer.host.b.clone(),
+            alpha: layer.host.alpha.clone(),
             velocity_w: vec![0.0; n * k],
             velocity_b: vec![0.0; n],
+            velocity_alpha: vec![0.0; layer.host.alpha.len()],
             y: vec![0.0; m * n],
             z: vec![0.0; if saved == Saved::Z { m * n } else { 0 }],
             mask: vec![0; if saved == Saved::Mask { m * n.div_ceil(32) } else { 0 }],
             dx: vec![0.0; m * k],
             dw: vec![0.0; n * k],
             db: vec![0.0; n],
+            dalpha: vec![0.0; layer.host.alpha.len()],
             workspace: Workspace::new(),
         }
     }
@@ -57,14 +63,15 @@ impl<'a> OnCpu<'a> {
         if part == Part::Step {
             descend(&mut self.w, &self.dw, &mut self.velocity_w);
             descend(&mut self.b, &self.db, &mut self.velocity_b);
+            descend(&mut self.alpha, &self.dalpha, &mut self.velocity_alpha);
         }
-        black_box((&self.y, &self.dx, &self.dw, &self.db, &self.w));
+        black_box((&self.y, &self.dx, &self.dw, &self.db, &self.dalpha, &self.w));
         Ok(())
     }
 
     fn forward(&mut self, part: Part) -> Result<()> {
         let host = &self.layer.host;
-        let inputs = ForwardInputs::new(&host.x, &self.w).b(Some(&self.b));
+        let inputs = ForwardInputs::new(&host.x, &self.w).b(Some(&self.b)).alpha(some(&self.alpha));
         let mut request = self.layer.request;
         if !part.has_forward() {
             request.saved = Saved::None;
@@ -89,6 +96,7 @@ impl<'a> OnCpu<'a> {
             x: &host.x,
             w: &self.w,
             b: Some(&self.b),
+            alpha: some(&self.alpha),
             dy: &host.dy,
             saved,
             ..BackwardInputs::default()
@@ -97,10 +105,16 @@ impl<'a> OnCpu<'a> {
             dx: Some(&mut self.dx),
             dw: Some(&mut self.dw),
             db: Some(&mut self.db),
+            dalpha: (!self.dalpha.is_empty()).then_some(&mut self.dalpha),
             ..BackwardOutputs::default()
         };
         Ok(elbow_cpu::backward(&backward_request(self.layer.request), inputs, outputs, &mut self.workspace)?)
     }
+}
+
+/// α, if it is learnable.
+fn some(alpha: &[f32]) -> Option<&[f32]> {
+    (!alpha.is_empty()).then_some(alpha)
 }
 
 /// velocity = momentum · velocity + gradient; parameter −= rate · velocity, on all threads if there are enough elements.

@@ -1,6 +1,6 @@
 //! The network on the CPU, by elbow-cpu: what a fair opponent does.
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, ops::Range, time::Instant};
 
 use elbow::{
     Saved, Want,
@@ -73,7 +73,8 @@ impl<'a> OnCpu<'a> {
         let m = data.rows;
         let layers = (0..network.layers()).map(|l| {
             let [k, n] = network.shape(l);
-            let mut request = AffineRequest::new(m, n, k, network.activation_of(l));
+            let alpha = network.design().alpha_of(l);
+            let mut request = AffineRequest::new(m, n, k, network.activation_of(l)).alpha(alpha);
             request.saved = request.resolve_saved(false)?;
             let of = |saved, length: usize| if request.saved == saved { length } else { 0 };
             let z = vec![0.0; of(Saved::Z, m * n)];
@@ -81,7 +82,7 @@ impl<'a> OnCpu<'a> {
             Ok(Layer { request, y: vec![0.0; m * n], z, mask })
         });
         let layers = layers.collect::<Result<Vec<Layer>>>()?;
-        // As an Mlp has it: weights decay, biases do not.
+        // As an Mlp has it: weights decay, biases and α do not.
         let mut factors = [1.0f32, 0.0, 0.0, 0.0].repeat(network.elements().div_ceil(RUN));
         for l in 0..network.layers() {
             let runs = network.weight(l).start / RUN..network.bias(l).start / RUN;
@@ -145,18 +146,20 @@ impl<'a> OnCpu<'a> {
             };
             let request = if keep { *request } else { request.saved(Saved::None) };
             let w = &self.parameters[self.network.weight(l)];
-            let inputs = ForwardInputs::new(x, w).b(Some(&self.parameters[self.network.bias(l)]));
+            let b = &self.parameters[self.network.bias(l)];
+            let alpha = self.network.alpha(l).map(|place| &self.parameters[place]);
+            let inputs = ForwardInputs::new(x, w).b(Some(b)).alpha(alpha);
             elbow_cpu::forward(&request, inputs, ForwardOutputs { y, saved, ..Default::default() })?;
         }
         Ok(())
     }
 
-    /// The losses, and dz of the last layer, which is linear.
+    /// The losses, and dy of the last layer.
     fn losses(&mut self) -> Result<()> {
         let Some(last) = self.layers.last() else { return Ok(()) };
         let columns = self.network.outputs();
         let dy = &mut self.dz[0][..self.data.rows * columns];
-        match (&self.data.targets, self.network.loss().criterion()) {
+        match (&self.data.targets, self.network.design().loss.criterion()) {
             (Targets::Numbers(targets), Some(criterion)) => {
                 let operands: [&[f32]; 2] = [&last.y, targets];
                 elbow_cpu::elementwise_loss(
@@ -183,25 +186,47 @@ impl<'a> OnCpu<'a> {
         let rows = self.data.rows;
         let [mut upstream, mut below_dz] = self.dz.each_mut().map(|dz| &mut dz[..]);
         for (l, layer) in self.layers.iter().enumerate().rev() {
-            let below = l.checked_sub(1).map(|below| &self.layers[below]);
+            let top = l + 1 == self.layers.len();
+            let below = l.checked_sub(1).map(|below| (below, &self.layers[below]));
             let [k, n] = self.network.shape(l);
-            let gradients = Gradients::default().w(Want::Overwrite).b(Want::Overwrite);
+            let wanted = |alpha: &Option<Range<usize>>| alpha.as_ref().map_or(Want::No, |_| Want::Overwrite);
+            // α of the other layers comes from the call above them.
+            let of_top = self.network.alpha(l).filter(|_| top);
+            let of_below = below.and_then(|(below, _)| self.network.alpha(below));
+            let gradients = Gradients::default().w(Want::Overwrite).b(Want::Overwrite).alpha(wanted(&of_top));
             let gradients = if below.is_some() { gradients.x(Want::Overwrite) } else { gradients };
-            let slope = below.map(|below| Below::new(below.request.activation, below.request.saved));
-            let request = BackwardRequest::new(layer.request, gradients).upstream_is_dz(true).below(slope);
+            let slope = below.map(|(_, below)| {
+                let AffineRequest { activation, alpha, saved, .. } = below.request;
+                Below::new(activation, saved).alpha(alpha).dalpha(wanted(&of_below))
+            });
+            let request = BackwardRequest::new(layer.request, gradients).upstream_is_dz(!top).below(slope);
             let inputs = BackwardInputs {
-                x: below.map_or(&self.data.x, |below| &below.y),
+                x: below.map_or(&self.data.x, |(_, below)| &below.y),
                 w: &self.parameters[self.network.weight(l)],
+                alpha: self.network.alpha(l).map(|place| &self.parameters[place]),
                 dy: &upstream[..rows * n],
-                saved_below: below.map_or(SavedIn::None, Layer::saved),
+                saved: if top { layer.saved() } else { SavedIn::None },
+                saved_below: below.map_or(SavedIn::None, |(_, below)| below.saved()),
+                alpha_below: of_below.clone().map(|place| &self.parameters[place]),
                 ..BackwardInputs::default()
             };
-            // W lies before b.
-            let (weights, biases) = self.gradients.split_at_mut(self.network.bias(l).start);
+            // The α below lies before W, W before b, b before the own α.
+            let mut rest = &mut self.gradients[..];
+            let mut taken = 0;
+            let mut take = |place: Range<usize>| {
+                let (_, here) = std::mem::take(&mut rest).split_at_mut(place.start - taken);
+                let (here, behind) = here.split_at_mut(place.len());
+                (rest, taken) = (behind, place.end);
+                here
+            };
+            let dalpha_below = of_below.map(&mut take);
+            let (dw, db) = (take(self.network.weight(l)), take(self.network.bias(l)));
             let outputs = BackwardOutputs {
                 dx: below.is_some().then(|| &mut below_dz[..rows * k]),
-                dw: Some(&mut weights[self.network.weight(l)]),
-                db: Some(&mut biases[..n]),
+                dw: Some(dw),
+                db: Some(db),
+                dalpha: of_top.map(take),
+                dalpha_below,
                 ..BackwardOutputs::default()
             };
             elbow_cpu::backward(&request, inputs, outputs, &mut self.workspace)?;
@@ -216,7 +241,7 @@ impl<'a> OnCpu<'a> {
         for road in [Road::Blocks, Road::Layers] {
             self.road = road;
             self.infer()?;
-            worst = worst.max(expected.judge_y("CPU, inference", self.y())?);
+            worst = worst.max(expected.judge_inference("CPU", self.y())?);
         }
         self.step()?;
         worst = worst.max(expected.judge_y("CPU", self.y())?);

@@ -1,11 +1,11 @@
-//! What a network is: sizes, activation, loss, and its parameters on the host.
+//! What a network is: sizes, activations, types, loss, and its parameters on the host.
 
 use std::{fmt, ops::Range, str::FromStr};
 
-use elbow::{Activation, criterion::Criterion, network::Layers};
+use elbow::{Activation, AlphaSource, Float, criterion::Criterion, network::Layers};
 use serde::{Deserialize, Serialize};
 
-use crate::numbers::normals;
+use crate::numbers::{alphas, around, normals};
 
 /// The loss that a network is trained by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,36 +56,126 @@ impl FromStr for Loss {
     }
 }
 
-/// A multi-layer perceptron on the host: hidden layers of one activation, the last layer linear.
+/// What a network is beside its sizes and its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Design {
+    /// The activation of each layer, the last included.
+    pub activations: Vec<Activation>,
+    /// Where the α of those activations comes from that have a learnable one.
+    pub alpha: AlphaSource,
+    /// The type in which the device reads weights and stores x, y, z and dz.
+    pub storage: Float,
+    /// The loss of a training step.
+    pub loss: Loss,
+}
+
+impl Design {
+    /// By one activation for all hidden layers, or one for each of them, in front of a linear layer; or by one for each layer. With constant α,
+    /// all in f32, by the mean squared error.
+    pub fn of(asked: &[Activation], layers: usize) -> Result<Self, String> {
+        let hidden = layers.saturating_sub(1);
+        let mut activations = match asked {
+            [one] => vec![*one; hidden],
+            each => each.to_vec(),
+        };
+        if activations.len() == hidden {
+            activations.push(Activation::IDENTITY);
+        }
+        if activations.len() != layers {
+            return Err(format!(
+                "expected one activation for all hidden layers, {hidden} for one each, or {layers} with that of the last layer, got {}",
+                asked.len()
+            ));
+        }
+        Ok(Design { activations, alpha: AlphaSource::Constant, storage: Float::F32, loss: Loss::default() })
+    }
+
+    /// Where the α of a layer comes from.
+    pub fn alpha_of(&self, layer: usize) -> AlphaSource {
+        if self.activations[layer].has_alpha() { self.alpha } else { AlphaSource::Constant }
+    }
+
+    /// Whether any α is learnable.
+    pub fn learns_alpha(&self) -> bool {
+        (0..self.activations.len()).any(|layer| self.alpha_of(layer) != AlphaSource::Constant)
+    }
+
+    /// The activations as [`Design::of`] takes them: one if hidden layers are alike and the last is linear.
+    pub fn specs(&self) -> String {
+        let named = match self.activations.split_last() {
+            Some((last, [first, rest @ ..])) if *last == Activation::IDENTITY => {
+                let alike = rest.iter().all(|other| other == first);
+                &self.activations[..if alike { 1 } else { 1 + rest.len() }]
+            }
+            _ => &self.activations,
+        };
+        named.iter().map(Activation::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl fmt::Display for Design {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.specs())?;
+        if self.learns_alpha() {
+            write!(f, ", α learned by {}", self.alpha)?;
+        }
+        if self.storage != Float::F32 {
+            write!(f, ", {}", self.storage)?;
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of a layer.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
+    /// W `[N, K]`.
+    pub w: Vec<f32>,
+    /// b `[N]`.
+    pub b: Vec<f32>,
+    /// α `[1]` or `[N]`, if it is learnable; empty otherwise.
+    pub alpha: Vec<f32>,
+}
+
+/// A multi-layer perceptron on the host.
 #[derive(Debug, Clone)]
 pub struct Perceptron {
     sizes: Vec<usize>,
-    activation: Activation,
-    loss: Loss,
-    /// W `[N, K]` and b `[N]` of each layer, each at a multiple of [`Layers::ALIGN`].
+    design: Design,
+    /// W `[N, K]`, b `[N]` and α of each layer, each at a multiple of [`Layers::ALIGN`]. W has numbers of the storage type alone.
     parameters: Vec<f32>,
-    places: Vec<[usize; 2]>,
+    places: Vec<Place>,
+}
+
+/// Where the numbers of a layer begin.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    w: usize,
+    b: usize,
+    alpha: Option<usize>,
 }
 
 impl Perceptron {
-    /// With weights of the deviation that He et al. found for the activation, and small biases. At least two sizes, none of them 0.
-    pub fn new(sizes: &[usize], activation: Activation, loss: Loss) -> Result<Self, String> {
-        let gain = Some(activation.gain().he_gain()).filter(|gain| gain.is_finite()).unwrap_or(1.0);
-        let weights = sizes.windows(2).enumerate().map(|(l, pair)| {
-            let (seed, [k, n]) = (2 * l as u64, [pair[0], pair[1]]);
+    /// With weights of the deviation that He et al. found for the activation, small biases, and α around the activation's own. At least two sizes,
+    /// none of them 0.
+    pub fn new(sizes: &[usize], design: Design) -> Result<Self, String> {
+        let numbers = sizes.windows(2).zip(0..design.activations.len()).map(|(pair, l)| {
+            let (seed, [k, n], activation) = (3 * l as u64, [pair[0], pair[1]], design.activations[l]);
+            let gain = Some(activation.gain().he_gain()).filter(|gain| gain.is_finite()).unwrap_or(1.0);
             let count = k.checked_mul(n).filter(|&count| count <= MOST).unwrap_or(0);
-            (normals(seed, count, gain as f32 / (k.max(1) as f32).sqrt()), normals(seed + 1, n.min(MOST), 0.1))
+            let alphas = alphas(design.alpha_of(l), n.min(MOST));
+            Numbers {
+                w: normals(seed, count, gain as f32 / (k.max(1) as f32).sqrt()),
+                b: normals(seed + 1, n.min(MOST), 0.1),
+                alpha: around(activation, seed + 2, alphas),
+            }
         });
-        Self::with_parameters(sizes, activation, loss, weights.collect())
+        let numbers = numbers.collect();
+        Self::with_parameters(sizes, design, numbers)
     }
 
-    /// With these W `[N, K]` and b `[N]` of each layer.
-    pub fn with_parameters(
-        sizes: &[usize],
-        activation: Activation,
-        loss: Loss,
-        layers: Vec<(Vec<f32>, Vec<f32>)>,
-    ) -> Result<Self, String> {
+    /// With these numbers in each layer; weights are rounded to the storage type.
+    pub fn with_parameters(sizes: &[usize], design: Design, layers: Vec<Numbers>) -> Result<Self, String> {
         if sizes.len() < 2 || sizes.contains(&0) {
             return Err(format!("expected two sizes or more, each at least 1, such as 8,64,64,1, got {sizes:?}"));
         }
@@ -93,15 +183,29 @@ impl Perceptron {
         if !elements.all(|count| count.is_some_and(|count| count <= MOST)) {
             return Err(format!("expected at most {MOST} weights in a layer, got {sizes:?}"));
         }
+        let count = sizes.len() - 1;
+        for (what, got) in [("the parameters", layers.len()), ("activations", design.activations.len())] {
+            if got != count {
+                return Err(format!("expected {what} of {count} layers, got {got}"));
+            }
+        }
         let (mut parameters, mut places) = (Vec::new(), Vec::new());
-        for (pair, (w, b)) in sizes.windows(2).zip(layers) {
-            let (w, b) = (put(&mut parameters, &w, pair[0] * pair[1])?, put(&mut parameters, &b, pair[1])?);
-            places.push([w, b]);
+        for (l, (pair, mut numbers)) in sizes.windows(2).zip(layers).enumerate() {
+            for w in &mut numbers.w {
+                let stored = design.storage.round(*w);
+                if stored.is_infinite() && w.is_finite() {
+                    return Err(format!("expected weights that {} holds, got {w} in layer {l}", design.storage));
+                }
+                *w = stored;
+            }
+            let alphas = alphas(design.alpha_of(l), pair[1]);
+            places.push(Place {
+                w: put(&mut parameters, &numbers.w, pair[0] * pair[1])?,
+                b: put(&mut parameters, &numbers.b, pair[1])?,
+                alpha: Some(put(&mut parameters, &numbers.alpha, alphas)?).filter(|_| alphas > 0),
+            });
         }
-        if places.len() + 1 != sizes.len() {
-            return Err(format!("expected the parameters of {} layers, got {}", sizes.len() - 1, places.len()));
-        }
-        Ok(Perceptron { sizes: sizes.to_vec(), activation, loss, parameters, places })
+        Ok(Perceptron { sizes: sizes.to_vec(), design, parameters, places })
     }
 
     /// Features of the input, of each hidden layer, and of the output.
@@ -109,24 +213,20 @@ impl Perceptron {
         &self.sizes
     }
 
-    /// The activation of the hidden layers.
-    pub fn activation(&self) -> Activation {
-        self.activation
+    /// What the network is beside its sizes.
+    pub fn design(&self) -> &Design {
+        &self.design
     }
 
-    /// The loss of a training step.
-    pub fn loss(&self) -> Loss {
-        self.loss
-    }
-
-    /// How many numbers W and b of all layers are.
+    /// How many numbers W, b and α of all layers are.
     pub fn weights(&self) -> usize {
-        self.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum()
+        let alphas = (0..self.layers()).filter_map(|l| self.alpha(l)).map(|alpha| alpha.len());
+        self.sizes.windows(2).map(|pair| (pair[0] + 1) * pair[1]).sum::<usize>() + alphas.sum::<usize>()
     }
 
-    /// The activation of a layer: the last is linear.
+    /// The activation of a layer.
     pub fn activation_of(&self, layer: usize) -> Activation {
-        if layer + 1 < self.layers() { self.activation } else { Activation::IDENTITY }
+        self.design.activations[layer]
     }
 
     /// Number of layers.
@@ -159,19 +259,29 @@ impl Perceptron {
     /// Where W of a layer lies.
     pub(crate) fn weight(&self, layer: usize) -> Range<usize> {
         let [k, n] = self.shape(layer);
-        self.places[layer][0]..self.places[layer][0] + k * n
+        self.places[layer].w..self.places[layer].w + k * n
     }
 
     /// Where b of a layer lies.
     pub(crate) fn bias(&self, layer: usize) -> Range<usize> {
         let [_, n] = self.shape(layer);
-        self.places[layer][1]..self.places[layer][1] + n
+        self.places[layer].b..self.places[layer].b + n
     }
 
-    /// The same network as one operation, if its hidden layers are alike.
+    /// Where α of a layer lies, if it is learnable.
+    pub(crate) fn alpha(&self, layer: usize) -> Option<Range<usize>> {
+        let count = alphas(self.design.alpha_of(layer), self.shape(layer)[1]);
+        self.places[layer].alpha.map(|at| at..at + count)
+    }
+
+    /// The same network as one operation, if its hidden layers are alike and the last has no learnable α.
     pub(crate) fn whole(&self) -> Option<Layers> {
-        let layers = Layers::new(&self.sizes, self.activation).ok()?;
-        (layers.elements() == self.elements()).then_some(layers)
+        let (last, hidden) = self.design.activations.split_last()?;
+        let first = hidden.first().unwrap_or(last);
+        let alike = hidden.iter().all(|other| other == first) && self.alpha(self.layers() - 1).is_none();
+        let alpha = if hidden.is_empty() { AlphaSource::Constant } else { self.design.alpha_of(0) };
+        let layers = Layers::new(&self.sizes, *first).ok()?.alpha(alpha).output(*last);
+        (alike && layers.elements() == self.elements()).then_some(layers)
     }
 }
 
@@ -192,7 +302,7 @@ fn put(all: &mut Vec<f32>, values: &[f32], count: usize) -> Result<usize, String
 impl fmt::Display for Perceptron {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sizes: Vec<String> = self.sizes.iter().map(usize::to_string).collect();
-        write!(f, "{}, {}", sizes.join("-"), self.activation)
+        write!(f, "{}, {}", sizes.join("-"), self.design)
     }
 }
 
@@ -200,19 +310,77 @@ impl fmt::Display for Perceptron {
 mod tests {
     use super::*;
 
+    fn made(sizes: &[usize], asked: &[Activation], alpha: AlphaSource) -> Result<Perceptron, String> {
+        let design = Design::of(asked, sizes.len().saturating_sub(1))?;
+        Perceptron::new(sizes, Design { alpha, ..design })
+    }
+
     #[test]
     fn parameters_lie_where_the_device_has_them() {
-        let network = Perceptron::new(&[3, 16, 16, 2], Activation::RELU, Loss::Mse).expect("a network");
-        let layers = network.whole().expect("hidden layers are alike");
-        for l in 0..3 {
-            assert_eq!((network.weight(l).start, network.bias(l).start), (layers.place(l).w, layers.place(l).b));
+        let relu = &[Activation::RELU][..];
+        let prelu = &[Activation::prelu(0.25).expect("a slope")][..];
+        for (asked, alpha, weights) in [
+            (relu, AlphaSource::Constant, 4 * 16 + 17 * 16 + 17 * 2),
+            (prelu, AlphaSource::PerLayer, 4 * 16 + 17 * 16 + 17 * 2 + 2),
+            (prelu, AlphaSource::PerChannel, 4 * 16 + 17 * 16 + 17 * 2 + 32),
+        ] {
+            let network = made(&[3, 16, 16, 2], asked, alpha).expect("a network");
+            let layers = network.whole().expect("hidden layers are alike");
+            for l in 0..3 {
+                let place = layers.place(l);
+                assert_eq!((network.weight(l).start, network.bias(l).start), (place.w, place.b));
+                assert_eq!(network.alpha(l).map(|alpha| alpha.start), place.alpha);
+            }
+            assert_eq!(network.weights(), weights);
         }
-        assert_eq!((network.weights(), network.to_string()), (4 * 16 + 17 * 16 + 17 * 2, "3-16-16-2, relu".into()));
-        let uneven = Perceptron::new(&[3, 16, 8, 2], Activation::RELU, Loss::Mse).expect("a network");
+        let uneven = made(&[3, 16, 8, 2], relu, AlphaSource::Constant).expect("a network");
         assert!(uneven.whole().is_none() && uneven.activation_of(2) == Activation::IDENTITY);
+        let others = [Activation::RELU, Activation::SILU];
+        assert!(made(&[3, 16, 16, 2], &others, AlphaSource::Constant).expect("a network").whole().is_none());
         for wrong in [&[][..], &[3], &[3, 0, 1], &[1 << 40, 1 << 40]] {
-            assert!(Perceptron::new(wrong, Activation::RELU, Loss::Mse).is_err(), "{wrong:?}");
+            assert!(made(wrong, relu, AlphaSource::Constant).is_err(), "{wrong:?}");
         }
         assert!(Loss::ALL.into_iter().all(|loss| loss.name().parse() == Ok(loss)) && "ms".parse::<Loss>().is_err());
+    }
+
+    #[test]
+    fn a_name_says_what_is_not_usual() {
+        let of = |specs: &str, layers| -> Result<Design, String> {
+            let asked: Vec<Activation> = specs.split(',').map(|spec| spec.parse().expect("an activation")).collect();
+            Design::of(&asked, layers)
+        };
+        for (specs, layers, printed) in [
+            ("gelu", 3, "gelu_erf"),
+            ("gelu,relu", 3, "gelu_erf,relu"),
+            ("relu,relu", 3, "relu"),
+            ("relu,relu,identity", 3, "relu"),
+            ("tanh,tanh,sigmoid", 3, "tanh,tanh,sigmoid"),
+            ("tanh,tanh,tanh", 3, "tanh,tanh,tanh"),
+            ("relu", 1, "identity"),
+        ] {
+            let design = of(specs, layers);
+            assert_eq!(design.as_ref().map(Design::specs), Ok(printed.to_owned()), "{specs}");
+            assert_eq!(of(printed, layers), design, "what is printed is read as the same");
+        }
+        let error = of("relu,tanh", 4).expect_err("two of three");
+        assert!(error.contains("3 for one each, or 4 with that of the last layer, got 2"), "{error}");
+        let narrow =
+            Design { alpha: AlphaSource::PerChannel, storage: Float::F16, ..of("prelu,gelu", 3).expect("a design") };
+        assert_eq!(narrow.to_string(), "prelu(0.25),gelu_erf, α learned by channel, f16");
+        let without = Design { alpha: AlphaSource::PerLayer, ..of("gelu", 3).expect("a design") };
+        assert_eq!(without.to_string(), "gelu_erf", "nothing is learned that is not there");
+    }
+
+    #[test]
+    fn weights_are_what_is_stored() {
+        let design = Design { storage: Float::F16, ..Design::of(&[Activation::RELU], 1).expect("a design") };
+        let with = |w: f32| {
+            let numbers = Numbers { w: vec![w], b: vec![0.1], alpha: Vec::new() };
+            Perceptron::with_parameters(&[1, 1], design.clone(), vec![numbers])
+        };
+        let network = with(0.1).expect("a network");
+        assert_eq!(network.parameters()[network.weight(0)], [0.099975586]);
+        assert_eq!(network.parameters()[network.bias(0)], [0.1], "b stays f32");
+        assert_eq!(with(1e6).map(drop), Err("expected weights that f16 holds, got 1000000 in layer 0".into()));
     }
 }
