@@ -14,8 +14,8 @@ use crate::{
 /// half.
 ///
 /// Calls read and write these strides in place: matrices `[.., columns]` (x, w, y, the residual, z, their gradients) with any one distance
-/// from row to row, elements of a row side by side; and in a batch any distance from layer to layer, also 0 for what is only read. Other
-/// operands must have no gaps within a layer. Any other strides are an [`Error::Operand`]; [`elementwise::copy`](crate::elementwise::copy)
+/// from row to row, elements of a row side by side; and in a batch any distance from layer to layer, also 0 for what is only read, whose rows may
+/// overlap too. Other operands must have no gaps within a layer. Any other strides are an [`Error::Operand`]; [`elementwise::copy`](crate::elementwise::copy)
 /// takes them all.
 ///
 /// ```no_run
@@ -97,6 +97,9 @@ impl<'a> View<'a> {
     /// // 32 rows of 64 columns, each padded to 80.
     /// let padded = View::absent(&[32, 64], Dtype::F32).with_strides(&[80, 1])?;
     /// assert!(!padded.is_contiguous());
+    /// // The windows of a convolution over 512 positions of 256 channels, five at a time: rows that overlap, and nothing is copied.
+    /// let windows = View::absent(&[508, 5 * 256], Dtype::F32).with_strides(&[256, 1])?;
+    /// assert_eq!(windows.strides(), [256, 1]);
     /// # Ok::<(), elbow::Error>(())
     /// ```
     pub fn with_strides(self, strides: &[usize]) -> Result<Self> {

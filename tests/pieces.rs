@@ -8,6 +8,7 @@ use elbow::{
     kernel::KernelFile,
     plan::{self, Along, Caps, DeviceClass, Dispatch, Pin, Plan},
     request::{AffineRequest, BackwardRequest, Gradients},
+    storage::Storage,
 };
 use proptest::prelude::*;
 
@@ -26,13 +27,15 @@ fn backward(m: usize, n: usize, k: usize, layout: WeightLayout, gap: usize) -> B
 }
 
 /// The elements that one tile touches, worked out from the tile's number alone, element by element of what it covers.
-fn touched(dispatch: &Dispatch, tile: u32, along: Along) -> Option<std::ops::Range<u64>> {
+fn touched(dispatch: &Dispatch, tile: u32, along: Along, len: u64) -> Option<std::ops::Range<u64>> {
     let p = &dispatch.params;
     let plane = if dispatch.cut.splits { p.split_tiles } else { u32::MAX };
     let (split, tile) = (u64::from(tile / plane), tile % plane);
     let (row, col) = (u64::from(tile / p.tiles_cols), u64::from(tile % p.tiles_cols));
     let span = |number: u64, each: u64, all: u32, step: u64| {
-        number * each * step..((number + 1) * each).min(u64::from(all)) * step
+        let (last, end) = (((number + 1) * each).min(u64::from(all)) - 1, u64::from(all - 1) * step);
+        // The length of a row: more than a step where rows overlap.
+        number * each * step..last * step + len.saturating_sub(end).max(step)
     };
     match along {
         Along::All => None,
@@ -56,7 +59,7 @@ fn check(plan: &Plan, whole: &Plan, caps: &Caps) {
                 assert!(part.len * 4 <= caps.max_binding && part.first.is_multiple_of(4), "{plan}");
                 assert!(part.first + part.len <= all.len, "a window past the end of {}: {plan}", part.operand);
                 for tile in piece.params.first..piece.params.tiles {
-                    let Some(range) = touched(dispatch, tile, part.along) else { continue };
+                    let Some(range) = touched(dispatch, tile, part.along, all.len) else { continue };
                     // Behind the last row there is no gap.
                     let range = range.start..range.end.min(all.len);
                     let window = part.first..part.first + part.len;
@@ -100,6 +103,36 @@ proptest! {
             },
             Err(error) => prop_assert!(limits(&error), "{error}"),
         }
+    }
+}
+
+/// The windows of a convolution: each row of x begins one pixel behind the last. Whatever is read may lie so.
+#[test]
+fn rows_that_overlap_are_bound_to_the_end_of_their_last() {
+    let mut request = backward(300, 40, 20, WeightLayout::OutIn, 0);
+    let overlap = [(Operand::X, 20, 4), (Operand::Dy, 40, 1), (Operand::Saved, 40, 5)];
+    let storage = |storage: Storage, (operand, _, stride)| storage.with_row_stride(operand, Some(stride));
+    request.affine = request.affine.storage(overlap.into_iter().fold(request.affine.storage, storage));
+    for caps in [SOFTWARE.max_binding(16_384), SOFTWARE.max_work(1 << 17), SOFTWARE] {
+        let forward = plan::forward(&request.affine, true, false, &caps, &Pin::default()).unwrap();
+        let backward = plan::backward(&request, true, &caps, &Pin::default()).unwrap();
+        let mut seen = 0;
+        for dispatch in forward.dispatches.iter().chain(&backward.dispatches) {
+            for part in &dispatch.uses {
+                let Some((_, columns, stride)) = overlap.iter().find(|row| row.0 == part.operand) else { continue };
+                let window = part.first..part.first + part.len;
+                for tile in dispatch.params.first..dispatch.params.tiles {
+                    let range = touched(dispatch, tile, part.along, 299 * u64::from(*stride) + columns);
+                    let Some(range) = range else { continue };
+                    assert!(
+                        window.start <= range.start && range.end <= window.end,
+                        "{range:?} in {window:?}: {part:?}"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 3, "{forward}{backward}");
     }
 }
 

@@ -8,7 +8,8 @@ use crate::{
     operand::Operand,
 };
 
-/// Which elements of an operand the tiles of a dispatch use; the number is the length of one step.
+/// Which elements of an operand the tiles of a dispatch use; the number is the length of one step. Where rows overlap, they use as many
+/// more as the operand is longer than all steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Along {
     /// Any tile may use any element.
@@ -145,14 +146,16 @@ fn window(dispatch: &Dispatch, part: &Use, first: u32, end: u32) -> Use {
         let all = u64::from(all);
         (u64::from(first) * each).min(all)..((u64::from(last) + 1) * each).min(all)
     };
-    let (range, step) = match part.along {
+    let (range, step, all) = match part.along {
         Along::All => return *part,
-        Along::Rows(step) => (steps(row, last_row, cut.rows, params.rows), step),
-        Along::Cols(step) => (steps(col, last_col, cut.cols, params.cols), step),
-        Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.k), step),
-        Along::Splits(step) => (u64::from(split)..u64::from(last_split) + 1, step),
+        Along::Rows(step) => (steps(row, last_row, cut.rows, params.rows), step, params.rows.into()),
+        Along::Cols(step) => (steps(col, last_col, cut.cols, params.cols), step, params.cols.into()),
+        Along::Reduction(step) => (steps(split, last_split, u64::from(params.chunk), params.k), step, params.k.into()),
+        Along::Splits(step) => (u64::from(split)..u64::from(last_split) + 1, step, u64::MAX),
     };
+    // Rows that overlap reach further than to the next one's begin, the last as far as all others.
+    let beyond = part.len.saturating_sub(step.saturating_mul(all));
     // Begins at a whole vec4; ends with the operand, because the buffer may end after the last of rows with gaps.
     let start = range.start * step / 4 * 4;
-    Use { first: start, len: (range.end * step).min(part.len) - start, ..*part }
+    Use { first: start, len: (range.end * step + beyond).min(part.len) - start, ..*part }
 }

@@ -107,6 +107,33 @@ fn three_layers_side_by_side_in_one_buffer() {
     }
 }
 
+/// The windows of a convolution: rows of 5·c numbers, each c behind the last; one dispatch, and so many rows that it takes several.
+#[test]
+fn rows_that_overlap_are_those_of_a_copy() {
+    let (gpu, mut numbers) = (gpu(), Numbers::new(4));
+    for (m, n, c) in [(1, 3, 4), (61, 9, 3), (60, 8, 4), (9000, 64, 64)] {
+        let k = 5 * c;
+        let pixels = integers(&mut numbers, (m + 4) * c);
+        let copied: Vec<f32> = (0..m).flat_map(|row| &pixels[row * c..][..k]).copied().collect();
+        let (pixels, copied) = (upload(&pixels, &[m + 4, c]), upload(&copied, &[m, k]));
+        let windows = pixels.view_as(&[m, k]).with_strides(&[c, 1]).unwrap();
+        let (w, dy) =
+            (upload(&integers(&mut numbers, n * k), &[n, k]), upload(&integers(&mut numbers, m * n), &[m, n]));
+        let results = [windows, copied.view()].map(|x| {
+            let (y, dw) = (gpu.zeros(&[m, n]).unwrap(), gpu.zeros(&[n, k]).unwrap());
+            let layer = Forward::new(Activation::RELU, x, &w, &y).saved(Saved::Y);
+            gpu.submit_pass(|pass| {
+                layer.record(gpu, &mut *pass)?;
+                layer.backward(&dy).dw(&dw).record(gpu, pass)
+            })
+            .unwrap();
+            [y, dw].map(|result| gpu.download(&result).unwrap())
+        });
+        assert!(results[0][0].iter().any(|&y| y > 0.0));
+        assert!(results[0] == results[1], "{m} {n} {c}");
+    }
+}
+
 #[test]
 fn layers_of_a_batch_share_memory_and_lie_apart() {
     let (gpu, mut numbers) = (gpu(), Numbers::new(5));
