@@ -72,6 +72,7 @@ experiments! {
     projection,
     swish_nonmonotone,
     hebbian,
+    transformer_ffn,
 }
 
 #[derive(Parser)]
