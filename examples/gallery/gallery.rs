@@ -4,6 +4,7 @@
 //!     cargo run --release -p elbow-gallery -- half_silent            # on the GPU, the tables on the terminal
 //!     cargo run --release -p elbow-gallery -- --quick                # all of them, in seconds each
 //!     cargo run --release -p elbow-gallery -- --write docs           # and docs/gallery.md with its pictures
+//!     cargo run --release -p elbow-gallery -- file_types -- FILES    # and what a trained network takes FILES for
 //!
 //! It ends with an error if a figure is not what was predicted. An experiment is one file beside this one.
 
@@ -72,6 +73,8 @@ experiments! {
     projection,
     swish_nonmonotone,
     hebbian,
+    transformer_ffn,
+    file_types,
 }
 
 #[derive(Parser)]
@@ -88,6 +91,9 @@ struct Cli {
     /// The folder for gallery.md and gallery/*.svg
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
+    /// What file_types is to look at
+    #[arg(last = true)]
+    files: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -111,7 +117,10 @@ fn gallery(cli: &Cli) -> Result<bool> {
         wanted.for_each(|one| println!("{:18} {}", one.name, one.title));
         return Ok(true);
     }
-    let lab = Lab::open(cli.quick)?;
+    if !cli.files.is_empty() && !wanted.clone().any(|one| one.name == "file_types") {
+        return Err("FILES: only file_types looks at files".into());
+    }
+    let lab = Lab::open(cli.quick, cli.files.clone())?;
     let mut done = Vec::new();
     for one in wanted {
         let started = std::time::Instant::now();
@@ -129,6 +138,6 @@ fn gallery(cli: &Cli) -> Result<bool> {
 #[cfg(test)]
 fn holds(name: &str) {
     let one = ALL.iter().find(|one| one.name == name).expect("an experiment of this name");
-    let report = (one.run)(&Lab::open(true).expect("an adapter")).expect("an experiment that runs");
+    let report = (one.run)(&Lab::open(true, Vec::new()).expect("an adapter")).expect("an experiment that runs");
     assert!(report.holds(), "{report}");
 }

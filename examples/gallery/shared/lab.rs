@@ -1,5 +1,7 @@
 //! Where experiments run: the device, how thorough they are, their random numbers and their progress.
 
+use std::path::PathBuf;
+
 use elbow::{Gpu, gpu::transfer::Tensor};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::{RngExt, SeedableRng};
@@ -10,11 +12,13 @@ use super::Result;
 pub(crate) struct Lab {
     pub(crate) gpu: Gpu,
     quick: bool,
+    /// Those on the command line.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 impl Lab {
-    pub(crate) fn open(quick: bool) -> Result<Self> {
-        Ok(Lab { gpu: Gpu::new()?, quick })
+    pub(crate) fn open(quick: bool, files: Vec<PathBuf>) -> Result<Self> {
+        Ok(Lab { gpu: Gpu::new()?, quick, files })
     }
 
     /// A size: the first in a full run, the second in a quick one.
