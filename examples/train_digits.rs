@@ -9,6 +9,10 @@
 //!     cargo run --release --example train_digits -- --epochs 8 --rate 0.15 --compare 0 --activation relu
 //!     cargo run --release --example train_digits -- --epochs 8 --rate 0.15 --compare 0 --activation 'leaky_relu(0.01)'
 //!
+//! With the feature `safetensors` the network goes into a file that says its layers, for `elbow eval`, PyTorch or [`Mlp::open`]:
+//!
+//!     cargo run --release --features safetensors --example train_digits -- --save digits.safetensors
+//!
 //! During the first epochs the same steps also run on the CPU implementation (`elbow_cpu`), and the losses of both are
 //! compared step by step; a difference above the bound ends the run with an error.
 
@@ -74,6 +78,10 @@ struct Cli {
     /// Test accuracy in percent below which the run counts as failed
     #[arg(long, default_value_t = 0.0)]
     floor: f64,
+    /// File for the network, which is opened again and tested
+    #[cfg(feature = "safetensors")]
+    #[arg(long)]
+    save: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -146,6 +154,13 @@ fn run(cli: &Cli) -> Result<(), Box<dyn Error>> {
 
     let accuracy = 100.0 * accuracy(&gpu, &trainer.mlp, &test_x, &test_shape, &test)?;
     println!("\ntest accuracy: {accuracy:.2} % of {} images (loss of the last epoch {:.5})", test.len(), trainer.loss);
+    #[cfg(feature = "safetensors")]
+    if let Some(path) = &cli.save {
+        trainer.mlp.save(&gpu, path, &elbow::mlp::Contents::model())?;
+        let opened = Mlp::open(&gpu, path, test.len())?;
+        let again = 100.0 * self::accuracy(&gpu, &opened, &test_x, &test_shape, &test)?;
+        println!("{}, opened again: test accuracy {again:.2} %", path.display());
+    }
     report_units(&gpu, &trainer.mlp, &test_x)?;
     report_slopes(&gpu, &trainer.mlp)?;
     trainer.report_times();

@@ -45,7 +45,11 @@ pub use self::{
 };
 #[cfg(feature = "safetensors")]
 #[cfg_attr(docsrs, doc(cfg(feature = "safetensors")))]
-pub use self::{description::Description, files::Contents};
+pub use self::{
+    description::Description,
+    files::Contents,
+    stored::{NotedTensors, noted_tensors},
+};
 use self::{
     learn::{Learning, Part},
     parameters::{ALIGN, Place, place},

@@ -12,7 +12,7 @@ use std::{
 use elbow::{
     Activation, AlphaSource, Error, Float, Gpu, Jet,
     criterion::Criterion,
-    mlp::{Architecture, Batch, Contents, Description, Mlp, Objective, Optimiser},
+    mlp::{Architecture, Batch, Contents, Description, Mlp, Objective, Optimiser, noted_tensors},
     rates::{Rates, Rule},
 };
 use safetensors::SafeTensors;
@@ -144,6 +144,52 @@ fn the_metadata_says_the_whole_architecture() {
         let (_, header) = SafeTensors::read_metadata(&file).unwrap();
         assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
     }
+}
+
+#[test]
+fn tensors_of_the_caller_come_back_and_disturb_nothing() {
+    let gpu = Gpu::new().unwrap();
+    let adamw = Optimiser::new(Rule::AdamW, Rates::adamw(0.01));
+    let mlp = Mlp::seeded(&gpu, &Architecture::new(&[2, 3, 1], Activation::SILU, 4).optimiser(adamw), 7).unwrap();
+    let save = |contents: &Contents<'_>| gpu.block_on(mlp.to_safetensors_async(&gpu, contents));
+    // Names that parameters and state have too, special numbers, shapes without elements and without dimensions.
+    let values = [1.5f32, -0.0, f32::INFINITY, f32::MIN_POSITIVE, 1e-45, f32::from_bits(0x7fc0_1234)];
+    let (matrix, empty, one) = ([2, 3], [0, 7], []);
+    let tensors: [(&str, &[usize], &[f32]); 4] = [
+        ("0.weight", &matrix, &values),
+        ("optimiser.rates", &empty, &[]),
+        ("", &one, &values[..1]),
+        ("notes.loss", &[6], &values),
+    ];
+    for contents in [Contents::checkpoint(), Contents::model()] {
+        let plain = save(&contents).unwrap();
+        let file = save(&contents.tensors(&tensors)).unwrap();
+        assert_eq!(file, save(&contents.tensors(&tensors)).unwrap(), "the same contents are another file");
+        let read = noted_tensors(&file).unwrap();
+        assert_eq!(read.len(), 4);
+        for (name, shape, values) in tensors {
+            let (read_shape, read_values) = &read[name];
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!((&read_shape[..], bits(read_values)), (shape, bits(values)), "{name}");
+        }
+        assert!(noted_tensors(&plain).unwrap().is_empty());
+        let opened = Mlp::from_safetensors(&gpu, &file, 4).unwrap();
+        let again = gpu.block_on(opened.to_safetensors_async(&gpu, &contents)).unwrap();
+        assert!(again == plain, "the network is another one");
+        mlp.load_safetensors(&gpu, &file).unwrap();
+        assert!(save(&contents).unwrap() == plain);
+    }
+    for (tensors, name) in [
+        (&[("a", &matrix[..], &values[..5])][..], "a"),
+        (&[("a", &[usize::MAX, 2], &values)], "a"),
+        (&[("a", &[6], &values), ("b", &[6], &values), ("a", &[6], &values)], "a"),
+    ] {
+        match save(&Contents::model().tensors(tensors)) {
+            Err(Error::File { entry, .. }) => assert_eq!(entry, name),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(noted_tensors(b"no file"), Err(Error::File { .. })));
 }
 
 /// A file with other entries.

@@ -3,9 +3,10 @@
 use std::{num::NonZeroU32, path::PathBuf, process::ExitCode, str::FromStr};
 
 use clap::{
-    Parser, Subcommand, ValueEnum,
+    CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
     error::ErrorKind,
+    parser::ValueSource,
 };
 use elbow::{MatrixUnits, Saved, Strategy, WeightLayout};
 
@@ -23,7 +24,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// The adapters of this machine, and the one that elbow would use. Exit code 2 if there is none.
     #[command(after_help = "Example:\n  elbow info")]
-    Info,
+    Info(Info),
     /// Runs the library's own tests on your adapter: a table of the worst errors. Exit code 1 if anything is wrong.
     ///
     /// Checks every kernel, activation, strategy and saved choice on odd shapes: layers of integers to the last bit, of real numbers within
@@ -116,11 +117,25 @@ What next?
   elbow --help                                     everything else
 ";
 
+impl Args {
+    /// The process's arguments. `elbow train` is also told which of its options are among them, and not defaults.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches()?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        if let (Some(Command::Train(options)), Some(matches)) = (&mut args.command, matches.subcommand_matches("train"))
+        {
+            let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+            options.given = matches.ids().filter(given).map(ToString::to_string).collect();
+        }
+        Ok(args)
+    }
+}
+
 impl Command {
     /// Whether the command loads a graphics driver.
     pub(crate) fn opens_device(&self) -> bool {
         match self {
-            Command::Info
+            Command::Info(_)
             | Command::Verify(_)
             | Command::Sweep(_)
             | Command::Tune(_)
@@ -133,6 +148,14 @@ impl Command {
             Command::Eval(eval) => eval.device == Device::Gpu,
         }
     }
+}
+
+/// The options of `elbow info`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Info {
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// The options of `elbow verify`.
@@ -176,6 +199,9 @@ pub(crate) struct Tune {
     /// Removes the file, without measuring.
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) forget: bool,
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
 }
 
 /// The options of `elbow sweep`.

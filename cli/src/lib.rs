@@ -11,6 +11,7 @@ mod bench;
 mod compare;
 mod cpu;
 mod destination;
+mod document;
 mod eval;
 pub mod failure;
 pub mod file;
@@ -38,13 +39,11 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 pub use eval::{check, check_network};
 
 /// Runs the command with the process's arguments, and returns its exit code.
 pub fn run() -> ExitCode {
-    let args = match args::Args::try_parse() {
+    let args = match args::Args::read() {
         Ok(args) => args,
         Err(error) => return args::explain(&error),
     };
@@ -55,7 +54,7 @@ pub fn run() -> ExitCode {
         quiet::driver();
     }
     let result = match command {
-        args::Command::Info => info::run().map(|()| ExitCode::SUCCESS),
+        args::Command::Info(info) => info::run(info).map(|()| ExitCode::SUCCESS),
         args::Command::Verify(verify) => verify::run(verify),
         args::Command::Sweep(sweep) => sweep::run(sweep),
         args::Command::Tune(tune) => tune::run(tune).map(|()| ExitCode::SUCCESS),

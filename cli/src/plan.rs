@@ -1,18 +1,17 @@
 //! `elbow plan`: shows what would run for a layer, down to the text of its kernels: to understand a plan, and to report a bug.
 
-use std::fmt::Write as _;
+mod shown;
 
 use elbow::{
     Activation, AlphaSource, Float, Gate, Gpu, Jet, MatrixUnits, Norm, ResidualAt, Saved, Strategy, Want, WeightLayout,
-    kernel::Kernel,
     network::Layers,
-    plan::{self, Caps, DeviceClass, NetworkBackward, NetworkForward, Pin, Plan},
+    plan::{self, Caps, DeviceClass, NetworkBackward, NetworkForward, Pin},
     request::{AffineRequest, BackwardRequest, Front, Gradients, Statistics},
-    shader::{self, Binding},
     storage::Storage,
 };
 
-use crate::{args::words, failure::Failure, out};
+use self::shown::Shown;
+use crate::{args::words, document, failure::Failure, out, table::Format};
 
 /// The options of `elbow plan`.
 #[derive(Debug, clap::Args)]
@@ -96,6 +95,9 @@ pub(crate) struct Options {
     /// Prints the WGSL of each kernel.
     #[arg(long)]
     wgsl: bool,
+    /// How the plan is printed.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Options that a network has not.
@@ -145,7 +147,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let sizes = [&[options.k], &options.hidden[..], &[options.n]].concat();
         let output = options.output.unwrap_or(Activation::IDENTITY);
         let layers = Layers::new(&sizes, activation)?.alpha(options.alpha).output(output).jet(jet);
-        return network(options, layers, dtype, &caps);
+        return print(options, &network(options, layers, dtype, &caps)?);
     }
     let front = options.front();
     let (alpha, learnable) = (options.alpha, options.alpha != AlphaSource::Constant);
@@ -162,8 +164,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .saved(options.save)
         .storage(Storage::all(dtype));
     let forward = plan::forward(&request, true, false, &caps, &Pin::default())?;
-    let mut text = String::new();
-    describe(&format!("forward, saved {}", forward.saved), &forward, options.wgsl, &mut text)?;
+    let saved = forward.saved;
+    let mut shown = vec![Shown { name: "forward", says: format!(", saved {saved}"), plan: forward }];
     if options.backward {
         let want = |there: bool| if there { Want::Overwrite } else { Want::No };
         let gradients = Gradients::default()
@@ -178,59 +180,37 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             .scale(want(front.is_some_and(|front| front.scale)))
             .shift(want(front.is_some_and(|front| front.shift)))
             .front_alpha(want(options.front_alpha != AlphaSource::Constant));
-        let affine = request.saved(forward.saved);
+        let affine = request.saved(saved);
         let request = BackwardRequest::new(affine, gradients);
         let backward = plan::backward(&request, true, &caps, &Pin::default().strategy(options.strategy))?;
-        text.push('\n');
-        describe(&format!("backward, saved {}", backward.saved), &backward, options.wgsl, &mut text)?;
+        shown.push(Shown { name: "backward", says: format!(", saved {}", backward.saved), plan: backward });
     }
-    out::print(&text)
+    print(options, &shown)
+}
+
+fn print(options: &Options, shown: &[Shown]) -> Result<(), Failure> {
+    match options.format {
+        Format::Table => out::print(&shown::text(shown, options.wgsl)?),
+        Format::Md => shown::markdown(shown, options.wgsl)?.print(),
+        Format::Json => document::json(&shown::json(shown, options.wgsl)?),
+    }
 }
 
 /// The plans of a whole network, and whether an [`elbow::Mlp`] would take them. Narrow weights are read from a copy of the parameters.
-fn network(options: &Options, layers: Layers, dtype: Float, caps: &Caps) -> Result<(), Failure> {
+fn network(options: &Options, layers: Layers, dtype: Float, caps: &Caps) -> Result<Vec<Shown>, Failure> {
     let taken = |because: Option<&str>| match because {
         None => "an Mlp does it so".to_owned(),
         Some(because) => format!("an Mlp goes layer by layer: {because}"),
     };
     let request = NetworkForward { rows: options.m, layers, copy: dtype != Float::F32, storage: Storage::all(dtype) };
-    let forward = plan::network_forward(&request, true, caps)?;
-    let mut text = String::new();
     let so = taken(plan::layer_by_layer_because(&layers, options.m, caps));
-    describe(&format!("forward of {} layers, {so}", layers.count), &forward, options.wgsl, &mut text)?;
+    let says = format!(" of {} layers, {so}", layers.count);
+    let mut shown = vec![Shown { name: "forward", says, plan: plan::network_forward(&request, true, caps)? }];
     if options.backward {
-        let request = NetworkBackward { forward: request, dx: Want::Overwrite, parameters: Want::Overwrite };
-        let backward = plan::network_backward(&request, true, caps)?;
-        text.push('\n');
         let so = taken(plan::step_by_step_because(&layers, options.m, caps));
-        describe(&format!("backward, {so}"), &backward, options.wgsl, &mut text)?;
+        let request = NetworkBackward { forward: request, dx: Want::Overwrite, parameters: Want::Overwrite };
+        let plan = plan::network_backward(&request, true, caps)?;
+        shown.push(Shown { name: "backward", says: format!(", {so}"), plan });
     }
-    out::print(&text)
-}
-
-fn describe(what: &str, plan: &Plan, wgsl: bool, text: &mut String) -> Result<(), Failure> {
-    let _ = writeln!(text, "{what}:\n{plan}");
-    let mut seen: Vec<&Kernel> = Vec::new();
-    for dispatch in &plan.dispatches {
-        let kernel = &dispatch.kernel;
-        if seen.contains(&kernel) {
-            continue;
-        }
-        seen.push(kernel);
-        let _ = writeln!(text, "\n{kernel}");
-        for (name, program) in
-            [("element of A", &kernel.a), ("element of B", &kernel.b), ("each result", &kernel.finish)]
-        {
-            if !program.is_empty() {
-                let _ = writeln!(text, "  {name}:");
-                program.to_string().lines().for_each(|line| {
-                    let _ = writeln!(text, "    {line}");
-                });
-            }
-        }
-        if wgsl {
-            let _ = write!(text, "\n{}", shader::assemble(kernel, Binding::Exclusive)?);
-        }
-    }
-    Ok(())
+    Ok(shown)
 }

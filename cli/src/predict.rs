@@ -11,6 +11,7 @@ use crate::{
     file::{self, Source, Tensor},
     layers, out,
     train::{
+        checkpoint::COLUMNS,
         columns::{Encoder, TargetKind},
         score::class,
         table::{Format, Table},
@@ -92,14 +93,14 @@ fn encoder(name: &str, description: &Description) -> Result<Encoder, Failure> {
     let expected = "a network of elbow train";
     let note = description
         .notes
-        .get("train.columns")
+        .get(COLUMNS)
         .ok_or_else(|| Failure::mismatch(name, expected, "one without its columns (elbow eval runs any network)"))?;
     let (inputs, outputs) = match (description.sizes.first(), description.sizes.last()) {
         (Some(inputs), Some(outputs)) => (*inputs, *outputs),
         _ => (0, 0),
     };
     Encoder::parse(note, inputs, outputs)
-        .map_err(|got| Failure::mismatch(name, expected, format_args!("a damaged one (train.columns: {got})")))
+        .map_err(|got| Failure::mismatch(name, expected, format_args!("a damaged one ({COLUMNS}: {got})")))
 }
 
 /// The table with its predictions.

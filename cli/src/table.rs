@@ -46,12 +46,7 @@ impl Table {
         column < self.words || (self.note && column + 1 == self.heads.len())
     }
 
-    /// One row more: a cell for each head.
-    pub(crate) fn push(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
-    }
-
-    /// With these rows.
+    /// With these rows: a cell for each head.
     pub(crate) fn with(mut self, rows: impl IntoIterator<Item = Vec<String>>) -> Self {
         self.rows.extend(rows);
         self

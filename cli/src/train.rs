@@ -1,89 +1,29 @@
 //! `elbow train`: a network for a table of numbers and texts, for people without a program of their own.
 
+pub(crate) mod checkpoint;
 pub(crate) mod columns;
 mod fit;
+mod options;
 mod plot;
 mod report;
 pub(crate) mod score;
 pub(crate) mod table;
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
-use elbow::Activation;
+use serde_json::json;
 
 use self::{
-    columns::{Encoder, Missing, Target, TargetKind, Task, Value},
+    checkpoint::{Checkpoint, Place, Rows, State},
+    columns::{Encoder, Missing, Target, TargetKind, Value},
     fit::{End, Epoch, Fitted, Part, Settings, Split},
+    options::Choices,
     score::Score,
-    table::{Format, Table},
+    table::Table,
 };
-use crate::{destination::Destination, failure::Failure, interrupt, out, tuning::Tuning, verify::bar};
+use crate::{destination::Destination, document, failure::Failure, interrupt, out, table::Format, verify::bar};
 
-/// Trains a network on a CSV file: writes the network and a page about it.
-///
-/// The file may be gzipped. Its columns are scaled, its rows are split (70 % for training, 15 % for validation, 15 % for test), and a network of
-/// fully connected layers is trained until the loss of the validation rows gets no better. Written are the best network, to be used by
-/// `elbow predict` (or by elbow::Mlp, or PyTorch: it is a safetensors file), and a page with its losses and what it gets wrong. Ctrl-C ends
-/// training early and keeps the best network so far; the exit code is then 130.
-///
-/// Columns in which most values are numbers are scaled to mean 0 and deviation 1; others, of at most 64 different texts, become a number for
-/// each text. Columns that are the same in every row are left out. The same table, seed and device give the same network.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example, of a table made on the spot:\n  seq 100 | awk 'BEGIN { print \"size,price\" } { print $1 \",\" 3 * $1 + 7 }' > data.csv\n  \
-                        elbow train data.csv --target price --task regression --hidden 8 --epochs 30"
-)]
-pub(crate) struct Options {
-    /// The table.
-    #[arg(value_name = "DATA.csv")]
-    data: PathBuf,
-    /// The column to learn.
-    #[arg(long, value_name = "COLUMN")]
-    target: String,
-    /// Columns to leave out, separated by commas.
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
-    ignore: Vec<String>,
-    /// What the target is. If not given: classes if it is text or at most 20 different whole numbers, else a number.
-    #[arg(long, value_enum)]
-    task: Option<Task>,
-    /// What becomes of missing values (nothing, NA, NaN, null, ?).
-    #[arg(long, value_enum, default_value = "error")]
-    missing: Missing,
-    #[command(flatten)]
-    format: Format,
-    /// Units of each hidden layer, separated by commas.
-    #[arg(long, value_name = "UNITS", value_delimiter = ',', default_value = "64,64")]
-    hidden: Vec<std::num::NonZeroU16>,
-    /// The activation of hidden layers: relu, silu, gelu, "leaky_relu(0.1)", ...; prelu learns a slope for each unit.
-    #[arg(long, value_name = "SPEC", default_value = "silu")]
-    activation: Activation,
-    /// The most epochs.
-    #[arg(long, value_name = "COUNT", default_value = "300")]
-    epochs: std::num::NonZeroUsize,
-    /// Epochs without a better validation loss after which training ends; the learning rate is halved three times before.
-    #[arg(long, value_name = "EPOCHS", default_value = "30")]
-    patience: std::num::NonZeroUsize,
-    /// Rows of a step; if not given the power of two that is about a fiftieth of the rows for training, 16 to 1024.
-    #[arg(long, value_name = "ROWS")]
-    batch: Option<std::num::NonZeroUsize>,
-    /// The learning rate of AdamW.
-    #[arg(long, value_name = "RATE", default_value = "0.002")]
-    rate: f32,
-    /// Weight decay: larger values for smoother networks.
-    #[arg(long, value_name = "DECAY", default_value = "0.01")]
-    weight_decay: f32,
-    /// Of the split, the first weights and the order of rows.
-    #[arg(long, value_name = "NUMBER", default_value = "1")]
-    seed: u64,
-    #[command(flatten)]
-    tuning: Tuning,
-    /// The file of the network.
-    #[arg(long, value_name = "FILE", default_value = "model.safetensors")]
-    output: PathBuf,
-    /// The page; if not given that of the network's name, with .html
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-}
+pub(crate) use self::options::Options;
 
 /// The fewest rows that are split.
 const FEWEST: usize = 10;
@@ -96,104 +36,168 @@ pub(crate) type Facts = Vec<(&'static str, String)>;
 
 /// Reads, trains, writes, and says what it did.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let page = options.report.clone().unwrap_or_else(|| options.output.with_extension("html"));
-    if page == options.output {
-        return Err(Failure::mismatch("--report", "another file than --output", page.display()));
-    }
-    let (output, page_output) = (Destination::new(&options.output)?, Destination::new(&page)?);
-    let mut facts = Facts::new();
-    let table = Table::read(&options.data, options.format)?;
-    let mut rng = fit::generator(options.seed);
-    let (encoder, [training, validation, test]) = prepared(options, &table, &mut rng, &mut facts)?;
-    drop(table);
-    let rows = training.values.len();
-    let settings = Settings {
-        hidden: options.hidden.iter().map(|units| usize::from(units.get())).collect(),
-        activation: options.activation,
-        epochs: options.epochs.get(),
-        patience: options.patience.get(),
-        batch: options.batch.map_or((rows / 64).next_power_of_two().clamp(16, 1024), |batch| batch.get()).min(rows),
-        rate: options.rate,
-        weight_decay: options.weight_decay,
-        seed: options.seed,
+    let from = options.resume.as_deref().map(Checkpoint::read).transpose()?;
+    let mut choices = match &from {
+        None => options.choices.clone(),
+        Some(from) => options.choices.resumed(&options.given, from)?,
     };
-    if rows.div_ceil(settings.batch) > MOST_STEPS {
-        let expected =
-            format!("at least {}, because {MOST_STEPS} steps an epoch are the most", rows.div_ceil(MOST_STEPS));
-        return Err(Failure::mismatch("--batch", expected, settings.batch));
+    let files = Files::new(&choices, options.no_checkpoint)?;
+    let mut facts = Facts::new();
+    let table = Table::read(choices.data()?, choices.format)?;
+    let (encoder, parts) = prepared(&choices, &table, &mut facts)?;
+    let (rows, name) = (Rows::of(&parts), table.name.clone());
+    drop(table);
+    let settings = settings(&choices, parts[0].values.len())?;
+    let sizes = fit::sizes(&settings, &encoder);
+    if let Some(from) = &from {
+        from.check(&name, &encoder, rows)?;
+        from.check_sizes(&sizes)?;
+        if settings.epochs < from.history.len() {
+            let expected = format!("at least {}, the epochs of the checkpoint", from.history.len());
+            return Err(Failure::mismatch("--epochs", expected, settings.epochs));
+        }
     }
+    // What was decided counts as asked for.
+    choices.batch = NonZeroUsize::new(settings.batch);
+    let place = files.checkpoint.as_ref().map(|path| -> Result<Place, Failure> {
+        let state = State { options: choices.kept()?, rows };
+        let state = serde_json::to_string(&state).map_err(Failure::new)?;
+        Ok(Place { path: path.clone(), every: choices.checkpoint_every.get(), state })
+    });
+    let place = place.transpose()?;
     let gpu = options.tuning.open(elbow::Options::default())?;
     let software = if gpu.is_software() { " (SOFTWARE adapter: a CPU plays GPU)" } else { "" };
-    let sizes: Vec<String> = [encoder.inputs()]
-        .iter()
-        .chain(&settings.hidden)
-        .chain([&encoder.target.outputs()])
-        .map(usize::to_string)
-        .collect();
     facts.push((
         "network",
         format!(
             "{}, {}; AdamW, rate {}, {} rows a step",
-            sizes.join(" > "),
+            sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(" > "),
             settings.activation,
             settings.rate,
             settings.batch
         ),
     ));
     facts.push(("device", format!("{}{software}", gpu.info().name)));
-    print(&facts)?;
+    print(&facts, options.printed)?;
+    if let (Some(from), Some(path)) = (&from, &options.resume) {
+        print(&[("resumed", format!("{}, epoch {}", path.display(), from.history.len()))], options.printed)?;
+    }
     let before = facts.len();
 
     let graceful = interrupt::Graceful::new();
     let progress = bar("{spinner} epoch {pos}/{len} [{bar:24}] {msg} {elapsed}");
     progress.set_length(settings.epochs as u64);
     let mut say = |history: &[Epoch], since: usize| {
-        let last = history.last().map_or((f64::NAN, f64::NAN), |epoch| (epoch.training, epoch.validation));
+        let last = history.last().map_or((f32::NAN, f32::NAN), |epoch| (epoch.training, epoch.validation));
         progress.set_message(format!("loss {:.4}, validation {:.4}, best {since} ago", last.0, last.1));
-        progress.inc(1);
+        progress.set_position(history.len() as u64);
     };
-    let fitted = fit::fit(&gpu, &settings, &encoder, [&training, &validation], &mut rng, &mut say);
+    let [training, validation, test] = &parts;
+    let fitted = fit::fit(&gpu, &settings, &encoder, [training, validation], (from.as_ref(), place.as_ref()), &mut say);
     progress.finish_and_clear();
     drop(graceful);
     let fitted = fitted?;
     facts.push(("training", ended(&fitted, settings.patience)));
-    let outputs = fit::outputs(&gpu, &fitted.mlp, &test, &encoder)?;
+    let outputs = fit::outputs(&gpu, &fitted.mlp, test, &encoder)?;
     let score = Score::new(&encoder.target, &outputs, &test.values);
     facts.push(("test", score.sentence()));
-    let units = fit::units(&gpu, &fitted.mlp, &training, encoder.inputs())?;
+    let units = fit::units(&gpu, &fitted.mlp, training, encoder.inputs())?;
     let html = report::html(&report::Page {
-        options,
+        data: choices.data()?,
         facts: &facts,
         encoder: &encoder,
         fitted: &fitted,
         score: &score,
         units: &units,
     });
-    output.write(&fitted.file)?;
-    page_output.write(html.as_bytes())?;
-    facts.push(("written", format!("{} and {}", options.output.display(), page.display())));
-    let format = options.format.arguments();
-    facts.push(("to use it", format!("elbow predict {} {}{format}", options.output.display(), options.data.display())));
-    print(&facts[before..])?;
+    files.output.write(&fitted.file)?;
+    files.page.write(html.as_bytes())?;
+    facts.push(("written", files.says));
+    let (model, data) = (choices.output.display(), choices.data()?.display());
+    facts.push(("to use it", format!("elbow predict {model} {data}{}", choices.format.arguments())));
+    if let (Some(path), 1..) = (&files.checkpoint, fitted.written) {
+        let more = match fitted.end {
+            End::Epochs => format!(" --epochs {}", 2 * settings.epochs),
+            End::Patience => format!(" --patience {}", 2 * settings.patience),
+            End::Interrupt | End::Divergence => String::new(),
+        };
+        facts.push(("to go on", format!("elbow train --resume {}{more}", path.display())));
+    }
+    print(&facts[before..], options.printed)?;
+    if options.printed == Format::Json {
+        let epochs: Vec<_> = fitted.history.iter().map(|epoch| [epoch.training, epoch.validation]).collect();
+        document::json(&json!({
+            "elbow": env!("CARGO_PKG_VERSION"), "adapter": gpu.info().name, "software": gpu.is_software(),
+            "options": choices.kept()?, "sizes": sizes, "rows": rows.counts, "losses": epochs, "best": fitted.best,
+            "ended": fitted.end.name(), "test": score.json(),
+        }))?;
+    }
     Ok(ExitCode::from(if fitted.end == End::Interrupt { 130 } else { 0 }))
 }
 
-fn print(facts: &[(&'static str, String)]) -> Result<(), Failure> {
-    let mut text = String::new();
-    for (name, says) in facts {
-        let _ = writeln!(text, "{name:<11}{says}");
+/// The files that are written, each at a place of its own, which can be written.
+struct Files {
+    output: Destination,
+    page: Destination,
+    checkpoint: Option<PathBuf>,
+    /// The first two, in words.
+    says: String,
+}
+
+impl Files {
+    fn new(choices: &Choices, no_checkpoint: bool) -> Result<Self, Failure> {
+        let beside = |extension: &str| choices.output.with_extension(extension);
+        let page = choices.report.clone().unwrap_or_else(|| beside("html"));
+        let checkpoint = choices.checkpoint.clone().unwrap_or_else(|| beside("checkpoint.safetensors"));
+        let checkpoint = Some(checkpoint).filter(|_| !no_checkpoint);
+        for (option, path, others) in [
+            ("--report", Some(&page), &[("--output", &choices.output)][..]),
+            ("--checkpoint", checkpoint.as_ref(), &[("--output", &choices.output), ("--report", &page)]),
+        ] {
+            if let Some((other, _)) = others.iter().find(|(_, other)| path == Some(*other)) {
+                let got = path.map(|path| path.display().to_string()).unwrap_or_default();
+                return Err(Failure::mismatch(option, format_args!("another file than {other}"), got));
+            }
+        }
+        let says = format!("{} and {}", choices.output.display(), page.display());
+        let (output, page) = (Destination::new(&choices.output)?, Destination::new(&page)?);
+        checkpoint.as_deref().map_or(Ok(()), Destination::check)?;
+        Ok(Files { output, page, checkpoint, says })
     }
-    out::print(&text)
+}
+
+fn settings(choices: &Choices, rows: usize) -> Result<Settings, Failure> {
+    let settings = Settings {
+        hidden: choices.hidden.iter().map(|units| usize::from(units.get())).collect(),
+        activation: choices.activation,
+        epochs: choices.epochs.get(),
+        patience: choices.patience.get(),
+        batch: choices.batch.map_or((rows / 64).next_power_of_two().clamp(16, 1024), |batch| batch.get()).min(rows),
+        rate: choices.rate,
+        weight_decay: choices.weight_decay,
+        seed: choices.seed,
+    };
+    if rows.div_ceil(settings.batch) > MOST_STEPS {
+        let expected =
+            format!("at least {}, because {MOST_STEPS} steps an epoch are the most", rows.div_ceil(MOST_STEPS));
+        return Err(Failure::mismatch("--batch", expected, settings.batch));
+    }
+    Ok(settings)
+}
+
+/// Lines as they come; as JSON all of it comes at the end.
+fn print(facts: &[(&'static str, String)], format: Format) -> Result<(), Failure> {
+    let line = |(name, says): &(&str, String)| match format {
+        Format::Table => format!("{name:<11}{says}\n"),
+        Format::Md => format!("- {name}: {says}\n"),
+        Format::Json => String::new(),
+    };
+    out::print(&facts.iter().map(line).collect::<String>())
 }
 
 /// The columns' encoding and the three parts as numbers.
-fn prepared(
-    options: &Options,
-    table: &Table,
-    rng: &mut rand_chacha::ChaCha8Rng,
-    facts: &mut Facts,
-) -> Result<(Encoder, [Part; 3]), Failure> {
-    let (mut target, mut rows, why) = columns::target(table, &options.target, options.task, options.missing)?;
+fn prepared(options: &Choices, table: &Table, facts: &mut Facts) -> Result<(Encoder, [Part; 3]), Failure> {
+    let (mut target, mut rows, why) = columns::target(table, options.target()?, options.task, options.missing)?;
     let ignored = options.ignore.iter().map(|name| table.column(name)).collect::<Result<Vec<_>, _>>()?;
     let target_column = table.column(&target.name)?;
     let columns: Vec<usize> =
@@ -206,7 +210,7 @@ fn prepared(
         return Err(Failure::mismatch(&table.name, expected, rows.len()));
     }
     let dropped = table.rows() - rows.len();
-    let split = Split::new(&rows, rng);
+    let split = Split::new(&rows, options.seed);
     let all: Vec<usize> = rows.iter().map(|(row, _)| *row).collect();
     let (features, constant) = columns::features(table, &columns, &all, &split.training)?;
     if features.is_empty() {

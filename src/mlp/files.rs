@@ -46,7 +46,7 @@ mod format {
         gpu::{Gpu, record::Prepared, transfer::Tensor},
         mlp::{
             Description, Parameters, description,
-            stored::{RATES, found, numbers, wrong},
+            stored::{NOTED, RATES, found, numbers, wrong},
         },
         setters::setters,
         view::View,
@@ -63,7 +63,8 @@ mod format {
     ///
     /// ```
     /// use elbow::mlp::Contents;
-    /// let checkpoint = Contents::checkpoint().notes(&[("epoch", "12")]);
+    /// let losses = [0.9, 0.5, 0.4];
+    /// let checkpoint = Contents::checkpoint().notes(&[("epoch", "3")]).tensors(&[("losses", &[3], &losses)]);
     /// ```
     #[derive(Debug, Clone, Copy, Default)]
     #[non_exhaustive]
@@ -73,28 +74,56 @@ mod format {
         pub optimiser: bool,
         /// Entries for the metadata, by name: none that begins with `elbow.`, and not `format`.
         pub notes: &'a [(&'a str, &'a str)],
+        /// Tensors of yours, by name, with shape and numbers: what else a program goes on from, such as losses or averages of the parameters.
+        /// [`noted_tensors`](crate::mlp::noted_tensors) reads them; nothing else looks at them. In the file their names begin with `notes.`
+        pub tensors: &'a [(&'a str, &'a [usize], &'a [f32])],
     }
 
-    setters!(Contents<'a> { optimiser: bool, notes: &'a [(&'a str, &'a str)] });
+    setters!(Contents<'a> {
+        optimiser: bool,
+        notes: &'a [(&'a str, &'a str)],
+        tensors: &'a [(&'a str, &'a [usize], &'a [f32])],
+    });
 
     impl Contents<'_> {
         /// A model, to be used.
         pub const fn model() -> Self {
-            Contents { optimiser: false, notes: &[] }
+            Contents { optimiser: false, notes: &[], tensors: &[] }
         }
 
         /// A checkpoint, to be trained on.
         pub const fn checkpoint() -> Self {
-            Contents { optimiser: true, notes: &[] }
+            Contents { optimiser: true, notes: &[], tensors: &[] }
+        }
+
+        /// The caller's tensors, as the file has them; an error names one that is none, or a name for two.
+        fn noted(&self) -> Result<Vec<(String, Stated)>> {
+            let mut noted: Vec<(String, Stated)> = Vec::with_capacity(self.tensors.len());
+            for (name, shape, values) in self.tensors {
+                let elements = shape.iter().try_fold(1usize, |count, &dim| count.checked_mul(dim));
+                if elements != Some(values.len()) {
+                    return Err(wrong(name, format!("as many numbers as {shape:?} has elements"), values.len()));
+                }
+                let in_file = format!("{NOTED}{name}");
+                if noted.iter().any(|(known, _)| *known == in_file) {
+                    return Err(wrong(name, "a name for each tensor", "one for two"));
+                }
+                noted.push((in_file, (shape.to_vec(), values.iter().flat_map(|value| value.to_le_bytes()).collect())));
+            }
+            Ok(noted)
         }
     }
+
+    /// The shape of a tensor, and its bytes.
+    type Stated = (Vec<usize>, Vec<u8>);
 
     impl Mlp {
         /// The network as the bytes of a safetensors file: its parameters in f32, by the names of [`Mlp::named_parameters`], and its
         /// architecture in the metadata ([`Description`]; docs/operators.md has the format). PyTorch's
         /// `model.load_state_dict(safetensors.torch.load_file(path))` takes a model.
         ///
-        /// A checkpoint ([`Contents::checkpoint`]) has the optimiser's state too, in tensors whose names begin with `optimiser.`
+        /// A checkpoint ([`Contents::checkpoint`]) has the optimiser's state too, in tensors whose names begin with `optimiser.`, and yours begin
+        /// with `notes.`
         ///
         /// ```no_run
         /// use elbow::{Gpu, Mlp, mlp::Contents};
@@ -111,15 +140,15 @@ mod format {
             if contents.optimiser {
                 named.extend(self.state());
             }
-            let mut data = Vec::with_capacity(named.len());
-            for (_, view) in &named {
+            let mut data = contents.noted()?;
+            for (name, view) in named {
                 let mut bytes = vec![0u8; view.shape.iter().product::<usize>() * 4];
-                gpu.download_into_async(*view, &mut bytes).await?;
-                data.push(bytes);
+                gpu.download_into_async(view, &mut bytes).await?;
+                data.push((name, (view.shape.to_vec(), bytes)));
             }
-            let mut tensors = Vec::with_capacity(named.len());
-            for ((name, view), bytes) in named.iter().zip(&data) {
-                let tensor = TensorView::new(Stored::F32, view.shape.to_vec(), bytes);
+            let mut tensors = Vec::with_capacity(data.len());
+            for (name, (shape, bytes)) in &data {
+                let tensor = TensorView::new(Stored::F32, shape.clone(), bytes);
                 tensors.push((name.as_str(), tensor.map_err(|error| wrong(name, "a tensor of f32", error))?));
             }
             let mut entries = description.entries();
@@ -199,7 +228,8 @@ mod format {
 
         fn load(&self, gpu: &Gpu, file: &SafeTensors<'_>) -> Result<()> {
             let named = self.named_parameters();
-            let other = |name: &&str| !name.starts_with(STATE_OF) && named.iter().all(|(known, _)| known != name);
+            let ours = |name: &str| !name.starts_with(STATE_OF) && !name.starts_with(NOTED);
+            let other = |name: &&str| ours(name) && named.iter().all(|(known, _)| known != name);
             if let Some(other) = file.names().into_iter().find(other) {
                 let known: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
                 return Err(wrong(other, format!("one of {}", known.join(", ")), "a name that the network has not"));

@@ -4,6 +4,7 @@ use elbow_measure::{Comparison, Estimate, Road, Verdict};
 
 use super::results::{BatchResult, NetworkResult, Results};
 use crate::{
+    document::Document,
     numbers::{digits, mib, ms, times},
     table::{Format, Table},
 };
@@ -11,7 +12,8 @@ use crate::{
 /// The whole report: the answer, what was measured on, and the tables.
 pub(super) fn text(results: &Results, format: Format) -> String {
     let (about, c) = (&results.about, &results.ceilings);
-    let mut text = format!("{}\n\n", results.answer);
+    let mut document = Document::new(format);
+    document.paragraph(&results.answer);
     let lines = [
         format!("elbow {} bench, {}", about.elbow, about.date),
         format!("adapter: {} ({}, {}, {})", about.adapter, about.backend, about.device_type, about.driver),
@@ -26,15 +28,9 @@ pub(super) fn text(results: &Results, format: Format) -> String {
         ),
         "milliseconds: median and half of its 99 % confidence interval".into(),
     ];
-    let bullet = if format == Format::Md { "- " } else { "" };
     let accuracy = results.network.as_ref().map(accuracy);
-    lines.iter().chain(&accuracy).for_each(|line| text += &format!("{bullet}{line}\n"));
-    let mut add = |title: &str, table: Table| {
-        if !table.is_empty() {
-            let mark = if format == Format::Md { "## " } else { "" };
-            text += &format!("\n{mark}{title}\n\n{}", table.print(format));
-        }
-    };
+    lines.iter().chain(&accuracy).for_each(|line| document.line(line));
+    let mut add = |title: &str, table: Table| document.table(title, &table);
     for (title, table) in network(results) {
         add(&title, table);
     }
@@ -42,7 +38,7 @@ pub(super) fn text(results: &Results, format: Format) -> String {
     add("fused (one dispatch) and unfused (product, then activation)", fusion(results));
     add("activations alone, beside the device's copy", alone(results));
     add("memory of a training step by AdamW", memory(results));
-    text
+    document.into_text()
 }
 
 /// Training and inference of the network.

@@ -16,7 +16,8 @@ const MOST_CLASSES: usize = 1000;
 const FEW: usize = 20;
 
 /// What is learned of the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     /// A number.
     Regression,

@@ -11,7 +11,10 @@ use elbow::{
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::columns::{Encoder, TargetKind, Value};
+use super::{
+    checkpoint::{COLUMNS, Checkpoint, Place},
+    columns::{Encoder, TargetKind, Value},
+};
 use crate::{failure::Failure, interrupt};
 
 /// Rows of the table in each part.
@@ -28,9 +31,9 @@ const TESTS: [usize; 3] = [6, 13, 19];
 
 impl Split {
     /// Rows in a random order, then in that of the target, dealt to the parts.
-    pub(crate) fn new(rows: &[(usize, Value)], rng: &mut ChaCha8Rng) -> Self {
+    pub(crate) fn new(rows: &[(usize, Value)], seed: u64) -> Self {
         let mut rows = rows.to_vec();
-        rows.shuffle(rng);
+        rows.shuffle(&mut generator(seed, 0));
         let key = |value: &Value| match *value {
             Value::Class(class) => class as f64,
             Value::Number(number) => number,
@@ -71,8 +74,14 @@ pub(crate) struct Settings {
 /// The mean losses of an epoch: that of the training rows as their turns came, and that of the validation rows at its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epoch {
-    pub(crate) training: f64,
-    pub(crate) validation: f64,
+    pub(crate) training: f32,
+    pub(crate) validation: f32,
+}
+
+impl Epoch {
+    pub(crate) fn is_finite(&self) -> bool {
+        self.training.is_finite() && self.validation.is_finite()
+    }
 }
 
 /// Why training ended.
@@ -88,6 +97,17 @@ pub(crate) enum End {
     Divergence,
 }
 
+impl End {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            End::Epochs => "epochs",
+            End::Patience => "patience",
+            End::Interrupt => "interrupt",
+            End::Divergence => "divergence",
+        }
+    }
+}
+
 /// A network with the parameters of its best epoch.
 pub(crate) struct Fitted {
     pub(crate) mlp: Mlp,
@@ -97,6 +117,8 @@ pub(crate) struct Fitted {
     /// Counted from 1.
     pub(crate) best: usize,
     pub(crate) end: End,
+    /// The epochs of the last checkpoint, if one was to be written.
+    pub(crate) written: usize,
 }
 
 /// Steps in one submission, so that a slow device answers in between.
@@ -104,55 +126,68 @@ const STEPS: usize = 16;
 /// The most rows in a call that only computes outputs.
 const ROWS: usize = 4096;
 
-/// Trains; `say` is told each epoch. An interrupt ends it at the next submission.
+/// Trains, from a checkpoint or from the beginning, and writes checkpoints if there is a place for them; `say` is told each epoch. An interrupt
+/// ends it at the next submission.
+///
+/// An epoch is a function of the seed, its number, and the network with its optimiser: what a checkpoint keeps.
 pub(crate) fn fit(
     gpu: &Gpu,
     settings: &Settings,
     encoder: &Encoder,
     [training, validation]: [&Part; 2],
-    rng: &mut ChaCha8Rng,
+    (from, place): (Option<&Checkpoint>, Option<&Place>),
     say: &mut dyn FnMut(&[Epoch], usize),
 ) -> Result<Fitted, Failure> {
-    let mut trainer = Trainer::new(gpu, settings, encoder, training)?;
     let columns = encoder.text()?;
-    let notes = [("train.columns", columns.as_str())];
+    let notes = [(COLUMNS, columns.as_str())];
     let contents = Contents::model().notes(&notes);
-    let (mut history, mut rate) = (Vec::<Epoch>::new(), settings.rate);
-    let mut best: Option<(usize, Vec<u8>)> = None;
-    let mut end = End::Epochs;
-    while history.len() < settings.epochs {
-        let Some(loss) = trainer.epoch(rng)? else {
-            end = End::Interrupt;
-            break;
-        };
-        let outputs = outputs(gpu, &trainer.mlp, validation, encoder)?;
-        let now = Epoch { training: loss, validation: mean_loss(&outputs, validation, encoder) };
-        if !(now.training.is_finite() && now.validation.is_finite()) {
-            end = End::Divergence;
-            break;
+    let rows = settings.batch.max(training.values.len().min(ROWS));
+    let (mlp, mut history, mut best, mut rate) = match from {
+        None => (network(gpu, settings, encoder, rows)?, Vec::<Epoch>::new(), None, settings.rate),
+        Some(from) => {
+            let (mlp, file) = from.open(gpu, rows, &contents)?;
+            (mlp, from.history.clone(), Some((best_of(&from.history), file)), from.rate)
         }
-        let before = best.as_ref().map(|(epoch, _)| history[epoch - 1].validation);
+    };
+    let mut trainer = Trainer::new(gpu, mlp, settings, encoder, training)?;
+    // The epochs of the last checkpoint.
+    let mut written = history.len();
+    let end = loop {
+        let (epochs, best_epoch) = (history.len(), best.as_ref().map_or(0, |(epoch, _)| *epoch));
+        let over = match () {
+            () if epochs > 0 && epochs - best_epoch >= settings.patience => Some(End::Patience),
+            () if epochs >= settings.epochs => Some(End::Epochs),
+            () if interrupt::asked() => Some(End::Interrupt),
+            () => None,
+        };
+        if let (Some(place), Some((_, file))) = (place, &best)
+            && (over.is_some() || epochs - written >= place.every)
+        {
+            place.write(gpu, &trainer.mlp, &columns, &history, file)?;
+            written = epochs;
+        }
+        if let Some(end) = over {
+            break end;
+        }
+        let Some(loss) = trainer.epoch(settings.seed, epochs + 1)? else { break End::Interrupt };
+        let outputs = outputs(gpu, &trainer.mlp, validation, encoder)?;
+        let now = Epoch { training: loss as f32, validation: mean_loss(&outputs, validation, encoder) as f32 };
+        if !now.is_finite() {
+            break End::Divergence;
+        }
         history.push(now);
-        if before.is_none_or(|before| now.validation < before) {
+        if best_of(&history) == history.len() {
             let file = gpu.block_on(trainer.mlp.to_safetensors_async(gpu, &contents))?;
             best = Some((history.len(), file));
         }
-        let since = history.len() - best.as_ref().map_or(0, |(epoch, _)| *epoch);
+        let since = history.len() - best_of(&history);
         say(&history, since);
-        if since >= settings.patience {
-            end = End::Patience;
-            break;
-        }
         // Smaller steps where larger ones no longer help: three times before patience is over.
         if since > 0 && since.is_multiple_of(settings.patience.div_ceil(4).max(1)) {
             rate *= 0.5;
             trainer.mlp.set_rate(gpu, rate)?;
         }
-        if interrupt::asked() {
-            end = End::Interrupt;
-            break;
-        }
-    }
+    };
     let Some((best, file)) = best else {
         return Err(match end {
             End::Interrupt => Failure::new("interrupted before the first epoch was over: nothing was written"),
@@ -160,7 +195,35 @@ pub(crate) fn fit(
         });
     };
     trainer.mlp.load_safetensors(gpu, &file)?;
-    Ok(Fitted { mlp: trainer.mlp, file, history, best, end })
+    Ok(Fitted { mlp: trainer.mlp, file, history, best, end, written })
+}
+
+/// The epoch with the least validation loss, the first of them, counted from 1; 0 if there is none.
+fn best_of(history: &[Epoch]) -> usize {
+    let least = history.iter().enumerate().min_by(|a, b| a.1.validation.total_cmp(&b.1.validation));
+    least.map_or(0, |(epoch, _)| epoch + 1)
+}
+
+/// Features of the input, of each hidden layer, and of the output.
+pub(crate) fn sizes(settings: &Settings, encoder: &Encoder) -> Vec<usize> {
+    [encoder.inputs()].into_iter().chain(settings.hidden.iter().copied()).chain([encoder.target.outputs()]).collect()
+}
+
+/// The network before its first step, for so many rows.
+fn network(gpu: &Gpu, settings: &Settings, encoder: &Encoder, rows: usize) -> Result<Mlp, Failure> {
+    let objective = match encoder.target.kind {
+        TargetKind::Classes(_) => Objective::Classes { label_smoothing: 0.0 },
+        TargetKind::Number { .. } => Criterion::SquaredError.into(),
+    };
+    let rates = Rates::adamw(settings.rate).weight_decay(settings.weight_decay).max_norm(10.0);
+    // A PReLU learns its slopes.
+    let alpha = if settings.activation.name() == "prelu" { AlphaSource::PerChannel } else { AlphaSource::Constant };
+    let sizes = sizes(settings, encoder);
+    let architecture = Architecture::new(&sizes, settings.activation, rows)
+        .alpha(alpha)
+        .objective(objective)
+        .optimiser(Optimiser::new(Rule::AdamW, rates));
+    Ok(Mlp::seeded(gpu, &architecture, settings.seed)?)
 }
 
 /// The network, the training rows beside it, and a prepared step for each batch.
@@ -177,24 +240,18 @@ struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    fn new(gpu: &'a Gpu, settings: &Settings, encoder: &'a Encoder, training: &'a Part) -> Result<Self, Failure> {
+    fn new(
+        gpu: &'a Gpu,
+        mlp: Mlp,
+        settings: &Settings,
+        encoder: &'a Encoder,
+        training: &'a Part,
+    ) -> Result<Self, Failure> {
         let (rows, columns) = (training.values.len(), encoder.inputs());
-        let sizes: Vec<usize> =
-            [columns].into_iter().chain(settings.hidden.iter().copied()).chain([encoder.target.outputs()]).collect();
-        let (objective, classes) = match encoder.target.kind {
-            TargetKind::Classes(_) => (Objective::Classes { label_smoothing: 0.0 }, true),
-            TargetKind::Number { .. } => (Criterion::SquaredError.into(), false),
-        };
-        let rates = Rates::adamw(settings.rate).weight_decay(settings.weight_decay).max_norm(10.0);
-        // A PReLU learns its slopes.
-        let alpha = if settings.activation.name() == "prelu" { AlphaSource::PerChannel } else { AlphaSource::Constant };
-        let architecture = Architecture::new(&sizes, settings.activation, settings.batch.max(rows.min(ROWS)))
-            .alpha(alpha)
-            .objective(objective)
-            .optimiser(Optimiser::new(Rule::AdamW, rates));
+        let classes = matches!(encoder.target.kind, TargetKind::Classes(_));
         let mut trainer = Trainer {
             gpu,
-            mlp: Mlp::seeded(gpu, &architecture, settings.seed)?,
+            mlp,
             training,
             columns,
             x: gpu.zeros(&[rows, columns])?,
@@ -219,10 +276,10 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// Every row once, in a new order; the mean loss, or None if it was interrupted.
-    fn epoch(&mut self, rng: &mut ChaCha8Rng) -> Result<Option<f64>, Failure> {
+    /// Every row once, in the order of this epoch, counted from 1; the mean loss, or None if it was interrupted.
+    fn epoch(&mut self, seed: u64, epoch: usize) -> Result<Option<f64>, Failure> {
         let mut order: Vec<usize> = (0..self.training.values.len()).collect();
-        order.shuffle(rng);
+        order.shuffle(&mut generator(seed, epoch));
         let row = |&row: &usize| &self.training.x[row * self.columns..][..self.columns];
         let x: Vec<f32> = order.iter().flat_map(row).copied().collect();
         self.gpu.write(&self.x, &x)?;
@@ -323,7 +380,9 @@ pub(crate) fn units(gpu: &Gpu, mlp: &Mlp, part: &Part, columns: usize) -> Result
     Ok(all)
 }
 
-/// The generator of a seed.
-pub(crate) fn generator(seed: u64) -> ChaCha8Rng {
-    ChaCha8Rng::seed_from_u64(seed)
+/// The random numbers of a seed: those of the split (0), and of each epoch, so that none depends on those before.
+fn generator(seed: u64, epoch: usize) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(epoch as u64);
+    rng
 }

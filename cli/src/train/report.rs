@@ -1,9 +1,9 @@
 //! The page about a training: one file that loads no others, in the look of `elbow bench`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use super::{
-    Facts, Options,
+    Facts,
     columns::{Encoder, Kind},
     fit::{Fitted, Units},
     plot::{Plot, Series},
@@ -14,7 +14,8 @@ use crate::html::escape;
 
 /// What the page shows.
 pub(super) struct Page<'a> {
-    pub(super) options: &'a Options,
+    /// The table.
+    pub(super) data: &'a Path,
     pub(super) facts: &'a Facts,
     pub(super) encoder: &'a Encoder,
     pub(super) fitted: &'a Fitted,
@@ -28,8 +29,8 @@ const MOST_CLASSES: usize = 40;
 
 /// The whole page.
 pub(super) fn html(page: &Page<'_>) -> String {
-    let Page { options, facts, fitted, encoder, score, units } = page;
-    let data = options.data.file_name().unwrap_or(options.data.as_os_str()).to_string_lossy();
+    let Page { data, facts, fitted, encoder, score, units } = page;
+    let data = data.file_name().unwrap_or(data.as_os_str()).to_string_lossy();
     let mut html =
         format!("<p>{}</p>\n<dl>\n", escape(&format!("On rows that it has never seen: {}.", score.sentence())));
     for (name, says) in facts.iter() {
@@ -64,8 +65,8 @@ fn card(title: &str, body: &str, note: &str) -> String {
 }
 
 fn losses(fitted: &Fitted) -> String {
-    let of = |f: &dyn Fn(&super::Epoch) -> f64| -> Vec<(f64, f64)> {
-        fitted.history.iter().enumerate().map(|(epoch, losses)| (epoch as f64 + 1.0, f(losses))).collect()
+    let of = |f: &dyn Fn(&super::Epoch) -> f32| -> Vec<(f64, f64)> {
+        fitted.history.iter().enumerate().map(|(epoch, losses)| (epoch as f64 + 1.0, f64::from(f(losses)))).collect()
     };
     let validation = of(&|losses| losses.validation);
     let best = validation.get(fitted.best - 1).copied();

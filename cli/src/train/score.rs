@@ -1,6 +1,8 @@
 //! How good predictions are.
 
-use super::columns::{Target, TargetKind, Value};
+use serde_json::{Value, json};
+
+use super::columns::{self, Target, TargetKind};
 
 /// The figures of a task.
 #[derive(Debug)]
@@ -21,12 +23,12 @@ pub(crate) fn class(outputs: &[f32]) -> (usize, f64) {
 
 impl Score {
     /// Of the outputs of rows whose targets are these.
-    pub(crate) fn new(target: &Target, outputs: &[f32], values: &[Value]) -> Self {
+    pub(crate) fn new(target: &Target, outputs: &[f32], values: &[columns::Value]) -> Self {
         match &target.kind {
             TargetKind::Number { mean, deviation } => {
-                let number = |value: &Value| match *value {
-                    Value::Number(number) => number,
-                    Value::Class(_) => f64::NAN,
+                let number = |value: &columns::Value| match *value {
+                    columns::Value::Number(number) => number,
+                    columns::Value::Class(_) => f64::NAN,
                 };
                 let predicted = outputs.iter().map(|&y| f64::from(y) * deviation + mean);
                 let pairs: Vec<(f64, f64)> = values.iter().map(number).zip(predicted).collect();
@@ -40,11 +42,25 @@ impl Score {
             TargetKind::Classes(names) => {
                 let mut counts = vec![vec![0; names.len()]; names.len()];
                 for (row, value) in outputs.chunks(names.len()).zip(values) {
-                    if let Value::Class(of) = *value {
+                    if let columns::Value::Class(of) = *value {
                         counts[of][class(row).0] += 1;
                     }
                 }
                 Score::Classes { names: names.clone(), counts }
+            }
+        }
+    }
+
+    /// The figures by name.
+    pub(crate) fn json(&self) -> Value {
+        match self {
+            Score::Numbers { rmse, mae, r2, pairs } => {
+                json!({"rows": pairs.len(), "r2": r2, "rmse": rmse, "mae": mae})
+            }
+            Score::Classes { names, counts } => {
+                let (right, all) = right_of(counts);
+                let accuracy = right as f64 / all.max(1) as f64;
+                json!({"rows": all, "accuracy": accuracy, "classes": names, "confusion": counts})
             }
         }
     }
@@ -60,8 +76,7 @@ impl Score {
                 )
             }
             Score::Classes { counts, .. } => {
-                let all: usize = counts.iter().flatten().sum();
-                let right: usize = counts.iter().enumerate().map(|(class, row)| row[class]).sum();
+                let (right, all) = right_of(counts);
                 let most = counts.iter().map(|row| row.iter().sum::<usize>()).max().unwrap_or(0);
                 let share = |count: usize| 100.0 * count as f64 / all.max(1) as f64;
                 format!(
@@ -72,6 +87,11 @@ impl Score {
             }
         }
     }
+}
+
+/// Rows whose class is the predicted one, and all rows.
+fn right_of(counts: &[Vec<usize>]) -> (usize, usize) {
+    (counts.iter().enumerate().map(|(class, row)| row[class]).sum(), counts.iter().flatten().sum())
 }
 
 /// Four digits that matter.
@@ -87,7 +107,7 @@ pub(crate) fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{columns::Value, *};
 
     #[test]
     fn figures_of_rows_that_can_be_counted() {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use csv::{ErrorKind, StringRecord, Trim};
+use serde::{Deserialize, Serialize};
 
 use crate::{failure::Failure, file};
 
@@ -14,10 +15,11 @@ use crate::{failure::Failure, file};
 const LARGEST: u64 = 4 << 30;
 
 /// How a file is read.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, clap::Args, Serialize, Deserialize)]
 pub(crate) struct Format {
     /// What separates values: one character, or `tab`.
     #[arg(long, value_name = "CHARACTER", default_value = ",", value_parser = delimiter)]
+    #[serde(with = "character")]
     pub(crate) delimiter: u8,
     /// The first line is a row, not the names of columns; these are then 1, 2, 3, ..
     #[arg(long)]
@@ -41,6 +43,19 @@ fn delimiter(text: &str) -> Result<u8, String> {
         b"tab" | b"\\t" => Ok(b'\t'),
         [one] if one.is_ascii() && !b"\"\r\n".contains(one) => Ok(*one),
         _ => Err("expected one character, or tab".into()),
+    }
+}
+
+/// A delimiter as text, checked as on the command line.
+mod character {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(delimiter: &u8, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_char(char::from(*delimiter))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u8, D::Error> {
+        super::delimiter(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

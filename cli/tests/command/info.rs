@@ -17,7 +17,45 @@ fn info_names_the_adapter_and_the_limits() {
     ] {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }
-    assert_eq!(text.contains("type SOFTWARE"), text.contains("SOFTWARE adapter"), "said in one place only:\n{text}");
+    let table = text.split("\n\n").any(|part| part.starts_with("adapter ") && part.contains("SOFTWARE"));
+    assert_eq!(table, text.contains("SOFTWARE adapter"), "said in one place only:\n{text}");
+}
+
+#[test]
+fn info_is_the_same_in_every_format() {
+    let folder = Folder::new("info-formats");
+    let said = |format: &str| {
+        let output = folder.elbow(&["info", "--format", format]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let json: serde_json::Value = serde_json::from_str(&said("json")).expect("JSON");
+    let used = &json["used"];
+    let adapters = json["adapters"].as_array().expect("a list");
+    let listed = |name: &str| adapters.iter().any(|adapter| adapter[name] == used[name]);
+    assert!(["adapter", "backend", "driver", "device_type", "software"].into_iter().all(listed), "{json:#}");
+    let limits = used["limits"].as_object().expect("limits");
+    assert!(limits.len() == 8 && limits.values().all(|limit| limit.as_u64() > Some(0)), "{json:#}");
+    assert!(used["features"]["timestamps"].is_boolean() && used["subnormals"].is_string(), "{json:#}");
+    for format in ["table", "md"] {
+        let text = said(format);
+        let facts =
+            ["adapter", "backend", "driver", "subnormals"].map(|name| used[name].as_str().expect("a text").to_owned());
+        let facts = facts.into_iter().chain(limits.values().map(ToString::to_string));
+        facts.for_each(|fact| assert!(text.contains(&fact), "{format}: {fact} is missing in:\n{text}"));
+        assert_eq!(text.contains("\n## limits that matter\n\n| limit | value |"), format == "md", "{text}");
+        // The first lines, and that of the adapter, are as long as what a driver says.
+        let tables = text.split("\n\n").skip(3).flat_map(str::lines);
+        assert!(format == "md" || tables.map(|line| line.chars().count()).max() <= Some(80), "{text}");
+    }
+    // Without an adapter the list is printed too, and it is a failure.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_elbow"))
+        .args(["info", "--format", "json"])
+        .env("WGPU_ADAPTER_NAME", "no such adapter")
+        .output()
+        .expect("elbow starts");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(output.status.code() == Some(2) && json["used"].is_null() && json["adapters"].is_array(), "{json:#}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod output;
 mod paths;
 mod plan;
 mod results;
+mod resume;
 mod tiles;
 mod train;
 mod verify;

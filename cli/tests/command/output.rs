@@ -16,7 +16,7 @@ fn elbow(folder: &Folder, args: &[&str]) -> Command {
 }
 
 /// Every command that prints, each as short as it can be. `tune` takes half a minute: the test below reads its text.
-const PRINTING: [&[&str]; 12] = [
+const PRINTING: [&[&str]; 14] = [
     &[],
     &["--help"],
     &["man"],
@@ -24,6 +24,8 @@ const PRINTING: [&[&str]; 12] = [
     &["--version"],
     &["eval", "--help"],
     &["info"],
+    &["info", "--format", "json"],
+    &["plan", "--activation", "relu", "2", "3", "4", "--class", "discrete", "--format", "md"],
     &["verify", "--case", "activation:relu"],
     &["verify", "--format", "json", "--case", "activation:relu"],
     &["sweep", "--stride", "100000007", "relu"],

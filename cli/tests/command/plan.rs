@@ -46,6 +46,49 @@ fn a_plan_shows_dispatches_programs_and_text() {
 }
 
 #[test]
+fn a_plan_is_the_same_in_every_format() {
+    let layer = ["--activation", "gelu", "64", "256", "128", "--backward", "--class", "discrete", "--dtype", "f16"];
+    let said = |format: &str, more: &[&str]| plan(&[&layer[..], more, &["--format", format]].concat());
+    let (text, markdown) = (said("table", &["--wgsl"]), said("md", &["--wgsl"]));
+    let json: serde_json::Value = serde_json::from_str(&said("json", &["--wgsl"])).expect("JSON");
+    for part in ["forward", "backward"] {
+        let plan = &json[part];
+        assert!(text.contains(&format!("{part}, {}:", plan["says"].as_str().expect("words"))), "{text}");
+        assert!(text.contains(&format!("scratch: {} bytes", plan["scratch_bytes"])), "{text}");
+        assert!(markdown.contains(&format!("- scratch: {} bytes", plan["scratch_bytes"])), "{markdown}");
+        assert!(plan["bytes"].as_u64() > Some(2 * 64 * 256 + 2 * 256 * 128 + 2 * 64 * 128), "{plan:#}");
+        for dispatch in plan["dispatches"].as_array().expect("a list") {
+            let variant = dispatch["variant"].as_str().expect("a name");
+            let line =
+                format!("{} × {variant}: rows {} cols {}", dispatch["tiles"], dispatch["rows"], dispatch["columns"]);
+            assert!(text.contains(&line), "{line}: {text}");
+            assert!(markdown.contains(&format!("| {variant} |")) && markdown.contains(&format!("## {variant}")));
+            let wgsl = dispatch["wgsl"].as_str().expect("a text");
+            assert!(wgsl.contains("@compute") && text.contains(wgsl) && markdown.contains(wgsl.trim_end()));
+            for lines in dispatch["programs"].as_object().expect("programs").values() {
+                let lines: Vec<&str> =
+                    lines.as_array().expect("lines").iter().filter_map(|line| line.as_str()).collect();
+                assert!(!lines.is_empty() && markdown.contains(&lines.join("\n")), "{lines:?}: {markdown}");
+            }
+            for operand in dispatch["operands"].as_array().expect("operands") {
+                let same = |key: &str| operand[key].as_str().expect("a name").to_owned();
+                let typed = if operand["dtype"] == "f32" { String::new() } else { format!(":{}", same("dtype")) };
+                assert!(text.contains(&format!(" {}={}{typed}", same("slot"), same("operand"))), "{operand}: {text}");
+            }
+        }
+    }
+    assert_eq!(json["forward"]["dispatches"][0]["operands"][0]["dtype"], "f16");
+    assert_eq!(markdown.matches("```").count() % 2, 0, "every fence is closed");
+    let short: serde_json::Value = serde_json::from_str(&said("json", &[])).expect("JSON");
+    assert!(short["forward"]["dispatches"][0]["wgsl"].is_null() && !said("md", &[]).contains("@compute"));
+    let network =
+        ["--activation", "tanh", "4096", "3", "1", "--hidden", "32", "--class", "discrete", "--format", "json"];
+    let network: serde_json::Value = serde_json::from_str(&plan(&network)).expect("JSON");
+    assert_eq!(network["forward"]["says"], "of 2 layers, an Mlp does it so");
+    assert!(network["backward"].is_null());
+}
+
+#[test]
 fn everything_that_a_layer_may_have_is_in_its_programs() {
     let layer = ["--activation", "prelu", "--alpha", "channel", "--residual", "before", "--row-weight", "--no-bias"];
     let sizes = ["5", "7", "33", "--backward", "--class", "software"];

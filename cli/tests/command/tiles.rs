@@ -98,6 +98,38 @@ fn lines_come_for_every_case_and_a_bad_one_stops_no_other() {
     assert!(alone.iter().all(|line| line["elements"] == 1000 && line["time"]["median"].as_f64() > Some(0.0)));
 }
 
+#[test]
+fn tuning_is_said_in_every_format() {
+    let folder = Folder::new("tune-formats");
+    let tune = |format: &str, more: &[&str]| {
+        let args = ["tune", "--sizes", "row", "--forms", "NT", "--tiles", "0,3", "--format", format];
+        let output = folder.elbow(&[&args[..], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let json: Value = serde_json::from_str(&tune("json", &["--file", "kept"])).expect("JSON");
+    assert!(json["adapter"].is_string() && json["operations_per_second"].as_f64() > Some(0.0), "{json:#}");
+    assert_eq!((&json["kept"], folder.path("kept").exists()), (&Value::from("kept"), true));
+    let times = json["times"].as_array().expect("a list");
+    assert!(times.iter().all(|t| t["exact"] == true && t["time"]["median"].as_f64() > Some(0.0)), "{json:#}");
+    let decision = &json["decisions"][0];
+    assert_eq!((&decision["size"], &decision["form"]), (&Value::from("row"), &Value::from("NT")));
+    assert_eq!(json["choices"]["row"]["NT"], decision["now"], "{json:#}");
+    assert_eq!(json["choices"].as_object().map(|sizes| sizes.len()), Some(4));
+    let markdown = tune("md", &["--dry-run"]);
+    for part in [
+        "- multiply-adds alone: ",
+        "- kept nowhere",
+        "| size | form | tile | ms | ± |",
+        "## chosen, and",
+        "| row | NT |",
+    ] {
+        assert!(markdown.contains(part), "{part}: {markdown}");
+    }
+    let json: Value = serde_json::from_str(&tune("json", &["--dry-run"])).expect("JSON");
+    assert!(json["kept"].is_null());
+}
+
 /// What tune keeps is what bench and eval take, unless they are told not to.
 #[test]
 fn what_is_tuned_is_used() {

@@ -17,13 +17,13 @@ fn said(bytes: &[u8]) -> String {
 }
 
 /// `elbow ARGS`, which must succeed; its stdout.
-fn run(folder: &Folder, args: &[&str]) -> String {
+pub(crate) fn run(folder: &Folder, args: &[&str]) -> String {
     let output = folder.elbow(args);
     assert!(output.status.success(), "{args:?}: {}", said(&output.stderr));
     said(&output.stdout)
 }
 
-fn check_refused(output: &Output, args: &[&str], parts: &[&str]) {
+pub(crate) fn check_refused(output: &Output, args: &[&str], parts: &[&str]) {
     let said = said(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {said}");
     assert_eq!(said.trim_end().lines().count(), 1, "{args:?}: one line, got: {said}");
@@ -31,12 +31,12 @@ fn check_refused(output: &Output, args: &[&str], parts: &[&str]) {
 }
 
 /// What is in the folder, but for what drivers keep there.
-fn files(folder: &Folder) -> Vec<String> {
+pub(crate) fn files(folder: &Folder) -> Vec<String> {
     folder.names().into_iter().filter(|name| name != "cache").collect()
 }
 
 /// The number behind a word.
-fn figure(text: &str, before: &str) -> f64 {
+pub(crate) fn figure(text: &str, before: &str) -> f64 {
     let rest = text.split_once(before).map(|(_, rest)| rest.trim_start()).expect("the words before a number");
     rest.split([' ', ',', '%']).next().and_then(|word| word.parse().ok()).expect("a number")
 }
@@ -56,7 +56,7 @@ fn a_number_is_learned_and_predicted_the_same_on_every_device() {
         assert!(says.contains(part), "{part:?} is missing in {says}");
     }
     assert!(figure(&says, "R² ") > 0.2, "{says}");
-    assert_eq!(files(&folder), ["model.html", "model.safetensors"]);
+    assert_eq!(files(&folder), ["model.checkpoint.safetensors", "model.html", "model.safetensors"]);
     let page = fs::read_to_string(folder.path("model.html")).expect("a page");
     for part in ["<svg", "Losses", "Residuals", "volatile acidity", "Hidden layers", "</html>"] {
         assert!(page.contains(part), "{part:?} is missing in the page");
@@ -162,7 +162,7 @@ fn every_step_of_an_epoch_is_taken() {
 }
 
 /// y = 2 a + (3 if b is yes), with a column that never changes, one of texts, and one of names.
-fn made(rows: usize) -> String {
+pub(crate) fn made(rows: usize) -> String {
     let mut numbers = Numbers(9);
     let mut text = "a,b,same,id,y\n".to_owned();
     for row in 0..rows {
@@ -379,7 +379,8 @@ fn an_interrupt_keeps_the_best_network_so_far() {
     let rest = rest.expect("an epoch in a minute");
     let rest = rest.join("\n");
     assert!(rest.contains("(interrupted)") && rest.contains("model.safetensors and model.html"), "{rest}");
-    assert_eq!(files(&folder), ["model.html", "model.safetensors", "t.csv"], "no temporary file is left");
+    let all = ["model.checkpoint.safetensors", "model.html", "model.safetensors", "t.csv"];
+    assert_eq!(files(&folder), all, "no temporary file is left");
     assert!(figure(&rest, "R² ") > 0.5, "{rest}");
     run(&folder, &["predict", "model.safetensors", "t.csv", "--device", "cpu"]);
 }

@@ -1,16 +1,15 @@
 //! `Network`: a multi-layer perceptron on a device, its step and its files. `elbow.Mlp` makes the loops around it.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use elbow::{
     Activation as Act, AlphaSource, Float, Gpu as Device, Mlp,
     criterion::Criterion,
     initialisation::Initialisation,
-    mlp::{Architecture, Batch, Objective, Optimiser, Parameters},
+    mlp::{Architecture, Batch, Contents, Description, Objective, Optimiser, Parameters},
     rates::{Rates, Rule},
 };
-use pyo3::{
-    prelude::*,
-    types::{PyBytes, PyDict},
-};
+use pyo3::{exceptions::PyOSError, prelude::*, types::PyDict};
 
 use crate::{
     activation,
@@ -25,8 +24,8 @@ use crate::{
 pub(crate) struct Network {
     device: Device,
     mlp: Mlp,
-    outputs: usize,
-    classes: bool,
+    /// What it is made of, and the notes of its file.
+    description: Description,
 }
 
 fn word<T: Copy>(name: &str, words: &[(&str, T)], given: &str) -> PyResult<T> {
@@ -43,8 +42,10 @@ fn number(options: &Bound<'_, PyDict>, name: &str, value: f32) -> PyResult<f32> 
     given.extract()
 }
 
-/// The rates of an optimiser, from its options.
-fn rates(rule: Rule, rate: f32, options: &Bound<'_, PyDict>) -> PyResult<Rates> {
+/// An optimiser, from its name and options.
+fn optimiser(name: &str, rate: f32, options: &Bound<'_, PyDict>) -> PyResult<Optimiser> {
+    let rules = [("sgd", Rule::Sgd), ("nesterov", Rule::Nesterov), ("adamw", Rule::AdamW)];
+    let rule = word("optimiser", &rules, name)?;
     let start = if rule == Rule::AdamW { Rates::adamw(rate) } else { Rates::sgd(rate) };
     let momentum = if rule == Rule::AdamW { "beta1" } else { "momentum" };
     let rates = start
@@ -54,7 +55,12 @@ fn rates(rule: Rule, rate: f32, options: &Bound<'_, PyDict>) -> PyResult<Rates> 
         .weight_decay(number(options, "weight_decay", start.weight_decay)?)
         .l1(number(options, "l1", start.l1)?)
         .max_norm(number(options, "max_norm", start.max_norm)?);
-    Ok(rates)
+    Ok(Optimiser::new(rule, rates))
+}
+
+/// An error if there is an option that nothing has taken.
+fn nothing_left(options: &Bound<'_, PyDict>) -> PyResult<()> {
+    options.keys().iter().next().map_or(Ok(()), |other| Err(expected("Mlp", "an option that it has", other)))
 }
 
 /// The loss, from its name and options.
@@ -91,8 +97,6 @@ impl Network {
         options: Option<Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let options = options.unwrap_or_else(|| PyDict::new(py));
-        let rule =
-            word("optimiser", &[("sgd", Rule::Sgd), ("nesterov", Rule::Nesterov), ("adamw", Rule::AdamW)], optimiser)?;
         let beginnings = [
             ("he", Initialisation::He),
             ("critical", Initialisation::Critical),
@@ -101,10 +105,8 @@ impl Network {
             ("glorot_normal", Initialisation::GlorotNormal),
         ];
         let objective = objective(loss, &options)?;
-        let optimiser = Optimiser::new(rule, rates(rule, rate, &options)?);
-        if let Some(other) = options.keys().iter().next() {
-            return Err(expected("Mlp", "an option that it has", other));
-        }
+        let optimiser = self::optimiser(optimiser, rate, &options)?;
+        nothing_left(&options)?;
         let alpha: AlphaSource = alpha.parse().map_err(raise)?;
         let storage: Float = dtype.parse().map_err(raise)?;
         // One activation for all hidden layers, or one for each layer.
@@ -123,13 +125,55 @@ impl Network {
             .optimiser(optimiser)
             .initialisation(word("initialisation", &beginnings, initialisation)?);
         let mlp = py.detach(|| Mlp::seeded(&gpu.device, &architecture, seed)).map_err(raise)?;
-        let outputs = sizes.last().copied().unwrap_or_default();
-        Ok(Network {
-            device: gpu.device.clone(),
-            mlp,
-            outputs,
-            classes: matches!(objective, Objective::Classes { .. }),
-        })
+        Ok(Network { device: gpu.device.clone(), description: mlp.description(), mlp })
+    }
+
+    /// The network of a file: of a checkpoint with its optimiser in its state, unless another one is asked for.
+    #[staticmethod]
+    #[pyo3(signature = (gpu, file, *, max_batch, optimiser, rate, **options))]
+    fn open(
+        py: Python<'_>,
+        gpu: &Gpu,
+        file: &[u8],
+        max_batch: usize,
+        optimiser: Option<&str>,
+        rate: f32,
+        options: Option<Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let options = options.unwrap_or_else(|| PyDict::new(py));
+        let other = optimiser.map(|name| self::optimiser(name, rate, &options)).transpose()?;
+        nothing_left(&options)?;
+        let device = &gpu.device;
+        let open = || -> elbow::Result<(Description, Mlp)> {
+            let description = Description::read(file)?;
+            let mlp = match other {
+                None => Mlp::from_safetensors(device, file, max_batch)?,
+                Some(optimiser) => {
+                    let mlp = Mlp::seeded(device, &description.architecture(max_batch).optimiser(optimiser), 0)?;
+                    mlp.load_safetensors(device, file)?;
+                    mlp
+                }
+            };
+            Ok((description, mlp))
+        };
+        let (description, mlp) = py.detach(open).map_err(raise)?;
+        Ok(Network { device: device.clone(), description, mlp })
+    }
+
+    #[getter]
+    fn sizes(&self) -> Vec<usize> {
+        self.description.sizes.clone()
+    }
+
+    #[getter]
+    fn activations(&self) -> Vec<String> {
+        self.description.activations.iter().map(Act::to_string).collect()
+    }
+
+    /// The notes of the file that it is from.
+    #[getter]
+    fn notes(&self) -> BTreeMap<String, String> {
+        self.description.notes.clone()
     }
 
     #[getter]
@@ -140,11 +184,15 @@ impl Network {
     /// Whether targets are classes.
     #[getter]
     fn classifies(&self) -> bool {
-        self.classes
+        matches!(self.description.objective, Objective::Classes { .. })
     }
 
     /// One step of the optimiser, submitted; the losses of the rows, on the device.
     fn step(&self, py: Python<'_>, x: &Tensor, targets: &Tensor) -> PyResult<Tensor> {
+        if self.mlp.rates().is_none() {
+            let what = "an optimiser, as a checkpoint has it, or open(.., optimiser=..)";
+            return Err(expected("Mlp", what, "a model without one"));
+        }
         let device = &self.device;
         let run = || {
             let rows = x.shape().iter().rev().skip(1).product();
@@ -161,7 +209,7 @@ impl Network {
         let device = &self.device;
         let mut shape = x.shape().to_vec();
         shape.pop();
-        shape.push(self.outputs);
+        shape.extend(self.description.sizes.last());
         let run = || -> elbow::Result<Vec<f32>> {
             device.submit(|encoder| self.mlp.infer(device, encoder, x.view()))?;
             match self.mlp.output(self.mlp.layers().saturating_sub(1)) {
@@ -223,10 +271,15 @@ impl Network {
         self.device.submit_pass(set).map_err(raise)
     }
 
-    /// The bytes of a safetensors file.
-    fn to_safetensors<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = py.detach(|| self.mlp.to_safetensors(&self.device)).map_err(raise)?;
-        Ok(PyBytes::new(py, &bytes))
+    /// Writes a safetensors file, whole or not at all.
+    fn save(&self, py: Python<'_>, path: PathBuf, checkpoint: bool, notes: Vec<(String, String)>) -> PyResult<()> {
+        let notes: Vec<(&str, &str)> = notes.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let contents = if checkpoint { Contents::checkpoint() } else { Contents::model() }.notes(&notes);
+        py.detach(|| self.mlp.save(&self.device, path, &contents)).map_err(|error| match error {
+            // Not of an entry: of the file.
+            elbow::Error::File { ref entry, .. } if entry.is_empty() => PyOSError::new_err(error.to_string()),
+            error => raise(error),
+        })
     }
 
     fn load_safetensors(&self, py: Python<'_>, file: &[u8]) -> PyResult<()> {

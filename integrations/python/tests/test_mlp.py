@@ -27,6 +27,78 @@ def test_xor_is_learned_and_kept_in_a_file(gpu, tmp_path):
     assert (again.predict(X) == mlp.predict(X)).all()
 
 
+def test_a_file_says_what_network_it_is(gpu, tmp_path):
+    path = tmp_path / "model.safetensors"
+    mlp = Mlp([2, 8, 3], ["prelu(0.1)", "sigmoid"], alpha="channel", loss="binary_cross_entropy", max_batch=4, gpu=gpu)
+    mlp.save(path, notes={"data": "none", "epoch": "0"})
+    opened = Mlp.open(path, max_batch=2, gpu=gpu)
+    assert (opened.sizes, opened.activations, opened.notes) == ([2, 8, 3], ["prelu(0.1)", "sigmoid"], {"data": "none", "epoch": "0"})
+    assert mlp.notes == {} and "sigmoid" in repr(opened)
+    assert (opened.predict(X) == mlp.predict(X)).all()
+    again = tmp_path / "again.safetensors"
+    opened.save(str(again), notes=opened.notes)
+    assert again.read_bytes() == path.read_bytes()
+    # A model has no optimiser; one of its own makes it learn.
+    targets = np.float32([[0, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0]])
+    with pytest.raises(ValueError, match="Mlp: expected an optimiser"):
+        opened.step(X[:2], targets[:2])
+    learning = Mlp.open(path, max_batch=4, gpu=gpu, optimiser="sgd", rate=0.5, momentum=0.9)
+    assert (learning.predict(X) == mlp.predict(X)).all()
+    losses = learning.fit(X, targets, epochs=20)
+    assert losses[-1] < losses[0]
+    assert learning.activations[0] == "prelu(0.1)" and list(learning.state_dict())[2] == "1.weight"
+
+
+@pytest.mark.parametrize("optimiser, dtype", [("adamw", "f32"), ("nesterov", "f32"), ("adamw", "f16")])
+def test_a_checkpoint_learns_on_with_the_same_bits(gpu, tmp_path, optimiser, dtype):
+    path, labels = tmp_path / "checkpoint.safetensors", np.array([0, 1, 1, 0])
+    x = gpu.tensor(X, dtype)
+    options = {"momentum": 0.9} if optimiser == "nesterov" else {}
+    mlp = Mlp([2, 16, 2], "tanh", rate=0.05, optimiser=optimiser, dtype=dtype, max_batch=4, gpu=gpu, **options)
+    for _ in range(3):
+        mlp.step(x, labels)
+    mlp.set_rate(0.02)
+    mlp.save(path, checkpoint=True, notes={"step": "3"})
+    mlp.save(tmp_path / "model.safetensors")
+    opened = Mlp.open(path, max_batch=4, gpu=gpu)
+    assert opened.notes == {"step": "3"}
+    losses = [mlp.step(x, labels) for _ in range(3)]
+    assert [opened.step(x, labels) for _ in range(3)] == losses
+    one, other = mlp.state_dict(), opened.state_dict()
+    assert all((one[name].view(np.uint32) == other[name].view(np.uint32)).all() for name in one)
+    # Without its state it would be another training.
+    anew = Mlp.open(tmp_path / "model.safetensors", max_batch=4, gpu=gpu, optimiser=optimiser, rate=0.02, **options)
+    assert [anew.step(x, labels) for _ in range(3)] != losses
+
+
+def test_files_that_are_no_network_of_elbows(gpu, tmp_path):
+    mlp = Mlp([2, 4, 1], max_batch=4, gpu=gpu)
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(FileNotFoundError):
+        Mlp.open(path, gpu=gpu)
+    with pytest.raises(OSError, match="none"):
+        mlp.save(tmp_path / "none" / "model.safetensors")
+    mlp.save(path)
+    whole = path.read_bytes()
+    for notes, text in [({"elbow.sizes": "3"}, "elbow.sizes"), ({"format": "pt"}, "format")]:
+        with pytest.raises(ValueError, match=text):
+            mlp.save(path, notes=notes)
+    assert path.read_bytes() == whole and len(list(tmp_path.iterdir())) == 1
+    for file, text in {
+        whole[:-4]: "safetensors",
+        whole.replace(b"2,4,1", b"2,5,1"): "0.weight",
+        whole.replace(b"elbow.sizes", b"other.sizes"): "elbow.sizes",
+        whole.replace(b"elbow.activations\":\"relu", b"elbow.activations\":\"relx"): "relx",
+    }.items():
+        path.write_bytes(file)
+        with pytest.raises(ValueError, match=text):
+            Mlp.open(path, gpu=gpu)
+    path.write_bytes(whole)
+    for options, text in [({"optimiser": "adam"}, "one of sgd"), ({"momentum": 0.9}, "an option that it has"), ({"optimiser": "sgd", "beta1": 0.9}, "beta1")]:
+        with pytest.raises(ValueError, match=text):
+            Mlp.open(path, gpu=gpu, **options)
+
+
 def test_a_step_is_that_of_the_formula(gpu):
     """Plain gradient descent on the squared error of a linear layer."""
     mlp = Mlp([3, 2], "identity", loss="squared_error", optimiser="sgd", rate=0.25, max_batch=8, gpu=gpu)

@@ -18,12 +18,15 @@ y = elbow.Layer("gelu").forward(x, w)
 y, kept = elbow.Layer("gelu").forward(x, w, keep=True)
 gradients: dict[str, np.ndarray] = elbow.Layer("gelu").backward(y, x, w, kept=kept)
 t: elbow.Tensor = elbow.Layer("relu").forward(elbow.Gpu().tensor(x), elbow.Gpu().tensor(w))
+sizes: list[int] = elbow.Mlp.open("model.safetensors", optimiser="sgd", rate=0.1, momentum=0.9).sizes
 losses: list[float] = elbow.Mlp([2, 4, 1], "tanh", loss="squared_error").fit(x, w)
 """
 WRONG = [
     'elbow.Layer("gelu").forward(x, elbow.Gpu().tensor(w))',
     'elbow.Layer("gelu", layout="rows")',
     'elbow.Mlp([2, 4, 1], loss="l1")',
+    'elbow.Mlp.open("model.safetensors", optimiser="adam")',
+    'elbow.Mlp([2, 1]).save("model.safetensors", notes={"epoch": 3})',
     'elbow.Gpu().tensor(x, "f64")',
     'elbow.verify(groups="losses", only=True)',
 ]

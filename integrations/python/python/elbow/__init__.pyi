@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import Self
 
 from ._elbow import Activation as Activation
 from ._elbow import Gpu as Gpu
@@ -50,7 +51,6 @@ class Mlp:
     """
 
     gpu: Gpu
-    sizes: list[int]
 
     def __init__(
         self,
@@ -68,6 +68,29 @@ class Mlp:
         gpu: Gpu | None = None,
         **options: float,
     ) -> None: ...
+    @classmethod
+    def open(
+        cls,
+        path: str | PathLike[str],
+        *,
+        max_batch: int = 256,
+        gpu: Gpu | None = None,
+        optimiser: Literal["adamw", "sgd", "nesterov"] | None = None,
+        rate: float = 1e-3,
+        **options: float,
+    ) -> Self:
+        """The network of a file of elbow's (`save`, `elbow train`, Rust's `Mlp::save`): its architecture is in the file.
+
+        A checkpoint learns on with the same bits; a model predicts. With an `optimiser` of its own, which begins anew, either learns.
+        """
+    @property
+    def sizes(self) -> list[int]: ...
+    @property
+    def activations(self) -> list[str]:
+        """Of each layer, the last included."""
+    @property
+    def notes(self) -> dict[str, str]:
+        """Those of the file that it was opened from."""
     def step(self, x: Any, targets: Any) -> float:
         """One update; the mean loss before it."""
     def fit(self, x: npt.NDArray[Any], targets: npt.NDArray[Any], *, epochs: int = 1, batch: int | None = None, seed: int = 0) -> list[float]:
@@ -78,9 +101,10 @@ class Mlp:
     def state_dict(self) -> dict[str, _Array]:
         """By PyTorch's names: "0.weight", "0.bias", .. of Sequential(Linear, activation, Linear, ..)."""
     def load_state_dict(self, state: Mapping[str, _Array]) -> None: ...
-    def save(self, path: str | PathLike[str]) -> None:
-        """A safetensors file."""
-    def load(self, path: str | PathLike[str]) -> None: ...
+    def save(self, path: str | PathLike[str], *, checkpoint: bool = False, notes: Mapping[str, str] | None = None) -> None:
+        """A safetensors file with the architecture, whole or not at all; a checkpoint with the optimiser's state too. PyTorch reads a model's parameters."""
+    def load(self, path: str | PathLike[str]) -> None:
+        """The parameters alone, of files of others too."""
 
 class _Table(list[dict[str, Any]]):
     passed: bool

@@ -25,11 +25,30 @@ class Mlp:
         **options,
     ):
         self.gpu = Gpu() if gpu is None else gpu
-        self.sizes = list(sizes)
         self.network = Network(
-            self.gpu, self.sizes, activation, alpha=alpha, loss=loss, optimiser=optimiser, rate=rate,
+            self.gpu, list(sizes), activation, alpha=alpha, loss=loss, optimiser=optimiser, rate=rate,
             max_batch=max_batch, seed=seed, dtype=dtype, initialisation=initialisation, **options,
         )
+
+    @classmethod
+    def open(cls, path, *, max_batch=256, gpu=None, optimiser=None, rate=1e-3, **options):
+        mlp = cls.__new__(cls)
+        file = Path(path).read_bytes()
+        mlp.gpu = Gpu() if gpu is None else gpu
+        mlp.network = Network.open(mlp.gpu, file, max_batch=max_batch, optimiser=optimiser, rate=rate, **options)
+        return mlp
+
+    @property
+    def sizes(self):
+        return self.network.sizes
+
+    @property
+    def activations(self):
+        return self.network.activations
+
+    @property
+    def notes(self):
+        return self.network.notes
 
     def _on_device(self, array):
         return array if isinstance(array, Tensor) else self.gpu.tensor(array)
@@ -78,8 +97,11 @@ class Mlp:
     def load_state_dict(self, state):
         self.network.load_state_dict(dict(state))
 
-    def save(self, path):
-        Path(path).write_bytes(self.network.to_safetensors())
+    def save(self, path, *, checkpoint=False, notes=None):
+        self.network.save(path, checkpoint, list((notes or {}).items()))
 
     def load(self, path):
         self.network.load_safetensors(Path(path).read_bytes())
+
+    def __repr__(self):
+        return f"Mlp({self.sizes}, {self.activations}, gpu={self.gpu.name!r})"
