@@ -1,21 +1,26 @@
 //! What the experiments share.
 
+pub(crate) mod attack;
+pub(crate) mod boxes;
 mod chart;
 pub(crate) mod classes;
 pub(crate) mod covariance;
 pub(crate) mod curvature;
 mod dense;
 pub(crate) mod digits;
+pub(crate) mod images;
 mod lab;
 mod learn;
 mod learner;
 pub(crate) mod matrices;
+pub(crate) mod mixed_integer;
 pub(crate) mod page;
 pub(crate) mod pinn;
 pub(crate) mod propagation;
 pub(crate) mod recurrent;
 mod report;
 pub(crate) mod residual;
+pub(crate) mod robustness;
 mod stack;
 pub(crate) mod statistics;
 
