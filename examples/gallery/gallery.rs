@@ -66,6 +66,7 @@ experiments! {
     pinn_obstacle,
     call_options,
     certified_radius,
+    verify_milp,
     linear_regions,
     attributions,
     rate_neuron,

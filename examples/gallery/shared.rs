@@ -1,5 +1,7 @@
 //! What the experiments share.
 
+pub(crate) mod attack;
+pub(crate) mod boxes;
 mod chart;
 pub(crate) mod classes;
 pub(crate) mod covariance;
@@ -7,12 +9,14 @@ pub(crate) mod curvature;
 mod dense;
 pub(crate) mod digits;
 pub(crate) mod feed_forward;
+pub(crate) mod images;
 mod lab;
 mod learn;
 mod learner;
 pub(crate) mod magika;
 pub(crate) mod matrices;
 pub(crate) mod minilm;
+pub(crate) mod mixed_integer;
 mod onnx;
 mod package;
 pub(crate) mod page;
@@ -21,6 +25,7 @@ pub(crate) mod propagation;
 pub(crate) mod recurrent;
 mod report;
 pub(crate) mod residual;
+pub(crate) mod robustness;
 mod stack;
 pub(crate) mod statistics;
 

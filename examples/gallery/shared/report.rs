@@ -124,7 +124,9 @@ impl Report {
         }
         text += &row(&HEADER.map(str::to_owned));
         text += "|---|--:|--:|--:|---|\n";
-        self.figures.iter().for_each(|figure| text += &row(&figure.cells()));
+        // A bar within a cell would end it.
+        let escaped = |figure: &Figure| figure.cells().map(|cell| cell.replace('|', "\\|"));
+        self.figures.iter().for_each(|figure| text += &row(&escaped(figure)));
         self.remarks.iter().for_each(|remark| text += &format!("\n{remark}\n"));
         text
     }
