@@ -7,6 +7,7 @@ mod options;
 mod plot;
 mod report;
 pub(crate) mod score;
+mod split;
 pub(crate) mod table;
 
 use std::{fmt::Write as _, num::NonZeroUsize, path::PathBuf, process::ExitCode};
@@ -16,9 +17,10 @@ use serde_json::json;
 use self::{
     checkpoint::{Checkpoint, Place, Rows, State},
     columns::{Encoder, Missing, Target, TargetKind, Value},
-    fit::{End, Epoch, Fitted, Part, Settings, Split},
+    fit::{End, Epoch, Fitted, Part, Settings},
     options::Choices,
     score::Score,
+    split::Split,
     table::Table,
 };
 use crate::{destination::Destination, document, failure::Failure, interrupt, out, table::Format, verify::bar};

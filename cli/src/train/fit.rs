@@ -17,40 +17,6 @@ use super::{
 };
 use crate::{failure::Failure, interrupt};
 
-/// Rows of the table in each part.
-#[derive(Debug, Default)]
-pub(crate) struct Split {
-    pub(crate) training: Vec<usize>,
-    pub(crate) validation: Vec<usize>,
-    pub(crate) test: Vec<usize>,
-}
-
-/// Of twenty rows, in the order of the target, three validate and three test: each part has its share of every class and of every range.
-const VALIDATES: [usize; 3] = [3, 9, 16];
-const TESTS: [usize; 3] = [6, 13, 19];
-
-impl Split {
-    /// Rows in a random order, then in that of the target, dealt to the parts.
-    pub(crate) fn new(rows: &[(usize, Value)], seed: u64) -> Self {
-        let mut rows = rows.to_vec();
-        rows.shuffle(&mut generator(seed, 0));
-        let key = |value: &Value| match *value {
-            Value::Class(class) => class as f64,
-            Value::Number(number) => number,
-        };
-        rows.sort_by(|a, b| key(&a.1).total_cmp(&key(&b.1)));
-        let mut split = Split::default();
-        for (place, (row, _)) in rows.into_iter().enumerate() {
-            match place % 20 {
-                place if VALIDATES.contains(&place) => split.validation.push(row),
-                place if TESTS.contains(&place) => split.test.push(row),
-                _ => split.training.push(row),
-            }
-        }
-        split
-    }
-}
-
 /// Rows as numbers: inputs, and what the outputs should be.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
@@ -381,7 +347,7 @@ pub(crate) fn units(gpu: &Gpu, mlp: &Mlp, part: &Part, columns: usize) -> Result
 }
 
 /// The random numbers of a seed: those of the split (0), and of each epoch, so that none depends on those before.
-fn generator(seed: u64, epoch: usize) -> ChaCha8Rng {
+pub(super) fn generator(seed: u64, epoch: usize) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(epoch as u64);
     rng

@@ -41,7 +41,7 @@ fn a_break_makes_no_difference() {
         ("numbers", &["--rate", "0.02"][..]),
         ("slopes", &["--activation", "prelu", "--rate", "0.02", "--batch", "17"]),
         // The learning rate is halved, and training is over before its epochs are.
-        ("patience", &["--rate", "0.08", "--patience", "4", "--seed", "5"]),
+        ("patience", &["--rate", "0.5", "--patience", "4", "--seed", "4"]),
         ("classes", &["--target", "b", "--task", "classification", "--ignore", "y", "--rate", "0.02"]),
     ] {
         let (whole, broken) = (folder(&format!("resume-whole-{name}")), folder(&format!("resume-broken-{name}")));
@@ -102,10 +102,10 @@ fn a_training_is_said_in_every_format() {
 fn more_patience_goes_on() {
     let folder = folder("resume-patience");
     let says =
-        run(&folder, &[&BASE[..], &["--rate", "0.08", "--patience", "4", "--seed", "5", "--epochs", "40"]].concat());
+        run(&folder, &[&BASE[..], &["--rate", "0.5", "--patience", "2", "--seed", "1", "--epochs", "40"]].concat());
     let done = figure(&says, "training   ");
-    assert!(says.contains("4 epochs without a better") && says.contains("--patience 8"), "{says}");
-    let says = run(&folder, &["train", "--resume", CHECKPOINT, "--patience", "8"]);
+    assert!(says.contains("2 epochs without a better") && says.contains("--patience 4"), "{says}");
+    let says = run(&folder, &["train", "--resume", CHECKPOINT, "--patience", "4"]);
     assert!(figure(&says, "training   ") >= done + 1.0, "{says}");
 }
 
