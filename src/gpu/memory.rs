@@ -95,7 +95,7 @@ impl Memory {
                 return Err(Error::Wgpu { operation: "writing a parameter block".into(), message: error.to_string() });
             }
         }
-        made.buffer.unmap();
+        gpu.unmap(&made.buffer)?;
         let mut pools = self.pools();
         if pools.params.len() >= MAX_PARAMS {
             pools.params.clear();

@@ -354,9 +354,19 @@ impl Gpu {
         let bytes = shape::elements(Operand::Tensor, &view.shape)? * view.dtype.bytes();
         let result = read(&range[..bytes as usize]);
         drop(range);
-        staging.buffer.unmap();
+        self.unmap(&staging.buffer)?;
         self.inner.memory.recycle(staging);
         Ok(result)
+    }
+
+    /// Unmaps a buffer. That of a device that was destroyed meanwhile is gone, of which wgpu would tell the handler of errors, and that of no host panics.
+    pub(super) fn unmap(&self, buffer: &wgpu::Buffer) -> Result<()> {
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::Validation);
+        buffer.unmap();
+        match self.caught(scope, || "unmapping a buffer".into()) {
+            Some(error) => Err(self.refused("unmapping a buffer", &error)),
+            None => Ok(()),
+        }
     }
 
     /// Copies with a kernel, and submits it. To the caller of a transfer both operands of the copy are the one tensor: errors say so.
