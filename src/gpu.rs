@@ -6,6 +6,7 @@ mod check;
 pub(crate) mod copy;
 mod late;
 mod loss;
+mod mapped;
 mod matrix;
 mod memory;
 pub(crate) mod operands;
@@ -129,6 +130,7 @@ struct Inner {
     units: matrix::Units,
     pipelines: pipeline::Pipelines,
     memory: memory::Memory,
+    mapped: mapped::Mapped,
     /// Errors of earlier calls that wgpu has not reported yet (in a browser).
     late: late::Late,
     timeout_ms: AtomicU64,
@@ -236,6 +238,7 @@ impl Gpu {
             limits: device.limits(),
             pipelines: pipeline::Pipelines::default(),
             memory: memory::Memory::new(),
+            mapped: mapped::Mapped::default(),
             late: late::Late::default(),
             timeout_ms: AtomicU64::new(TIMEOUT.as_millis() as u64),
             lost: Arc::default(),

@@ -15,11 +15,13 @@ impl Gpu {
     ///
     /// wgpu panics where the driver reports a lost device: that panic is swallowed. A panic in a host's callback goes on to the host.
     pub(crate) fn poll(&self) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.device().poll(wgpu::PollType::Poll)))
-            && self.check_alive().is_ok()
-        {
-            resume_unwind(panic);
-        }
+        self.inner.mapped.poll(|| {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.device().poll(wgpu::PollType::Poll)))
+                && self.check_alive().is_ok()
+            {
+                resume_unwind(panic);
+            }
+        });
     }
 
     /// Awaits the end of everything submitted so far: for a clock, or so that a loop of submissions does not run ahead of the device.

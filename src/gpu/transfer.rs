@@ -339,21 +339,23 @@ impl Gpu {
         let (staging, mapped) = self.start_download(view, &words)?;
         let mapped = mapped.await;
         self.settled().await?;
+        let elements = shape::elements(Operand::Tensor, &view.shape)?;
+        let all = (elements * view.dtype.bytes()) as usize;
+        let unpolled = self.inner.mapped.unpolled().await;
         let range = match mapped {
             Ok(Ok(())) => staging.buffer.get_mapped_range(..words.end - words.start).map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(oneshot::Canceled) => Err("the device dropped the request".into()),
         };
-        let range = match range {
-            Ok(range) => range,
+        let result = range.map(|range| read(&range[..all]));
+        drop(unpolled);
+        let result = match result {
+            Ok(result) => result,
             Err(message) => {
                 self.check_alive()?;
                 return Err(Error::Wgpu { operation: "mapping a download".into(), message });
             }
         };
-        let bytes = shape::elements(Operand::Tensor, &view.shape)? * view.dtype.bytes();
-        let result = read(&range[..bytes as usize]);
-        drop(range);
         self.unmap(&staging.buffer)?;
         self.inner.memory.recycle(staging);
         Ok(result)

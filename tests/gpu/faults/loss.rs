@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use elbow::{Activation, Error, Gpu, Options, Result, Tensor, elementwise, wgpu};
+use elbow::{Activation, Error, Float, Gpu, Options, Result, Tensor, elementwise, wgpu};
 
 use super::{Layer, good, lost_for_good};
 use crate::common::{checks, gpu};
@@ -108,9 +108,7 @@ fn n56_destroyed_while_another_thread_waits() {
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..3)
                 .map(|worker| {
-                    let (gpu, gone) = (&gpu, &gone);
-                    // Few numbers: while they are read, wgpu must not free them (docs/embedding.md, "Threads and loss").
-                    let x = x.view().slice(0, 0..64).unwrap();
+                    let (gpu, gone, x) = (&gpu, &gone, &x);
                     scope.spawn(move || {
                         loop {
                             let destroyed = gone.load(Ordering::SeqCst);
@@ -134,6 +132,40 @@ fn n56_destroyed_while_another_thread_waits() {
             }
         });
         lost_for_good(&gpu, &layer);
+    }
+    good(gpu());
+}
+
+/// 56: destroyed while another thread reads what it has mapped, here at twenty points of a download of 32 MiB, and a third one waits: wgpu would free what is
+/// being read.
+#[test]
+fn n56_destroyed_while_values_are_read() {
+    let elements = 1 << 24;
+    let mut took = Duration::ZERO;
+    for point in 0..=20 {
+        let [own, host] = devices();
+        for (whose, gpu) in if point == 0 { vec![own] } else { vec![own, host] } {
+            let x = gpu.zeros_of(Float::F16, &[elements]).unwrap();
+            gpu.wait().unwrap();
+            let start = Instant::now();
+            let outcome = std::thread::scope(|scope| {
+                let read = scope.spawn(|| gpu.download(&x));
+                if point > 0 {
+                    std::thread::sleep(took * point / 20);
+                    gpu.device().destroy();
+                    assert!(is_lost(gpu.wait()));
+                }
+                read.join().unwrap()
+            });
+            if point == 0 {
+                took = start.elapsed();
+            }
+            match outcome {
+                Ok(values) => assert!(values.len() == elements && values.iter().all(|&v| v == 0.0)),
+                Err(Error::DeviceLost { .. }) => assert!(point > 0),
+                Err(error) => panic!("{whose}, point {point}: {error}"),
+            }
+        }
     }
     good(gpu());
 }
