@@ -1,4 +1,4 @@
-//! Using what is mapped. When wgpu polls a lost device it frees all of the device's memory, also what somebody is reading: so nobody of ours polls then.
+//! Reading what is mapped. When wgpu polls a lost device it frees all of the device's memory, also what somebody is reading: so nobody of ours polls then.
 
 use std::{
     cell::Cell,
@@ -6,11 +6,11 @@ use std::{
     task::Poll,
 };
 
-/// Who polls a device at the moment, and who reads or writes what it has mapped.
+/// Who polls a device at the moment, and who reads what it has mapped.
 #[derive(Debug, Default)]
 pub(super) struct Mapped {
     polls: AtomicUsize,
-    users: AtomicUsize,
+    readers: AtomicUsize,
 }
 
 thread_local! {
@@ -19,10 +19,10 @@ thread_local! {
 }
 
 impl Mapped {
-    /// Polls, unless somebody uses what is mapped; then a later poll does.
+    /// Polls, unless somebody reads; then a later poll does.
     pub(super) fn poll(&self, poll: impl FnOnce()) {
         let _poll = Counted::new(&self.polls);
-        if self.users.load(SeqCst) == 0 {
+        if self.readers.load(SeqCst) == 0 {
             let _polling = Polling(POLLING.replace(true));
             poll();
         }
@@ -31,7 +31,7 @@ impl Mapped {
     /// Lets nobody poll as long as what it returns lives; when it begins, no poll is under way. A short time: no future may wait with it.
     pub(super) async fn unpolled(&self) -> Counted<'_> {
         std::future::poll_fn(|context| match self.unless_polled() {
-            Some(user) => Poll::Ready(user),
+            Some(reader) => Poll::Ready(reader),
             None => {
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -42,8 +42,8 @@ impl Mapped {
 
     /// [`Mapped::unpolled`], if no other thread polls.
     fn unless_polled(&self) -> Option<Counted<'_>> {
-        let user = Counted::new(&self.users);
-        (self.polls.load(SeqCst) == 0 || POLLING.get()).then_some(user)
+        let reader = Counted::new(&self.readers);
+        (self.polls.load(SeqCst) == 0 || POLLING.get()).then_some(reader)
     }
 }
 
@@ -79,9 +79,9 @@ mod tests {
     #[test]
     fn nobody_polls_while_somebody_reads() {
         let (mapped, mut polled) = (Mapped::default(), 0);
-        let user = mapped.unless_polled().expect("nobody polls");
+        let reader = mapped.unless_polled().expect("nobody polls");
         mapped.poll(|| polled += 1);
-        drop(user);
+        drop(reader);
         assert_eq!(polled, 0);
         mapped.poll(|| polled += 1);
         // A poll calls somebody back who polls, and who reads.
@@ -100,6 +100,6 @@ mod tests {
             });
         });
         assert!(mapped.unless_polled().is_some());
-        assert_eq!(mapped.users.load(SeqCst), 0, "who could not begin has left");
+        assert_eq!(mapped.readers.load(SeqCst), 0, "who could not begin has left");
     }
 }

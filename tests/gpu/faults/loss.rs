@@ -136,8 +136,7 @@ fn n56_destroyed_while_another_thread_waits() {
     good(gpu());
 }
 
-/// 56: destroyed while another thread reads what it has mapped, here at twenty points of a download of 32 MiB, and a third one waits: wgpu would free what is
-/// being read.
+/// 56: destroyed, and waited for, while another thread reads what it has mapped, at twenty points of a download of 32 MiB: wgpu would free what is being read.
 #[test]
 fn n56_destroyed_while_values_are_read() {
     let elements = 1 << 24;
